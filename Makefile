@@ -1,0 +1,39 @@
+# Two commands for a fresh clone: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?= pruner=script budget=64
+
+.PHONY: help run test lint sweep table clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
+
+run: .venv/ready  ## run one cell, e.g. make run ARGS="pruner=fastv budget=32"
+	$(BIN)/python runners/run.py $(ARGS)
+
+test: .venv/ready-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready-dev  ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+sweep: .venv/ready  ## run the sweep whose table is in the README
+	$(BIN)/python runners/run.py -m experiment=readme
+
+table: .venv/ready  ## print the tables of all finished runs
+	$(BIN)/python analysis/tables.py
+
+clean:  ## remove the environment (runs in outputs/ stay)
+	rm -rf .venv
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[wandb]'
+	touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[wandb,dev]'
+	touch $@

@@ -1,0 +1,169 @@
+"""Print tables of all finished runs: accuracy by pruner and budget, and what each cell costs.
+
+    python analysis/tables.py                                  # all runs in outputs/, as text
+    python analysis/tables.py outputs --format latex --model tiny --benchmark shapes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from script_exp.results.compare import compare
+from script_exp.results.read import load_runs, load_samples
+
+_ORDER = ["none", "random", "graph", "query", "script", "trim", "fastv", "script_released"]
+_KEYS = ["model", "benchmark", "seed"]
+
+
+def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows: methods; columns: budgets, largest first. Cells: accuracy in % with the retained share.
+
+    Args:
+        runs: rows of one model, benchmark and seed.
+    """
+    unpruned = runs[runs["pruner"] == "none"]
+    cells: dict[str, dict[str, str]] = {}
+    for _, run in runs.sort_values("budget", ascending=False).iterrows():
+        text = f"{100 * run['accuracy']:.1f}"
+        if run["pruner"] != "none" and len(unpruned) == 1 and unpruned["accuracy"].item():
+            text += f" ({100 * run['accuracy'] / unpruned['accuracy'].item():.0f} %)"
+        if run["partial"]:
+            text += f" [n={run['n']}]"
+        column = "all" if run["pruner"] == "none" else f"{run['budget']:g}"
+        cells.setdefault(column, {})[_label(run)] = text
+    table = pd.DataFrame(cells).fillna("")
+    return table.reindex(sorted(table.index, key=_rank)).rename_axis("accuracy, % (retained)")
+
+
+def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: accuracy with its interval, the paired difference, tokens, FLOPs, KV cache, prefill."""
+    unpruned = runs[runs["pruner"] == "none"]
+    samples = load_samples(Path(unpruned["run_dir"].item())) if len(unpruned) == 1 else None
+    rows = []
+    ordered = runs.assign(rank=[_rank(_label(run)) for _, run in runs.iterrows()])
+    for _, run in ordered.sort_values(["budget", "rank"], ascending=[False, True], na_position="first").iterrows():
+        rows.append(
+            {
+                "pruner": _label(run),
+                "budget": "all" if pd.isna(run["budget"]) else f"{run['budget']:g}",
+                "accuracy, %": f"{100 * run['accuracy']:.1f}",
+                "95 % interval": f"{100 * run['ci_low']:.1f} to {100 * run['ci_high']:.1f}",
+                "against unpruned": _difference(run, samples),
+                "tokens": f"{run['kept']:g}",
+                "layer mean": f"{run['layer_average']:g}",
+                "prefill, GFLOPs": f"{1000 * run['prefill_tflops']:.3f}",
+                "LLM visual, GFLOPs": f"{1000 * run['llm_visual_tflops']:.3f}",
+                "KV, MiB": f"{run['kv_mib']:.2f}",
+                "LLM prefill, ms": _measured(run["llm_prefill_ms"], "{:.1f}"),
+                "speed-up": _measured(run["speedup"], "{:.2f}x"),
+            }
+        )
+    return pd.DataFrame(rows).set_index("pruner")
+
+
+def tables(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Titles and tables, for each model, benchmark and seed."""
+    for (model, benchmark, seed), group in runs.groupby(_KEYS):
+        title = f"{model} on {benchmark}, seed {seed}"
+        if model == "tiny":
+            title += " (the embedded tiny model: says nothing about 7B models)"
+        yield title, accuracy_table(group)
+        yield f"{title}: cost", cost_table(group)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
+    parser.add_argument("--format", choices=["text", "markdown", "latex"], default="text")
+    parser.add_argument("--model", help="only this model")
+    parser.add_argument("--benchmark", help="only this benchmark")
+    arguments = parser.parse_args()
+
+    runs = load_runs(arguments.outputs)
+    for problem in runs.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    frame = runs.frame
+    for key in ("model", "benchmark"):
+        wanted = getattr(arguments, key)
+        if wanted is not None and not frame.empty:
+            frame = frame[frame[key] == wanted]
+    if frame.empty:
+        print(f"error: no finished runs in {arguments.outputs}; python runners/run.py makes one", file=sys.stderr)
+        return 2
+    for title, table in tables(frame):
+        print(_render(title, table, arguments.format))
+    return 0
+
+
+def _render(title: str, table: pd.DataFrame, style: str) -> str:
+    if style == "latex":
+        return _latex(title, table)
+    if style == "markdown":
+        return _markdown(title, table)
+    console = Console(width=200)
+    rich_table = Table(title=title, title_justify="left")
+    for column in [str(table.index.name), *map(str, table.columns)]:
+        rich_table.add_column(column)
+    for name, row in table.iterrows():
+        rich_table.add_row(str(name), *map(str, row))
+    with console.capture() as captured:
+        console.print(rich_table)
+    return captured.get()
+
+
+def _markdown(title: str, table: pd.DataFrame) -> str:
+    header = [str(table.index.name), *map(str, table.columns)]
+    lines = [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join([str(name), *map(str, row)]) + " |" for name, row in table.iterrows()]
+    return "\n".join(lines) + "\n"
+
+
+def _latex(title: str, table: pd.DataFrame) -> str:
+    """A booktabs table that compiles as it is (``\\usepackage{booktabs}``)."""
+    header = [str(table.index.name), *map(str, table.columns)]
+    rows = [header, *([str(name), *map(str, row)] for name, row in table.iterrows())]
+    escaped = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(title)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}", r"\toprule", escaped[0], r"\midrule"]
+    return "\n".join([*lines, *escaped[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _escape(text: str) -> str:
+    for character in "%&_#$":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _label(run: pd.Series) -> str:
+    return f"{run['pruner']} ({run['variant']})" if run["variant"] else str(run["pruner"])
+
+
+def _rank(label: str) -> tuple[int, str]:
+    name = label.split(" ")[0]
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER), label)
+
+
+def _difference(run: pd.Series, unpruned: pd.DataFrame | None) -> str:
+    if run["pruner"] == "none" or unpruned is None:
+        return ""
+    samples = load_samples(Path(run["run_dir"]))
+    if set(samples.index) != set(unpruned.index):
+        return "other samples"
+    result = compare(samples, unpruned)
+    low, high = (100 * end for end in result.interval)
+    return f"{100 * result.difference:+.1f} [{low:+.1f}, {high:+.1f}], -{result.lost} +{result.won}"
+
+
+def _measured(value: float | None, template: str) -> str:
+    return "" if value is None or pd.isna(value) else template.format(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Run one cell (model x benchmark x pruner x budget), or a sweep of cells with ``-m``.
+
+    python runners/run.py pruner=script budget=64
+    python runners/run.py -m pruner=none,random,graph,query,script,fastv,trim budget=192,128,64,32
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from script_exp.command_line import CONF, check_names
+from script_exp.errors import UserError
+from script_exp.settings import RunSettings
+
+
+def run(config: DictConfig) -> None:
+    """One cell, and the unpruned one beside it if it is asked for."""
+    settings = RunSettings.from_config(config)
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+
+    from script_exp.console import print_config, print_result  # torch is imported from here on
+    from script_exp.run_cell import RunCell, read_finished, run_cell
+
+    cell = RunCell.prepare(settings)
+    if not sweep:
+        print_config(cell.resolved_config())
+    unpruned = None
+    if settings.budget is not None and settings.unpruned != "off":
+        baseline = cell.unpruned()
+        if settings.unpruned == "run" or (settings.unpruned == "auto" and not sweep):
+            unpruned = run_cell(baseline)
+        else:
+            unpruned = read_finished(baseline)
+    print_result(run_cell(cell), unpruned, cell.directory)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def main(config: DictConfig) -> None:
+    try:
+        run(config)
+    except UserError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise  # the other cells of the sweep still run; Hydra reports this one and exits with 1
+        sys.exit(_fail(error))
+
+
+def _fail(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+    try:
+        check_names(sys.argv[1:])
+    except UserError as error:
+        sys.exit(_fail(error))
+    main()

@@ -1,0 +1,24 @@
+"""Visual-token pruning for multimodal LLMs: pruners, models, benchmarks and measurements.
+
+``from script_exp import prune`` and ``from script_exp.pruners import Script`` are all that a program with a
+model of its own needs; ``runners/run.py`` is the way to measure one cell or a sweep.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from script_exp.models.plug import prune
+
+__all__ = ["__version__", "prune"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when something that needs it is asked for, so that ``--help`` stays quick."""
+    if name == "prune":
+        from script_exp.models.plug import prune
+
+        return prune
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""One file per benchmark: where its samples are, its prompt, its scoring rule."""

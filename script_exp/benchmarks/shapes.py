@@ -1,0 +1,66 @@
+"""The embedded benchmark: questions about synthetic scenes of small shapes and digits on cluttered ground.
+
+Scenes are rendered from a seed, nothing is downloaded. What its numbers mean and do not mean: docs/tiny_model.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.errors import check_number
+from script_exp.tiny.questions import held_out
+
+
+@dataclass
+class Shapes(Benchmark):
+    """One-word questions of several kinds; the metric is the share of exact answers.
+
+    Attributes:
+        scenes: number of scenes, each with several questions.
+        scene_seed: seed of the held-out scenes; no training scene comes from it.
+    """
+
+    scenes: int
+    scene_seed: int
+    name: ClassVar[str] = "shapes"
+    prompt_version: ClassVar[int] = 1
+    max_new_tokens: ClassVar[int] = 4
+
+    def __post_init__(self) -> None:
+        check_number("benchmark.scenes", self.scenes, lambda v: v >= 1, "a whole number >= 1")
+        check_number("benchmark.scene_seed", self.scene_seed, lambda v: v >= 0, "a whole number >= 0")
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        samples = []
+        for number, (scene, questions) in enumerate(held_out(self.scene_seed, self.scenes)):
+            unit = f"{self.scene_seed}-{number:04d}"
+            load = _loader(scene.image)
+            for turn, question in enumerate(questions):
+                samples.append(
+                    Sample(f"{unit}-{turn}", load, question.text, (question.answer,), question.kind, unit)
+                )
+        return samples
+
+    def samples(self) -> Sequence[Sample]:
+        return self._samples
+
+    def prompt(self, sample: Sample) -> str:
+        return sample.question
+
+    def parse(self, prediction: str) -> str:
+        return prediction.strip().lower()
+
+    def score(self, sample: Sample, answer: str) -> float:
+        return float(answer in sample.references)
+
+
+def _loader(pixels: np.ndarray) -> Callable[[], Image.Image]:
+    return lambda: Image.fromarray(pixels)

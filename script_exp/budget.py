@@ -1,0 +1,41 @@
+"""The one unit in which every method's budget is given: visual tokens kept, per crop."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+from script_exp.errors import SettingError
+
+_EXPECTED = "a whole number of visual tokens from 1 up, or a share in (0, 1)"
+
+
+def check_budget(budget: object) -> int | float:
+    """Return ``budget`` if it is a token count (int >= 1) or a share of the tokens (float in (0, 1)).
+
+    Raises:
+        SettingError: for anything else, booleans and text included.
+    """
+    if isinstance(budget, bool) or not isinstance(budget, Real):
+        raise SettingError("budget", budget, _EXPECTED)
+    if isinstance(budget, int):
+        if budget < 1:
+            raise SettingError("budget", budget, _EXPECTED)
+        return budget
+    share = float(budget)
+    if not math.isfinite(share) or not 0 < share < 1:
+        raise SettingError("budget", budget, _EXPECTED)
+    return share
+
+
+def tokens_kept(budget: int | float, tokens: int) -> int:
+    """Number of tokens that ``budget`` keeps of a crop's ``tokens``; a share is rounded, but never to none.
+
+    Raises:
+        SettingError: if more tokens are asked for than there are.
+    """
+    if isinstance(budget, float):
+        return max(1, round(budget * tokens))
+    if budget > tokens:
+        raise SettingError("budget", budget, f"at most {tokens}, the number of visual tokens of one crop")
+    return budget

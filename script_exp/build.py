@@ -1,0 +1,49 @@
+"""From settings to objects: the pruner, the benchmark and the tracker that a config names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+
+from script_exp.benchmarks.base import Benchmark
+from script_exp.errors import SettingError, UserError
+from script_exp.pruners import LayerPruner, Pruner
+from script_exp.results.tracker import Tracker
+from script_exp.settings import RunSettings
+
+
+def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
+    """The pruner with its budget.
+
+    Raises:
+        UserError: for a hyper-parameter that is out of range.
+    """
+    budget = {} if settings.budget is None else {"budget": settings.budget}
+    return _instantiate("pruner", settings.pruner, **budget)  # type: ignore[no-any-return]
+
+
+def build_benchmark(settings: RunSettings) -> Benchmark:
+    """The benchmark; its samples are not read yet."""
+    return _instantiate("benchmark", settings.benchmark)  # type: ignore[no-any-return]
+
+
+def build_tracker(settings: RunSettings) -> Tracker:
+    """The tracker; nothing is sent yet."""
+    return _instantiate("tracker", settings.tracker)  # type: ignore[no-any-return]
+
+
+def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    try:
+        return hydra.utils.instantiate(arguments, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, SettingError):
+            inner = str(error).rsplit("full_key: ", 1)
+            key = ".".join([group, *inner[1:]])
+            raise UserError(f"{key}.{cause}") from error
+        if isinstance(cause, UserError):
+            raise cause from error
+        raise UserError(f"{group}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,144 @@
+"""What a person sees: the config as a tree, a progress bar with running accuracy, the result as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+# Progress goes to stderr, so that stdout can be piped; its last line is JSON.
+_stdout = Console(soft_wrap=True)
+_stderr = Console(stderr=True)
+
+
+def print_config(config: dict[str, Any]) -> None:
+    """The composed config as a tree."""
+    tree = Tree("config")
+    _grow(tree, config)
+    _stdout.print(tree)
+
+
+class Progress:
+    """A progress bar over samples with the running accuracy."""
+
+    def __init__(self, name: str, total: int, scores: Sequence[float]) -> None:
+        self._name, self._total, self._sum, self._count = name, total, sum(scores), len(scores)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[accuracy]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=_stderr,
+        )
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        self._task = self._bar.add_task(self._name, total=self._total, completed=self._count, accuracy="")
+        return self
+
+    def advance(self, scores: Sequence[float]) -> float:
+        """Add a batch's scores; returns the accuracy so far."""
+        self._sum += sum(scores)
+        self._count += len(scores)
+        accuracy = self._sum / self._count
+        self._bar.update(self._task, completed=self._count, accuracy=f"accuracy {accuracy:.1%}")
+        return accuracy
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path) -> None:
+    """The result beside the unpruned model's, where everything is, and one line of JSON."""
+    cell, latency = result["cell"], result["latency"] or {}
+    name = cell["pruner"] if cell["budget"] is None else f"{cell['pruner']} @ {cell['budget']}"
+    title = f"{cell['model']} on {cell['benchmark']}, {result['accuracy']['n']} samples"
+    if result["accuracy"]["partial"]:
+        title += " (partial: limit is set)"
+    table = Table(title=title)
+    table.add_column("")
+    is_pruned = cell["budget"] is not None
+    columns = [unpruned, result] if is_pruned else [result]
+    for header in ["unpruned", name] if is_pruned else [name]:
+        table.add_column(header, justify="right")
+    if is_pruned:
+        table.add_column("ratio", justify="right")
+    # In a run's own latency part the unpruned model was measured beside it: the only fair comparison.
+    timed = [latency.get("unpruned"), latency] if is_pruned else [latency]
+    rows = [
+        ("accuracy, %", [_accuracy(one) for one in columns], _ratio_of(columns, "accuracy", "value")),
+        ("visual tokens kept", [_number(one, "tokens", "kept") for one in columns], None),
+        ("  mean over LLM layers", [_number(one, "tokens", "layer_average") for one in columns], None),
+        ("prefill, GFLOPs", [_giga(one, "prefill_total") for one in columns], _ratio_of(columns, "flops", "prefill_total")),
+        ("  LLM, visual tokens only", [_giga(one, "llm_visual_only") for one in columns],
+         _ratio_of(columns, "flops", "llm_visual_only")),
+        ("KV cache, MiB", [_mebi(one) for one in columns], None),
+        ("LLM prefill, ms", [_milliseconds(one, "llm_prefill_ms") for one in timed], latency.get("llm_prefill_speedup")),
+        ("time to first token, ms", [_milliseconds(one, "ttft_ms") for one in timed], latency.get("ttft_speedup")),
+    ]
+    for label, cells, ratio in rows:
+        last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]
+        table.add_row(label, *cells, *last)
+    _stdout.print(table)
+    if is_pruned and unpruned is None:
+        _stdout.print("The unpruned run is missing: pruner=none runs it.")
+    print(f"run directory: {run_dir}")
+    print(f"all runs as a table: python analysis/tables.py {run_dir.parents[2]}")
+    last_line = {
+        "run_dir": str(run_dir),
+        "accuracy": result["accuracy"]["value"],
+        "tokens_kept": result["tokens"]["kept"],
+        "llm_prefill_ms": latency.get("llm_prefill_ms"),
+    }
+    print(json.dumps(last_line), flush=True)
+
+
+def _grow(tree: Tree, values: dict[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _grow(tree.add(key), value)
+        else:
+            tree.add(f"{key}: {value}")
+
+
+def _accuracy(result: dict[str, Any] | None) -> str:
+    if result is None:
+        return "-"
+    low, high = result["accuracy"]["ci95"]
+    return f"{100 * result['accuracy']['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _number(result: dict[str, Any] | None, part: str, key: str) -> str:
+    return "-" if result is None else f"{result[part][key]:g}"
+
+
+def _giga(result: dict[str, Any] | None, key: str) -> str:
+    return "-" if result is None else f"{result['flops'][key] / 1e9:.3f}"
+
+
+def _mebi(result: dict[str, Any] | None) -> str:
+    return "-" if result is None else f"{result['kv_cache_bytes'] / 2**20:.3f}"
+
+
+def _milliseconds(latency: dict[str, Any] | None, key: str) -> str:
+    return f"{latency[key]:.1f}" if latency else "-"
+
+
+def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:
+    """Pruned over unpruned for accuracy, unpruned over pruned for costs."""
+    if len(columns) < 2 or columns[0] is None or columns[1] is None:
+        return None
+    unpruned, pruned = columns[0][part][key], columns[1][part][key]
+    top, bottom = (pruned, unpruned) if part == "accuracy" else (unpruned, pruned)
+    return float(top / bottom) if bottom else None

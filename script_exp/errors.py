@@ -1,0 +1,43 @@
+"""Mistakes that the user can mend. They are shown as one sentence, without a traceback, with exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A setting or a file that is not right; the message says what would be."""
+
+
+class SettingError(UserError):
+    """A setting with a value that cannot be used.
+
+    Args:
+        key: the setting as the user writes it, for example ``pruner.threshold``.
+        value: what was given.
+        expected: what would be right, as the end of the sentence "expected ...".
+    """
+
+    def __init__(self, key: str, value: object, expected: str) -> None:
+        super().__init__(f"{key}={value}: expected {expected}")
+
+
+def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
+    """The error for a name that is not in a list, with the nearest names that are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return SettingError(key, value, f"one of {', '.join(names)} ({hint}each is a file in conf/{key})")
+
+
+def check_number(key: str, value: object, holds: Callable[[float], bool], expected: str) -> None:
+    """Raise a :class:`SettingError` unless ``value`` is a number for which ``holds`` is true."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+        raise SettingError(key, value, expected)
+
+
+def check_choice(key: str, value: object, choices: tuple[object, ...], expected: str | None = None) -> None:
+    """Raise a :class:`SettingError` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise SettingError(key, value, expected or f"one of {', '.join(map(str, choices))}")

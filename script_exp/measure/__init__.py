@@ -1,0 +1,1 @@
+"""FLOPs, latency, memory and the uncertainty of an accuracy. Definitions: docs/measurement.md."""

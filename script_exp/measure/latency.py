@@ -1,0 +1,186 @@
+"""Time of one prefill by stage, pruned and unpruned in turn, apart from the accuracy pass.
+
+Batch 1, synchronized on both sides of every stage, after warm-up; the inputs rotate among several samples, and the
+methods that are compared are interleaved sample by sample, so that a drift of the device's speed hits all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from script_exp.measure.memory import PeakMemory
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners.base import Pruner
+from script_exp.pruners.layer import LayerPruner
+
+
+@dataclass(frozen=True)
+class LatencyProtocol:
+    """How often what is measured.
+
+    Attributes:
+        warm_up: passes that are not counted, per method.
+        repeats: counted passes per sample and method.
+        decode_steps: tokens decoded after each prefill, for the time per token.
+    """
+
+    warm_up: int = 2
+    repeats: int = 3
+    decode_steps: int = 4
+
+
+@dataclass(frozen=True)
+class LatencyInput:
+    """One image with its prompt and bare question."""
+
+    image: Image.Image
+    prompt: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median with quartiles, in ms."""
+
+    median: float
+    q1: float
+    q3: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What one method took.
+
+    Attributes:
+        stages: ``preprocess``, ``vision`` (tower and projector), ``query_encoder``, ``pruner``, ``llm`` and
+            ``decode_per_token``.
+        llm_prefill: pruner and LLM up to the first logits.
+        ttft: everything from the image to the first logits.
+        peak_bytes: peak memory of a prefill, or None where it cannot be measured.
+        kv_cache_bytes: bytes held by keys and values after prefill, mean over the samples.
+        repeats: counted passes in all.
+    """
+
+    stages: dict[str, Spread]
+    llm_prefill: Spread
+    ttft: Spread
+    peak_bytes: int | None
+    kv_cache_bytes: float
+    repeats: int
+
+
+class _Clock:
+    """Collects milliseconds by name; CUDA events on a GPU, a monotonic clock elsewhere."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self.device.type == "cuda":
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            torch.cuda.synchronize(self.device)
+            start.record()
+            yield
+            end.record()
+            end.synchronize()
+            self.times[name].append(start.elapsed_time(end))
+        else:
+            begin = time.perf_counter_ns()
+            yield
+            self.times[name].append((time.perf_counter_ns() - begin) / 1e6)
+
+
+def measure_latency(
+    model: PrunableModel,
+    inputs: Sequence[LatencyInput],
+    pruners: dict[str, Pruner | LayerPruner],
+    protocol: LatencyProtocol | None = None,
+) -> dict[str, Latency]:
+    """Time every pruner on the same inputs, in turn.
+
+    Args:
+        model: the model.
+        inputs: the samples that rotate.
+        pruners: methods by name.
+        protocol: how often.
+
+    Returns:
+        one :class:`Latency` per name.
+    """
+    protocol = protocol or LatencyProtocol()
+    clocks = {name: _Clock(model.device) for name in pruners}
+    peaks: dict[str, list[int]] = defaultdict(list)
+    cache_bytes: dict[str, list[int]] = defaultdict(list)
+    warm = _Clock(model.device)
+    for turn in range(protocol.warm_up):
+        for pruner in pruners.values():
+            _one_pass(model, inputs[turn % len(inputs)], pruner, warm, protocol.decode_steps)
+    for _ in range(protocol.repeats):
+        for sample in inputs:
+            for name, pruner in pruners.items():
+                peak = PeakMemory(model.device)
+                peak.reset()
+                cache_bytes[name].append(_one_pass(model, sample, pruner, clocks[name], protocol.decode_steps))
+                measured = peak.read()
+                if measured is not None:
+                    peaks[name].append(measured)
+    return {
+        name: _summarize(clocks[name].times, max(peaks[name], default=None), cache_bytes[name]) for name in pruners
+    }
+
+
+def _one_pass(
+    model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner, clock: _Clock, decode_steps: int
+) -> int:
+    """One prefill and a few decoding steps; the bytes that the KV cache holds after prefill."""
+    with ExitStack() as hooks:
+        with clock.stage("ttft"):
+            with clock.stage("preprocess"):
+                inputs = model.preprocess([sample.image], [sample.prompt])
+            with clock.stage("vision"):
+                images = model.encode_images(inputs, with_joint=pruner.needs_query)
+            queries = None
+            if pruner.needs_query:
+                with clock.stage("query_encoder"):
+                    queries = model.encode_queries([sample.question])
+            with clock.stage("llm_prefill"):
+                with clock.stage("pruner"):
+                    prompt = model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
+                with clock.stage("llm"):
+                    hooks.enter_context(model.pruning_inside(prompt))
+                    output = model.prefill(prompt)
+        layers = output.past_key_values.layers
+        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        mask = prompt.arguments["attention_mask"]
+        for _ in range(decode_steps):
+            mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+            with clock.stage("decode_per_token"):
+                output = model.decode_step(output, mask)
+    return held
+
+
+def _summarize(times: dict[str, list[float]], peak: int | None, cache_bytes: list[int]) -> Latency:
+    spreads = {name: _spread(values) for name, values in times.items()}
+    return Latency(
+        stages=spreads,
+        llm_prefill=spreads.pop("llm_prefill"),
+        ttft=spreads.pop("ttft"),
+        peak_bytes=peak,
+        kv_cache_bytes=float(np.mean(cache_bytes)),
+        repeats=len(times["ttft"]),
+    )
+
+
+def _spread(values: list[float]) -> Spread:
+    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
+    return Spread(float(median), float(q1), float(q3))

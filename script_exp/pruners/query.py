@@ -1,0 +1,82 @@
+"""QCSP, query-conditioned semantic pruning: Script's relevance module.
+
+Sources: Yang et al. (Script), arXiv 2512.01949, section on QCSP; the kernel is that of CDPruner (Zhang et al. 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from script_exp.errors import check_choice
+from script_exp.pruners.base import Pruner, Query, VisualTokens
+from script_exp.pruners.dpp import greedy_map
+
+
+@dataclass(kw_only=True)
+class QueryDPP:
+    """A DPP over the visual tokens whose kernel couples relevance to the question with similarity.
+
+    With the patch embeddings e_i and the question's segments t_m in the query encoder's space,
+
+        s_i = sign * mean_m cos(e_i, t_m),   r_i = (s_i - min s) / (max s - min s),   L_ij = r_i S_ij r_j,
+
+    where S is the cosine similarity of the projected tokens. Both embeddings are normalized, as in the first released
+    version and in CDPruner (the last released version is not, so that norms leak into r).
+
+    Attributes:
+        sign: +1 or -1 to override the sign that the model declares for its query encoder (:class:`Query`).
+        relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or all
+            crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
+    """
+
+    sign: int | None = None
+    relevance_range: str = "crop"
+
+    def __post_init__(self) -> None:
+        check_choice("sign", self.sign, (None, 1, -1), "1, -1, or null for the model's own")
+        check_choice("relevance_range", self.relevance_range, ("crop", "image"))
+
+    def relevance(self, joint: Tensor, query: Query) -> Tensor:
+        """r in [0, 1], (crops, n), from patch embeddings (crops, n, e) and the query."""
+        patches = functional.normalize(joint, dim=-1)
+        segments = functional.normalize(query.embeddings, dim=-1)
+        sign = query.sign if self.sign is None else self.sign
+        raw = sign * (patches @ segments.T).mean(dim=-1)
+        return min_max(raw, self.relevance_range)
+
+    def order(self, visual: VisualTokens, query: Query, picks: int) -> tuple[Tensor, Tensor]:
+        """The DPP's first ``picks`` tokens in its order (crops, picks), and the relevance (crops, n)."""
+        if visual.joint is None:
+            raise ValueError("the patches' embeddings in the query encoder's space are missing")
+        relevance = self.relevance(visual.joint, query)
+        unit = functional.normalize(visual.projected, dim=-1)
+        kernel = relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :]
+        return greedy_map(kernel, picks), relevance
+
+
+@dataclass(kw_only=True)
+class QueryConditioned(QueryDPP, Pruner):
+    """Script's query module alone: the first k tokens in the DPP's order."""
+
+    needs_query: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        QueryDPP.__post_init__(self)
+        Pruner.__post_init__(self)
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        if query is None:
+            raise ValueError("query is missing")
+        return self.order(visual, query, k)[0]
+
+
+def min_max(values: Tensor, over: str = "crop") -> Tensor:
+    """Scale (crops, n) to [0, 1] within each ``crop`` or over the whole ``image``; constant values become 1."""
+    dims = (-1,) if over == "crop" else (0, 1)
+    low, high = values.amin(dim=dims, keepdim=True), values.amax(dim=dims, keepdim=True)
+    span = high - low
+    return ((values - low) / span.masked_fill(span == 0, 1)).masked_fill(span == 0, 1)

@@ -1,0 +1,52 @@
+"""TRIM: the tokens most relevant to the question, and one token for all the others.
+
+Source: Song et al., "Less is more: a simple yet effective token reduction method for efficient multi-modal LLMs",
+COLING 2025, arXiv 2409.10994.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from script_exp.pruners.base import Query, ScorePruner, VisualTokens, top_indices
+
+
+@dataclass(kw_only=True)
+class Trim(ScorePruner):
+    """Keep the k - 1 most relevant tokens in order, then one token that is the mean of all dropped ones.
+
+    The relevance is sign * <e_i, t> without normalization, t being the question's first segment (TRIM truncates the
+    text). Its softmax over the tokens keeps their order, so it is not computed. The mean is taken in the
+    vision tower's space, before the projector, as in the paper. The paper's automatic choice of k by the
+    interquartile range is left out: here the budget is given. The aggregated token counts against it.
+
+    Attributes:
+        aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1 that would be all
+            of it, so the most relevant token is kept instead.
+    """
+
+    aggregate: bool = True
+    needs_query: ClassVar[bool] = True
+
+    def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
+        if query is None or visual.joint is None:
+            raise ValueError("query or patch embeddings are missing")
+        return query.sign * (visual.joint @ query.embeddings[0])
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        single = k - 1 if self.aggregate and k > 1 else k
+        return top_indices(self.score(visual, query), single)
+
+    def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
+        kept = super().output(visual, indices)
+        if indices.shape[1] == self.kept_of(visual.projected.shape[1]):
+            return kept
+        if visual.tower is None or visual.project is None:
+            raise ValueError("TRIM's aggregated token needs a vision tower with a projector; use aggregate=false")
+        dropped = torch.ones(visual.projected.shape[:2], device=indices.device).scatter_(1, indices, 0.0)
+        mean = (visual.tower.float() * dropped[..., None]).sum(dim=1) / dropped.sum(dim=1, keepdim=True)
+        return torch.cat([kept, visual.project(mean.to(visual.tower.dtype))[:, None]], dim=1)

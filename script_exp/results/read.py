@@ -1,0 +1,82 @@
+"""All finished runs below a folder, as one tidy table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from script_exp.errors import UserError
+from script_exp.results.record import SCHEMA_VERSION
+from script_exp.results.run_directory import read_result
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Finished runs and what could not be read.
+
+    Attributes:
+        frame: one row per run; empty if there is none.
+        problems: one sentence per file that was left out.
+    """
+
+    frame: pd.DataFrame
+    problems: list[str] = field(default_factory=list)
+
+
+def load_runs(outputs: Path) -> Runs:
+    """Read every ``result.json`` below ``outputs``.
+
+    Columns: the cell (model, benchmark, pruner, budget, seed, variant), accuracy, ci_low, ci_high, n, partial, kept,
+    layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms, speedup, and run_dir. What
+    was not measured is missing, never zero.
+    """
+    rows, problems = [], []
+    for path in _result_files(outputs):
+        try:
+            result = read_result(path)
+            if result["schema_version"] != SCHEMA_VERSION:
+                raise UserError(f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}")
+            rows.append(_row(result, path.parent))
+        except UserError as error:
+            problems.append(str(error))
+        except KeyError as error:
+            problems.append(f"{path} lacks {error}")
+    return Runs(pd.DataFrame(rows), problems)
+
+
+def load_samples(run_dir: Path) -> pd.DataFrame:
+    """The samples of one run, one row each, indexed by id."""
+    lines = (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return pd.DataFrame([json.loads(line) for line in lines]).set_index("id")
+
+
+def _result_files(outputs: Path) -> Iterator[Path]:
+    yield from sorted(outputs.rglob("result.json"))
+
+
+def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    accuracy, tokens, flops = result["accuracy"], result["tokens"], result["flops"]
+    latency = result["latency"] or {}
+    return {
+        **result["cell"],
+        "accuracy": accuracy["value"],
+        "ci_low": accuracy["ci95"][0],
+        "ci_high": accuracy["ci95"][1],
+        "n": accuracy["n"],
+        "partial": accuracy["partial"],
+        "visual": tokens["visual"],
+        "kept": tokens["kept"],
+        "layer_average": tokens["layer_average"],
+        "prefill_tflops": flops["prefill_total"] / 1e12,
+        "llm_visual_tflops": flops["llm_visual_only"] / 1e12,
+        "kv_mib": result["kv_cache_bytes"] / 2**20,
+        "llm_prefill_ms": latency.get("llm_prefill_ms"),
+        "ttft_ms": latency.get("ttft_ms"),
+        "speedup": latency.get("llm_prefill_speedup"),
+        "run_dir": str(run_dir),
+    }

@@ -1,0 +1,101 @@
+"""The types of what a run records; ``result.json`` and ``samples.jsonl`` are these, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """One line of ``samples.jsonl``.
+
+    Attributes:
+        id, kind, unit, question, references: as in the benchmark's sample.
+        prompt_hash: first 16 hex digits of the sha256 of the prompt.
+        prediction: raw output of the model.
+        answer: the parsed output.
+        score: in [0, 1].
+        visual: visual tokens before pruning.
+        kept: visual tokens that entered the LLM, or that remained after the layer of a layer pruner.
+        layer_average: visual tokens, mean over the LLM's layers.
+        text: other tokens of the prompt.
+        query: tokens through the query encoder, 0 if it did not run.
+        seconds: the batch's time divided by its size.
+    """
+
+    id: str
+    kind: str
+    unit: str
+    question: str
+    references: list[str]
+    prompt_hash: str
+    prediction: str
+    answer: str
+    score: float
+    visual: int
+    kept: int
+    layer_average: float
+    text: int
+    query: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a run answers for. ``variant`` lists the pruner's settings that are not the published defaults."""
+
+    model: str
+    benchmark: str
+    pruner: str
+    budget: int | float | None
+    seed: int
+    variant: str
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Mean score with its 95 % interval (bootstrap over units), as shares; None with random weights."""
+
+    value: float
+    n: int
+    ci95: tuple[float, float]
+    by_kind: dict[str, float]
+    partial: bool
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Visual tokens per image, means over the samples; ``requested`` is the budget as given (None: no pruning)."""
+
+    visual: float
+    requested: int | float | None
+    kept: float
+    layer_average: float
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """``result.json``.
+
+    Attributes:
+        flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``: means over
+            the samples, 2 per multiply-accumulate.
+        kv_cache_bytes: keys and values after prefill, mean over the samples, by the formula.
+        latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was switched off.
+        peak_memory_bytes: of a prefill; None where it was not measured.
+        provenance: versions, commit, device.
+    """
+
+    schema_version: int
+    status: str
+    cell: Cell
+    accuracy: Accuracy
+    tokens: Tokens
+    flops: dict[str, Any]
+    kv_cache_bytes: float
+    latency: dict[str, Any] | None
+    peak_memory_bytes: int | None
+    provenance: dict[str, Any]

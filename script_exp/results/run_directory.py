@@ -1,0 +1,131 @@
+"""The directory of one run: its name is its identity, and it is enough to resume the run.
+
+    config.yaml     the resolved settings
+    status.json     running / finished / failed and why
+    samples.jsonl   one line per answered sample, appended and flushed
+    result.json     written once, at the end, atomically
+    run.log         the log
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from script_exp.errors import UserError
+from script_exp.results.files import read_json, write_atomically, write_json
+from script_exp.results.record import RunResult, SampleRecord
+
+
+def identity_hash(identity: dict[str, Any]) -> str:
+    """First 10 hex digits of the sha256 of every setting that can change a result."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+class RunDirectory:
+    """One run's files; use as a context manager, which holds the lock.
+
+    Args:
+        path: the directory; made on entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.samples_file = path / "samples.jsonl"
+        self.result_file = path / "result.json"
+        self._lock = FileLock(path / ".lock")
+
+    def __enter__(self) -> RunDirectory:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            owner = read_json(self.path / "status.json")
+            raise UserError(
+                f"{self.path} belongs to process {owner['pid']} on {owner['host']}, which is still running it"
+            ) from error
+        except OSError as error:
+            raise UserError(f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def start(self, config_yaml: str) -> None:
+        """Record the settings and that the run is under way."""
+        write_atomically(self.path / "config.yaml", config_yaml)
+        self.set_status("running")
+
+    def set_status(self, state: str, why: str | None = None) -> None:
+        """Record the state: ``running``, ``finished`` or ``failed``."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        status = {"state": state, "why": why, "host": platform.node(), "pid": os.getpid(), "time": now}
+        write_json(self.path / "status.json", status)
+
+    def finished_result(self) -> dict[str, Any] | None:
+        """The result of a finished run, or None.
+
+        Raises:
+            UserError: if ``result.json`` is damaged.
+        """
+        return read_result(self.result_file) if self.result_file.exists() else None
+
+    def answered(self, ids: Iterable[str]) -> dict[str, SampleRecord]:
+        """Records of samples answered so far; a torn last line is cut off, unknown ids are an error.
+
+        Raises:
+            UserError: if a line other than the last does not parse, or names a sample that is not in ``ids``.
+        """
+        if not self.samples_file.exists():
+            return {}
+        known = set(ids)
+        data = self.samples_file.read_bytes()
+        complete = data[: data.rfind(b"\n") + 1]
+        if len(complete) < len(data):
+            write_atomically(self.samples_file, complete.decode())
+        records: dict[str, SampleRecord] = {}
+        for number, line in enumerate(complete.decode().splitlines(), start=1):
+            try:
+                record = SampleRecord(**json.loads(line))
+            except (json.JSONDecodeError, TypeError) as error:
+                raise UserError(
+                    f"{self.samples_file}, line {number} is damaged ({error}); remove {self.path} to start over"
+                ) from error
+            if record.id not in known:
+                raise UserError(f"{self.samples_file}, line {number}: unknown sample {record.id!r}; remove {self.path}")
+            records[record.id] = record
+        return records
+
+    def append(self, records: Iterable[SampleRecord]) -> None:
+        """Add answered samples and flush them to the disk."""
+        lines = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+        with self.samples_file.open("a", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, result: RunResult) -> None:
+        """Write the result and mark the run as finished."""
+        write_json(self.result_file, asdict(result))
+        self.set_status("finished")
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A ``result.json`` as a dictionary.
+
+    Raises:
+        UserError: if it does not parse or is not a result.
+    """
+    result = read_json(path)
+    if not isinstance(result, dict) or not {"schema_version", "cell", "accuracy"} <= result.keys():
+        raise UserError(f"{path} is damaged (not a result); remove the folder {path.parent} to run this cell again")
+    return result

@@ -1,0 +1,95 @@
+"""From the records of all samples and the measurements to the result of a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
+from script_exp.measure.interval import bootstrap_interval
+from script_exp.measure.latency import Latency, Spread
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners import LayerPruner, Pruner
+from script_exp.results.record import Accuracy, SampleRecord, Tokens
+
+
+def summarize_accuracy(records: Sequence[SampleRecord], partial: bool) -> Accuracy:
+    """Mean score with its interval, overall and by kind."""
+    scores = [record.score for record in records]
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        by_kind[record.kind].append(record.score)
+    return Accuracy(
+        value=float(np.mean(scores)),
+        n=len(scores),
+        ci95=bootstrap_interval(scores, [record.unit for record in records]),
+        by_kind={kind: float(np.mean(values)) for kind, values in sorted(by_kind.items())},
+        partial=partial,
+    )
+
+
+def summarize_tokens(records: Sequence[SampleRecord], requested: int | float | None) -> Tokens:
+    """Mean token counts."""
+    return Tokens(
+        visual=float(np.mean([record.visual for record in records])),
+        requested=requested,
+        kept=float(np.mean([record.kept for record in records])),
+        layer_average=float(np.mean([record.layer_average for record in records])),
+    )
+
+
+def summarize_costs(
+    model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleRecord], pruner_flops: int
+) -> tuple[dict[str, Any], float]:
+    """FLOPs as in ``result.json`` and the bytes of the KV cache, both means over the samples by the formulas."""
+    config, encoder = model.model.config, model.query_encoder
+    layers = len(model.adapter.llm.layers)
+    stages: dict[str, list[int]] = defaultdict(list)
+    visual_only, cache = [], []
+    for record in records:
+        lengths = pruner.lengths(record.visual, layers) if isinstance(pruner, LayerPruner) else [record.kept] * layers
+        shape = PromptShape(1, tuple(lengths), record.text, record.query)
+        counts = prefill_stages(
+            config,
+            shape,
+            text_encoder=encoder.config if encoder else None,
+            joint_width=encoder.width if encoder else 0,
+            pruner=pruner_flops,
+            layer=pruner.layer if isinstance(pruner, LayerPruner) else 0,
+        )
+        for stage, count in counts.items():
+            stages[stage].append(count)
+        visual_only.append(decoder(config.text_config, lengths))
+        held = [length + record.text for length in lengths]
+        cache.append(kv_cache_bytes(config.text_config, held, model.model.dtype.itemsize))
+    means = {stage: float(np.mean(counts)) for stage, counts in stages.items()}
+    flops = {"prefill_total": sum(means.values()), "llm_visual_only": float(np.mean(visual_only)), "stages": means}
+    return flops, float(np.mean(cache))
+
+
+def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:
+    """The part ``latency`` of ``result.json``, with the unpruned model measured beside it in the same process."""
+    return {
+        **_one_latency(pruned),
+        "repeats": pruned.repeats,
+        "unpruned": _one_latency(unpruned),
+        "llm_prefill_speedup": unpruned.llm_prefill.median / pruned.llm_prefill.median,
+        "ttft_speedup": unpruned.ttft.median / pruned.ttft.median,
+    }
+
+
+def _one_latency(latency: Latency) -> dict[str, Any]:
+    return {
+        "llm_prefill_ms": latency.llm_prefill.median,
+        "llm_prefill_quartiles_ms": [latency.llm_prefill.q1, latency.llm_prefill.q3],
+        "ttft_ms": latency.ttft.median,
+        "ttft_quartiles_ms": [latency.ttft.q1, latency.ttft.q3],
+        "stages": {name: _quartiles(spread) for name, spread in latency.stages.items()},
+    }
+
+
+def _quartiles(spread: Spread) -> dict[str, float]:
+    return {"median": spread.median, "q1": spread.q1, "q3": spread.q3}

@@ -1,0 +1,94 @@
+"""The settings of one run, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from script_exp.budget import check_budget, tokens_kept
+from script_exp.errors import SettingError, UserError, check_choice, check_number
+
+# Goes up whenever the same settings would give another result: part of every run's identity.
+PROTOCOL_VERSION = 1
+
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
+_UNPRUNED = "none"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The composed config, plain and checked. The keys are explained in ``conf/``."""
+
+    model: dict[str, Any]
+    benchmark: dict[str, Any]
+    pruner: dict[str, Any]
+    tracker: dict[str, Any]
+    budget: int | float | None
+    seed: int
+    limit: int | None
+    batch_size: int
+    device: str
+    dtype: str
+    attention: str
+    latency: str
+    unpruned: str
+    outputs: Path
+
+    @classmethod
+    def from_config(cls, config: DictConfig) -> RunSettings:
+        """Check the composed config.
+
+        Raises:
+            UserError: for the first value that cannot be used.
+        """
+        try:
+            plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        except OmegaConfBaseException as error:
+            raise UserError(str(error).splitlines()[0]) from error
+        for group in ("model", "benchmark", "pruner", "tracker"):
+            if not isinstance(plain[group], dict):
+                raise SettingError(group, plain[group], f"the name of a file in conf/{group}")
+        for key in ("latency", "unpruned"):  # YAML reads a bare off as false
+            plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
+        budget = check_budget(plain["budget"])
+        tokens_kept(budget, plain["model"]["tokens_per_crop"])
+        _check_whole("seed", plain["seed"], lowest=0)
+        _check_whole("batch_size", plain["batch_size"], lowest=1)
+        if plain["limit"] is not None:
+            _check_whole("limit", plain["limit"], lowest=1)
+        check_choice("dtype", plain["dtype"], _DTYPES)
+        check_choice("latency", plain["latency"], ("on", "off"))
+        check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
+        if plain["pruner"]["name"] == _UNPRUNED:
+            budget = None  # ignored, so that a sweep over budgets runs it once
+        keys = cls.__dataclass_fields__
+        return cls(**{key: value for key, value in plain.items() if key in keys} | {  # type: ignore[arg-type]
+            "budget": budget, "outputs": Path(plain["outputs"]),
+        })
+
+    def identity(self, prompt_version: int, device: str, dtype: str) -> dict[str, Any]:
+        """Every setting that can change a result; tracker, latency and paths of outputs cannot."""
+        return {
+            "protocol": PROTOCOL_VERSION,
+            "model": self.model,
+            "benchmark": {**self.benchmark, "prompt_version": prompt_version},
+            "pruner": self.pruner,
+            "budget": self.budget,
+            "seed": self.seed,
+            "limit": self.limit,
+            "batch_size": self.batch_size,
+            "device": device,
+            "dtype": dtype,
+            "attention": self.attention,
+        }
+
+
+def _check_whole(key: str, value: object, lowest: int) -> None:
+    expected = f"a whole number >= {lowest}"
+    if isinstance(value, float):
+        raise SettingError(key, value, expected)
+    check_number(key, value, lambda number: number >= lowest, expected)
