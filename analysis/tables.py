@@ -1,7 +1,7 @@
 """Print tables of all finished runs: accuracy by pruner and budget, and what each cell costs.
 
-    python analysis/tables.py                                  # all runs in outputs/, as text
-    python analysis/tables.py outputs --format latex --model tiny --benchmark shapes
+python analysis/tables.py                                  # all runs in outputs/, as text
+python analysis/tables.py outputs --format latex --model tiny --benchmark shapes
 """
 
 from __future__ import annotations
@@ -39,16 +39,20 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
         column = "all" if run["pruner"] == "none" else f"{run['budget']:g}"
         cells.setdefault(column, {})[_label(run)] = text
     table = pd.DataFrame(cells).fillna("")
-    return table.reindex(sorted(table.index, key=_rank)).rename_axis("accuracy, % (retained)")
+    return table.reindex(sorted(map(str, table.index), key=_rank)).rename_axis("accuracy, % (retained)")
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: accuracy with its interval, the paired difference, tokens, FLOPs, KV cache, prefill."""
+    """One row per run: accuracy with interval and paired difference, tokens, FLOPs, KV cache, prefill."""
     unpruned = runs[runs["pruner"] == "none"]
     samples = load_samples(Path(unpruned["run_dir"].item())) if len(unpruned) == 1 else None
     rows = []
-    ordered = runs.assign(rank=[_rank(_label(run)) for _, run in runs.iterrows()])
-    for _, run in ordered.sort_values(["budget", "rank"], ascending=[False, True], na_position="first").iterrows():
+    ordered = runs.assign(
+        rank=pd.Series([_rank(_label(run)) for _, run in runs.iterrows()], index=runs.index)
+    )
+    for _, run in ordered.sort_values(
+        ["budget", "rank"], ascending=[False, True], na_position="first"
+    ).iterrows():
         rows.append(
             {
                 "pruner": _label(run),
@@ -79,7 +83,9 @@ def tables(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--format", choices=["text", "markdown", "latex"], default="text")
     parser.add_argument("--model", help="only this model")
@@ -95,7 +101,10 @@ def main() -> int:
         if wanted is not None and not frame.empty:
             frame = frame[frame[key] == wanted]
     if frame.empty:
-        print(f"error: no finished runs in {arguments.outputs}; python runners/run.py makes one", file=sys.stderr)
+        print(
+            f"error: no finished runs in {arguments.outputs}; python runners/run.py makes one",
+            file=sys.stderr,
+        )
         return 2
     for title, table in tables(frame):
         print(_render(title, table, arguments.format))

@@ -1,7 +1,7 @@
 """Run one cell (model x benchmark x pruner x budget), or a sweep of cells with ``-m``.
 
-    python runners/run.py pruner=script budget=64
-    python runners/run.py -m pruner=none,random,graph,query,script,fastv,trim budget=192,128,64,32
+python runners/run.py pruner=script budget=64
+python runners/run.py -m pruner=none,random,graph,query,script,fastv,trim budget=192,128,64,32
 """
 
 from __future__ import annotations

@@ -80,12 +80,27 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
         ("accuracy, %", [_accuracy(one) for one in columns], _ratio_of(columns, "accuracy", "value")),
         ("visual tokens kept", [_number(one, "tokens", "kept") for one in columns], None),
         ("  mean over LLM layers", [_number(one, "tokens", "layer_average") for one in columns], None),
-        ("prefill, GFLOPs", [_giga(one, "prefill_total") for one in columns], _ratio_of(columns, "flops", "prefill_total")),
-        ("  LLM, visual tokens only", [_giga(one, "llm_visual_only") for one in columns],
-         _ratio_of(columns, "flops", "llm_visual_only")),
+        (
+            "prefill, GFLOPs",
+            [_giga(one, "prefill_total") for one in columns],
+            _ratio_of(columns, "flops", "prefill_total"),
+        ),
+        (
+            "  LLM, visual tokens only",
+            [_giga(one, "llm_visual_only") for one in columns],
+            _ratio_of(columns, "flops", "llm_visual_only"),
+        ),
         ("KV cache, MiB", [_mebi(one) for one in columns], None),
-        ("LLM prefill, ms", [_milliseconds(one, "llm_prefill_ms") for one in timed], latency.get("llm_prefill_speedup")),
-        ("time to first token, ms", [_milliseconds(one, "ttft_ms") for one in timed], latency.get("ttft_speedup")),
+        (
+            "LLM prefill, ms",
+            [_milliseconds(one, "llm_prefill_ms") for one in timed],
+            latency.get("llm_prefill_speedup"),
+        ),
+        (
+            "time to first token, ms",
+            [_milliseconds(one, "ttft_ms") for one in timed],
+            latency.get("ttft_speedup"),
+        ),
     ]
     for label, cells, ratio in rows:
         last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]

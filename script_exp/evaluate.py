@@ -19,7 +19,7 @@ def answer(
     samples: Sequence[Sample],
     batch_size: int,
 ) -> Iterator[list[SampleRecord]]:
-    """Answer ``samples`` in order, ``batch_size`` at a time, and yield each batch's records when it is done."""
+    """Answer ``samples`` in order, ``batch_size`` at a time; yields each batch's records when it is done."""
     for start in range(0, len(samples), batch_size):
         yield _answer_batch(model, benchmark, pruner, samples[start : start + batch_size])
 
@@ -37,7 +37,9 @@ def _answer_batch(
     seconds = (time.perf_counter() - begin) / len(batch)
     total = inputs["attention_mask"].sum(dim=1).tolist()
     return [
-        _record(model, benchmark, pruner, sample, prompt, row, predictions[row], prompts[row], total[row], seconds)
+        _record(
+            model, benchmark, pruner, sample, prompt, row, predictions[row], prompts[row], total[row], seconds
+        )
         for row, sample in enumerate(batch)
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,12 @@ from script_exp.pruners.base import non_default_fields
 from script_exp.results.provenance import provenance
 from script_exp.results.record import SCHEMA_VERSION, Cell, RunResult, SampleRecord
 from script_exp.results.run_directory import RunDirectory, identity_hash, read_result
-from script_exp.results.summarize import summarize_accuracy, summarize_costs, summarize_latency, summarize_tokens
+from script_exp.results.summarize import (
+    summarize_accuracy,
+    summarize_costs,
+    summarize_latency,
+    summarize_tokens,
+)
 from script_exp.results.tracker import Tracker
 from script_exp.settings import RunSettings
 
@@ -69,7 +75,14 @@ class RunCell:
         if isinstance(pruner, LayerPruner):
             pruner.kept_after(settings.model["tokens_per_crop"], checkpoint.llm_layers)
         device = resolve_device(settings.device)
-        return cls(settings, checkpoint, benchmark, pruner, device, resolve_dtype(settings.dtype, device, checkpoint.config))
+        return cls(
+            settings,
+            checkpoint,
+            benchmark,
+            pruner,
+            device,
+            resolve_dtype(settings.dtype, device, checkpoint.config),
+        )
 
     def unpruned(self) -> RunCell:
         """The cell of the unpruned model with otherwise the same settings."""
@@ -91,8 +104,8 @@ class RunCell:
     def directory(self) -> Path:
         """``outputs/model/benchmark/pruner-budget-seed-hash``."""
         settings = self.settings
-        folder = settings.outputs / settings.model["name"] / settings.benchmark["name"]
-        return folder / f"{self.name}-{self.identity}"
+        group = f"{settings.model['name']}/{settings.benchmark['name']}"
+        return settings.outputs / group / f"{self.name}-{self.identity}"
 
     @property
     def cell(self) -> Cell:
@@ -142,7 +155,7 @@ def run_cell(cell: RunCell) -> dict[str, Any]:
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             return done
         directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False))
-        with _log_file(directory.path / "run.log"):
+        with _log_to(directory.path / "run.log"):
             tracker = build_tracker(cell.settings)
             try:
                 result = _run(cell, directory, tracker)
@@ -267,18 +280,16 @@ def _metrics(result: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-class _log_file:  # noqa: N801 - used like a function
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
     """Send the log of this package to a file while a cell runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-
-    def __enter__(self) -> None:
-        logger = logging.getLogger("script_exp")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(self._handler)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("script_exp").removeHandler(self._handler)
-        self._handler.close()
+    logger = logging.getLogger("script_exp")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

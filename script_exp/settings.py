@@ -54,8 +54,8 @@ class RunSettings:
                 raise SettingError(group, plain[group], f"the name of a file in conf/{group}")
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
-        budget = check_budget(plain["budget"])
-        tokens_kept(budget, plain["model"]["tokens_per_crop"])
+        given = check_budget(plain["budget"])
+        tokens_kept(given, plain["model"]["tokens_per_crop"])
         _check_whole("seed", plain["seed"], lowest=0)
         _check_whole("batch_size", plain["batch_size"], lowest=1)
         if plain["limit"] is not None:
@@ -63,12 +63,10 @@ class RunSettings:
         check_choice("dtype", plain["dtype"], _DTYPES)
         check_choice("latency", plain["latency"], ("on", "off"))
         check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
-        if plain["pruner"]["name"] == _UNPRUNED:
-            budget = None  # ignored, so that a sweep over budgets runs it once
-        keys = cls.__dataclass_fields__
-        return cls(**{key: value for key, value in plain.items() if key in keys} | {  # type: ignore[arg-type]
-            "budget": budget, "outputs": Path(plain["outputs"]),
-        })
+        # An unpruned run ignores the budget, so that a sweep over budgets runs it once.
+        plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
+        plain["outputs"] = Path(plain["outputs"])
+        return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
     def identity(self, prompt_version: int, device: str, dtype: str) -> dict[str, Any]:
         """Every setting that can change a result; tracker, latency and paths of outputs cannot."""

@@ -20,7 +20,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-WORDS = "user assistant : ? . what color shape is the a how many red blue star ring left of yes no zero one two".split()
+WORDS = [
+    "user", "assistant", ":", "?", ".", "what", "color", "shape", "is", "the", "a", "how", "many",
+    "red", "blue", "star", "ring", "left", "of", "yes", "no", "zero", "one", "two",
+]  # fmt: skip
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>", "<image>"]
 PAD, UNK, BOS, EOS, IMAGE = range(5)
 TEMPLATE = (
@@ -62,7 +65,9 @@ def save_llava(folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int =
         num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=1024, bos_token_id=BOS,
         eos_token_id=EOS, pad_token_id=PAD, tie_word_embeddings=False,
     )  # fmt: skip
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=grid**2)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=grid**2
+    )
     model = LlavaForConditionalGeneration(config).eval()
     with torch.no_grad():  # the default initialization gives nearly uniform attention
         for name, parameter in model.named_parameters():
@@ -71,7 +76,10 @@ def save_llava(folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int =
     model.generation_config.eos_token_id = None  # a random model must not stop by chance
     model.save_pretrained(folder)
     image_processor = CLIPImageProcessorPil(
-        size={"shortest_edge": size}, crop_size={"height": size, "width": size}, image_mean=[0.5] * 3, image_std=[0.25] * 3
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        image_mean=[0.5] * 3,
+        image_std=[0.25] * 3,
     )
     processor = LlavaProcessor(
         image_processor, tokenizer(), patch_size=patch, vision_feature_select_strategy="default",
@@ -86,17 +94,21 @@ def save_clip(folder: Path, *, width: int, joint: int) -> Path:
     """The text side and the projections of a random CLIP whose vision tower is ``width`` wide."""
     config = CLIPConfig(
         text_config={
-            "vocab_size": len(SPECIAL + WORDS), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "max_position_embeddings": 77, "bos_token_id": BOS, "eos_token_id": EOS,
-            "pad_token_id": PAD, "projection_dim": joint,
+            "vocab_size": len(SPECIAL + WORDS), "hidden_size": 16, "intermediate_size": 32,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 77, "bos_token_id":
+            BOS, "eos_token_id": EOS, "pad_token_id": PAD, "projection_dim": joint,
         },
-        vision_config={"hidden_size": width, "num_attention_heads": 4, "num_hidden_layers": 1, "projection_dim": joint},
+        vision_config={
+            "hidden_size": width, "num_attention_heads": 4, "num_hidden_layers": 1, "projection_dim": joint,
+        },
         projection_dim=joint,
     )  # fmt: skip
     state = CLIPModel(config).state_dict()
     wanted = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in state.items() if k.startswith(wanted)}, folder / "model.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in state.items() if k.startswith(wanted)}, folder / "model.safetensors"
+    )
     config.save_pretrained(folder)
     tokenizer("<s> $A </s>").save_pretrained(folder)
     return folder

@@ -20,7 +20,8 @@ class Sample:
         question: the bare question; the query encoder sees this text.
         references: accepted answers.
         kind: group for the score by kind.
-        unit: what is drawn anew in the bootstrap: samples of one unit are not independent (questions on one image).
+        unit: what is drawn anew in the bootstrap: samples of one unit are not independent (questions on one
+            image).
     """
 
     id: str

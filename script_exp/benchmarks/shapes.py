@@ -1,6 +1,7 @@
 """The embedded benchmark: questions about synthetic scenes of small shapes and digits on cluttered ground.
 
-Scenes are rendered from a seed, nothing is downloaded. What its numbers mean and do not mean: docs/tiny_model.md.
+Scenes are rendered from a seed, nothing is downloaded. What its numbers mean and do not mean:
+docs/tiny_model.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Floating-point operations of one prefill, 2 per multiply-accumulate, by stage.
 
-The formulas count matrix multiplications only, as ``torch.utils.flop_counter`` does; the tests compare the two exactly.
-Attention is counted in full, without halving for causality.
+The formulas count matrix multiplications only, as ``torch.utils.flop_counter`` does; the tests compare the
+two exactly. Attention is counted in full, without halving for causality.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def decoder_layer(config: Any, tokens: int) -> int:
     d, m = config.hidden_size, config.intermediate_size
     head = getattr(config, "head_dim", None) or d // config.num_attention_heads
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
-    return 2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q
+    return int(2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q)
 
 
 def decoder(config: Any, lengths: Sequence[int]) -> int:
@@ -61,7 +61,7 @@ def vision_tower(config: Any, crops: int) -> int:
     """CLIP's vision tower, every layer as transformers runs it: patch convolution, attention, MLP."""
     d, patches = config.hidden_size, (config.image_size // config.patch_size) ** 2
     convolution = 2 * patches * config.num_channels * config.patch_size**2 * d
-    return crops * (convolution + config.num_hidden_layers * _encoder_layer(config, patches + 1))
+    return int(crops * (convolution + config.num_hidden_layers * _encoder_layer(config, patches + 1)))
 
 
 def projector(config: Any, crops: int) -> int:
@@ -80,7 +80,7 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, crops:
 
 
 def count_pruner(pruner: Pruner | LayerPruner, visual: VisualTokens, query: Query | None) -> int:
-    """Operations of one call of a pruner, counted by running it; a layer pruner's are :func:`attention_row`."""
+    """Operations of one call of a pruner, counted by running it (:func:`attention_row` for layer pruners)."""
     if isinstance(pruner, LayerPruner):
         return 0
     with FlopCounterMode(display=False) as counter:
@@ -89,7 +89,13 @@ def count_pruner(pruner: Pruner | LayerPruner, visual: VisualTokens, query: Quer
 
 
 def prefill_stages(
-    config: Any, shape: PromptShape, *, text_encoder: Any = None, joint_width: int = 0, pruner: int = 0, layer: int = 0
+    config: Any,
+    shape: PromptShape,
+    *,
+    text_encoder: Any = None,
+    joint_width: int = 0,
+    pruner: int = 0,
+    layer: int = 0,
 ) -> dict[str, int]:
     """Operations up to the first logits by stage; their sum is the prefill total.
 

@@ -23,7 +23,9 @@ def bootstrap_interval(scores: Sequence[float], units: Sequence[str]) -> tuple[f
     _, member = np.unique(np.asarray(units), return_inverse=True)
     total = np.bincount(member, weights=np.asarray(scores, dtype=np.float64))
     size = np.bincount(member).astype(np.float64)
-    weights = np.random.default_rng(_SEED).multinomial(len(size), np.full(len(size), 1 / len(size)), _RESAMPLES)
+    weights = np.random.default_rng(_SEED).multinomial(
+        len(size), np.full(len(size), 1 / len(size)), _RESAMPLES
+    )
     means = (weights @ total) / (weights @ size)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)

@@ -1,7 +1,8 @@
 """Time of one prefill by stage, pruned and unpruned in turn, apart from the accuracy pass.
 
-Batch 1, synchronized on both sides of every stage, after warm-up; the inputs rotate among several samples, and the
-methods that are compared are interleaved sample by sample, so that a drift of the device's speed hits all of them.
+Batch 1, synchronized on both sides of every stage, after warm-up; the inputs rotate among several samples,
+and the methods that are compared are interleaved sample by sample, so that a drift of the device's speed
+hits all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +89,8 @@ class _Clock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         if self.device.type == "cuda":
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            event: Any = torch.cuda.Event
+            start, end = event(enable_timing=True), event(enable_timing=True)
             torch.cuda.synchronize(self.device)
             start.record()
             yield
@@ -130,12 +133,15 @@ def measure_latency(
             for name, pruner in pruners.items():
                 peak = PeakMemory(model.device)
                 peak.reset()
-                cache_bytes[name].append(_one_pass(model, sample, pruner, clocks[name], protocol.decode_steps))
+                cache_bytes[name].append(
+                    _one_pass(model, sample, pruner, clocks[name], protocol.decode_steps)
+                )
                 measured = peak.read()
                 if measured is not None:
                     peaks[name].append(measured)
     return {
-        name: _summarize(clocks[name].times, max(peaks[name], default=None), cache_bytes[name]) for name in pruners
+        name: _summarize(clocks[name].times, max(peaks[name], default=None), cache_bytes[name])
+        for name in pruners
     }
 
 
@@ -160,7 +166,7 @@ def _one_pass(
                     hooks.enter_context(model.pruning_inside(prompt))
                     output = model.prefill(prompt)
         layers = output.past_key_values.layers
-        held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        held: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
         mask = prompt.arguments["attention_mask"]
         for _ in range(decode_steps):
             mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)

@@ -1,8 +1,9 @@
 """Read a few rows of an attention layer while the model keeps its fast attention kernel.
 
-Transformers looks its attention kernels up in ``ALL_ATTENTION_FUNCTIONS``. For the time of the context a wrapper stands
-in for the kernel in use: it calls the real one, and for the wanted layer it computes softmax(q k^T) for the last query
-from the very q and k that the kernel got, after rotary embedding and normalization.
+Transformers looks its attention kernels up in ``ALL_ATTENTION_FUNCTIONS``. For the time of the context a
+wrapper stands in for the kernel in use: it calls the real one, and for the wanted layer it computes
+softmax(q k^T) for the last query from the very q and k that the kernel got, after rotary embedding and
+normalization.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 @contextmanager
-def last_row_attention(layer: nn.Module, receive: Callable[[Tensor], None]) -> Iterator[None]:
-    """Call ``receive`` with the last query's attention, (batch, heads, keys) in float32, at each forward of ``layer``.
+def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call ``receive`` with the last query's attention, (batch, heads, keys) in float32, at each forward of
+    ``layer``.
 
     Args:
         layer: an attention module of a transformers model, for example ``model.layers[1].self_attn``.
@@ -33,7 +35,13 @@ def last_row_attention(layer: nn.Module, receive: Callable[[Tensor], None]) -> I
         return previous or ALL_ATTENTION_FUNCTIONS._global_mapping[name]  # type: ignore[no-any-return]
 
     def wrapper(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *args: Any, **kwargs: Any
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        *args: Any,
+        **kwargs: Any,
     ) -> Any:
         if module is layer:
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5

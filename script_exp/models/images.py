@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners.base import VisualTokens
@@ -33,7 +33,7 @@ class ModelAdapter(ABC):
 
     @property
     @abstractmethod
-    def llm(self) -> nn.Module:
+    def llm(self) -> Any:
         """The decoder, with ``layers`` and ``config``."""
 
     @property
@@ -47,7 +47,9 @@ class ModelAdapter(ABC):
         """Id of the placeholder that stands for one visual token."""
 
     @abstractmethod
-    def encode_images(self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None
+    ) -> list[EncodedImage]:
         """Run the tower and the projector over the images of a processed batch, in the order of the prompt.
 
         Args:
@@ -57,4 +59,4 @@ class ModelAdapter(ABC):
 
     @abstractmethod
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        """Keyword arguments that give ``features``, one (length, d) per image, to the model instead of pixels."""
+        """Keyword arguments that give the model ``features``, one (length, d) per image, for its pixels."""

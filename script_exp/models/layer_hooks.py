@@ -1,7 +1,8 @@
 """Drop visual tokens between two decoder layers of a running LLM, by hooks alone.
 
-The tokens leave the hidden states, the rotary embeddings, the position ids and the masks of all later layers, and so
-never enter their caches. They are chosen once, at prefill; while decoding only the mask has to fit the shorter caches.
+The tokens leave the hidden states, the rotary embeddings, the position ids and the masks of all later
+layers, and so never enter their caches. They are chosen once, at prefill; while decoding only the mask has
+to fit the shorter caches.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Drop:
 class _Session:
     """One generation: the choice made at prefill and the masks that follow from it."""
 
-    def __init__(self, llm: nn.Module, pruner: LayerPruner, visual: Tensor) -> None:
+    def __init__(self, llm: Any, pruner: LayerPruner, visual: Tensor) -> None:
         self.llm, self.pruner, self.visual = llm, pruner, visual
         self.row: Tensor | None = None
         self.mask: Tensor | None = None  # (batch, length) of this forward, 1 = token, as the caller gave it
@@ -54,7 +55,10 @@ class _Session:
             hidden = _take(hidden, index)
             self.drop = _Drop(
                 create_causal_mask(
-                    config=self.llm.config, inputs_embeds=hidden, attention_mask=self.kept_mask, past_key_values=None
+                    config=self.llm.config,
+                    inputs_embeds=hidden,
+                    attention_mask=self.kept_mask,
+                    past_key_values=None,
                 ),
                 tuple(_take(part, index) for part in kwargs["position_embeddings"]),  # type: ignore[arg-type]
                 _take_ids(kwargs.get("position_ids"), index),
@@ -105,7 +109,7 @@ class _Session:
 
 
 @contextmanager
-def layer_pruning(llm: nn.Module, pruner: LayerPruner, visual: Tensor) -> Iterator[None]:
+def layer_pruning(llm: Any, pruner: LayerPruner, visual: Tensor) -> Iterator[None]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
     Args:

@@ -16,8 +16,8 @@ class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
 
     @property
-    def llm(self) -> nn.Module:
-        return self.model.model.language_model  # type: ignore[no-any-return]
+    def llm(self) -> Any:
+        return self.model.model.language_model
 
     @property
     def tower_width(self) -> int:
@@ -27,7 +27,9 @@ class LlavaAdapter(ModelAdapter):
     def image_token_id(self) -> int:
         return int(self.model.config.image_token_id)
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None
+    ) -> list[EncodedImage]:
         core = self.model.model
         seen: dict[str, Tensor] = {}
 

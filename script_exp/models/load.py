@@ -117,12 +117,16 @@ def resolve_device(device: str) -> torch.device:
     except RuntimeError as error:
         raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on") from error
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise SettingError("device", device, f"a device that is there; torch sees {torch.cuda.device_count()} GPUs")
+        raise SettingError(
+            "device", device, f"a device that is there; torch sees {torch.cuda.device_count()} GPUs"
+        )
     return place
 
 
 def resolve_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> torch.dtype:
-    """The dtype to load in; ``auto`` is float32 on a CPU and the one in the checkpoint's config.json on a GPU."""
+    """The dtype to load in; ``auto`` is float32 on a CPU, the one in the checkpoint's config on a GPU."""
     if dtype == "auto":
-        dtype = "float32" if device.type == "cpu" else config.get("dtype", config.get("torch_dtype", "float32"))
+        dtype = (
+            "float32" if device.type == "cpu" else config.get("dtype", config.get("torch_dtype", "float32"))
+        )
     return getattr(torch, dtype)  # type: ignore[no-any-return]

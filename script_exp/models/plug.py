@@ -32,14 +32,15 @@ def prune(
 ) -> Iterator[None]:
     """Within the context, ``model.generate(**inputs)`` runs with the visual tokens that ``pruner`` keeps.
 
-    The call returns what it would return without: the prompt's ids, unshortened, with the new tokens behind them.
+    The call returns what it would return without: the prompt's ids, unshortened, with the new tokens behind
+    them.
 
     Args:
         model: a Hugging Face model of a supported family (``script_exp.models.load.ADAPTERS``).
         processor: its processor; must have made ``inputs``.
         pruner: the method with its budget.
-        clip: folder of the CLIP checkpoint that the vision tower came from, for pruners that need the question;
-            None for the folder ``clip`` inside the model's own.
+        clip: folder of the CLIP checkpoint that the vision tower came from, for pruners that need the
+            question; None for the folder ``clip`` inside the model's own.
         relevance_sign: -1 for OpenAI's CLIP at layer -2; +1 for the embedded tiny model (:class:`Query`).
         questions: the bare questions, one per row; None to read them from the prompt.
 
@@ -66,7 +67,10 @@ def prune(
 
 
 def _pruned_generate(
-    generate: Callable[..., Any], prunable: PrunableModel, pruner: Pruner | LayerPruner, questions: Sequence[str] | None
+    generate: Callable[..., Any],
+    prunable: PrunableModel,
+    pruner: Pruner | LayerPruner,
+    questions: Sequence[str] | None,
 ) -> Callable[..., Any]:
     @torch.inference_mode()
     def pruned(**arguments: Any) -> Any:
@@ -93,7 +97,7 @@ def _pruned_generate(
 
 
 def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
-    """The user's text of each prompt: without image placeholders, special tokens and the chat template's words."""
+    """The user's text of each prompt, without placeholders, special tokens and the chat template's words."""
     tokenizer = prunable.processor.tokenizer
     image = prunable.adapter.image_token_id
     before, after = _template(prunable.processor)
@@ -105,12 +109,14 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
 
 
 def _template(processor: Any) -> tuple[str, str]:
-    """What the chat template puts before and behind a user's text, as the tokenizer writes it when decoding."""
+    """What the chat template puts before and behind a user's text, as the tokenizer decodes it."""
     if not processor.chat_template:
         return "", ""
     tokenizer = processor.tokenizer
     content = [{"type": "image"}, {"type": "text", "text": _MARK}]
-    rendered = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    rendered = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
     parts = []
     for part in rendered.split(_MARK):
         ids = tokenizer(part.replace(processor.image_token, ""), add_special_tokens=False)["input_ids"]

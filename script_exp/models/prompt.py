@@ -35,7 +35,9 @@ def shorten_prompt(
         for start, end in _runs(visual):
             count = next(remaining, None)
             if count is None or count > end - start:
-                raise ValueError(f"the prompt's placeholders do not match the images: {len(kept)} images were encoded")
+                raise ValueError(
+                    f"the prompt's placeholders do not match the images: {len(kept)} images were encoded"
+                )
             keep[start : start + count] = True
         rows.append(ids[keep])
     if next(remaining, None) is not None:

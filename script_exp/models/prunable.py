@@ -1,7 +1,8 @@
 """A Hugging Face model that runs with fewer visual tokens: the stages of one forward pass, one method each.
 
-    images, prompts --preprocess--> inputs --encode_images--> EncodedImage ┐
-    questions ---------encode_queries-----------------------> Query        ┴ prune -> PrunedPrompt -> prefill | generate
+images, prompts --preprocess--> inputs --encode_images--> EncodedImage ┐
+questions ---------encode_queries-----------------------> Query        ┴ prune -> PrunedPrompt -> prefill |
+generate
 """
 
 from __future__ import annotations
@@ -52,7 +53,12 @@ class PrunableModel:
     """
 
     def __init__(
-        self, model: Any, processor: Any, adapter: ModelAdapter, query_encoder: ClipQueryEncoder | None, relevance_sign: int
+        self,
+        model: Any,
+        processor: Any,
+        adapter: ModelAdapter,
+        query_encoder: ClipQueryEncoder | None,
+        relevance_sign: int,
     ) -> None:
         self.model, self.processor, self.adapter = model, processor, adapter
         self.query_encoder, self.relevance_sign = query_encoder, relevance_sign
@@ -64,7 +70,9 @@ class PrunableModel:
     def chat_prompt(self, text: str) -> str:
         """The model's chat template around a question about one image."""
         content = [{"type": "image"}, {"type": "text", "text": text}]
-        rendered = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        rendered = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
         return str(rendered)
 
     def preprocess(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, Tensor]:
@@ -72,7 +80,9 @@ class PrunableModel:
         batch = self.processor(
             images=list(images), text=list(prompts), padding=True, padding_side="left", return_tensors="pt"
         )
-        inputs = {name: tensor.to(self.device) for name, tensor in batch.items() if isinstance(tensor, Tensor)}
+        inputs = {
+            name: tensor.to(self.device) for name, tensor in batch.items() if isinstance(tensor, Tensor)
+        }
         inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
         return inputs
 
@@ -145,7 +155,7 @@ class PrunableModel:
 
     @torch.inference_mode()
     def decode_step(self, output: Any, attention_mask: Tensor) -> Any:
-        """One greedy token after ``output``; the mask covers the prompt and every token since, (batch, length)."""
+        """One greedy token after ``output``; the mask (batch, length) covers the prompt and all tokens since."""
         return self.model(
             input_ids=output.logits[:, -1:].argmax(dim=-1),
             attention_mask=attention_mask,

@@ -1,7 +1,7 @@
 """The question and the image patches in CLIP's joint space, with the text tower alone.
 
-The vision weights are not loaded a second time: patches are embedded from the multimodal model's own tower, as
-visual_projection(post_layernorm(hidden_states[layer])) in float32.
+The vision weights are not loaded a second time: patches are embedded from the multimodal model's own tower,
+as visual_projection(post_layernorm(hidden_states[layer])) in float32.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ClipQueryEncoder:
         context: tokens of one segment; a longer question is cut into several.
     """
 
-    def __init__(self, text: nn.Module, tokenizer: Any, visual_projection: Tensor) -> None:
+    def __init__(self, text: Any, tokenizer: Any, visual_projection: Tensor) -> None:
         self._text, self._tokenizer, self._visual_projection = text, tokenizer, visual_projection
         self.config = text.config
         self.width = visual_projection.shape[0]
@@ -48,15 +48,17 @@ class ClipQueryEncoder:
         """
         weights = folder / "model.safetensors"
         if not weights.is_file():
-            raise UserError(f"model.clip={folder}: no model.safetensors there; expected a folder with a CLIP checkpoint")
+            raise UserError(
+                f"model.clip={folder}: no model.safetensors there; expected a folder with a CLIP checkpoint"
+            )
         with safe_open(weights, framework="pt") as tensors:
             names = [name for name in tensors.keys() if name.startswith(_TEXT_PREFIXES)]  # noqa: SIM118
             state = {name: tensors.get_tensor(name) for name in names}
             projection = tensors.get_tensor(_VISUAL_PROJECTION)
         if projection.shape[1] != tower_width:
             raise UserError(
-                f"model.clip={folder}: its visual projection takes {projection.shape[1]} features, but the model's "
-                f"vision tower has {tower_width}; expected the CLIP that this tower came from"
+                f"model.clip={folder}: its visual projection takes {projection.shape[1]} features, but the "
+                f"model's vision tower has {tower_width}; expected the CLIP that this tower came from"
             )
         config = CLIPConfig.from_pretrained(folder).text_config
         text = CLIPTextModelWithProjection.from_pretrained(
@@ -69,7 +71,8 @@ class ClipQueryEncoder:
         """Embedding (1, e) of a question; one segment, longer questions are truncated to the context."""
         tokens = self._tokenizer(text, truncation=True, max_length=self.context, return_tensors="pt")
         ids = tokens["input_ids"].to(self._visual_projection.device)
-        return self._text(input_ids=ids, attention_mask=torch.ones_like(ids)).text_embeds
+        embeddings: Tensor = self._text(input_ids=ids, attention_mask=torch.ones_like(ids)).text_embeds
+        return embeddings
 
     def embed_patches(self, normed: Tensor) -> Tensor:
         """Patch embeddings (crops, n, e) from tower features after the post-layernorm (crops, n, v)."""

@@ -1,4 +1,4 @@
-"""The methods, one file each. A new one subclasses ``Pruner``, ``ScorePruner`` or ``LayerPruner``; see CONTRIBUTING."""
+"""The methods, one file each. How to add one: CONTRIBUTING.md."""
 
 from script_exp.pruners.base import Kept, Pruner, Query, ScorePruner, VisualTokens
 from script_exp.pruners.fastv import FastV

@@ -21,7 +21,8 @@ class VisualTokens:
         projected: (crops, n, d) output of the projector.
         joint: (crops, n, e) patch embeddings in the query encoder's space, not normalized; None unless the
             pruner declares ``needs_query``.
-        tower: (crops, n, v) features of the vision tower that enter the projector; None for models without one.
+        tower: (crops, n, v) features of the vision tower that enter the projector; None for models without
+            one.
         project: maps tower features (..., v) to projected tokens (..., d); None where ``tower`` is None.
         key: names the image-question pair; seeds the methods that draw at random.
     """
@@ -85,7 +86,7 @@ class Pruner(ABC):
 
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, tensors in float32."""
+        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, all in float32."""
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
         """Tokens (crops, k, d) to put in place; a merging method overrides this."""
@@ -107,7 +108,9 @@ class Pruner(ABC):
         indices = self.select(_in_float32(visual), _query_in_float32(query), k).sort(dim=-1).values
         tokens = self.output(visual, indices)
         if tokens.shape != (crops, k, visual.projected.shape[-1]):
-            raise ValueError(f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}")
+            raise ValueError(
+                f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}"
+            )
         return Kept(indices, tokens)
 
     def _check(self, visual: VisualTokens, query: Query | None) -> None:

@@ -1,7 +1,7 @@
 """Greedy MAP inference of a determinantal point process.
 
-Source: Chen, Zhang, Zhou, "Fast greedy MAP inference for determinantal point process to improve recommendation
-diversity", NeurIPS 2018, algorithm 1.
+Source: Chen, Zhang, Zhou, "Fast greedy MAP inference for determinantal point process to improve
+recommendation diversity", NeurIPS 2018, algorithm 1.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ _EXHAUSTED = 1e-6
 def greedy_map(kernel: Tensor, k: int) -> Tensor:
     """Items in the order in which greedy maximization of log det L_S picks them.
 
-    Each step picks the item with the largest residual d_i^2 = det(L_{S+i}) / det(L_S) and updates all residuals by
-    one row of the incremental Cholesky factor: O(n k^2) in all, no determinant is ever computed. Ties go to the lowest
-    index. Once every residual is zero (k above the kernel's rank) the determinant is zero whatever is added and
-    the DPP has no preference left; the remaining picks then follow the diagonal (the relevance), highest first.
+    Each step picks the item with the largest residual d_i^2 = det(L_{S+i}) / det(L_S) and updates all
+    residuals by one row of the incremental Cholesky factor: O(n k^2) in all, no determinant is ever
+    computed. Ties go to the lowest index. Once every residual is zero (k above the kernel's rank) the
+    determinant is zero whatever is added and the DPP has no preference left; the remaining picks then follow
+    the diagonal (the relevance), highest first.
 
     Args:
         kernel: (crops, n, n) symmetric and positive semi-definite.

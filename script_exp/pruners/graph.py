@@ -21,14 +21,16 @@ class GraphRedundancy:
     """Redundancy of a token = how many tokens of the other side resemble it, and how closely.
 
     The tokens h_i are split by the parity of their raster index into V_src (even) and V_dst (odd). Only
-    the n/2 x n/2 cosines between the two sides are computed, a quarter of all pairs. With the edges S_ij >= tau,
+    the n/2 x n/2 cosines S_ij between the two sides are computed, a quarter of all pairs. With the edges
+    S_ij >= tau, d_i the number of edges of token i and mu_i the mean similarity over them,
 
-        d_i = number of edges of i,   mu_i = mean similarity over them,   R_i = d_i * exp(gamma * (mu_i - tau)).
+        R_i = d_i * exp(gamma * (mu_i - tau)).
 
-    The public excerpts of the paper describe d, mu and the threshold, but not their combination nor how V_dst is scored.
-    Decided here: the combination is the one in every released code version; both sides are scored, each against
-    the other, because a one-sided score would keep all of V_dst; a token without an edge has R = 0. The guard of
-    the released code for tokens with fewer than 4 edges is left out, since it mixes two scales.
+    The public excerpts of the paper describe d, mu and the threshold, but not their combination nor how
+    V_dst is scored. Decided here: the combination is the one in every released code version; both sides are
+    scored, each against the other, because a one-sided score would keep all of V_dst; a token without an
+    edge has R = 0. The guard of the released code for tokens with fewer than 4 edges is left out, since it
+    mixes two scales.
 
     Attributes:
         threshold: tau, the smallest cosine that makes an edge (0.2 in the released code).

@@ -16,14 +16,15 @@ from script_exp.errors import SettingError, check_choice
 class LayerPruner(ABC):
     """A method that drops visual tokens before decoder layer ``layer``, once, at prefill.
 
-    Layers 0 to layer - 1 see every token; the ranking comes from the attention of the last prompt token in layer
-    ``layer`` - 1. The hooks that drop the tokens are in ``models/layer_hooks.py``.
+    Layers 0 to layer - 1 see every token; the ranking comes from the attention of the last prompt token in
+    layer ``layer`` - 1. The hooks that drop the tokens are in ``models/layer_hooks.py``.
 
     Attributes:
         budget: visual tokens per crop, or a share of them in (0, 1).
         layer: 0-based index of the first decoder layer that sees fewer tokens.
-        budget_as: ``average``: the budget is the mean over all layers ("equal tokens" in the papers' tables), so that
-            fewer remain after the layer; ``after``: the budget is what remains after the layer.
+        budget_as: ``average``: the budget is the mean over all layers ("equal tokens" in the papers'
+            tables), so that fewer remain after the layer; ``after``: the budget is what remains after the
+            layer.
     """
 
     budget: int | float
@@ -39,7 +40,7 @@ class LayerPruner(ABC):
 
     @abstractmethod
     def score(self, attention: Tensor) -> Tensor:
-        """Scores (tokens,) from the last prompt token's attention (heads, tokens), float32; higher is kept."""
+        """Scores (tokens,), higher is kept, from the last prompt token's attention (heads, tokens)."""
 
     def kept_after(self, tokens: int, layers: int) -> int:
         """Visual tokens that remain from ``layer`` on, of ``tokens``, in an LLM with ``layers`` layers.
@@ -48,7 +49,9 @@ class LayerPruner(ABC):
             SettingError: if the LLM has no such layer, or the average cannot be as low as the budget.
         """
         if self.layer >= layers:
-            raise SettingError("layer", self.layer, f"a decoder layer from 1 to {layers - 1}; the LLM has {layers}")
+            raise SettingError(
+                "layer", self.layer, f"a decoder layer from 1 to {layers - 1}; the LLM has {layers}"
+            )
         budget = tokens_kept(self.budget, tokens)
         if self.budget_as == "after":
             return budget
@@ -58,8 +61,8 @@ class LayerPruner(ABC):
             raise SettingError(
                 "budget",
                 self.budget,
-                f"at least {lowest} as an average over {layers} layers, since the first {self.layer} see all {tokens} "
-                "tokens; or pruner.budget_as=after",
+                f"at least {lowest} as an average over {layers} layers, since the first {self.layer} see all "
+                f"{tokens} tokens; or pruner.budget_as=after",
             )
         return after
 

@@ -1,6 +1,7 @@
 """QCSP, query-conditioned semantic pruning: Script's relevance module.
 
-Sources: Yang et al. (Script), arXiv 2512.01949, section on QCSP; the kernel is that of CDPruner (Zhang et al. 2025).
+Sources: Yang et al. (Script), arXiv 2512.01949, section on QCSP; the kernel is that of CDPruner (Zhang et
+al. 2025).
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ class QueryDPP:
 
         s_i = sign * mean_m cos(e_i, t_m),   r_i = (s_i - min s) / (max s - min s),   L_ij = r_i S_ij r_j,
 
-    where S is the cosine similarity of the projected tokens. Both embeddings are normalized, as in the first released
-    version and in CDPruner (the last released version is not, so that norms leak into r).
+    where S is the cosine similarity of the projected tokens. Both embeddings are normalized, as in the first
+    released version and in CDPruner (the last released version is not, so that norms leak into r).
 
     Attributes:
         sign: +1 or -1 to override the sign that the model declares for its query encoder (:class:`Query`).
-        relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or all
-            crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
+        relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or
+            all crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
     """
 
     sign: int | None = None
@@ -75,7 +76,7 @@ class QueryConditioned(QueryDPP, Pruner):
 
 
 def min_max(values: Tensor, over: str = "crop") -> Tensor:
-    """Scale (crops, n) to [0, 1] within each ``crop`` or over the whole ``image``; constant values become 1."""
+    """Scale (crops, n) to [0, 1] within each ``crop`` or the whole ``image``; constant values become 1."""
     dims = (-1,) if over == "crop" else (0, 1)
     low, high = values.amin(dim=dims, keepdim=True), values.amax(dim=dims, keepdim=True)
     span = high - low

@@ -15,8 +15,8 @@ from script_exp.pruners.base import Query, ScorePruner, VisualTokens
 class Random(ScorePruner):
     """Keep k of n tokens drawn uniformly without replacement, for each crop anew.
 
-    The draw depends on the seed and on the sample only (``VisualTokens.key``): not on the order of the samples,
-    the batch size or the device.
+    The draw depends on the seed and on the sample only (``VisualTokens.key``): not on the order of the
+    samples, the batch size or the device.
 
     Attributes:
         seed: seed of the run.

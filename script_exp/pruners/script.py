@@ -1,7 +1,7 @@
 """Script: the graph's redundancy and the question's relevance together.
 
-Source: Yang et al., "Script: Graph-Structured and Query-Conditioned Semantic Token Pruning for MLLMs", TMLR 2025,
-arXiv 2512.01949.
+Source: Yang et al., "Script: Graph-Structured and Query-Conditioned Semantic Token Pruning for MLLMs", TMLR
+2025, arXiv 2512.01949.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from script_exp.pruners.query import QueryDPP
 class Script(Pruner):
     """Tokens that the graph does not find redundant, in the order in which the query's DPP picks them.
 
-    The paper keeps the intersection of both modules' kept sets. If both kept k tokens the intersection would nearly
-    always be smaller than k, and padding it from the DPP's set of size k, as the released code does, gives back
-    exactly the DPP's set: the graph would have no effect. So the two sets are larger than k here:
+    The paper keeps the intersection of both modules' kept sets. If both kept k tokens the intersection would
+    nearly always be smaller than k, and padding it from the DPP's set of size k, as the released code does,
+    gives back exactly the DPP's set: the graph would have no effect. So the two sets are larger than k here:
 
     1. the graph keeps its least redundant ``graph_keep`` of the n tokens;
     2. the DPP picks ``walk`` * k tokens, in order;
@@ -38,9 +38,11 @@ class Script(Pruner):
         graph: the redundancy module.
         query: the relevance module.
         graph_keep: share of the tokens in the graph's kept set, in (0, 1]; the set is never smaller than k.
-        walk: DPP picks per token of the budget, >= 1. 2 lets a set of half the tokens fill the budget on average.
-        padding: where missing tokens come from: ``dpp`` (its next picks, kept by the graph or not), ``relevance``
-            (the most relevant) or ``graph`` (the least redundant). Not stated in the paper's public excerpts.
+        walk: DPP picks per token of the budget, >= 1. 2 lets a set of half the tokens fill the budget on
+            average.
+        padding: where missing tokens come from: ``dpp`` (its next picks, kept by the graph or not),
+            ``relevance`` (the most relevant) or ``graph`` (the least redundant). Not stated in the paper's
+            public excerpts.
     """
 
     graph: GraphRedundancy = field(default_factory=GraphRedundancy)

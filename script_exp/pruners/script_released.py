@@ -1,6 +1,7 @@
 """What the released Script code computes, version by version: for comparison, not for use.
 
-Source: the public repository of Script (arXiv 2512.01949), its published behavior read from the commits named below.
+Source: the public repository of Script (arXiv 2512.01949), its published behavior read from the commits
+named below.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ _THRESHOLD, _MIN_DEGREE, _GAMMA, _EPSILON = 0.2, 4, 1.0, 1e-6
 class ScriptReleased(Pruner):
     """The released code by version.
 
-    - ``head`` (7e5e2f3): embeddings not normalized; graph over all pairs that keeps the *most* redundant tokens; a
-      selection loop that is not greedy MAP (:func:`released_loop`); the intersection padded from the loop's own k
-      tokens, so the result always is the loop's set and the graph has no effect.
+    - ``head`` (7e5e2f3): embeddings not normalized; graph over all pairs that keeps the *most* redundant
+      tokens; a selection loop that is not greedy MAP (:func:`released_loop`); the intersection padded from
+      the loop's own k tokens, so the result always is the loop's set and the graph has no effect.
     - ``first`` (a384841): CDPruner: normalized embeddings, r with + 1e-6, greedy MAP, no graph.
     - ``build`` (1538f49): embeddings not normalized, greedy MAP, no graph; every dropped token is averaged
       into the kept token that it resembles most.
-    - ``plot`` (the figure script): r from *plus* the similarity, the graph on tower features keeps the *least*
-      redundant, intersection with greedy MAP padded by relevance.
+    - ``plot`` (the figure script): r from *plus* the similarity, the graph on tower features keeps the
+      *least* redundant, intersection with greedy MAP padded by relevance.
 
-    The sign of relevance is the model's, as in :class:`Query`; ``plot`` takes the opposite one, because that script
-    does not flip it where all other versions do.
+    The sign of relevance is the model's, as in :class:`Query`; ``plot`` takes the opposite one, because that
+    script does not flip it where all other versions do.
 
     Attributes:
         version: ``head``, ``first``, ``build`` or ``plot``.
@@ -55,7 +56,9 @@ class ScriptReleased(Pruner):
         kernel = relevance[:, :, None] * similarity * relevance[:, None, :]
         if self.version == "head":
             picks = released_loop(kernel, k)
-            return intersect(top_indices(released_redundancy(similarity), k), picks, relevance, pad_from=picks)
+            return intersect(
+                top_indices(released_redundancy(similarity), k), picks, relevance, pad_from=picks
+            )
         picks = greedy_map(kernel, k)
         if self.version == "plot":
             tower = visual.projected if visual.tower is None else visual.tower.float()
@@ -84,7 +87,7 @@ class ScriptReleased(Pruner):
 
 
 def released_redundancy(similarity: Tensor) -> Tensor:
-    """The released graph score (crops, n) over all pairs (crops, n, n), self included, with its low-degree guard."""
+    """The released graph score (crops, n) over all pairs (crops, n, n), with self and low-degree guard."""
     edges = similarity >= _THRESHOLD
     degree = edges.sum(dim=-1)
     mean = (similarity * edges).sum(dim=-1) / degree.clamp(min=1)
@@ -95,9 +98,10 @@ def released_redundancy(similarity: Tensor) -> Tensor:
 def released_loop(kernel: Tensor, k: int) -> Tensor:
     """The last released version's "DPP" picks (crops, k), in order.
 
-    The projection on earlier picks is multiplied by K / -inf = 0, so the update is d_i -= K_ij^2 / d_j with d_j the
-    *residual* of the pick j. Residuals are over-subtracted; once the best one is <= 0 nothing is updated any more and
-    the budget is filled with the frozen residuals closest to zero, those of the least relevant tokens.
+    The projection on earlier picks is multiplied by K / -inf = 0, so the update is d_i -= K_ij^2 / d_j with
+    d_j the *residual* of the pick j. Residuals are over-subtracted; once the best one is <= 0 nothing is
+    updated any more and the budget is filled with the frozen residuals closest to zero, those of the least
+    relevant tokens.
     """
     crops, n, _ = kernel.shape
     rows = torch.arange(crops, device=kernel.device)
@@ -114,7 +118,7 @@ def released_loop(kernel: Tensor, k: int) -> Tensor:
 
 
 def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor | None) -> Tensor:
-    """Intersection of two sets (crops, k), padded to k by relevance from a set (crops, m), or from all tokens."""
+    """Intersection of two sets (crops, k), padded to k by relevance from a set (crops, m) or all tokens."""
 
     def mask(indices: Tensor) -> Tensor:
         return torch.zeros_like(relevance, dtype=torch.bool).scatter_(1, indices, True)

@@ -1,7 +1,7 @@
 """TRIM: the tokens most relevant to the question, and one token for all the others.
 
-Source: Song et al., "Less is more: a simple yet effective token reduction method for efficient multi-modal LLMs",
-COLING 2025, arXiv 2409.10994.
+Source: Song et al., "Less is more: a simple yet effective token reduction method for efficient multi-modal
+LLMs", COLING 2025, arXiv 2409.10994.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from script_exp.pruners.base import Query, ScorePruner, VisualTokens, top_indice
 class Trim(ScorePruner):
     """Keep the k - 1 most relevant tokens in order, then one token that is the mean of all dropped ones.
 
-    The relevance is sign * <e_i, t> without normalization, t being the question's first segment (TRIM truncates the
-    text). Its softmax over the tokens keeps their order, so it is not computed. The mean is taken in the
-    vision tower's space, before the projector, as in the paper. The paper's automatic choice of k by the
-    interquartile range is left out: here the budget is given. The aggregated token counts against it.
+    The relevance is sign * <e_i, t> without normalization, t being the question's first segment (TRIM
+    truncates the text). Its softmax over the tokens keeps their order, so it is not computed. The mean is
+    taken in the vision tower's space, before the projector, as in the paper. The paper's automatic choice of
+    k by the interquartile range is left out: here the budget is given. The aggregated token counts against
+    it.
 
     Attributes:
-        aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1 that would be all
-            of it, so the most relevant token is kept instead.
+        aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1 that
+            would be all of it, so the most relevant token is kept instead.
     """
 
     aggregate: bool = True
@@ -46,7 +47,9 @@ class Trim(ScorePruner):
         if indices.shape[1] == self.kept_of(visual.projected.shape[1]):
             return kept
         if visual.tower is None or visual.project is None:
-            raise ValueError("TRIM's aggregated token needs a vision tower with a projector; use aggregate=false")
+            raise ValueError(
+                "TRIM's aggregated token needs a vision tower with a projector; use aggregate=false"
+            )
         dropped = torch.ones(visual.projected.shape[:2], device=indices.device).scatter_(1, indices, 0.0)
         mean = (visual.tower.float() * dropped[..., None]).sum(dim=1) / dropped.sum(dim=1, keepdim=True)
         return torch.cat([kept, visual.project(mean.to(visual.tower.dtype))[:, None]], dim=1)

@@ -40,4 +40,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}); remove the folder {path.parent} to run this cell again") from error
+        raise UserError(
+            f"{path} is damaged ({error}); remove the folder {path.parent} to run this cell again"
+        ) from error

@@ -31,16 +31,18 @@ class Runs:
 def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``.
 
-    Columns: the cell (model, benchmark, pruner, budget, seed, variant), accuracy, ci_low, ci_high, n, partial, kept,
-    layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms, speedup, and run_dir. What
-    was not measured is missing, never zero.
+    Columns: the cell (model, benchmark, pruner, budget, seed, variant), accuracy, ci_low, ci_high, n,
+    partial, kept, layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms,
+    speedup, and run_dir. What was not measured is missing, never zero.
     """
     rows, problems = [], []
     for path in _result_files(outputs):
         try:
             result = read_result(path)
             if result["schema_version"] != SCHEMA_VERSION:
-                raise UserError(f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}")
+                raise UserError(
+                    f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}"
+                )
             rows.append(_row(result, path.parent))
         except UserError as error:
             problems.append(str(error))

@@ -68,7 +68,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Visual tokens per image, means over the samples; ``requested`` is the budget as given (None: no pruning)."""
+    """Visual tokens per image, means over the samples; ``requested`` is the budget (None: no pruning)."""
 
     visual: float
     requested: int | float | None
@@ -81,10 +81,11 @@ class RunResult:
     """``result.json``.
 
     Attributes:
-        flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``: means over
-            the samples, 2 per multiply-accumulate.
+        flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``:
+            means over the samples, 2 per multiply-accumulate.
         kv_cache_bytes: keys and values after prefill, mean over the samples, by the formula.
-        latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was switched off.
+        latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was
+            switched off.
         peak_memory_bytes: of a prefill; None where it was not measured.
         provenance: versions, commit, device.
     """

@@ -1,10 +1,10 @@
 """The directory of one run: its name is its identity, and it is enough to resume the run.
 
-    config.yaml     the resolved settings
-    status.json     running / finished / failed and why
-    samples.jsonl   one line per answered sample, appended and flushed
-    result.json     written once, at the end, atomically
-    run.log         the log
+config.yaml     the resolved settings
+status.json     running / finished / failed and why
+samples.jsonl   one line per answered sample, appended and flushed
+result.json     written once, at the end, atomically
+run.log         the log
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ class RunDirectory:
                 f"{self.path} belongs to process {owner['pid']} on {owner['host']}, which is still running it"
             ) from error
         except OSError as error:
-            raise UserError(f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder") from error
+            raise UserError(
+                f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder"
+            ) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,10 +100,13 @@ class RunDirectory:
                 record = SampleRecord(**json.loads(line))
             except (json.JSONDecodeError, TypeError) as error:
                 raise UserError(
-                    f"{self.samples_file}, line {number} is damaged ({error}); remove {self.path} to start over"
+                    f"{self.samples_file}, line {number} is damaged ({error}); remove {self.path} to start "
+                    "over"
                 ) from error
             if record.id not in known:
-                raise UserError(f"{self.samples_file}, line {number}: unknown sample {record.id!r}; remove {self.path}")
+                raise UserError(
+                    f"{self.samples_file}, line {number}: unknown sample {record.id!r}; remove {self.path}"
+                )
             records[record.id] = record
         return records
 
@@ -127,5 +132,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """
     result = read_json(path)
     if not isinstance(result, dict) or not {"schema_version", "cell", "accuracy"} <= result.keys():
-        raise UserError(f"{path} is damaged (not a result); remove the folder {path.parent} to run this cell again")
+        raise UserError(
+            f"{path} is damaged (not a result); remove the folder {path.parent} to run this cell again"
+        )
     return result

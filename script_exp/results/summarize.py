@@ -44,13 +44,17 @@ def summarize_tokens(records: Sequence[SampleRecord], requested: int | float | N
 def summarize_costs(
     model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleRecord], pruner_flops: int
 ) -> tuple[dict[str, Any], float]:
-    """FLOPs as in ``result.json`` and the bytes of the KV cache, both means over the samples by the formulas."""
+    """FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by the formulas."""
     config, encoder = model.model.config, model.query_encoder
     layers = len(model.adapter.llm.layers)
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
     for record in records:
-        lengths = pruner.lengths(record.visual, layers) if isinstance(pruner, LayerPruner) else [record.kept] * layers
+        lengths = (
+            pruner.lengths(record.visual, layers)
+            if isinstance(pruner, LayerPruner)
+            else [record.kept] * layers
+        )
         shape = PromptShape(1, tuple(lengths), record.text, record.query)
         counts = prefill_stages(
             config,
@@ -66,12 +70,16 @@ def summarize_costs(
         held = [length + record.text for length in lengths]
         cache.append(kv_cache_bytes(config.text_config, held, model.model.dtype.itemsize))
     means = {stage: float(np.mean(counts)) for stage, counts in stages.items()}
-    flops = {"prefill_total": sum(means.values()), "llm_visual_only": float(np.mean(visual_only)), "stages": means}
+    flops = {
+        "prefill_total": sum(means.values()),
+        "llm_visual_only": float(np.mean(visual_only)),
+        "stages": means,
+    }
     return flops, float(np.mean(cache))
 
 
 def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:
-    """The part ``latency`` of ``result.json``, with the unpruned model measured beside it in the same process."""
+    """The part ``latency`` of ``result.json``, with the unpruned model measured in the same process."""
     return {
         **_one_latency(pruned),
         "repeats": pruned.repeats,

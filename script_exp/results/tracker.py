@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from script_exp.errors import UserError, check_choice
 
@@ -13,7 +13,9 @@ class Tracker(ABC):
     """A place that metrics are sent to."""
 
     @abstractmethod
-    def start(self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path) -> None:
+    def start(
+        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
+    ) -> None:
         """Open the run; ``folder`` is the run directory."""
 
     @abstractmethod
@@ -28,7 +30,9 @@ class Tracker(ABC):
 class NoTracker(Tracker):
     """Send nothing anywhere."""
 
-    def start(self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path) -> None:
+    def start(
+        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
+    ) -> None:
         pass
 
     def log(self, metrics: dict[str, float], step: int) -> None:
@@ -47,16 +51,25 @@ class WandbTracker(Tracker):
         entity: W&B user or team; None for the default one.
     """
 
-    def __init__(self, mode: str = "offline", project: str = "script-exp", entity: str | None = None) -> None:
+    def __init__(
+        self,
+        mode: Literal["offline", "online"] = "offline",
+        project: str = "script-exp",
+        entity: str | None = None,
+    ) -> None:
         check_choice("tracker.mode", mode, ("offline", "online"))
         try:
             import wandb
         except ImportError as error:
-            raise UserError("tracker=wandb: the package wandb is not installed; pip install 'script-exp[wandb]'") from error
+            raise UserError(
+                "tracker=wandb: the package wandb is not installed; pip install 'script-exp[wandb]'"
+            ) from error
         self._wandb, self._mode, self._project, self._entity = wandb, mode, project, entity
         self._run: Any = None
 
-    def start(self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path) -> None:
+    def start(
+        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
+    ) -> None:
         self._run = self._wandb.init(
             mode=self._mode,
             project=self._project,
