@@ -155,7 +155,7 @@ class PrunableModel:
 
     @torch.inference_mode()
     def decode_step(self, output: Any, attention_mask: Tensor) -> Any:
-        """One greedy token after ``output``; the mask (batch, length) covers the prompt and all tokens since."""
+        """One greedy token after ``output``; the mask (batch, length) covers the prompt and all since."""
         return self.model(
             input_ids=output.logits[:, -1:].argmax(dim=-1),
             attention_mask=attention_mask,

@@ -103,7 +103,7 @@ def released_loop(kernel: Tensor, k: int) -> Tensor:
     updated any more and the budget is filled with the frozen residuals closest to zero, those of the least
     relevant tokens.
     """
-    crops, n, _ = kernel.shape
+    crops = kernel.shape[0]
     rows = torch.arange(crops, device=kernel.device)
     residual = kernel.diagonal(dim1=1, dim2=2).clone()
     picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)

@@ -1,0 +1,62 @@
+"""Shared fixtures: a small random LLaVA on disk and in memory, and a batch for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import save_llava
+from PIL import Image
+
+from script_exp.models.load import find_checkpoint, load_model
+
+QUESTIONS = ["what color is the star?", "how many", "is the blue star left of the red ring ? yes no"]
+
+
+@pytest.fixture(scope="session")
+def llava_folder(tmp_path_factory):
+    return save_llava(tmp_path_factory.mktemp("llava"))
+
+
+@pytest.fixture(scope="session", params=["float32", "bfloat16"])
+def dtype(request):
+    return getattr(torch, request.param)
+
+
+def load(folder, dtype=torch.float32, attention="sdpa"):
+    checkpoint = find_checkpoint(str(folder), None)
+    return load_model(
+        checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention, relevance_sign=1
+    )
+
+
+@pytest.fixture(scope="session")
+def llava(llava_folder):
+    """The random LLaVA in float32."""
+    return load(llava_folder)
+
+
+@pytest.fixture(scope="session")
+def llava_any_dtype(llava_folder, dtype):
+    return load(llava_folder, dtype)
+
+
+def images(count, size=96):
+    generator = np.random.default_rng(5)
+    return [
+        Image.fromarray(generator.integers(0, 255, (size, size, 3), dtype=np.uint8)) for _ in range(count)
+    ]
+
+
+def batch(model, rows):
+    """Inputs of ``rows`` questions of unequal length, with images, and the questions."""
+    prompts = [model.chat_prompt(question) for question in QUESTIONS[:rows]]
+    return model.preprocess(images(rows), prompts), QUESTIONS[:rows]

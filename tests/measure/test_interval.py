@@ -1,0 +1,36 @@
+"""The bootstrap against cases with a known answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from script_exp.measure.interval import bootstrap_interval
+
+
+def test_independent_samples_have_the_binomial_width():
+    generator = np.random.default_rng(1)
+    scores = (generator.random(2000) < 0.7).astype(float)
+    low, high = bootstrap_interval(scores.tolist(), [str(i) for i in range(2000)])
+    half = 1.96 * np.sqrt(scores.mean() * (1 - scores.mean()) / 2000)
+    assert low == pytest.approx(scores.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+
+
+def test_copies_in_one_unit_add_no_certainty():
+    generator = np.random.default_rng(2)
+    scores = (generator.random(300) < 0.5).astype(float)
+    units = [str(i) for i in range(300)]
+    single = bootstrap_interval(scores.tolist(), units)
+    copied = bootstrap_interval(np.repeat(scores, 7).tolist(), np.repeat(units, 7).tolist())
+    assert copied == pytest.approx(single)
+
+
+def test_equal_scores_have_no_width_and_one_unit_too():
+    assert bootstrap_interval([1.0, 1.0, 1.0], ["a", "b", "c"]) == (1.0, 1.0)
+    assert bootstrap_interval([1.0, 0.0], ["a", "a"]) == (0.5, 0.5)
+
+
+def test_is_the_same_every_time():
+    scores, units = [0.0, 1.0, 1.0, 0.0, 1.0], list("abcde")
+    assert bootstrap_interval(scores, units) == bootstrap_interval(scores, units)

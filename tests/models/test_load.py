@@ -1,0 +1,84 @@
+"""Folders that are not the checkpoint they should be, and the query encoder's arithmetic."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from checkpoints import save_llava, set_config
+from conftest import batch, load
+from safetensors.torch import load_file, save_file
+
+from script_exp.errors import SettingError, UserError
+from script_exp.models.load import find_checkpoint, resolve_device, resolve_dtype
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(UserError, match=r"model\.path=.*nowhere: no config\.json"):
+        find_checkpoint(str(tmp_path / "nowhere"), None)
+
+
+def test_config_without_weights(llava_folder, tmp_path):
+    shutil.copy(llava_folder / "config.json", tmp_path)
+    with pytest.raises(UserError, match="no weights"):
+        find_checkpoint(str(tmp_path), None)
+
+
+def test_damaged_config_and_other_architecture(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        find_checkpoint(str(tmp_path), None)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(UserError, match="architecture 'bert'; expected one of llava"):
+        find_checkpoint(str(tmp_path), None)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_every_tensor_is_accounted_for(tmp_path, change):
+    folder = save_llava(tmp_path / "model", grid=4)
+    tensors = load_file(folder / "model.safetensors")
+    if change == "missing":
+        tensors.pop(next(name for name in tensors if "linear_1.weight" in name))
+    else:
+        tensors["model.surplus"] = torch.zeros(2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        UserError, match=f"{change}_keys.*({'linear_1' if change == 'missing' else 'surplus'})"
+    ):
+        load(folder)
+
+
+def test_devices_and_dtypes():
+    with pytest.raises(SettingError, match="device=tpu: expected auto, cpu, cuda"):
+        resolve_device("tpu")
+    with pytest.raises(SettingError, match="device=cuda:99: expected a device that is there"):
+        resolve_device("cuda:99")
+    assert resolve_dtype("auto", torch.device("cpu"), {"dtype": "float16"}) is torch.float32
+    assert resolve_dtype("auto", torch.device("cuda"), {"dtype": "float16"}) is torch.float16
+    assert resolve_dtype("auto", torch.device("cuda"), {"torch_dtype": "bfloat16"}) is torch.bfloat16
+    assert resolve_dtype("bfloat16", torch.device("cpu"), {}) is torch.bfloat16
+
+
+def test_the_folder_clip_is_the_default(llava_folder):
+    assert find_checkpoint(str(llava_folder), None).clip == llava_folder / "clip"
+    assert find_checkpoint(str(llava_folder), "/other").clip.name == "other"
+
+
+def test_patches_are_embedded_from_the_models_own_tower(llava):
+    inputs, _ = batch(llava, 1)
+    joint = llava.encode_images(inputs, with_joint=True)[0].visual.joint
+    tower = llava.model.model.vision_tower
+    with torch.inference_mode():
+        hidden = tower(inputs["pixel_values"], output_hidden_states=True).hidden_states[-2][:, 1:]
+        projection = load_file(llava.model.config._name_or_path + "/clip/model.safetensors")
+        wanted = tower.post_layernorm(hidden) @ projection["visual_projection.weight"].T
+    torch.testing.assert_close(joint, wanted)
+
+
+def test_adapter_is_chosen_by_the_config(tmp_path):
+    folder = save_llava(tmp_path / "model", grid=4)
+    set_config(folder, model_type="llava_next")
+    with pytest.raises(UserError, match="llava_next"):
+        find_checkpoint(str(folder), None)

@@ -1,0 +1,124 @@
+"""Properties that every pruner has, in one matrix. A new method joins by being added to METHODS."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import batch
+
+from script_exp.pruners import (
+    FastV,
+    Graph,
+    LayerPruner,
+    NoPruning,
+    QueryConditioned,
+    Random,
+    Script,
+    ScriptReleased,
+    Trim,
+)
+
+METHODS = {
+    "none": NoPruning,
+    "random": Random,
+    "graph": Graph,
+    "query": QueryConditioned,
+    "script": Script,
+    "script_relevance": lambda budget: Script(budget=budget, padding="relevance", walk=1),
+    "script_graph": lambda budget: Script(budget=budget, padding="graph", graph_keep=0.2),
+    "trim": Trim,
+    "trim_plain": lambda budget: Trim(budget=budget, aggregate=False),
+    "fastv": lambda budget: FastV(budget=budget, layer=1, budget_as="after"),
+    "fastv_2": lambda budget: FastV(budget=budget, layer=2, budget_as="after"),
+    "released_head": ScriptReleased,
+    "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
+    "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
+    "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
+}
+BUDGETS = [1, 2, 31, 64, 575, 576]
+TOKENS = 576
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["batch1", "batch3"])
+def prepared(request, llava_any_dtype):
+    """Model, inputs, encoded images and queries."""
+    model = llava_any_dtype
+    inputs, questions = batch(model, request.param)
+    return model, inputs, model.encode_images(inputs, with_joint=True), model.encode_queries(questions)
+
+
+def run(prepared, pruner):
+    model, inputs, images, queries = prepared
+    return model.prune(inputs, images, pruner, queries, keys=[f"sample-{i}" for i in range(len(images))])
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", METHODS)
+def test_keeps_exactly_the_budget(prepared, name, budget):
+    model, inputs, images, _ = prepared
+    pruner = METHODS[name](budget=budget)
+    prompt = run(prepared, pruner)
+    wanted = TOKENS if name == "none" else budget
+    with model.pruning_inside(prompt):
+        lengths = [layer.keys.shape[2] for layer in model.prefill(prompt).past_key_values.layers]
+    text = (inputs["attention_mask"].sum(dim=1) - TOKENS).max().item()
+    if isinstance(pruner, LayerPruner):
+        full = inputs["input_ids"].shape[1]
+        assert lengths == [full] * pruner.layer + [text + wanted] * (len(lengths) - pruner.layer)
+        return
+    assert set(lengths) == {text + wanted}
+    for image, kept in zip(images, prompt.kept, strict=True):
+        assert kept.tokens.shape == (1, wanted, image.visual.projected.shape[-1])
+        assert kept.tokens.dtype == image.visual.projected.dtype
+        single = kept.indices.shape[1]
+        assert single == wanted or (name == "trim" and single == wanted - 1)
+        assert (kept.indices.diff(dim=1) > 0).all()
+        assert kept.indices.min() >= 0
+        assert kept.indices.max() < TOKENS
+        if name not in ("trim", "released_build"):
+            assert torch.equal(kept.tokens[0], image.visual.projected[0, kept.indices[0]])
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("fastv")])
+def test_is_deterministic(prepared, name):
+    first, second = run(prepared, METHODS[name](budget=64)), run(prepared, METHODS[name](budget=64))
+    for one, other in zip(first.kept, second.kept, strict=True):
+        assert torch.equal(one.indices, other.indices)
+        assert torch.equal(one.tokens, other.tokens)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_text_is_untouched(prepared, name):
+    model, inputs, _, _ = prepared
+    prompt = run(prepared, METHODS[name](budget=31))
+    image = model.adapter.image_token_id
+    for row in range(len(inputs["input_ids"])):
+        before = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
+        after = prompt.arguments["input_ids"][row][prompt.arguments["attention_mask"][row].bool()]
+        assert after[after != image].tolist() == before[before != image].tolist()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_keeping_all_is_the_unpruned_model_bitwise(prepared, name):
+    model, inputs, _, _ = prepared
+    with torch.inference_mode():
+        reference = model.model(**inputs, use_cache=True, logits_to_keep=1)
+    prompt = run(prepared, METHODS[name](budget=TOKENS))
+    with model.pruning_inside(prompt):
+        output = model.prefill(prompt)
+    assert torch.equal(output.logits, reference.logits)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_share_is_a_budget(prepared, name):
+    prompt = run(prepared, METHODS[name](budget=0.1))
+    row = prepared[0].visual_by_layer(prompt, 0)
+    assert row[-1] == (TOKENS if name == "none" else 58)
+
+
+def test_the_methods_differ(prepared):
+    """On the same tokens no two methods keep the same set, apart from documented identities."""
+    sets = {}
+    for name in ("random", "graph", "query", "script", "trim_plain", "released_head", "released_plot"):
+        sets[name] = tuple(run(prepared, METHODS[name](budget=64)).kept[0].indices[0].tolist())
+    assert len(set(sets.values())) == len(sets)
