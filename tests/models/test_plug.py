@@ -70,7 +70,8 @@ def test_text_alone_passes_through(llava):
 
 def test_the_question_is_read_from_the_prompt(llava):
     inputs, _ = batch(llava, 3)
-    assert bare_questions(llava, inputs["input_ids"]) == [question.replace("star?", "star ?") for question in QUESTIONS]
+    wanted = [question.replace("star?", "star ?") for question in QUESTIONS]
+    assert bare_questions(llava, inputs["input_ids"]) == wanted
 
 
 def test_a_clip_that_does_not_fit(llava, tmp_path):

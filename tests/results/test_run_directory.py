@@ -1,0 +1,100 @@
+"""The run directory: identity, lock, torn lines, atomic writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from script_exp.errors import UserError
+from script_exp.results.files import read_json, write_atomically, write_json
+from script_exp.results.record import SampleRecord
+from script_exp.results.run_directory import RunDirectory, identity_hash
+
+RECORD = SampleRecord(
+    id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0", prediction="réd",
+    answer="réd", score=1.0, visual=576, kept=64, layer_average=64.0, text=9, query=5, seconds=0.1,
+)  # fmt: skip
+IDS = ["a", "b", "c"]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    with RunDirectory(tmp_path / "run") as opened:
+        opened.start("budget: 64\n")
+        yield opened
+
+
+def test_identity_does_not_depend_on_the_order_of_keys():
+    assert identity_hash({"a": 1, "b": 2}) == identity_hash({"b": 2, "a": 1})
+    assert identity_hash({"a": 1}) != identity_hash({"a": 2})
+
+
+def test_records_come_back(directory):
+    records = [RECORD, replace(RECORD, id="b", score=0.0)]
+    directory.append(records[:1])
+    directory.append(records[1:])
+    assert list(directory.answered(IDS).values()) == records
+
+
+def test_a_torn_last_line_is_cut_off(directory):
+    directory.append([RECORD])
+    whole = directory.samples_file.read_bytes()
+    for cut in (1, len(whole) // 2, len(whole) - 1):
+        directory.samples_file.write_bytes(whole + whole[:cut])
+        assert list(directory.answered(IDS)) == ["a"]
+        assert directory.samples_file.read_bytes() == whole
+
+
+def test_a_damaged_line_is_named(directory):
+    directory.append([RECORD])
+    directory.samples_file.write_text("{}\n" + directory.samples_file.read_text())
+    with pytest.raises(UserError, match=r"samples\.jsonl, line 1 is damaged"):
+        directory.answered(IDS)
+
+
+def test_samples_of_another_benchmark_are_not_mixed_in(directory):
+    directory.append([replace(RECORD, id="z")])
+    with pytest.raises(UserError, match="unknown sample 'z'"):
+        directory.answered(IDS)
+
+
+def test_a_second_process_names_the_owner_and_leaves(directory):
+    code = (
+        "import sys; from pathlib import Path; from script_exp.results.run_directory import RunDirectory\n"
+        "RunDirectory(Path(sys.argv[1])).__enter__()"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(directory.path)], capture_output=True, text=True, check=False
+    )
+    owner = json.loads((directory.path / "status.json").read_text())
+    assert other.returncode == 1
+    assert f"belongs to process {owner['pid']} on {owner['host']}" in other.stderr
+
+
+def test_a_file_is_complete_or_not_there(tmp_path):
+    file = tmp_path / "result.json"
+    write_json(file, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(file, {"a": float("nan")})
+    assert read_json(file) == {"a": 1}
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "\ud800")
+    assert read_json(file) == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_damaged_result_is_named(directory):
+    for content in ("", "{", "[]", '{"cell": 1}', "\x00"):
+        directory.result_file.write_text(content)
+        with pytest.raises(UserError, match=r"result\.json is damaged"):
+            directory.finished_result()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"outputs: cannot write to .*expected a writable folder"):
+        RunDirectory(tmp_path / "file" / "run").__enter__()
