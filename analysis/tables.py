@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from script_exp.results.compare import compare
 from script_exp.results.read import load_runs, load_samples
@@ -26,40 +27,34 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows: methods; columns: budgets, largest first. Cells: accuracy in % with the retained share.
 
     Args:
-        runs: rows of one model, benchmark and seed.
+        runs: rows of one model, benchmark and seed, with a ``label``.
     """
-    unpruned = runs[runs["pruner"] == "none"]
     cells: dict[str, dict[str, str]] = {}
-    for _, run in runs.sort_values("budget", ascending=False).iterrows():
+    for _, run in runs.sort_values("budget", ascending=False, na_position="first").iterrows():
         text = f"{100 * run['accuracy']:.1f}"
-        if run["pruner"] != "none" and len(unpruned) == 1 and unpruned["accuracy"].item():
-            text += f" ({100 * run['accuracy'] / unpruned['accuracy'].item():.0f} %)"
-        if run["partial"]:
-            text += f" [n={run['n']}]"
+        unpruned = _unpruned(run, runs)
+        if unpruned is not None and unpruned["accuracy"]:
+            text += f" ({100 * run['accuracy'] / unpruned['accuracy']:.0f} %)"
         column = "all" if run["pruner"] == "none" else f"{run['budget']:g}"
-        cells.setdefault(column, {})[_label(run)] = text
+        cells.setdefault(column, {})[run["label"]] = text
     table = pd.DataFrame(cells).fillna("")
     return table.reindex(sorted(map(str, table.index), key=_rank)).rename_axis("accuracy, % (retained)")
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per run: accuracy with interval and paired difference, tokens, FLOPs, KV cache, prefill."""
-    unpruned = runs[runs["pruner"] == "none"]
-    samples = load_samples(Path(unpruned["run_dir"].item())) if len(unpruned) == 1 else None
     rows = []
-    ordered = runs.assign(
-        rank=pd.Series([_rank(_label(run)) for _, run in runs.iterrows()], index=runs.index)
-    )
+    ordered = runs.assign(rank=runs["label"].map(_rank))
     for _, run in ordered.sort_values(
         ["budget", "rank"], ascending=[False, True], na_position="first"
     ).iterrows():
         rows.append(
             {
-                "pruner": _label(run),
+                "pruner": run["label"],
                 "budget": "all" if pd.isna(run["budget"]) else f"{run['budget']:g}",
                 "accuracy, %": f"{100 * run['accuracy']:.1f}",
                 "95 % interval": f"{100 * run['ci_low']:.1f} to {100 * run['ci_high']:.1f}",
-                "against unpruned": _difference(run, samples),
+                "against unpruned": _difference(run, _unpruned(run, runs)),
                 "tokens": f"{run['kept']:g}",
                 "layer mean": f"{run['layer_average']:g}",
                 "prefill, GFLOPs": f"{1000 * run['prefill_tflops']:.3f}",
@@ -78,8 +73,9 @@ def tables(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         title = f"{model} on {benchmark}, seed {seed}"
         if model == "tiny":
             title += " (the embedded tiny model: says nothing about 7B models)"
-        yield title, accuracy_table(group)
-        yield f"{title}: cost", cost_table(group)
+        labeled = group.assign(label=_labels(group))
+        yield title, accuracy_table(labeled)
+        yield f"{title}: cost", cost_table(labeled)
 
 
 def main() -> int:
@@ -121,7 +117,7 @@ def _render(title: str, table: pd.DataFrame, style: str) -> str:
     for column in [str(table.index.name), *map(str, table.columns)]:
         rich_table.add_column(column)
     for name, row in table.iterrows():
-        rich_table.add_row(str(name), *map(str, row))
+        rich_table.add_row(*(Text(str(cell)) for cell in [name, *row]))
     with console.capture() as captured:
         console.print(rich_table)
     return captured.get()
@@ -150,22 +146,34 @@ def _escape(text: str) -> str:
     return text
 
 
-def _label(run: pd.Series) -> str:
-    return f"{run['pruner']} ({run['variant']})" if run["variant"] else str(run["pruner"])
+def _labels(runs: pd.DataFrame) -> pd.Series:
+    """Method with whatever tells runs apart.
+
+    That is: settings that are not the defaults, the number of samples if it was limited, and the run's hash
+    where two runs of one cell are left.
+    """
+    labels = runs["pruner"].where(runs["variant"] == "", runs["pruner"] + " (" + runs["variant"] + ")")
+    labels = labels.where(~runs["partial"], labels + ", first " + runs["n"].astype(str))
+    hashes = runs["run_dir"].str.rsplit("-", n=1).str[-1]
+    twice = runs.assign(label=labels).duplicated(["label", "budget"], keep=False)
+    return labels.where(~twice, labels + " #" + hashes)
 
 
 def _rank(label: str) -> tuple[int, str]:
-    name = label.split(" ")[0]
+    name = label.split(" ")[0].rstrip(",")
     return (_ORDER.index(name) if name in _ORDER else len(_ORDER), label)
 
 
-def _difference(run: pd.Series, unpruned: pd.DataFrame | None) -> str:
-    if run["pruner"] == "none" or unpruned is None:
+def _unpruned(run: pd.Series, runs: pd.DataFrame) -> pd.Series | None:
+    """The unpruned run on the same samples; None for that run itself, or if there is not exactly one."""
+    same = runs[(runs["pruner"] == "none") & (runs["n"] == run["n"]) & (runs["partial"] == run["partial"])]
+    return same.iloc[0] if run["pruner"] != "none" and len(same) == 1 else None
+
+
+def _difference(run: pd.Series, unpruned: pd.Series | None) -> str:
+    if unpruned is None:
         return ""
-    samples = load_samples(Path(run["run_dir"]))
-    if set(samples.index) != set(unpruned.index):
-        return "other samples"
-    result = compare(samples, unpruned)
+    result = compare(load_samples(Path(run["run_dir"])), load_samples(Path(unpruned["run_dir"])))
     low, high = (100 * end for end in result.interval)
     return f"{100 * result.difference:+.1f} [{low:+.1f}, {high:+.1f}], -{result.lost} +{result.won}"
 

@@ -46,7 +46,8 @@ def main(config: DictConfig) -> None:
         run(config)
     except UserError as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise  # the other cells of the sweep still run; Hydra reports this one and exits with 1
+            _fail(error)
+            raise  # the other cells of the sweep still run; Hydra exits with 1
         sys.exit(_fail(error))
 
 

@@ -25,10 +25,14 @@ def check_names(arguments: Sequence[str]) -> None:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:
         return  # Hydra itself says what is wrong with the syntax
+    folders = [CONF]
+    for override in parsed:
+        if override.key_or_group == "hydra.searchpath":  # a user's own configs
+            folders += [Path(str(place).removeprefix("file://")) for place in override.value()]
     for override in parsed:
         if override.key_or_group not in _GROUPS:
             continue
-        known = {file.stem for file in (CONF / override.key_or_group).glob("*.yaml")}
+        known = {file.stem for conf in folders for file in (conf / override.key_or_group).glob("*.yaml")}
         values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
         for value in values:
             if value is not None and str(value) not in known:

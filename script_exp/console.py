@@ -11,6 +11,7 @@ from typing import Any
 from rich import progress
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 # Progress goes to stderr, so that stdout can be piped; its last line is JSON.
@@ -104,7 +105,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     ]
     for label, cells, ratio in rows:
         last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]
-        table.add_row(label, *cells, *last)
+        table.add_row(*map(Text, [label, *cells, *last]))
     _stdout.print(table)
     if is_pruned and unpruned is None:
         _stdout.print("The unpruned run is missing: pruner=none runs it.")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +94,16 @@ class RunCell:
         budget = [] if self.settings.budget is None else [str(self.settings.budget)]
         return "-".join([self.settings.pruner["name"], *budget, f"s{self.settings.seed}"])
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of every setting that can change a result."""
-        version = self.benchmark.prompt_version
-        return identity_hash(self.settings.identity(version, self.device.type, str(self.dtype)))
+        used = {
+            "prompt_version": self.benchmark.prompt_version,
+            "checkpoint": self.checkpoint.fingerprint,
+            "device": self.device.type,
+            "dtype": str(self.dtype),
+        }
+        return identity_hash(self.settings.result_relevant() | used)
 
     @property
     def directory(self) -> Path:

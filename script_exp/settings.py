@@ -68,21 +68,11 @@ class RunSettings:
         plain["outputs"] = Path(plain["outputs"])
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
-    def identity(self, prompt_version: int, device: str, dtype: str) -> dict[str, Any]:
-        """Every setting that can change a result; tracker, latency and paths of outputs cannot."""
-        return {
-            "protocol": PROTOCOL_VERSION,
-            "model": self.model,
-            "benchmark": {**self.benchmark, "prompt_version": prompt_version},
-            "pruner": self.pruner,
-            "budget": self.budget,
-            "seed": self.seed,
-            "limit": self.limit,
-            "batch_size": self.batch_size,
-            "device": device,
-            "dtype": dtype,
-            "attention": self.attention,
-        }
+    def result_relevant(self) -> dict[str, Any]:
+        """The settings that can change a result; the tracker, latency and where it is written cannot."""
+        irrelevant = {"tracker", "latency", "unpruned", "outputs", "device", "dtype"}
+        settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
+        return {"protocol": PROTOCOL_VERSION, **settings}
 
 
 def _check_whole(key: str, value: object, lowest: int) -> None:

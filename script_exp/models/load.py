@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,21 @@ class Checkpoint:
 
     @property
     def llm_layers(self) -> int:
+        """Decoder layers of the LLM."""
         return int(self.config["text_config"]["num_hidden_layers"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that tells retrained weights from the ones before, without reading gigabytes.
+
+        It covers config.json, and the name, size and first MiB of every weight file.
+        """
+        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for file in sorted([*self.folder.glob("*.safetensors"), *self.clip.glob("*.safetensors")]):
+            digest.update(f"{file.name}:{file.stat().st_size}".encode())
+            with file.open("rb") as opened:
+                digest.update(opened.read(2**20))
+        return digest.hexdigest()[:16]
 
 
 def find_checkpoint(path: str, clip: str | None) -> Checkpoint:

@@ -15,8 +15,9 @@ from script_exp.results.record import SampleRecord
 from script_exp.results.run_directory import RunDirectory, identity_hash
 
 RECORD = SampleRecord(
-    id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0", prediction="réd",
-    answer="réd", score=1.0, visual=576, kept=64, layer_average=64.0, text=9, query=5, seconds=0.1,
+    id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0",
+    prediction="réd", answer="réd", score=1.0,
+    visual=576, kept=64, layer_average=64.0, text=9, query=5, seconds=0.1,
 )  # fmt: skip
 IDS = ["a", "b", "c"]
 

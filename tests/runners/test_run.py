@@ -1,0 +1,222 @@
+"""The runner as a user calls it: a process, its output, its exit code, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from wandb_log import read_wandb
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["limit=6", "latency=off", "unpruned=off"]
+
+
+def run(*arguments, script="runners/run.py"):
+    return subprocess.run(
+        [sys.executable, ROOT / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def last_line(process):
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """One run with latency and with the unpruned one beside it, logged to W&B offline."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    process = run("limit=10", "tracker=wandb", f"outputs={outputs}")
+    return outputs, process
+
+
+def test_the_output(first):
+    outputs, process = first
+    line = last_line(process)
+    assert line.keys() == {"run_dir", "accuracy", "tokens_kept", "llm_prefill_ms"}
+    assert line["tokens_kept"] == 64
+    assert Path(line["run_dir"]).parent == outputs / "tiny" / "shapes"
+    for text in (
+        "config",
+        "pruner",
+        "threshold: 0.2",
+        "unpruned",
+        "script @ 64",
+        "partial: limit is set",
+        "576",
+    ):
+        assert text in process.stdout
+    assert "accuracy" in process.stderr  # the progress bar
+
+
+def test_the_run_directory(first):
+    run_dir = Path(last_line(first[1])["run_dir"])
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["status"] == "finished"
+    assert result["cell"] == {
+        "model": "tiny", "benchmark": "shapes", "pruner": "script", "budget": 64, "seed": 0, "variant": "",
+    }  # fmt: skip
+    records = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
+    assert len(records) == len({record["id"] for record in records}) == result["accuracy"]["n"] == 10
+    assert result["accuracy"]["value"] == pytest.approx(sum(r["score"] for r in records) / 10)
+    assert all(record["kept"] == 64 and record["visual"] == 576 for record in records)
+    assert result["tokens"] == {"visual": 576, "requested": 64, "kept": 64, "layer_average": 64}
+    assert sum(result["flops"]["stages"].values()) == pytest.approx(result["flops"]["prefill_total"])
+    assert result["flops"]["stages"]["pruner"] > 0
+    latency = result["latency"]
+    assert latency["llm_prefill_speedup"] == pytest.approx(
+        latency["unpruned"]["llm_prefill_ms"] / latency["llm_prefill_ms"]
+    )
+    assert latency["stages"].keys() == {
+        "preprocess", "vision", "query_encoder", "pruner", "llm", "decode_per_token",
+    }  # fmt: skip
+    assert result["provenance"]["packages"]["torch"]
+    assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
+    assert "threshold: 0.2" in (run_dir / "config.yaml").read_text()
+    assert "0 of 10 samples are answered" in (run_dir / "run.log").read_text()
+
+
+def test_wandb_offline_holds_what_was_logged(first):
+    run_dir = Path(last_line(first[1])["run_dir"])
+    result = json.loads((run_dir / "result.json").read_text())
+    logged = read_wandb(next(run_dir.rglob("*.wandb")))
+    assert logged.name == "tiny-shapes-script-64-s0"
+    assert set(logged.tags) == {"tiny", "shapes", "script"}
+    assert logged.config["pruner"]["graph"]["threshold"] == 0.2
+    assert logged.summary["accuracy/value"] == pytest.approx(result["accuracy"]["value"])
+    assert logged.summary["tokens/kept"] == 64
+    assert logged.summary["latency/llm_prefill_ms"] == pytest.approx(result["latency"]["llm_prefill_ms"])
+    assert logged.history[-1]["accuracy/running"] == pytest.approx(result["accuracy"]["value"])
+    assert logged.exit_code == 0
+
+
+def test_the_same_command_finds_it_finished(first):
+    outputs, process = first
+    run_dir = Path(last_line(process)["run_dir"])
+    before = {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")}
+    again = run("limit=10", "tracker=none", f"outputs={outputs}")
+    assert last_line(again) == last_line(process)
+    assert {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")} == before
+    assert "━" not in again.stderr  # no progress bar: nothing ran
+
+
+def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
+    """The same predictions as without the interruption, and the answered samples are not run again."""
+    whole = Path(last_line(run(*QUICK, f"outputs={tmp_path / 'a'}"))["run_dir"])
+    other = tmp_path / "b" / whole.relative_to(tmp_path / "a")
+    other.mkdir(parents=True)
+    lines = (whole / "samples.jsonl").read_text().splitlines(keepends=True)
+    (other / "samples.jsonl").write_text("".join(lines[:2]) + lines[2][:20])
+    assert Path(last_line(run(*QUICK, f"outputs={tmp_path / 'b'}"))["run_dir"]) == other
+    resumed = (other / "samples.jsonl").read_text().splitlines(keepends=True)
+    assert resumed[:2] == lines[:2]
+    assert [without_time(line) for line in resumed] == [without_time(line) for line in lines]
+    assert "2 of 6 samples are answered" in (other / "run.log").read_text()
+    results = [json.loads((folder / "result.json").read_text()) for folder in (whole, other)]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+
+
+def without_time(line):
+    return {key: value for key, value in json.loads(line).items() if key != "seconds"}
+
+
+def test_a_sweep(tmp_path):
+    arguments = ["pruner=none,random,fastv", "budget=64,0.05", f"outputs={tmp_path}"]
+    process = run("-m", *QUICK, *arguments)
+    assert process.returncode == 0, process.stderr
+    runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
+    assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
+    table = run(tmp_path, "--format", "markdown", script="analysis/tables.py")
+    assert table.returncode == 0
+    assert "| random, first 6 |" in table.stdout
+
+
+def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
+    process = run("-m", *QUICK, "pruner=random", "budget=600,64", f"outputs={tmp_path}")
+    assert process.returncode == 1
+    assert "error: budget=600: expected at most 576" in process.stderr
+    assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pruner=scirpt"], "pruner=scirpt: expected one of .* (did you mean script"),
+        (["benchmark=shape"], "benchmark=shape: expected one of shapes (did you mean shapes"),
+        (["model=tinny"], "model=tinny: expected one of tiny (did you mean tiny"),
+        (["-m", "pruner=random,trimm"], "pruner=trimm: expected one of .* (did you mean trim"),
+        (["budget=0"], "budget=0: expected a whole number"),
+        (["budget=577"], "budget=577: expected at most 576"),
+        (["budget=-1"], "budget=-1: expected a whole number"),
+        (["budget=many"], "budget=many: expected a whole number"),
+        (["budget=1.5"], "budget=1.5: expected .* a share in (0, 1)"),
+        (["budget=0.0"], "budget=0.0: expected .* a share in (0, 1)"),
+        (["pruner.graph.threshold=2"], "pruner.graph.threshold=2: expected a cosine similarity in [-1, 1]"),
+        (["pruner=fastv", "pruner.layer=4"], "layer=4: expected a decoder layer from 1 to 3"),
+        (["pruner=fastv", "pruner.budget_as=average"], "expected at least 145 as an average"),
+        (["model.path=/nowhere"], "model.path=/nowhere: no config.json"),
+        (["benchmark.scenes=0"], "benchmark.scenes=0: expected"),
+        (["batch_size=1.5"], "batch_size=1.5: expected a whole number >= 1"),
+        (["dtype=int8"], "dtype=int8: expected one of auto"),
+        (["latency=maybe"], "latency=maybe: expected one of on, off"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, arguments, message):
+    process = run(*arguments, f"outputs={tmp_path / 'outputs'}")
+    assert process.returncode == 2, process.stderr
+    errors = process.stderr.splitlines()
+    assert len(errors) == 1
+    for part in message.split(" .* "):
+        assert part in errors[0]
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_weights_that_are_missing(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    process = run(f"model.path={tmp_path}", f"outputs={tmp_path / 'outputs'}")
+    assert process.returncode == 2
+    assert "no weights in" in process.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_damaged_result(first, tmp_path):
+    arguments = [*QUICK, "pruner=random", f"outputs={tmp_path}"]
+    run_dir = Path(last_line(run(*arguments))["run_dir"])
+    (run_dir / "result.json").write_text('{"schema_version": 1')
+    process = run(*arguments)
+    assert process.returncode == 2
+    assert "result.json is damaged" in process.stderr
+    table = run(tmp_path, script="analysis/tables.py")
+    assert table.returncode == 2
+    assert "left out" in table.stderr
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    process = run(*QUICK, f"outputs={tmp_path / 'file'}")
+    assert process.returncode == 2
+    assert "outputs: cannot write to" in process.stderr
+
+
+def test_help_names_groups_and_keys():
+    process = run("--help")
+    assert process.returncode == 0
+    for text in ("pruner: fastv, graph, none", "budget: 64", "python runners/run.py -m"):
+        assert text in process.stdout
+
+
+def test_help_does_not_import_torch():
+    code = (
+        f"import sys, runpy; sys.argv = ['run.py', '--cfg', 'job']\n"
+        f"try: runpy.run_path({str(ROOT / 'runners' / 'run.py')!r}, run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
