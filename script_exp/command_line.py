@@ -27,8 +27,9 @@ def check_names(arguments: Sequence[str]) -> None:
         return  # Hydra itself says what is wrong with the syntax
     folders = [CONF]
     for override in parsed:
-        if override.key_or_group == "hydra.searchpath":  # a user's own configs
-            folders += [Path(str(place).removeprefix("file://")) for place in override.value()]
+        places = override.value()
+        if override.key_or_group == "hydra.searchpath" and isinstance(places, list):  # a user's own configs
+            folders += [Path(str(place).removeprefix("file://")) for place in places]
     for override in parsed:
         if override.key_or_group not in _GROUPS:
             continue

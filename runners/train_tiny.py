@@ -1,0 +1,101 @@
+"""Rebuild the weights of the embedded tiny model from nothing (docs/tiny_model.md has the cost).
+
+python runners/train_tiny.py --seed 1 --out outputs/tiny_model
+
+Run the same command again to continue after an interruption. The weights end up in <out>/weights, which
+`model.path=<out>/weights` evaluates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from script_exp.tiny.optimization import Run
+from script_exp.tiny.train import SMOKE, Recipe, train
+
+
+class Bars:
+    """One bar per stage with the running losses, and notes above it."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks = {
+            stage: self._bars.add_task(stage, total=None, start=False, losses="")
+            for stage in ("vision", "language")
+        }
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, stage: str, run: Run) -> None:
+        """Advance a stage's bar."""
+        losses = " ".join(f"{name} {value:.3f}" for name, value in sorted(run.averages.items()))
+        self._bars.start_task(self._tasks[stage])
+        self._bars.update(self._tasks[stage], total=run.steps, completed=run.step, losses=losses)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(text, highlight=False)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Command line; the defaults are the shipped recipe."""
+    recipe = Recipe()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed", type=int, default=recipe.seed, help="of the scenes, the weights and the order"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and weights/")
+    parser.add_argument(
+        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or do both"
+    )
+    parser.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
+    parser.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of a much smaller model")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says and print the folder of the result."""
+    given = parse(arguments)
+    torch.set_num_threads(given.threads)
+    recipe = replace(SMOKE if given.smoke else Recipe(), seed=given.seed)
+    for name in ("vision_steps", "language_steps"):
+        if (steps := getattr(given, name)) is not None:
+            recipe = replace(recipe, **{name: steps})
+    with Bars() as bars:
+        folder = train(recipe, given.out, bars, vision_only=given.stage == "vision")
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()
