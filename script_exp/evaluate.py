@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.models.prunable import PrunableModel, PrunedPrompt
+from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord
 
@@ -35,43 +35,28 @@ def _answer_batch(
     prompt = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in batch])
     predictions = model.generate(prompt, benchmark.max_new_tokens)
     seconds = (time.perf_counter() - begin) / len(batch)
-    total = inputs["attention_mask"].sum(dim=1).tolist()
-    return [
-        _record(
-            model, benchmark, pruner, sample, prompt, row, predictions[row], prompts[row], total[row], seconds
+    prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+    records = []
+    for row, sample in enumerate(batch):
+        parsed = benchmark.parse(predictions[row])
+        by_layer = model.visual_by_layer(prompt, row)
+        records.append(
+            SampleRecord(
+                id=sample.id,
+                kind=sample.kind,
+                unit=sample.unit,
+                question=sample.question,
+                references=list(sample.references),
+                prompt_hash=hashlib.sha256(prompts[row].encode()).hexdigest()[:16],
+                prediction=predictions[row],
+                answer=parsed,
+                score=benchmark.score(sample, parsed),
+                visual=prompt.visual[row],
+                kept=by_layer[-1],
+                layer_average=sum(by_layer) / len(by_layer),
+                text=prompt_tokens[row] - prompt.visual[row],
+                query=model.query_tokens(sample.question) if pruner.needs_query else 0,
+                seconds=seconds,
+            )
         )
-        for row, sample in enumerate(batch)
-    ]
-
-
-def _record(
-    model: PrunableModel,
-    benchmark: Benchmark,
-    pruner: Pruner | LayerPruner,
-    sample: Sample,
-    prompt: PrunedPrompt,
-    row: int,
-    prediction: str,
-    text: str,
-    prompt_tokens: int,
-    seconds: float,
-) -> SampleRecord:
-    parsed = benchmark.parse(prediction)
-    by_layer = model.visual_by_layer(prompt, row)
-    return SampleRecord(
-        id=sample.id,
-        kind=sample.kind,
-        unit=sample.unit,
-        question=sample.question,
-        references=list(sample.references),
-        prompt_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
-        prediction=prediction,
-        answer=parsed,
-        score=benchmark.score(sample, parsed),
-        visual=prompt.visual[row],
-        kept=by_layer[-1],
-        layer_average=sum(by_layer) / len(by_layer),
-        text=prompt_tokens - prompt.visual[row],
-        query=model.query_tokens(sample.question) if pruner.needs_query else 0,
-        seconds=seconds,
-    )
+    return records

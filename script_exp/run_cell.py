@@ -51,6 +51,7 @@ class RunCell:
         checkpoint: the model's folder.
         benchmark: its samples are not read yet.
         pruner: the method with its budget.
+        tracker: where metrics go; not opened yet.
         device: where it runs.
         dtype: of the weights.
     """
@@ -59,6 +60,7 @@ class RunCell:
     checkpoint: Checkpoint
     benchmark: Benchmark
     pruner: Pruner | LayerPruner
+    tracker: Tracker
     device: torch.device
     dtype: torch.dtype
 
@@ -74,15 +76,10 @@ class RunCell:
         checkpoint = find_checkpoint(settings.model["path"], settings.model["clip"])
         if isinstance(pruner, LayerPruner):
             pruner.kept_after(settings.model["tokens_per_crop"], checkpoint.llm_layers)
+        tracker = build_tracker(settings)
         device = resolve_device(settings.device)
-        return cls(
-            settings,
-            checkpoint,
-            benchmark,
-            pruner,
-            device,
-            resolve_dtype(settings.dtype, device, checkpoint.config),
-        )
+        dtype = resolve_dtype(settings.dtype, device, checkpoint.config)
+        return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
         """The cell of the unpruned model with otherwise the same settings."""
@@ -161,17 +158,16 @@ def run_cell(cell: RunCell) -> dict[str, Any]:
             return done
         directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False))
         with _log_to(directory.path / "run.log"):
-            tracker = build_tracker(cell.settings)
             try:
-                result = _run(cell, directory, tracker)
+                result = _run(cell, directory)
             except BaseException as error:
                 why = f"{type(error).__name__}: {error}"
                 log.exception("run failed")
                 directory.set_status("failed", why)
-                tracker.finish({}, failed=True)
+                cell.tracker.finish({}, failed=True)
                 raise
             directory.finish(result)
-            tracker.finish(_metrics(read_result(directory.result_file)))
+            cell.tracker.finish(_metrics(read_result(directory.result_file)))
         return read_result(directory.result_file)
 
 
@@ -181,13 +177,13 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
     return read_result(file) if file.exists() else None
 
 
-def _run(cell: RunCell, directory: RunDirectory, tracker: Tracker) -> RunResult:
+def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     settings = cell.settings
     model = cell.load()
     samples = cell.samples()
     records = directory.answered(sample.id for sample in samples)
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
-    tracker.start(
+    cell.tracker.start(
         name=f"{settings.model['name']}-{settings.benchmark['name']}-{cell.name}",
         run_id=cell.identity,
         group=f"{settings.model['name']}-{settings.benchmark['name']}",
@@ -201,7 +197,7 @@ def _run(cell: RunCell, directory: RunDirectory, tracker: Tracker) -> RunResult:
             directory.append(batch)
             records |= {record.id: record for record in batch}
             accuracy = progress.advance([record.score for record in batch])
-            tracker.log({"accuracy/running": accuracy}, step=len(records))
+            cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
     ordered = [records[sample.id] for sample in samples]
     latencies = _latency(cell, model, samples) if settings.latency == "on" else None
     return _result(cell, model, samples[0], ordered, latencies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from script_exp.errors import SettingError, UserError, check_choice, check_numbe
 PROTOCOL_VERSION = 1
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
+_ATTENTION = ("sdpa", "eager", "flash_attention_2")
 _UNPRUNED = "none"
 
 
@@ -61,6 +63,9 @@ class RunSettings:
         if plain["limit"] is not None:
             _check_whole("limit", plain["limit"], lowest=1)
         check_choice("dtype", plain["dtype"], _DTYPES)
+        check_choice("attention", plain["attention"], _ATTENTION)
+        if plain["attention"] == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+            raise SettingError("attention", plain["attention"], "sdpa or eager: flash-attn is not installed")
         check_choice("latency", plain["latency"], ("on", "off"))
         check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
         # An unpruned run ignores the budget, so that a sweep over budgets runs it once.

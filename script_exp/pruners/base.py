@@ -152,13 +152,13 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
 def non_default_fields(method: Any, skip: tuple[str, ...] = ("budget", "seed")) -> dict[str, Any]:
     """Hyper-parameters that differ from the published defaults, nested ones as ``graph.threshold``."""
     changed: dict[str, Any] = {}
-    arguments = {"budget": method.budget} if hasattr(method, "budget") else {}
-    default = type(method)(**arguments)
     for field in fields(method):
-        value, usual = getattr(method, field.name), getattr(default, field.name)
-        if is_dataclass(value) and not isinstance(value, type):
+        value = getattr(method, field.name)
+        if field.name in skip:
+            continue
+        if is_dataclass(value):
             changed |= {f"{field.name}.{key}": inner for key, inner in non_default_fields(value).items()}
-        elif field.name not in skip and value != usual:
+        elif value != field.default:
             changed[field.name] = value
     return changed
 

@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Mean score with its 95 % interval (bootstrap over units), as shares; None with random weights."""
+    """Mean score with its 95 % interval (bootstrap over units), as shares; ``partial`` if limit was set."""
 
     value: float
     n: int

@@ -49,10 +49,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            owner = read_json(self.path / "status.json")
-            raise UserError(
-                f"{self.path} belongs to process {owner['pid']} on {owner['host']}, which is still running it"
-            ) from error
+            raise UserError(f"{self.path} belongs to {self._owner()}, which is still running it") from error
         except OSError as error:
             raise UserError(
                 f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder"
@@ -61,6 +58,13 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def _owner(self) -> str:
+        status = self.path / "status.json"
+        if not status.exists():  # it has the lock, but has not written anything yet
+            return "another process"
+        owner = read_json(status)
+        return f"process {owner['pid']} on {owner['host']}"
 
     def start(self, config_yaml: str) -> None:
         """Record the settings and that the run is under way."""

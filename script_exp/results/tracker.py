@@ -89,5 +89,7 @@ class WandbTracker(Tracker):
         self._run.log(metrics, step=step)
 
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
+        if self._run is None:  # it failed before it was opened
+            return
         self._run.summary.update(summary)
         self._run.finish(exit_code=1 if failed else 0)

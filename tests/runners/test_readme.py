@@ -13,7 +13,9 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_program_runs():
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
     assert process.returncode == 0, process.stderr
     answer = re.search(r"user : what color is the star \? assistant : (\w+)", process.stdout.lower())
     assert answer is not None, process.stdout

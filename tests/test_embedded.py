@@ -1,0 +1,84 @@
+"""The methods on the embedded model and real scenes of its benchmark."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from conftest import load
+
+from script_exp.benchmarks.shapes import Shapes
+from script_exp.evaluate import answer
+from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned, Random, Script, ScriptReleased, Trim
+from script_exp.pruners.script_released import released_loop
+from script_exp.tiny import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return Shapes(scenes=3, scene_seed=7).samples()
+
+
+@pytest.fixture(scope="module")
+def encoded(tiny, samples):
+    """Image and query of every sample."""
+    prompts = [tiny.chat_prompt(sample.question) for sample in samples]
+    inputs = tiny.preprocess([sample.image() for sample in samples], prompts)
+    images = tiny.encode_images(inputs, with_joint=True)
+    return list(zip(images, tiny.encode_queries([sample.question for sample in samples]), strict=True))
+
+
+def test_graph_query_and_script_differ(encoded):
+    """On nearly every image; now and then the graph removes nothing that the DPP picks."""
+    methods = (Graph, QueryConditioned, Script)
+    for one, other in itertools.combinations(methods, 2):
+        differ = [
+            not torch.equal(
+                one(budget=64)(image.visual, query).indices, other(budget=64)(image.visual, query).indices
+            )
+            for image, query in encoded
+        ]
+        assert sum(differ) >= 0.8 * len(differ)
+
+
+def test_only_methods_that_ask_the_question_depend_on_it(encoded):
+    (image, first), (_, second) = encoded[0], encoded[1]
+    for make, depends in (
+        (Graph, False),
+        (Random, False),
+        (QueryConditioned, True),
+        (Script, True),
+        (Trim, True),
+    ):
+        one = make(budget=32)(image.visual, first).indices
+        other = make(budget=32)(image.visual, second).indices
+        assert torch.equal(one, other) is not depends
+
+
+@pytest.mark.parametrize("k", [32, 64, 128])
+def test_the_released_graph_has_no_effect(encoded, k):
+    for image, query in encoded:
+        pruner = ScriptReleased(budget=k)
+        relevance = pruner.relevance(image.visual.joint, query)
+        unit = torch.nn.functional.normalize(image.visual.projected, dim=-1)
+        picks = released_loop(relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :], k)
+        assert torch.equal(pruner(image.visual, query).indices, picks.sort(dim=1).values)
+
+
+@pytest.mark.parametrize(
+    "make", [NoPruning, lambda: Script(budget=64), lambda: Trim(budget=16), lambda: Random(budget=64),
+             lambda: FastV(budget=64, layer=1, budget_as="after")],
+)  # fmt: skip
+def test_answers_do_not_depend_on_the_batch_size(tiny, samples, make):
+    benchmark = Shapes(scenes=3, scene_seed=7)
+    by_size = []
+    for size in (1, 8):
+        records = [record for batch in answer(tiny, benchmark, make(), samples, size) for record in batch]
+        by_size.append([(record.id, record.prediction, record.kept) for record in records])
+    assert by_size[0] == by_size[1]
