@@ -102,6 +102,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
             [_milliseconds(one, "ttft_ms") for one in timed],
             latency.get("ttft_speedup"),
         ),
+        ("peak memory, MiB", [_peak(one) for one in timed], None),
     ]
     for label, cells, ratio in rows:
         last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]
@@ -149,6 +150,11 @@ def _mebi(result: dict[str, Any] | None) -> str:
 
 def _milliseconds(latency: dict[str, Any] | None, key: str) -> str:
     return f"{latency[key]:.1f}" if latency else "-"
+
+
+def _peak(latency: dict[str, Any] | None) -> str:
+    peak = latency["peak_memory_bytes"] if latency else None
+    return "-" if peak is None else f"{peak / 2**20:.0f}"
 
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:

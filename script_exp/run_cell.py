@@ -16,6 +16,7 @@ import yaml
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.console import Progress
+from script_exp.errors import UserError
 from script_exp.evaluate import answer
 from script_exp.measure.flops import count_pruner
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
@@ -74,6 +75,11 @@ class RunCell:
         pruner = build_pruner(settings)
         benchmark = build_benchmark(settings)
         checkpoint = find_checkpoint(settings.model["path"], settings.model["clip"])
+        if pruner.needs_query and not checkpoint.has_clip:
+            raise UserError(
+                f"model.clip={settings.model['clip']}: no model.safetensors in {checkpoint.clip}; "
+                f"pruner={settings.pruner['name']} needs the text tower of the CLIP that the tower came from"
+            )
         if isinstance(pruner, LayerPruner):
             pruner.kept_after(settings.model["tokens_per_crop"], checkpoint.llm_layers)
         tracker = build_tracker(settings)

@@ -42,7 +42,7 @@ class Shapes(Benchmark):
     def _samples(self) -> list[Sample]:
         samples = []
         for number, (scene, questions) in enumerate(held_out(self.scene_seed, self.scenes)):
-            unit = f"{self.scene_seed}-{number:04d}"
+            unit = scene_id(self.scene_seed, number)
             load = _loader(scene.image)
             for turn, question in enumerate(questions):
                 samples.append(
@@ -61,6 +61,11 @@ class Shapes(Benchmark):
 
     def score(self, sample: Sample, answer: str) -> float:
         return float(answer in sample.references)
+
+
+def scene_id(scene_seed: int, number: int) -> str:
+    """Name of a scene; a sample's id is this, a dash, and the number of the question."""
+    return f"{scene_seed}-{number:04d}"
 
 
 def _loader(pixels: np.ndarray) -> Callable[[], Image.Image]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError, safe_open
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.images import ModelAdapter
@@ -44,6 +45,11 @@ class Checkpoint:
         return int(self.config["text_config"]["num_hidden_layers"])
 
     @property
+    def has_clip(self) -> bool:
+        """Whether there is a text tower for the methods that ask the question."""
+        return (self.clip / "model.safetensors").is_file()
+
+    @property
     def fingerprint(self) -> str:
         """Hash that tells retrained weights from the ones before, without reading gigabytes.
 
@@ -71,8 +77,7 @@ def find_checkpoint(path: str, clip: str | None) -> Checkpoint:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise UserError(f"model.path={path}: no config.json in {folder}; expected a folder with a checkpoint")
-    if not any((folder / name).is_file() for name in _WEIGHT_FILES):
-        raise UserError(f"model.path={path}: no weights in {folder}; expected {' or '.join(_WEIGHT_FILES)}")
+    _check_weights(path, folder)
     try:
         config = json.loads(config_file.read_text())
     except json.JSONDecodeError as error:
@@ -85,10 +90,22 @@ def find_checkpoint(path: str, clip: str | None) -> Checkpoint:
     return Checkpoint(folder, config, folder / "clip" if clip is None else Path(clip).expanduser())
 
 
+def _check_weights(path: str, folder: Path) -> None:
+    """Read the headers of the weight files: a file that was cut off is found before anything is loaded."""
+    if not any((folder / name).is_file() for name in _WEIGHT_FILES):
+        raise UserError(f"model.path={path}: no weights in {folder}; expected {' or '.join(_WEIGHT_FILES)}")
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise UserError(f"model.path={path}: {file} is damaged or cut off ({error})") from error
+
+
 def load_model(
     checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str, relevance_sign: int
 ) -> PrunableModel:
-    """Load model, processor and query encoder.
+    """Load model, processor and, where there is one, the query encoder.
 
     Args:
         checkpoint: from :func:`find_checkpoint`.
@@ -115,7 +132,9 @@ def load_model(
     model = model.eval().to(device)
     processor = transformers.AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
     adapter = ADAPTERS[model.config.model_type](model)
-    encoder = ClipQueryEncoder.from_folder(checkpoint.clip, adapter.tower_width, device)
+    encoder = None
+    if checkpoint.has_clip:
+        encoder = ClipQueryEncoder.from_folder(checkpoint.clip, adapter.tower_width, device)
     return PrunableModel(model, processor, adapter, encoder, relevance_sign)
 
 

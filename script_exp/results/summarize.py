@@ -95,6 +95,7 @@ def _one_latency(latency: Latency) -> dict[str, Any]:
         "llm_prefill_quartiles_ms": [latency.llm_prefill.q1, latency.llm_prefill.q3],
         "ttft_ms": latency.ttft.median,
         "ttft_quartiles_ms": [latency.ttft.q1, latency.ttft.q3],
+        "peak_memory_bytes": latency.peak_bytes,
         "stages": {name: _quartiles(spread) for name, spread in latency.stages.items()},
     }
 

@@ -25,8 +25,28 @@ def test_config_without_weights(llava_folder, tmp_path):
         find_checkpoint(str(tmp_path), None)
 
 
+def test_weights_that_were_cut_off(llava_folder, tmp_path):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    weights = (folder / "model.safetensors").read_bytes()
+    for size in (0, 7, len(weights) // 2):
+        (folder / "model.safetensors").write_bytes(weights[:size])
+        with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut off"):
+            find_checkpoint(str(folder), None)
+
+
+def test_without_clip_only_the_methods_that_ask_are_missing(llava_folder, tmp_path):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    shutil.rmtree(folder / "clip")
+    assert not find_checkpoint(str(folder), None).has_clip
+    model = load(folder)
+    inputs, questions = batch(model, 1)
+    model.encode_images(inputs, with_joint=False)
+    with pytest.raises(ValueError, match="no query encoder"):
+        model.encode_queries(questions)
+
+
 def test_damaged_config_and_other_architecture(tmp_path):
-    (tmp_path / "model.safetensors").touch()
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         find_checkpoint(str(tmp_path), None)

@@ -1,0 +1,103 @@
+"""How good the embedded model is, and what its benchmark can tell apart. Prints Markdown for docs/tiny_model.md.
+
+python runners/tiny_report.py --budgets 64 32 16
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.shapes import Shapes
+from script_exp.console import Progress
+from script_exp.evaluate import answer
+from script_exp.measure.interval import bootstrap_interval
+from script_exp.models.load import find_checkpoint, load_model
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners import NoPruning, Pruner, QueryDPP
+from script_exp.results.record import SampleRecord
+from script_exp.tiny.monitor import COVERED, accuracy, area_under_curve
+from script_exp.tiny.oracle import Oracle, needed_patches
+
+_BATCH = 8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--path", default="embedded", help="folder of the checkpoint")
+    parser.add_argument("--scenes", type=int, default=96)
+    parser.add_argument("--scene-seed", type=int, default=20261)
+    parser.add_argument("--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16])
+    arguments = parser.parse_args()
+
+    model = load_model(
+        find_checkpoint(arguments.path, None),
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        attention="sdpa",
+        relevance_sign=1,
+    )
+    benchmark = Shapes(scenes=arguments.scenes, scene_seed=arguments.scene_seed)
+    needed = needed_patches(arguments.scene_seed, arguments.scenes)
+    unpruned = by_kind(run(model, benchmark, NoPruning(), "unpruned"))
+    blind = accuracy(model.model, arguments.scenes, arguments.scene_seed, blind=True)
+    relevance = relevance_auc(model, benchmark.samples(), needed)
+    print("| kind | questions | unpruned, % | without the image, % | relevance AUC |\n|---|---|---|---|---|")
+    for kind, scores in unpruned.items():
+        auc = f"{np.mean(relevance[kind]):.3f}" if relevance[kind] else ""
+        print(f"| {kind} | {len(scores)} | {100 * np.mean(scores):.1f} | {100 * blind[kind]:.1f} | {auc} |")
+    print("\n| budget | oracle, % | 95 % interval |\n|---|---|---|")
+    for budget in arguments.budgets:
+        records = run(model, benchmark, Oracle(budget=budget, needed=needed), f"oracle {budget}")
+        scores = [record.score for record in records]
+        low, high = bootstrap_interval(scores, [record.unit for record in records])
+        print(f"| {budget} | {100 * np.mean(scores):.1f} | {100 * low:.1f} to {100 * high:.1f} |")
+
+
+def run(model: PrunableModel, benchmark: Shapes, pruner: Pruner, name: str) -> list[SampleRecord]:
+    """Answer the whole benchmark."""
+    samples, records = benchmark.samples(), []
+    with Progress(name, len(samples), []) as progress:
+        for batch in answer(model, benchmark, pruner, samples, _BATCH):
+            records += batch
+            progress.advance([record.score for record in batch])
+    return records
+
+
+def by_kind(records: Sequence[SampleRecord]) -> dict[str, list[float]]:
+    """Scores by kind, and all of them under ``all``."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        scores[record.kind].append(record.score)
+        scores["all"].append(record.score)
+    return dict(sorted(scores.items()))
+
+
+def relevance_auc(
+    model: PrunableModel, samples: Sequence[Sample], needed: dict[str, np.ndarray]
+) -> dict[str, list[float]]:
+    """AUC of the relevance that pruners see for the patches of the needed objects, by kind and ``all``."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        positive = needed[sample.id] > COVERED
+        if not positive.any():
+            continue
+        inputs = model.preprocess([sample.image()], [model.chat_prompt(sample.question)])
+        visual = model.encode_images(inputs, with_joint=True)[0].visual
+        query = model.encode_queries([sample.question])[0]
+        _, scores = QueryDPP().order(visual, query, picks=1)
+        auc = area_under_curve(scores[0].numpy(), positive)
+        found[sample.kind].append(auc)
+        found["all"].append(auc)
+    return found
+
+
+if __name__ == "__main__":
+    main()
