@@ -1,4 +1,4 @@
-"""How good the embedded model is, and what its benchmark can tell apart. Prints Markdown for docs/tiny_model.md.
+"""How good the embedded model is and what its benchmark can tell apart, as Markdown for docs/tiny_model.md.
 
 python runners/tiny_report.py --budgets 64 32 16
 """

@@ -36,18 +36,18 @@ def greedy_map(kernel: Tensor, k: int) -> Tensor:
     # Stands in for an exhausted residual: below every live one, in the order of the diagonal.
     preference = exhausted * (residual / largest.clamp(min=torch.finfo(residual.dtype).tiny) - 1)
     rows = torch.arange(crops, device=kernel.device)
-    factors = torch.zeros(crops, k, n, dtype=kernel.dtype, device=kernel.device)
+    factors = torch.empty(crops, k, n, dtype=kernel.dtype, device=kernel.device)
     picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)
-    taken = torch.zeros(crops, n, dtype=torch.bool, device=kernel.device)
     for step in range(k):
-        value = torch.where(residual > exhausted, residual, preference).masked_fill(taken, -torch.inf)
-        best = value.argmax(dim=-1)
+        residual = torch.where(residual > exhausted, residual, preference)
+        best = residual.argmax(dim=-1)
         picks[:, step] = best
-        taken[rows, best] = True
-        live = residual[rows, best]
-        scale = torch.where(live > exhausted[:, 0], live.rsqrt(), 0.0)
+        live = residual[rows, best, None]
+        scale = torch.where(live > exhausted, live.rsqrt(), 0.0)
         past = factors[:, :step]
-        projection = (past[rows, :, best].unsqueeze(1) @ past).squeeze(1)
-        factors[:, step] = (kernel[rows, best] - projection) * scale[:, None]
+        row = torch.baddbmm(kernel[rows, best, None], past[rows, :, best, None].mT, past, alpha=-1)[:, 0]
+        factors[:, step] = row * scale
         residual = residual - factors[:, step].square()
+        residual[rows, best] = -torch.inf
+        preference[rows, best] = -torch.inf
     return picks

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,32 @@ def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
     assert "2 of 6 samples are answered" in (other / "run.log").read_text()
     results = [json.loads((folder / "result.json").read_text()) for folder in (whole, other)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
+
+
+def test_latency_can_be_added_later(tmp_path):
+    """A run that was finished without latency gets it, without answering anything again."""
+    arguments = ["limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
+    run_dir = Path(last_line(run(*arguments, "latency=off"))["run_dir"])
+    answers = (run_dir / "samples.jsonl").read_bytes()
+    line = last_line(run(*arguments))
+    assert line["run_dir"] == str(run_dir)
+    assert line["llm_prefill_ms"] > 0
+    assert (run_dir / "samples.jsonl").read_bytes() == answers
+    assert json.loads((run_dir / "result.json").read_text())["latency"]["repeats"] > 0
+
+
+def test_an_interrupted_run_says_why(tmp_path):
+    command = [sys.executable, ROOT / "runners/run.py", "latency=off", "unpruned=off", f"outputs={tmp_path}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (files := list(tmp_path.rglob("samples.jsonl"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    status = json.loads((files[0].parent / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "KeyboardInterrupt" in status["why"]
+    assert not (files[0].parent / "result.json").exists()
 
 
 def without_time(line):
