@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from script_exp.errors import UserError
 from script_exp.results.compare import compare
 from script_exp.results.read import load_runs, load_samples
 
@@ -71,7 +72,7 @@ def tables(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Titles and tables, for each model, benchmark and seed."""
     for (model, benchmark, seed), group in runs.groupby(_KEYS):
         title = f"{model} on {benchmark}, seed {seed}"
-        if model == "tiny":
+        if group["embedded"].any():
             title += " (the embedded tiny model: says nothing about 7B models)"
         labeled = group.assign(label=_labels(group))
         yield title, accuracy_table(labeled)
@@ -102,8 +103,12 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    for title, table in tables(frame):
-        print(_render(title, table, arguments.format))
+    try:
+        for title, table in tables(frame):
+            print(_render(title, table, arguments.format))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -154,9 +159,8 @@ def _labels(runs: pd.DataFrame) -> pd.Series:
     """
     labels = runs["pruner"].where(runs["variant"] == "", runs["pruner"] + " (" + runs["variant"] + ")")
     labels = labels.where(~runs["partial"], labels + ", first " + runs["n"].astype(str))
-    hashes = runs["run_dir"].str.rsplit("-", n=1).str[-1]
     twice = runs.assign(label=labels).duplicated(["label", "budget"], keep=False)
-    return labels.where(~twice, labels + " #" + hashes)
+    return labels.where(~twice, labels + " #" + runs["identity"])
 
 
 def _rank(label: str) -> tuple[int, str]:
@@ -165,9 +169,9 @@ def _rank(label: str) -> tuple[int, str]:
 
 
 def _unpruned(run: pd.Series, runs: pd.DataFrame) -> pd.Series | None:
-    """The unpruned run on the same samples; None for that run itself, or if there is not exactly one."""
-    same = runs[(runs["pruner"] == "none") & (runs["n"] == run["n"]) & (runs["partial"] == run["partial"])]
-    return same.iloc[0] if run["pruner"] != "none" and len(same) == 1 else None
+    """The unpruned run with otherwise the same settings; None if it is missing, or for that run itself."""
+    found = runs[runs["identity"] == run["unpruned_identity"]]
+    return found.iloc[0] if run["pruner"] != "none" and len(found) else None
 
 
 def _difference(run: pd.Series, unpruned: pd.Series | None) -> str:

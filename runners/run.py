@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from script_exp.command_line import CONF, check_names
+from script_exp.command_line import CONF, check_arguments
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
 
@@ -24,19 +24,23 @@ def run(config: DictConfig) -> None:
     settings = RunSettings.from_config(config)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
 
-    from script_exp.console import print_config, print_result  # torch is imported from here on
+    from script_exp.console import note, print_config, print_result  # torch is imported from here on
+    from script_exp.results.run_directory import RunIsBusyError
     from script_exp.run_cell import RunCell, read_finished, run_cell
 
     cell = RunCell.prepare(settings)
     if not sweep:
         print_config(cell.resolved_config())
+    read_finished(cell)  # a damaged result is an error before anything runs
     unpruned = None
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
-        if settings.unpruned == "run" or (settings.unpruned == "auto" and not sweep):
-            unpruned = run_cell(baseline)
-        else:
-            unpruned = read_finished(baseline)
+        unpruned = read_finished(baseline)
+        if unpruned is None and (settings.unpruned == "run" or (settings.unpruned == "auto" and not sweep)):
+            try:
+                unpruned = run_cell(baseline)
+            except RunIsBusyError as error:
+                note(f"without the unpruned run beside it: {error}")
     print_result(run_cell(cell), unpruned, cell.directory)
 
 
@@ -59,7 +63,7 @@ def _fail(error: UserError) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
     try:
-        check_names(sys.argv[1:])
+        check_arguments(sys.argv[1:])
     except UserError as error:
         sys.exit(_fail(error))
     main()

@@ -92,8 +92,7 @@ def relevance_auc(
         inputs = model.preprocess([sample.image()], [model.chat_prompt(sample.question)])
         visual = model.encode_images(inputs, with_joint=True)[0].visual
         query = model.encode_queries([sample.question])[0]
-        _, scores = QueryDPP().order(visual, query, picks=1)
-        auc = area_under_curve(scores[0].numpy(), positive)
+        auc = area_under_curve(QueryDPP().relevance(visual, query)[0].numpy(), positive)
         found[sample.kind].append(auc)
         found["all"].append(auc)
     return found

@@ -9,7 +9,9 @@ Run the same command again to continue after an interruption. The weights end up
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,15 @@ class Bars:
         self._bars.console.print(text, highlight=False)
 
 
+def keep_freed_memory() -> None:
+    """Tell glibc not to return freed tensors to the system: page faults took 40 % of the time otherwise."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        trim_threshold, top_padding, most_mappings = -1, -2, -4  # names of the options in malloc.h
+        library.mallopt(most_mappings, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+        library.mallopt(top_padding, 2**28)
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command line; the defaults are the shipped recipe."""
     recipe = Recipe()
@@ -87,6 +98,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Train as the command line says and print the folder of the result."""
     given = parse(arguments)
+    keep_freed_memory()
     torch.set_num_threads(given.threads)
     recipe = replace(SMOKE if given.smoke else Recipe(), seed=given.seed)
     for name in ("vision_steps", "language_steps"):

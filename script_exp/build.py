@@ -41,9 +41,8 @@ def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, SettingError):
-            inner = str(error).rsplit("full_key: ", 1)
-            key = ".".join([group, *inner[1:]])
-            raise UserError(f"{key}.{cause}") from error
+            inner = str(error).rsplit("full_key: ", 1)[1:]
+            raise cause.within(".".join([group, *inner])) from error
         if isinstance(cause, UserError):
             raise cause from error
         raise UserError(f"{group}: {str(error).splitlines()[0]}") from error

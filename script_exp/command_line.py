@@ -1,40 +1,73 @@
-"""Checks of the command line that come before Hydra composes the config."""
+"""Checks of the command line that come before Hydra composes the config, for single runs and sweeps alike."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from script_exp.errors import unknown_name
+from script_exp.budget import check_budget
+from script_exp.errors import UserError, unknown_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
-def check_names(arguments: Sequence[str]) -> None:
-    """Check that every ``group=name`` names a file in ``conf/group``; sweeps over names too.
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Check what a sweep would otherwise find out in its last cell, or Hydra tell by a traceback.
+
+    That is: every ``group=name`` names a file in ``conf/group``, every budget is one, and ``outputs`` can be
+    written.
 
     Raises:
-        SettingError: for the first unknown name, with the nearest ones.
+        UserError: for the first thing that is not right.
     """
-    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
+        parsed = OverridesParser.create().parse_overrides([word for word in arguments if _is_override(word)])
+        given = [(override.key_or_group, _values(override)) for override in parsed]
     except HydraException:
         return  # Hydra itself says what is wrong with the syntax
-    folders = [CONF]
-    for override in parsed:
+    folders = [CONF, *_search_path(parsed)]
+    for key, values in given:
+        if key in _GROUPS:
+            known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
+            for value in values:
+                if value not in (*known, "null"):
+                    raise unknown_name(key, value, known)
+        elif key == "budget":
+            for value in values:
+                check_budget(yaml.safe_load(value))
+        elif key == "outputs":
+            for value in values:
+                _check_writable(Path(value))
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def _values(override: Override) -> list[str]:
+    """The value, or all values of a sweep, as text."""
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def _search_path(overrides: Sequence[Override]) -> list[Path]:
+    """Folders of the user's own configs."""
+    for override in overrides:
         places = override.value()
-        if override.key_or_group == "hydra.searchpath" and isinstance(places, list):  # a user's own configs
-            folders += [Path(str(place).removeprefix("file://")) for place in places]
-    for override in parsed:
-        if override.key_or_group not in _GROUPS:
-            continue
-        known = {file.stem for conf in folders for file in (conf / override.key_or_group).glob("*.yaml")}
-        values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-        for value in values:
-            if value is not None and str(value) not in known:
-                raise unknown_name(override.key_or_group, str(value), known)
+        if override.key_or_group == "hydra.searchpath" and isinstance(places, list):
+            return [Path(str(place).removeprefix("file://")) for place in places]
+    return []
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"outputs={folder}: {existing} cannot be written; expected a writable folder")

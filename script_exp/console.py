@@ -60,6 +60,11 @@ class Progress:
         self._bar.stop()
 
 
+def note(text: str) -> None:
+    """A line about what goes on, beside the progress bars."""
+    _stderr.print(Text(text))
+
+
 def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path) -> None:
     """The result beside the unpruned model's, where everything is, and one line of JSON."""
     cell, latency = result["cell"], result["latency"] or {}
@@ -153,8 +158,7 @@ def _milliseconds(latency: dict[str, Any] | None, key: str) -> str:
 
 
 def _peak(latency: dict[str, Any] | None) -> str:
-    peak = latency["peak_memory_bytes"] if latency else None
-    return "-" if peak is None else f"{peak / 2**20:.0f}"
+    return f"{latency['peak_memory_bytes'] / 2**20:.1f}" if latency else "-"
 
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:

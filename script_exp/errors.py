@@ -21,6 +21,12 @@ class SettingError(UserError):
 
     def __init__(self, key: str, value: object, expected: str) -> None:
         super().__init__(f"{key}={value}: expected {expected}")
+        self.key, self.value, self.expected = key, value, expected
+
+    def within(self, group: str) -> SettingError:
+        """The same error with the key as it stands in a group; the budget is not in one."""
+        key = self.key if self.key == "budget" else f"{group}.{self.key}"
+        return SettingError(key, self.value, self.expected)
 
 
 def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
@@ -35,6 +41,12 @@ def check_number(key: str, value: object, holds: Callable[[float], bool], expect
     """Raise a :class:`SettingError` unless ``value`` is a number for which ``holds`` is true."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
         raise SettingError(key, value, expected)
+
+
+def check_whole(key: str, value: object, lowest: int) -> None:
+    """Raise a :class:`SettingError` unless ``value`` is a whole number of at least ``lowest``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise SettingError(key, value, f"a whole number >= {lowest}")
 
 
 def check_choice(key: str, value: object, choices: tuple[object, ...], expected: str | None = None) -> None:

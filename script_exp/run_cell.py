@@ -15,8 +15,8 @@ import yaml
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.build import build_benchmark, build_pruner, build_tracker
-from script_exp.console import Progress
-from script_exp.errors import UserError
+from script_exp.console import Progress, note
+from script_exp.errors import SettingError, UserError
 from script_exp.evaluate import answer
 from script_exp.measure.flops import count_pruner
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
@@ -80,11 +80,16 @@ class RunCell:
                 f"model.clip={settings.model['clip']}: no model.safetensors in {checkpoint.clip}; "
                 f"pruner={settings.pruner['name']} needs the text tower of the CLIP that the tower came from"
             )
-        if isinstance(pruner, LayerPruner):
-            pruner.kept_after(settings.model["tokens_per_crop"], checkpoint.llm_layers)
+        try:
+            if isinstance(pruner, LayerPruner):
+                pruner.kept_after(checkpoint.tokens_per_crop, checkpoint.llm_layers)
+            else:
+                pruner.kept_of(checkpoint.tokens_per_crop)
+        except SettingError as error:
+            raise error.within("pruner") from error
         tracker = build_tracker(settings)
         device = resolve_device(settings.device)
-        dtype = resolve_dtype(settings.dtype, device, checkpoint.config)
+        dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
         return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
@@ -102,7 +107,8 @@ class RunCell:
         """Hash of every setting that can change a result."""
         used = {
             "prompt_version": self.benchmark.prompt_version,
-            "checkpoint": self.checkpoint.fingerprint,
+            "checkpoint": self.checkpoint.fingerprint(with_clip=self.pruner.needs_query),
+            "relevance_sign": self.settings.model["relevance_sign"] if self.pruner.needs_query else None,
             "device": self.device.type,
             "dtype": str(self.dtype),
         }
@@ -119,6 +125,8 @@ class RunCell:
     def cell(self) -> Cell:
         settings = self.settings
         changed = non_default_fields(self.pruner)
+        if changed.get("seed") == settings.seed:
+            del changed["seed"]
         return Cell(
             model=settings.model["name"],
             benchmark=settings.benchmark["name"],
@@ -132,6 +140,10 @@ class RunCell:
         """Every setting with the value that is used."""
         used = {"outputs": str(self.settings.outputs), "device": str(self.device), "dtype": str(self.dtype)}
         return {**vars(self.settings), **used}
+
+    def provenance(self) -> dict[str, Any]:
+        """Code, versions and machine of this process."""
+        return provenance(self.settings.model["path"], self.device, self.dtype, self.settings.attention)
 
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once."""
@@ -161,20 +173,20 @@ def run_cell(cell: RunCell) -> dict[str, Any]:
     with RunDirectory(cell.directory) as directory:
         done = directory.finished_result()
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
+            note(f"finished already, only read: {directory.path}")
             return done
-        directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False))
         with _log_to(directory.path / "run.log"):
             try:
-                result = _run(cell, directory)
+                directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False), cell.provenance())
+                directory.finish(_run(cell, directory))
+                result = read_result(directory.result_file)
+                cell.tracker.finish(_metrics(result))
             except BaseException as error:
-                why = f"{type(error).__name__}: {error}"
                 log.exception("run failed")
-                directory.set_status("failed", why)
                 cell.tracker.finish({}, failed=True)
+                directory.set_status("failed", f"{type(error).__name__}: {error}")
                 raise
-            directory.finish(result)
-            cell.tracker.finish(_metrics(read_result(directory.result_file)))
-        return read_result(directory.result_file)
+        return result
 
 
 def read_finished(cell: RunCell) -> dict[str, Any] | None:
@@ -206,7 +218,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
             cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
     ordered = [records[sample.id] for sample in samples]
     latencies = _latency(cell, model, samples) if settings.latency == "on" else None
-    return _result(cell, model, samples[0], ordered, latencies)
+    return _result(cell, model, samples[0], ordered, latencies, directory.sessions())
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
@@ -230,12 +242,15 @@ def _result(
     first: Sample,
     records: Sequence[SampleRecord],
     latencies: dict[str, Latency] | None,
+    sessions: list[dict[str, Any]],
 ) -> RunResult:
     pruner_flops = _pruner_flops(cell, model, first)
     flops, cache = summarize_costs(model, cell.pruner, records, pruner_flops)
     return RunResult(
         schema_version=SCHEMA_VERSION,
         status="finished",
+        identity=cell.identity,
+        unpruned_identity=cell.unpruned().identity,
         cell=cell.cell,
         accuracy=summarize_accuracy(records, partial=cell.settings.limit is not None),
         tokens=summarize_tokens(records, cell.settings.budget),
@@ -243,7 +258,7 @@ def _result(
         kv_cache_bytes=cache,
         latency=summarize_latency(latencies["pruned"], latencies["unpruned"]) if latencies else None,
         peak_memory_bytes=latencies["pruned"].peak_bytes if latencies else None,
-        provenance=provenance(cell.device, cell.dtype, cell.settings.attention),
+        provenance=sessions,
     )
 
 

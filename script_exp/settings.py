@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from script_exp.budget import check_budget, tokens_kept
-from script_exp.errors import SettingError, UserError, check_choice, check_number
+from script_exp.budget import check_budget
+from script_exp.errors import SettingError, UserError, check_choice, check_whole
 
 # Goes up whenever the same settings would give another result: part of every run's identity.
 PROTOCOL_VERSION = 1
@@ -57,11 +57,13 @@ class RunSettings:
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
         given = check_budget(plain["budget"])
-        tokens_kept(given, plain["model"]["tokens_per_crop"])
-        _check_whole("seed", plain["seed"], lowest=0)
-        _check_whole("batch_size", plain["batch_size"], lowest=1)
+        check_choice("model.relevance_sign", plain["model"]["relevance_sign"], (1, -1))
+        if not isinstance(plain["device"], str):
+            raise SettingError("device", plain["device"], "auto, cpu, cuda or cuda:0 and so on")
+        check_whole("seed", plain["seed"], lowest=0)
+        check_whole("batch_size", plain["batch_size"], lowest=1)
         if plain["limit"] is not None:
-            _check_whole("limit", plain["limit"], lowest=1)
+            check_whole("limit", plain["limit"], lowest=1)
         check_choice("dtype", plain["dtype"], _DTYPES)
         check_choice("attention", plain["attention"], _ATTENTION)
         if plain["attention"] == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
@@ -74,14 +76,10 @@ class RunSettings:
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
     def result_relevant(self) -> dict[str, Any]:
-        """The settings that can change a result; the tracker, latency and where it is written cannot."""
-        irrelevant = {"tracker", "latency", "unpruned", "outputs", "device", "dtype"}
+        """The settings that can change a result; the tracker, latency and where it is written cannot.
+
+        Of the model only the name: what it is made of and where it runs is added by the run (``RunCell``).
+        """
+        irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
-        return {"protocol": PROTOCOL_VERSION, **settings}
-
-
-def _check_whole(key: str, value: object, lowest: int) -> None:
-    expected = f"a whole number >= {lowest}"
-    if isinstance(value, float):
-        raise SettingError(key, value, expected)
-    check_number(key, value, lambda number: number >= lowest, expected)
+        return {"protocol": PROTOCOL_VERSION, "model": self.model["name"], **settings}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from script_exp.evaluate import answer
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned, Random, Script, ScriptReleased, Trim
 from script_exp.pruners.script_released import released_loop
 from script_exp.tiny import WEIGHTS
+from script_exp.tiny.monitor import COVERED
+from script_exp.tiny.oracle import Oracle, needed_patches
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,15 @@ def test_graph_query_and_script_differ(encoded):
             for image, query in encoded
         ]
         assert sum(differ) >= 0.8 * len(differ)
+
+
+def test_the_oracle_keeps_what_the_question_needs(encoded, samples):
+    needed = needed_patches(scene_seed=7, scenes=3)
+    assert list(needed) == [sample.id for sample in samples]
+    for (image, _), sample in zip(encoded, samples, strict=True):
+        kept = set(Oracle(budget=64, needed=needed)(replace(image.visual, key=sample.id)).indices[0].tolist())
+        wanted = set((needed[sample.id] > COVERED).nonzero()[0].tolist())
+        assert len(kept & wanted) == min(64, len(wanted))
 
 
 def test_only_methods_that_ask_the_question_depend_on_it(encoded):

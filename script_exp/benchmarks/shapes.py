@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.errors import check_number
+from script_exp.errors import check_whole
 from script_exp.tiny.questions import held_out
 
 
@@ -35,8 +35,8 @@ class Shapes(Benchmark):
     max_new_tokens: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
-        check_number("benchmark.scenes", self.scenes, lambda v: v >= 1, "a whole number >= 1")
-        check_number("benchmark.scene_seed", self.scene_seed, lambda v: v >= 0, "a whole number >= 0")
+        check_whole("scenes", self.scenes, lowest=1)
+        check_whole("scene_seed", self.scene_seed, lowest=0)
 
     @cached_property
     def _samples(self) -> list[Sample]:

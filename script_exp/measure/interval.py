@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _RESAMPLES = 10_000
+_BLOCK = 2_000_000  # numbers drawn at a time, whatever the size of the benchmark
 _SEED = 0  # the interval of a finished run must not change when it is computed again
 
 
@@ -23,9 +24,12 @@ def bootstrap_interval(scores: Sequence[float], units: Sequence[str]) -> tuple[f
     _, member = np.unique(np.asarray(units), return_inverse=True)
     total = np.bincount(member, weights=np.asarray(scores, dtype=np.float64))
     size = np.bincount(member).astype(np.float64)
-    weights = np.random.default_rng(_SEED).multinomial(
-        len(size), np.full(len(size), 1 / len(size)), _RESAMPLES
-    )
-    means = (weights @ total) / (weights @ size)
-    low, high = np.quantile(means, [0.025, 0.975])
+    generator = np.random.default_rng(_SEED)
+    share = np.full(len(size), 1 / len(size))
+    means = []
+    rows = max(1, _BLOCK // len(size))
+    for start in range(0, _RESAMPLES, rows):
+        draws = generator.multinomial(len(size), share, min(rows, _RESAMPLES - start))
+        means.append((draws @ total) / (draws @ size))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return float(low), float(high)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from script_exp.measure.memory import PeakMemory
+from script_exp.measure.memory import peak_memory
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners.base import Pruner
 from script_exp.pruners.layer import LayerPruner
@@ -66,7 +66,7 @@ class Latency:
             ``decode_per_token``.
         llm_prefill: pruner and LLM up to the first logits.
         ttft: everything from the image to the first logits.
-        peak_bytes: peak memory of a prefill, or None where it cannot be measured.
+        peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a pass of its own.
         kv_cache_bytes: bytes held by keys and values after prefill, mean over the samples.
         repeats: counted passes in all.
     """
@@ -74,7 +74,7 @@ class Latency:
     stages: dict[str, Spread]
     llm_prefill: Spread
     ttft: Spread
-    peak_bytes: int | None
+    peak_bytes: int
     kv_cache_bytes: float
     repeats: int
 
@@ -122,7 +122,6 @@ def measure_latency(
     """
     protocol = protocol or LatencyProtocol()
     clocks = {name: _Clock(model.device) for name in pruners}
-    peaks: dict[str, list[int]] = defaultdict(list)
     cache_bytes: dict[str, list[int]] = defaultdict(list)
     warm = _Clock(model.device)
     for turn in range(protocol.warm_up):
@@ -131,18 +130,11 @@ def measure_latency(
     for _ in range(protocol.repeats):
         for sample in inputs:
             for name, pruner in pruners.items():
-                peak = PeakMemory(model.device)
-                peak.reset()
                 cache_bytes[name].append(
                     _one_pass(model, sample, pruner, clocks[name], protocol.decode_steps)
                 )
-                measured = peak.read()
-                if measured is not None:
-                    peaks[name].append(measured)
-    return {
-        name: _summarize(clocks[name].times, max(peaks[name], default=None), cache_bytes[name])
-        for name in pruners
-    }
+    peaks = {name: _peak(model, inputs[0], pruner) for name, pruner in pruners.items()}
+    return {name: _summarize(clocks[name].times, peaks[name], cache_bytes[name]) for name in pruners}
 
 
 def _one_pass(
@@ -175,7 +167,20 @@ def _one_pass(
     return held
 
 
-def _summarize(times: dict[str, list[float]], peak: int | None, cache_bytes: list[int]) -> Latency:
+def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
+    inputs = model.preprocess([sample.image], [sample.prompt])
+    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    queries = model.encode_queries([sample.question]) if pruner.needs_query else None
+
+    def prefill() -> None:
+        prompt = model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
+        with model.pruning_inside(prompt):
+            model.prefill(prompt)
+
+    return peak_memory(model.model, prefill)
+
+
+def _summarize(times: dict[str, list[float]], peak: int, cache_bytes: list[int]) -> Latency:
     spreads = {name: _spread(values) for name, values in times.items()}
     return Latency(
         stages=spreads,

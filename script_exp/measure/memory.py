@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
-_RESET_PEAK = "5"  # see proc(5)
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 
-class PeakMemory:
-    """Peak since the last reset: allocated GPU memory, or on a CPU the process's resident set (Linux)."""
+def peak_memory(model: nn.Module, call: Callable[[], object]) -> int:
+    """Peak bytes of tensor memory on the model's device while ``call`` runs.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def reset(self) -> None:
-        """Start anew."""
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        elif _CLEAR_REFS.exists():
-            try:
-                _CLEAR_REFS.write_text(_RESET_PEAK)
-            except OSError:  # not permitted here: read() must not report an older peak
-                self._device = torch.device("meta")
-
-    def read(self) -> int | None:
-        """Bytes, or None where the peak cannot be reset or read."""
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
-        if self._device.type == "cpu" and _STATUS.exists():
-            for line in _STATUS.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        return None
+    On a GPU what torch had allocated at most. On a CPU, where torch keeps no such count, the model's
+    weights and the largest sum of allocations less releases that the profiler sees during the call.
+    """
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device))
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        call()
+    events = profiled.profiler.kineto_results.events() if profiled.profiler else []
+    held = peak = 0
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return sum(parameter.nbytes for parameter in model.parameters()) + peak

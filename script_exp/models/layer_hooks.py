@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_causal_mask
 
+from script_exp.errors import UserError
 from script_exp.models.attention_rows import last_row_attention
 from script_exp.pruners.base import top_indices
 from script_exp.pruners.layer import LayerPruner
@@ -33,8 +34,8 @@ class _Drop:
 class _Session:
     """One generation: the choice made at prefill and the masks that follow from it."""
 
-    def __init__(self, llm: Any, pruner: LayerPruner, visual: Tensor) -> None:
-        self.llm, self.pruner, self.visual = llm, pruner, visual
+    def __init__(self, llm: Any, pruner: LayerPruner, visual: Tensor, crops: list[int]) -> None:
+        self.llm, self.pruner, self.visual, self.crops = llm, pruner, visual, crops
         self.row: Tensor | None = None
         self.mask: Tensor | None = None  # (batch, length) of this forward, 1 = token, as the caller gave it
         self.kept_mask: Tensor | None = None  # (batch, kept length) of the prefill after pruning
@@ -44,13 +45,17 @@ class _Session:
         self.row = row
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        self.mask = mask if mask is not None and mask.ndim == 2 else None
+        self.mask = kwargs.get("attention_mask")
+        if self.mask is not None and (not isinstance(self.mask, Tensor) or self.mask.ndim != 2):
+            raise UserError(
+                "pruning inside the LLM: expected a dynamic cache; a static one fixes every layer's length"
+            )
 
     def before_pruned_layer(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         hidden = args[0]
         cache = kwargs.get("past_key_values")
         if cache is None or cache.get_seq_length(self.pruner.layer) == 0:
+            self._check_prompt(hidden)
             index, self.kept_mask = self._choose(hidden)
             hidden = _take(hidden, index)
             self.drop = _Drop(
@@ -74,6 +79,16 @@ class _Session:
             kwargs["position_ids"] = self.drop.position_ids
         return args, kwargs
 
+    def _check_prompt(self, hidden: Tensor) -> None:
+        """Fit the prompt's rows to the batch: beams run several copies of each row."""
+        if hidden.shape[1] != self.visual.shape[1]:
+            raise UserError(
+                "pruning inside the LLM: expected use_cache=True; tokens are dropped once, at prefill"
+            )
+        copies = hidden.shape[0] // self.visual.shape[0]
+        self.visual = self.visual.repeat_interleave(copies, dim=0)
+        self.crops = [crops for crops in self.crops for _ in range(copies)]
+
     def _choose(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Positions to keep (batch, length), left-padded, and their mask (batch, length)."""
         if self.row is None:
@@ -83,10 +98,11 @@ class _Session:
         if self.mask is not None:
             token = self.mask.bool().to(hidden.device)
         keep = token & ~self.visual.to(hidden.device)
-        for row, (attention, visual) in enumerate(zip(self.row, self.visual.to(hidden.device), strict=True)):
+        rows = zip(self.row, self.visual.to(hidden.device), self.crops, strict=True)
+        for row, (attention, visual, crops) in enumerate(rows):
             places = visual.nonzero()[:, 0]
-            if len(places):
-                count = self.pruner.kept_after(len(places), layers)
+            if crops:
+                count = crops * self.pruner.kept_after(len(places) // crops, layers)
                 best = top_indices(self.pruner.score(attention[:, places]), count)
                 keep[row, places[best]] = True
         length = int(keep.sum(dim=1).max())
@@ -109,20 +125,24 @@ class _Session:
 
 
 @contextmanager
-def layer_pruning(llm: Any, pruner: LayerPruner, visual: Tensor) -> Iterator[None]:
+def layer_pruning(llm: Any, pruner: LayerPruner, visual: Tensor, crops: list[int]) -> Iterator[None]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
     Args:
         llm: the decoder (``model.model.language_model``), with ``layers`` and ``config``.
         pruner: which layer, how many, and how to rank.
         visual: (batch, length) true at the visual tokens of the prompt that will be run.
+        crops: number of crops in each row; the budget is per crop.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
+        UserError: for a static cache, or without a cache.
     """
     layers = llm.layers
-    pruner.kept_after(max(1, int(visual.sum(dim=1).max())), len(layers))
-    session = _Session(llm, pruner, visual)
+    for row, count in zip(visual, crops, strict=True):
+        if count:
+            pruner.kept_after(int(row.sum()) // count, len(layers))
+    session = _Session(llm, pruner, visual, crops)
     with ExitStack() as stack:
         hooks = [llm.register_forward_pre_hook(session.before_llm, with_kwargs=True)]
         for index in range(pruner.layer, len(layers)):

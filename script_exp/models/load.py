@@ -22,6 +22,9 @@ from script_exp.tiny import WEIGHTS
 # model_type of a checkpoint's config.json -> adapter
 ADAPTERS: dict[str, type[ModelAdapter]] = {"llava": LlavaAdapter}
 
+_CLIP_WEIGHTS = "model.safetensors"
+_MIB = 2**20
+_READ_IN_FULL = 64 * _MIB
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -31,35 +34,45 @@ class Checkpoint:
 
     Attributes:
         folder: where it is.
-        config: its config.json.
-        clip: folder of the CLIP checkpoint with the text tower.
+        config: its config, with the defaults of its architecture filled in.
+        clip: folder of the CLIP checkpoint with the text tower; it may not exist.
     """
 
     folder: Path
-    config: dict[str, Any]
+    config: Any
     clip: Path
 
     @property
     def llm_layers(self) -> int:
         """Decoder layers of the LLM."""
-        return int(self.config["text_config"]["num_hidden_layers"])
+        return int(self.config.text_config.num_hidden_layers)
+
+    @property
+    def tokens_per_crop(self) -> int:
+        """Visual tokens of one crop: the patches of the vision tower."""
+        vision = self.config.vision_config
+        return int(vision.image_size // vision.patch_size) ** 2
 
     @property
     def has_clip(self) -> bool:
         """Whether there is a text tower for the methods that ask the question."""
-        return (self.clip / "model.safetensors").is_file()
+        return (self.clip / _CLIP_WEIGHTS).is_file()
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash that tells retrained weights from the ones before, without reading gigabytes.
+    def fingerprint(self, with_clip: bool) -> str:
+        """Hash that tells other weights, tokenizers and templates apart.
 
-        It covers config.json, and the name, size and first MiB of every weight file.
+        Files up to 64 MiB are read in full; of larger ones the size and the first, middle and last MiB, so
+        that 14 GB of weights need not be read twice.
         """
-        digest = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
-        for file in sorted([*self.folder.glob("*.safetensors"), *self.clip.glob("*.safetensors")]):
-            digest.update(f"{file.name}:{file.stat().st_size}".encode())
+        digest = hashlib.sha256()
+        folders = [self.folder, self.clip] if with_clip else [self.folder]
+        for file in (file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()):
+            size = file.stat().st_size
+            digest.update(f"{file.name}:{size}:".encode())
             with file.open("rb") as opened:
-                digest.update(opened.read(2**20))
+                for start in [0] if size <= _READ_IN_FULL else [0, size // 2, size - _MIB]:
+                    opened.seek(start)
+                    digest.update(opened.read(_READ_IN_FULL if size <= _READ_IN_FULL else _MIB))
         return digest.hexdigest()[:16]
 
 
@@ -71,35 +84,45 @@ def find_checkpoint(path: str, clip: str | None) -> Checkpoint:
         clip: ``model.clip``; None for the subfolder ``clip`` of the checkpoint.
 
     Raises:
-        UserError: if a file is missing, or the architecture has no adapter.
+        UserError: if a file is missing, damaged or cut off, or the architecture has no adapter.
     """
     folder = WEIGHTS if path == "embedded" else Path(path).expanduser()
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise UserError(f"model.path={path}: no config.json in {folder}; expected a folder with a checkpoint")
-    _check_weights(path, folder)
     try:
-        config = json.loads(config_file.read_text())
+        family = json.loads(config_file.read_text()).get("model_type")
     except json.JSONDecodeError as error:
         raise UserError(f"model.path={path}: {config_file} is not valid JSON ({error})") from error
-    if config.get("model_type") not in ADAPTERS:
+    if family not in ADAPTERS:
         raise UserError(
-            f"model.path={path}: its config.json names the architecture {config.get('model_type')!r}; "
+            f"model.path={path}: its config.json names the architecture {family!r}; "
             f"expected one of {', '.join(ADAPTERS)}"
         )
-    return Checkpoint(folder, config, folder / "clip" if clip is None else Path(clip).expanduser())
+    _check_weights(f"model.path={path}", folder)
+    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    checkpoint = Checkpoint(folder, config, folder / "clip" if clip is None else Path(clip).expanduser())
+    if checkpoint.has_clip:
+        _check_weights(f"model.clip={clip}", checkpoint.clip)
+    return checkpoint
 
 
-def _check_weights(path: str, folder: Path) -> None:
-    """Read the headers of the weight files: a file that was cut off is found before anything is loaded."""
+def _check_weights(setting: str, folder: Path) -> None:
+    """Read the headers of the weight files, so that one that is missing or cut off is found first."""
     if not any((folder / name).is_file() for name in _WEIGHT_FILES):
-        raise UserError(f"model.path={path}: no weights in {folder}; expected {' or '.join(_WEIGHT_FILES)}")
-    for file in folder.glob("*.safetensors"):
+        raise UserError(f"{setting}: no weights in {folder}; expected {' or '.join(_WEIGHT_FILES)}")
+    files = set(folder.glob("*.safetensors"))
+    index = folder / _WEIGHT_FILES[1]
+    if index.is_file():
+        files |= {folder / name for name in json.loads(index.read_text())["weight_map"].values()}
+    for file in sorted(files):
         try:
             with safe_open(file, framework="pt"):
                 pass
+        except FileNotFoundError as error:
+            raise UserError(f"{setting}: {file} is missing; {index.name} names it") from error
         except SafetensorError as error:
-            raise UserError(f"model.path={path}: {file} is damaged or cut off ({error})") from error
+            raise UserError(f"{setting}: {file} is damaged or cut off ({error})") from error
 
 
 def load_model(
@@ -150,6 +173,8 @@ def resolve_device(device: str) -> torch.device:
         place = torch.device(device)
     except RuntimeError as error:
         raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on") from error
+    if place.type not in ("cpu", "cuda"):
+        raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise SettingError(
             "device", device, f"a device that is there; torch sees {torch.cuda.device_count()} GPUs"
@@ -157,10 +182,8 @@ def resolve_device(device: str) -> torch.device:
     return place
 
 
-def resolve_dtype(dtype: str, device: torch.device, config: dict[str, Any]) -> torch.dtype:
-    """The dtype to load in; ``auto`` is float32 on a CPU, the one in the checkpoint's config on a GPU."""
+def resolve_dtype(dtype: str, device: torch.device, own: torch.dtype | None) -> torch.dtype:
+    """The dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU."""
     if dtype == "auto":
-        dtype = (
-            "float32" if device.type == "cpu" else config.get("dtype", config.get("torch_dtype", "float32"))
-        )
+        return torch.float32 if device.type == "cpu" or own is None else own
     return getattr(torch, dtype)  # type: ignore[no-any-return]

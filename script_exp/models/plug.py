@@ -73,27 +73,45 @@ def _pruned_generate(
     questions: Sequence[str] | None,
 ) -> Callable[..., Any]:
     @torch.inference_mode()
-    def pruned(**arguments: Any) -> Any:
+    def pruned(inputs: Tensor | None = None, **arguments: Any) -> Any:
+        if inputs is not None:
+            arguments["input_ids"] = inputs
         if arguments.get("pixel_values") is None:
             return generate(**arguments)
         names = ("input_ids", "attention_mask", "pixel_values")
-        inputs = {name: arguments.pop(name) for name in names if name in arguments}
-        inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
-        ids = inputs["input_ids"]
-        images = prunable.encode_images(inputs, with_joint=pruner.needs_query)
+        batch = {name: arguments.pop(name) for name in names if name in arguments}
+        ids = batch["input_ids"]
+        batch.setdefault("attention_mask", torch.ones_like(ids))
+        _check_batch(batch, pruner, questions)
+        images = prunable.encode_images(batch, with_joint=pruner.needs_query)
         queries = None
         if pruner.needs_query:
             queries = prunable.encode_queries(questions or bare_questions(prunable, ids))
-        prompt = prunable.prune(inputs, images, pruner, queries, keys=[str(row) for row in range(len(ids))])
+        prompt = prunable.prune(batch, images, pruner, queries, keys=[str(row) for row in range(len(ids))])
+        length = prompt.arguments["input_ids"].shape[1]
+        for name in ("max_length", "min_length"):  # they count the prompt that the caller knows
+            if name in arguments:
+                arguments[name] -= ids.shape[1] - length
         with prunable.pruning_inside(prompt):
             output = generate(**prompt.arguments, **arguments)
-        length = prompt.arguments["input_ids"].shape[1]
         if isinstance(output, Tensor):
             return _with_prompt(ids, output, length)
         output.sequences = _with_prompt(ids, output.sequences, length)
         return output
 
     return pruned
+
+
+def _check_batch(
+    inputs: dict[str, Tensor], pruner: Pruner | LayerPruner, questions: Sequence[str] | None
+) -> None:
+    rows = len(inputs["input_ids"])
+    if questions is not None and len(questions) != rows:
+        raise UserError(f"questions has {len(questions)} entries: expected one for each of the {rows} rows")
+    if isinstance(pruner, LayerPruner) and not inputs["attention_mask"][:, -1].all():
+        raise UserError(
+            "the prompts are padded on the right: expected padding on the left, to generate from them"
+        )
 
 
 def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:

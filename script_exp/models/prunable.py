@@ -18,7 +18,7 @@ from torch import Tensor
 
 from script_exp.models.images import EncodedImage, ModelAdapter
 from script_exp.models.layer_hooks import layer_pruning
-from script_exp.models.prompt import shorten_prompt
+from script_exp.models.prompt import rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
@@ -32,12 +32,16 @@ class PrunedPrompt:
         arguments: keyword arguments of ``forward`` and ``generate``.
         kept: what was kept of each image before the LLM, in the order of the prompt.
         visual: visual tokens of each row before pruning.
+        entering: visual tokens of each row that enter the LLM.
+        crops: crops of each row.
         layer_pruner: the pruner that still has to run inside the LLM, if it is one of that kind.
     """
 
     arguments: dict[str, Any]
     kept: list[Kept]
     visual: list[int]
+    entering: list[int]
+    crops: list[int]
     layer_pruner: LayerPruner | None
 
 
@@ -45,7 +49,7 @@ class PrunableModel:
     """Model, processor and query encoder together.
 
     Attributes:
-        model: the Hugging Face model; never subclassed, never changed.
+        model: the Hugging Face model, as it was loaded.
         processor: its processor.
         adapter: what is special about its family.
         query_encoder: None if no pruner will need the question.
@@ -110,33 +114,45 @@ class PrunableModel:
 
         Args:
             inputs: from :meth:`preprocess`.
-            images: from :meth:`encode_images`, one per row.
+            images: from :meth:`encode_images`, in the order of the prompt; a row may have none or several.
             pruner: the method.
             queries: one per row, if the pruner needs the question.
-            keys: names of the image-question pairs, for methods that draw at random.
+            keys: one per row: names of the image-question pairs, for methods that draw at random.
+
+        Raises:
+            ValueError: if the images are not those of the prompt.
+            SettingError: if the budget cannot be met.
         """
-        visual = [len(image.packed) for image in images]
+        lengths = [len(image.packed) for image in images]
+        rows = rows_of_images(inputs["input_ids"], self.adapter.image_token_id, lengths)
         if isinstance(pruner, LayerPruner):
             features, kept = [image.packed for image in images], []
             ids, mask = inputs["input_ids"], inputs["attention_mask"]
         else:
             kept = [
                 pruner(
-                    image.visual if keys is None else replace(image.visual, key=keys[i]),
-                    None if queries is None else queries[i],
+                    image.visual if keys is None else replace(image.visual, key=keys[row]),
+                    None if queries is None else queries[row],
                 )
-                for i, image in enumerate(images)
+                for image, row in zip(images, rows, strict=True)
             ]
             features = [one.tokens.flatten(0, 1) for one in kept]
             ids, mask = shorten_prompt(
                 inputs["input_ids"],
                 inputs["attention_mask"],
                 self.adapter.image_token_id,
-                [len(rows) for rows in features],
+                lengths,
+                [len(tokens) for tokens in features],
                 self.processor.tokenizer.pad_token_id,
             )
         arguments = {"input_ids": ids, "attention_mask": mask, **self.adapter.encoder_outputs(features)}
-        return PrunedPrompt(arguments, kept, visual, pruner if isinstance(pruner, LayerPruner) else None)
+        crops = [0] * len(ids)
+        for image, row in zip(images, rows, strict=True):
+            crops[row] += image.visual.projected.shape[0]
+        before = (inputs["input_ids"] == self.adapter.image_token_id).sum(dim=1).tolist()
+        after = (ids == self.adapter.image_token_id).sum(dim=1).tolist()
+        layer_pruner = pruner if isinstance(pruner, LayerPruner) else None
+        return PrunedPrompt(arguments, kept, before, after, crops, layer_pruner)
 
     @contextmanager
     def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[None]:
@@ -145,7 +161,7 @@ class PrunableModel:
             yield
             return
         visual = prompt.arguments["input_ids"] == self.adapter.image_token_id
-        with layer_pruning(self.adapter.llm, prompt.layer_pruner, visual):
+        with layer_pruning(self.adapter.llm, prompt.layer_pruner, visual, prompt.crops):
             yield
 
     @torch.inference_mode()
@@ -172,11 +188,12 @@ class PrunableModel:
         return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
 
     def visual_by_layer(self, prompt: PrunedPrompt, row: int) -> list[int]:
-        """Visual tokens of one row that each decoder layer sees."""
+        """Visual tokens of one row (with an image) that each decoder layer sees."""
         layers = len(self.adapter.llm.layers)
         if prompt.layer_pruner is not None:
-            return prompt.layer_pruner.lengths(prompt.visual[row], layers)
-        return [prompt.kept[row].tokens.shape[:2].numel()] * layers
+            crops = prompt.crops[row]
+            return [crops * n for n in prompt.layer_pruner.lengths(prompt.visual[row] // crops, layers)]
+        return [prompt.entering[row]] * layers
 
     def query_tokens(self, question: str) -> int:
         """Tokens of a question through the query encoder."""

@@ -25,7 +25,7 @@ class ClipQueryEncoder:
 
     Attributes:
         width: e, the width of the joint space.
-        context: tokens of one segment; a longer question is cut into several.
+        context: tokens that the text tower takes; a longer question is cut off there.
     """
 
     def __init__(self, text: Any, tokenizer: Any, visual_projection: Tensor) -> None:
@@ -53,6 +53,10 @@ class ClipQueryEncoder:
             )
         with safe_open(weights, framework="pt") as tensors:
             names = [name for name in tensors.keys() if name.startswith(_TEXT_PREFIXES)]  # noqa: SIM118
+            if _VISUAL_PROJECTION not in tensors.keys():  # noqa: SIM118
+                raise UserError(
+                    f"model.clip={folder}: {weights} has no {_VISUAL_PROJECTION}; expected a whole CLIP"
+                )
             state = {name: tensors.get_tensor(name) for name in names}
             projection = tensors.get_tensor(_VISUAL_PROJECTION)
         if projection.shape[1] != tower_width:
@@ -61,9 +65,16 @@ class ClipQueryEncoder:
                 f"model's vision tower has {tower_width}; expected the CLIP that this tower came from"
             )
         config = CLIPConfig.from_pretrained(folder).text_config
-        text = CLIPTextModelWithProjection.from_pretrained(
-            None, config=config, state_dict=state, dtype=torch.float32, local_files_only=True
+        text, report = CLIPTextModelWithProjection.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
         )
+        if report["missing_keys"]:
+            raise UserError(f"model.clip={folder}: the text tower lacks {sorted(report['missing_keys'])}")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(text.eval().to(device), tokenizer, projection.float().to(device))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from script_exp.budget import check_budget, tokens_kept
+from script_exp.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Query:
     """The question in the query encoder's space.
 
     Attributes:
-        embeddings: (segments, e), not normalized; a question longer than the encoder's context has several.
+        embeddings: (segments, e), not normalized; one segment unless the encoder cuts long questions up.
         sign: +1 if relevant patches are the *similar* ones, -1 if they are the dissimilar ones. OpenAI's CLIP
             ViT-L/14-336 has -1 at layer -2: TRIM and CDPruner both found raw patch-text similarity to be
             anti-correlated with visual relevance there.
@@ -47,6 +48,9 @@ class Query:
 
     embeddings: Tensor
     sign: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("relevance_sign", self.sign, (1, -1))
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Pruner(ABC):
 
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, all in float32."""
+        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, float32."""
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
         """Tokens (crops, k, d) to put in place; a merging method overrides this."""
@@ -149,12 +153,15 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
-def non_default_fields(method: Any, skip: tuple[str, ...] = ("budget", "seed")) -> dict[str, Any]:
-    """Hyper-parameters that differ from the published defaults, nested ones as ``graph.threshold``."""
+def non_default_fields(method: Any) -> dict[str, Any]:
+    """Hyper-parameters, all but the budget, that differ from the published defaults.
+
+    Nested ones are named like ``graph.threshold``.
+    """
     changed: dict[str, Any] = {}
     for field in fields(method):
         value = getattr(method, field.name)
-        if field.name in skip:
+        if field.name == "budget":
             continue
         if is_dataclass(value):
             changed |= {f"{field.name}.{key}": inner for key, inner in non_default_fields(value).items()}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 # A residual below this share of the largest diagonal entry is rounding noise of the float32 updates.
-_EXHAUSTED = 1e-6
+_EXHAUSTED = 1e-5
 
 
 def greedy_map(kernel: Tensor, k: int) -> Tensor:

@@ -6,6 +6,7 @@ arXiv 2512.01949, section on GSP.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ class GraphRedundancy:
 
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, lambda v: -1 <= v <= 1, "a cosine similarity in [-1, 1]")
-        check_number("gamma", self.gamma, lambda v: v >= 0, "a number >= 0")
+        check_number("gamma", self.gamma, lambda v: 0 <= v < math.inf, "a number >= 0")
 
     def redundancy(self, projected: Tensor) -> Tensor:
         """R of every token: (crops, n) from projected tokens (crops, n, d)."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from script_exp.budget import check_budget, tokens_kept
-from script_exp.errors import SettingError, check_choice
+from script_exp.errors import SettingError, check_choice, check_whole
 
 
 @dataclass(kw_only=True)
@@ -35,8 +35,7 @@ class LayerPruner(ABC):
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
         check_choice("budget_as", self.budget_as, ("average", "after"))
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 1:
-            raise SettingError("layer", self.layer, "the index of a decoder layer, 1 or higher")
+        check_whole("layer", self.layer, lowest=1)
 
     @abstractmethod
     def score(self, attention: Tensor) -> Tensor:

@@ -41,9 +41,11 @@ class QueryDPP:
         check_choice("sign", self.sign, (None, 1, -1), "1, -1, or null for the model's own")
         check_choice("relevance_range", self.relevance_range, ("crop", "image"))
 
-    def relevance(self, joint: Tensor, query: Query) -> Tensor:
-        """r in [0, 1], (crops, n), from patch embeddings (crops, n, e) and the query."""
-        patches = functional.normalize(joint, dim=-1)
+    def relevance(self, visual: VisualTokens, query: Query) -> Tensor:
+        """r in [0, 1], (crops, n), from the patch embeddings and the query."""
+        if visual.joint is None:
+            raise ValueError("the patches' embeddings in the query encoder's space are missing")
+        patches = functional.normalize(visual.joint, dim=-1)
         segments = functional.normalize(query.embeddings, dim=-1)
         sign = query.sign if self.sign is None else self.sign
         raw = sign * (patches @ segments.T).mean(dim=-1)
@@ -51,9 +53,7 @@ class QueryDPP:
 
     def order(self, visual: VisualTokens, query: Query, picks: int) -> tuple[Tensor, Tensor]:
         """The DPP's first ``picks`` tokens in its order (crops, picks), and the relevance (crops, n)."""
-        if visual.joint is None:
-            raise ValueError("the patches' embeddings in the query encoder's space are missing")
-        relevance = self.relevance(visual.joint, query)
+        relevance = self.relevance(visual, query)
         unit = functional.normalize(visual.projected, dim=-1)
         kernel = relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :]
         return greedy_map(kernel, picks), relevance

@@ -55,7 +55,7 @@ class Script(Pruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("graph_keep", self.graph_keep, lambda v: 0 < v <= 1, "a share of the tokens in (0, 1]")
-        check_number("walk", self.walk, lambda v: v >= 1, "a number >= 1")
+        check_number("walk", self.walk, lambda v: 1 <= v < math.inf, "a number >= 1")
         check_choice("padding", self.padding, ("dpp", "relevance", "graph"))
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:

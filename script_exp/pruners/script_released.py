@@ -125,7 +125,11 @@ def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor
 
     common = mask(first) & mask(second)
     candidates = torch.ones_like(common) if pad_from is None else mask(pad_from)
-    return top_indices(relevance + 4.0 * common + 2.0 * candidates, second.shape[1])
+    by_relevance = top_indices(relevance, relevance.shape[1])
+    rank = (2 * common + candidates).gather(
+        1, by_relevance
+    )  # 3 in both sets, 1 in the padding's, 0 elsewhere
+    return by_relevance.gather(1, top_indices(rank, second.shape[1]))
 
 
 def merge_dropped(tokens: Tensor, indices: Tensor, kept: Tensor) -> Tensor:

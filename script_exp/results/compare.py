@@ -14,13 +14,11 @@ class Comparison:
     """Paired comparison on the samples that both runs answered.
 
     Attributes:
-        retained: pruned accuracy over unpruned accuracy; None if the unpruned one is zero.
         difference: pruned minus unpruned accuracy, with its 95 % interval (paired bootstrap over units).
         lost: answers that were right without pruning and are wrong with it.
         won: answers that were wrong without pruning and are right with it.
     """
 
-    retained: float | None
     difference: float
     interval: tuple[float, float]
     lost: int
@@ -38,9 +36,7 @@ def compare(pruned: pd.DataFrame, unpruned: pd.DataFrame) -> Comparison:
     before = unpruned["score"].reindex(pruned.index)
     after = pruned["score"]
     difference = after - before
-    base = float(before.mean())
     return Comparison(
-        retained=float(after.mean()) / base if base else None,
         difference=float(difference.mean()),
         interval=bootstrap_interval(difference.tolist(), pruned["unit"].tolist()),
         lost=int((difference < 0).sum()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "tokenizers")
 
 
-def provenance(device: torch.device, dtype: torch.dtype, attention: str) -> dict[str, Any]:
-    """What is needed to tell two runs' circumstances apart."""
+def provenance(checkpoint: str, device: torch.device, dtype: torch.dtype, attention: str) -> dict[str, Any]:
+    """What is needed to tell two runs' circumstances apart; ``checkpoint`` is ``model.path``."""
     return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checkpoint": checkpoint,
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},

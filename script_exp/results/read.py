@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from script_exp.errors import UserError
-from script_exp.results.record import SCHEMA_VERSION
 from script_exp.results.run_directory import read_result
 
 
@@ -31,34 +29,36 @@ class Runs:
 def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``.
 
-    Columns: the cell (model, benchmark, pruner, budget, seed, variant), accuracy, ci_low, ci_high, n,
+    Columns: the cell (model, benchmark, pruner, budget, seed, variant), identity, unpruned_identity, embedded
+    (the tiny model of the package), accuracy, ci_low, ci_high, n,
     partial, kept, layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms,
     speedup, and run_dir. What was not measured is missing, never zero.
     """
     rows, problems = [], []
-    for path in _result_files(outputs):
+    for path in sorted(outputs.rglob("result.json")):
         try:
-            result = read_result(path)
-            if result["schema_version"] != SCHEMA_VERSION:
-                raise UserError(
-                    f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}"
-                )
-            rows.append(_row(result, path.parent))
+            rows.append(_row(read_result(path), path.parent))
         except UserError as error:
             problems.append(str(error))
-        except KeyError as error:
-            problems.append(f"{path} lacks {error}")
+        except (KeyError, TypeError) as error:
+            problems.append(f"{path} is damaged ({type(error).__name__}: {error})")
     return Runs(pd.DataFrame(rows), problems)
 
 
 def load_samples(run_dir: Path) -> pd.DataFrame:
-    """The samples of one run, one row each, indexed by id."""
-    lines = (run_dir / "samples.jsonl").read_text(encoding="utf-8").splitlines()
-    return pd.DataFrame([json.loads(line) for line in lines]).set_index("id")
+    """The samples of one run, one row each, indexed by id.
 
-
-def _result_files(outputs: Path) -> Iterator[Path]:
-    yield from sorted(outputs.rglob("result.json"))
+    Raises:
+        UserError: if the file is missing or a line does not parse.
+    """
+    file = run_dir / "samples.jsonl"
+    try:
+        lines = file.read_bytes().split(b"\n")
+        return pd.DataFrame([json.loads(line) for line in lines if line]).set_index("id")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{file} cannot be read ({error}); remove {run_dir} to run this cell again"
+        ) from error
 
 
 def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
@@ -66,6 +66,9 @@ def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     latency = result["latency"] or {}
     return {
         **result["cell"],
+        "identity": result["identity"],
+        "unpruned_identity": result["unpruned_identity"],
+        "embedded": result["provenance"][-1]["checkpoint"] == "embedded",
         "accuracy": accuracy["value"],
         "ci_low": accuracy["ci95"][0],
         "ci_high": accuracy["ci95"][1],

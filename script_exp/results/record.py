@@ -83,15 +83,19 @@ class RunResult:
     Attributes:
         flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``:
             means over the samples, 2 per multiply-accumulate.
+        identity: hash of everything that can change the result; the end of the run directory's name.
+        unpruned_identity: the identity of the unpruned run to compare with.
         kv_cache_bytes: keys and values after prefill, mean over the samples, by the formula.
         latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was
             switched off.
-        peak_memory_bytes: of a prefill; None where it was not measured.
-        provenance: versions, commit, device.
+        peak_memory_bytes: of an LLM prefill; None where it was not measured.
+        provenance: checkpoint, versions, commit, device of every process that worked on the run, in order.
     """
 
     schema_version: int
     status: str
+    identity: str
+    unpruned_identity: str
     cell: Cell
     accuracy: Accuracy
     tokens: Tokens
@@ -99,4 +103,4 @@ class RunResult:
     kv_cache_bytes: float
     latency: dict[str, Any] | None
     peak_memory_bytes: int | None
-    provenance: dict[str, Any]
+    provenance: list[dict[str, Any]]

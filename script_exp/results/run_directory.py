@@ -2,6 +2,7 @@
 
 config.yaml     the resolved settings
 status.json     running / finished / failed and why
+provenance.json code, versions and machine of every process that worked on it
 samples.jsonl   one line per answered sample, appended and flushed
 result.json     written once, at the end, atomically
 run.log         the log
@@ -14,7 +15,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,16 @@ from filelock import FileLock, Timeout
 
 from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_atomically, write_json
-from script_exp.results.record import RunResult, SampleRecord
+from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
     """First 10 hex digits of the sha256 of every setting that can change a result."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+
+
+class RunIsBusyError(UserError):
+    """Another process is running this cell."""
 
 
 class RunDirectory:
@@ -49,7 +54,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            raise UserError(f"{self.path} belongs to {self._owner()}, which is still running it") from error
+            raise RunIsBusyError(
+                f"{self.path} belongs to {self._owner()}, which is still running it"
+            ) from error
         except OSError as error:
             raise UserError(
                 f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder"
@@ -66,10 +73,16 @@ class RunDirectory:
         owner = read_json(status)
         return f"process {owner['pid']} on {owner['host']}"
 
-    def start(self, config_yaml: str) -> None:
-        """Record the settings and that the run is under way."""
+    def start(self, config_yaml: str, provenance: dict[str, Any]) -> None:
+        """Record the settings, that the run is under way, and who works on it from now on."""
         write_atomically(self.path / "config.yaml", config_yaml)
+        write_json(self.path / "provenance.json", [*self.sessions(), provenance])
         self.set_status("running")
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """Provenance of every process that worked on the run so far."""
+        file = self.path / "provenance.json"
+        return list(read_json(file)) if file.exists() else []
 
     def set_status(self, state: str, why: str | None = None) -> None:
         """Record the state: ``running``, ``finished`` or ``failed``."""
@@ -97,12 +110,13 @@ class RunDirectory:
         data = self.samples_file.read_bytes()
         complete = data[: data.rfind(b"\n") + 1]
         if len(complete) < len(data):
-            write_atomically(self.samples_file, complete.decode())
+            with self.samples_file.open("r+b") as file:
+                file.truncate(len(complete))
         records: dict[str, SampleRecord] = {}
-        for number, line in enumerate(complete.decode().splitlines(), start=1):
+        for number, line in enumerate(complete.split(b"\n")[:-1], start=1):
             try:
                 record = SampleRecord(**json.loads(line))
-            except (json.JSONDecodeError, TypeError) as error:
+            except (ValueError, TypeError) as error:
                 raise UserError(
                     f"{self.samples_file}, line {number} is damaged ({error}); remove {self.path} to start "
                     "over"
@@ -132,11 +146,17 @@ def read_result(path: Path) -> dict[str, Any]:
     """A ``result.json`` as a dictionary.
 
     Raises:
-        UserError: if it does not parse or is not a result.
+        UserError: if it does not parse, is not a result, or is one of another version.
     """
     result = read_json(path)
-    if not isinstance(result, dict) or not {"schema_version", "cell", "accuracy"} <= result.keys():
+    remedy = f"remove the folder {path.parent} to run this cell again"
+    if not isinstance(result, dict) or "schema_version" not in result:
+        raise UserError(f"{path} is damaged (not a result); {remedy}")
+    if result["schema_version"] != SCHEMA_VERSION:
         raise UserError(
-            f"{path} is damaged (not a result); remove the folder {path.parent} to run this cell again"
+            f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}; {remedy}"
         )
+    missing = {field.name for field in fields(RunResult)} - result.keys()
+    if missing:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(sorted(missing))}); {remedy}")
     return result

@@ -96,6 +96,7 @@ def _one_latency(latency: Latency) -> dict[str, Any]:
         "ttft_ms": latency.ttft.median,
         "ttft_quartiles_ms": [latency.ttft.q1, latency.ttft.q3],
         "peak_memory_bytes": latency.peak_bytes,
+        "kv_cache_bytes_held": latency.kv_cache_bytes,
         "stages": {name: _quartiles(spread) for name, spread in latency.stages.items()},
     }
 

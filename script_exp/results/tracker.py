@@ -57,7 +57,7 @@ class WandbTracker(Tracker):
         project: str = "script-exp",
         entity: str | None = None,
     ) -> None:
-        check_choice("tracker.mode", mode, ("offline", "online"))
+        check_choice("mode", mode, ("offline", "online"))
         try:
             import wandb
         except ImportError as error:

@@ -16,13 +16,15 @@ from script_exp.results.read import load_runs
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=10.0):
-    """A finished run as the runner writes it, with these scores."""
+def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=10.0, baseline="full"):
+    """A finished run as the runner writes it, with these scores; ``baseline`` names the unpruned run."""
     folder = outputs / "tiny" / "shapes" / f"{pruner}-{budget}-{len(list(outputs.rglob('result.json')))}"
     folder.mkdir(parents=True)
     result = {
         "schema_version": 1,
         "status": "finished",
+        "identity": baseline if pruner == "none" else folder.name,
+        "unpruned_identity": baseline,
         "cell": {
             "model": "tiny", "benchmark": "shapes", "pruner": pruner, "budget": budget, "seed": 0,
             "variant": variant,
@@ -36,7 +38,7 @@ def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=
         "kv_cache_bytes": 2**21,
         "latency": latency and {"llm_prefill_ms": latency, "ttft_ms": 20.0, "llm_prefill_speedup": 2.5},
         "peak_memory_bytes": None,
-        "provenance": {},
+        "provenance": [{"checkpoint": "embedded"}],
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     lines = [json.dumps({"id": str(i), "unit": str(i), "score": score}) for i, score in enumerate(scores)]
@@ -73,7 +75,7 @@ def test_what_was_not_measured_is_empty(outputs):
 
 
 def test_partial_runs_and_variants_have_rows_of_their_own(outputs):
-    save(outputs, "script", 64, [1.0, 1.0], partial=True)
+    save(outputs, "script", 64, [1.0, 1.0], partial=True, baseline="other")
     save(outputs, "script", 64, [0.0] * 4, variant="walk=3")
     save(outputs, "random", 64, [1.0] * 4)
     (_, accuracy), _ = tables(load_runs(outputs).frame)
@@ -107,6 +109,22 @@ def test_damaged_and_foreign_results_are_named(outputs):
 def call(*arguments):
     command = [sys.executable, str(ROOT / "analysis" / "tables.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_run_is_compared_with_its_own_unpruned_run(outputs):
+    save(outputs, "none", None, [1.0, 0.0, 0.0, 0.0], baseline="other")
+    save(outputs, "trim", 64, [1.0, 0.0, 1.0, 0.0], baseline="other")
+    (_, accuracy), _ = tables(load_runs(outputs).frame)
+    assert accuracy.loc["trim", "64"] == "50.0 (200 %)"
+    assert accuracy.loc["script", "64"] == "75.0 (100 %)"
+
+
+def test_samples_that_cannot_be_read_are_one_sentence(outputs):
+    next(outputs.rglob("script-64-*/samples.jsonl")).write_text("{")
+    process = call(outputs)
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "samples.jsonl cannot be read" in process.stderr
 
 
 def test_formats(outputs):

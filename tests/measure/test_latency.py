@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from conftest import QUESTIONS, images
 
 from script_exp.measure.latency import LatencyInput, LatencyProtocol, measure_latency
-from script_exp.measure.memory import PeakMemory
+from script_exp.measure.memory import peak_memory
 from script_exp.pruners import FastV, NoPruning, Script
 
 
@@ -39,7 +40,7 @@ def test_stages_counts_and_interleaving(llava):
     assert latencies["script"].stages.keys() == common | {"query_encoder"}
     assert all(latency.repeats == 4 for latency in latencies.values())
     prompts = [one.prompt for one in inputs]
-    assert script.calls == [prompts[0], *prompts, *prompts]
+    assert script.calls == [prompts[0], *prompts, *prompts, prompts[0]]  # warm-up, repeats, peak memory
     for latency in latencies.values():
         assert 0 < latency.llm_prefill.q1 <= latency.llm_prefill.median <= latency.llm_prefill.q3
         assert latency.llm_prefill.median < latency.ttft.median
@@ -55,17 +56,14 @@ def test_cache_bytes_are_those_of_the_prefill(llava):
     assert latency.kv_cache_bytes == 4 * values
 
 
-def test_peak_memory_is_reset():
-    peak = PeakMemory(torch.device("cpu"))
-    peak.reset()
-    before = peak.read()
-    block = torch.ones(50_000_000)
-    during = peak.read()
-    del block
-    peak.reset()
-    after = peak.read()
-    if before is None:  # not measured on this system
-        assert during is None
-        return
-    assert during - before > 150_000_000
-    assert after < during
+def test_peak_memory_is_what_a_call_holds_at_most():
+    layer = torch.nn.Linear(10, 10)
+    weights = 4 * 110
+
+    def call():
+        block = torch.ones(1_000_000)
+        del block
+        torch.ones(3_000_000)
+
+    assert peak_memory(layer, call) == pytest.approx(weights + 12_000_000, rel=0.01)
+    assert peak_memory(layer, lambda: None) == weights

@@ -45,6 +45,49 @@ def test_without_clip_only_the_methods_that_ask_are_missing(llava_folder, tmp_pa
         model.encode_queries(questions)
 
 
+def test_a_shard_that_is_missing(llava_folder, tmp_path):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "model-2.safetensors"}}')
+    with pytest.raises(
+        UserError, match=r"model-2\.safetensors is missing; model\.safetensors\.index\.json names"
+    ):
+        find_checkpoint(str(folder), None)
+
+
+@pytest.mark.parametrize("name", ["text_projection.weight", "visual_projection.weight"])
+def test_a_clip_that_lacks_weights(llava_folder, tmp_path, name):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    tensors = load_file(folder / "clip" / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, folder / "clip" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=name):
+        load(folder)
+
+
+def test_the_fingerprint_covers_weights_tokenizer_and_template(llava_folder, tmp_path):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    plain = find_checkpoint(str(folder), None)
+    assert plain.fingerprint(with_clip=True) == find_checkpoint(str(llava_folder), None).fingerprint(
+        with_clip=True
+    )
+    seen = {plain.fingerprint(with_clip=True), plain.fingerprint(with_clip=False)}
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    seen.add(plain.fingerprint(with_clip=True))
+    (folder / "chat_template.jinja").write_text("other")
+    seen.add(plain.fingerprint(with_clip=True))
+    (folder / "clip" / "tokenizer.json").write_text("{}")
+    seen.add(plain.fingerprint(with_clip=True))
+    assert len(seen) == 5
+
+
+def test_sizes_come_from_the_config(llava_folder):
+    checkpoint = find_checkpoint(str(llava_folder), None)
+    assert (checkpoint.llm_layers, checkpoint.tokens_per_crop) == (4, 576)
+
+
 def test_damaged_config_and_other_architecture(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
@@ -75,10 +118,10 @@ def test_devices_and_dtypes():
         resolve_device("tpu")
     with pytest.raises(SettingError, match="device=cuda:99: expected a device that is there"):
         resolve_device("cuda:99")
-    assert resolve_dtype("auto", torch.device("cpu"), {"dtype": "float16"}) is torch.float32
-    assert resolve_dtype("auto", torch.device("cuda"), {"dtype": "float16"}) is torch.float16
-    assert resolve_dtype("auto", torch.device("cuda"), {"torch_dtype": "bfloat16"}) is torch.bfloat16
-    assert resolve_dtype("bfloat16", torch.device("cpu"), {}) is torch.bfloat16
+    assert resolve_dtype("auto", torch.device("cpu"), torch.float16) is torch.float32
+    assert resolve_dtype("auto", torch.device("cuda"), torch.float16) is torch.float16
+    assert resolve_dtype("auto", torch.device("cuda"), None) is torch.float32
+    assert resolve_dtype("bfloat16", torch.device("cpu"), None) is torch.bfloat16
 
 
 def test_the_folder_clip_is_the_default(llava_folder):

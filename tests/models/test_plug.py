@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import QUESTIONS, batch
+from conftest import QUESTIONS, batch, images
 
 from script_exp import prune
 from script_exp.errors import UserError
@@ -59,6 +59,87 @@ def test_beams_and_dictionaries_keep_the_prompt_in_front(llava):
     length = inputs["input_ids"].shape[1]
     assert output.sequences.shape == (4, length + 4)
     assert torch.equal(output.sequences[:, :length], inputs["input_ids"].repeat_interleave(2, dim=0))
+
+
+def fastv(budget):
+    return FastV(budget=budget, layer=1, budget_as="after")
+
+
+def test_beams_inside_the_llm_equal_single_rows(llava):
+    inputs, _ = batch(llava, 2)
+    with prune(llava.model, llava.processor, fastv(30)):
+        together = generate(llava, inputs, num_beams=3)
+        for row in range(2):
+            length = int(inputs["attention_mask"][row].sum())
+            single = {name: tensor[row : row + 1] for name, tensor in inputs.items()}
+            single |= {name: single[name][:, -length:] for name in ("input_ids", "attention_mask")}
+            alone = generate(llava, single, num_beams=3)
+            assert together[row, -4:].tolist() == alone[0, -4:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [({"cache_implementation": "static"}, "a dynamic cache"), ({"use_cache": False}, "use_cache=True")],
+)
+def test_caches_that_do_not_fit(llava, more, message):
+    inputs, _ = batch(llava, 2)
+    with prune(llava.model, llava.processor, fastv(30)), pytest.raises(UserError, match=message):
+        generate(llava, inputs, **more)
+
+
+def test_right_padding_inside_the_llm(llava):
+    inputs, _ = batch(llava, 2)
+    flipped = inputs | {name: inputs[name].flip(1) for name in ("input_ids", "attention_mask")}
+    with (
+        prune(llava.model, llava.processor, fastv(30)),
+        pytest.raises(UserError, match="padded on the right"),
+    ):
+        generate(llava, flipped)
+
+
+def test_positional_ids_and_max_length_mean_what_they_mean_without(llava):
+    inputs, _ = batch(llava, 1)
+    ids = inputs.pop("input_ids")
+    length = ids.shape[1]
+    plain = llava.model.generate(ids, **inputs, max_length=length + 3, do_sample=False)
+    with prune(llava.model, llava.processor, Random(budget=40)):
+        pruned = llava.model.generate(ids, **inputs, max_length=length + 3, do_sample=False)
+    assert pruned.shape == plain.shape
+
+
+def test_images_belong_to_their_rows(llava):
+    """A row without an image in front of one with, and two images in one row."""
+    processor, model = llava.processor, llava.model
+    one, two = images(2)
+    text = "USER: what shape is the ring? ASSISTANT:"
+    with_image = llava.chat_prompt(QUESTIONS[0])
+    mixed = llava.preprocess([one], [text, with_image])
+    alone = llava.preprocess([one], [with_image])
+    script = Script(budget=24)
+    with prune(model, processor, script, relevance_sign=1):
+        both, single = generate(llava, mixed), generate(llava, alone)
+    assert both[1, -4:].tolist() == single[0, -4:].tolist()
+    pair = llava.preprocess([one, two], [with_image.replace("<image>", "<image><image>")])
+    for pruner in (script, fastv(24), NoPruning()):
+        with prune(model, processor, pruner, relevance_sign=1):
+            assert generate(llava, pair).shape[1] == pair["input_ids"].shape[1] + 4
+    plain = generate(llava, pair)
+    with prune(model, processor, NoPruning()):
+        assert torch.equal(generate(llava, pair), plain)
+
+
+def test_as_many_questions_as_rows(llava):
+    inputs, _ = batch(llava, 2)
+    with (
+        prune(llava.model, llava.processor, Script(budget=4), relevance_sign=1, questions=["one"]),
+        pytest.raises(UserError, match="questions has 1 entries: expected one for each of the 2 rows"),
+    ):
+        generate(llava, inputs)
+    with (
+        prune(llava.model, llava.processor, Script(budget=4), relevance_sign=0),
+        pytest.raises(UserError, match="relevance_sign=0: expected one of 1, -1"),
+    ):
+        generate(llava, inputs)
 
 
 def test_text_alone_passes_through(llava):

@@ -5,31 +5,41 @@ from __future__ import annotations
 import pytest
 import torch
 
-from script_exp.models.prompt import shorten_prompt
+from script_exp.models.prompt import rows_of_images, shorten_prompt
 
 IMAGE, PAD = 9, 0
 
 
-def shorten(rows, kept):
+def shorten(rows, kept, lengths):
     length = max(map(len, rows))
     ids = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    new_ids, new_mask = shorten_prompt(ids, mask, IMAGE, kept, PAD)
+    new_ids, new_mask = shorten_prompt(ids, mask, IMAGE, lengths, kept, PAD)
     return [row[flag.bool()].tolist() for row, flag in zip(new_ids, new_mask, strict=True)], new_mask.tolist()
 
 
 def test_rows_are_padded_anew_on_the_left():
-    rows, mask = shorten([[1, 9, 9, 9, 2], [9, 9, 3, 4, 5, 6]], [1, 2])
+    rows, mask = shorten([[1, 9, 9, 9, 2], [9, 9, 3, 4, 5, 6]], [1, 2], [3, 2])
     assert rows == [[1, 9, 2], [9, 9, 3, 4, 5, 6]]
     assert mask == [[0, 0, 0, 1, 1, 1], [1] * 6]
 
 
 def test_several_images_and_text_only_rows():
-    rows, _ = shorten([[1, 9, 9, 2, 9, 9, 3], [4, 5], [9, 6]], [1, 2, 0])
+    rows, _ = shorten([[1, 9, 9, 2, 9, 9, 3], [4, 5], [9, 6]], [1, 2, 0], [2, 2, 1])
     assert rows == [[1, 9, 2, 9, 9, 3], [4, 5], [6]]
 
 
-@pytest.mark.parametrize("kept", [[], [1, 1], [4]])
-def test_images_that_do_not_match_the_prompt(kept):
-    with pytest.raises(ValueError, match="images were encoded"):
-        shorten([[1, 9, 9, 9, 2]], kept)
+def test_images_without_text_between_them():
+    ids = torch.tensor([[9, 9, 9, 9, 9, 2]])
+    assert rows_of_images(ids, IMAGE, [3, 2]) == [0, 0]
+    assert shorten([[9, 9, 9, 9, 9, 2]], [1, 2], [3, 2])[0] == [[9, 9, 9, 2]]
+
+
+def test_rows_know_their_images():
+    assert rows_of_images(torch.tensor([[9, 1, 9], [3, 4, 5], [9, 9, 1]]), IMAGE, [1, 1, 2]) == [0, 0, 2]
+
+
+@pytest.mark.parametrize("lengths", [[], [3, 1], [4], [2]])
+def test_images_that_do_not_match_the_prompt(lengths):
+    with pytest.raises(ValueError, match=r"images (that )?were encoded"):
+        shorten([[1, 9, 9, 9, 2]], [1] * len(lengths), lengths)

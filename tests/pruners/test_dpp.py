@@ -52,6 +52,20 @@ def test_above_the_rank_the_rest_follows_the_diagonal():
     assert (rest.diff() <= 0).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_above_the_rank_of_clustered_tokens(seed):
+    """576 tokens in clusters, 128 wide: float32 noise must not count as a residual."""
+    generator = torch.Generator().manual_seed(seed)
+    centers = torch.randn(20, 128, generator=generator)
+    tokens = centers[torch.arange(576) % 20] + 0.3 * torch.randn(576, 128, generator=generator)
+    unit = torch.nn.functional.normalize(tokens, dim=-1)
+    relevance = torch.rand(576, generator=generator)
+    kernel = (relevance[:, None] * (unit @ unit.T) * relevance[None])[None]
+    picks = greedy_map(kernel, 200)[0]
+    rest = kernel[0].diagonal()[picks[128:]]
+    assert (rest.diff() <= 0).all()
+
+
 def test_duplicates_are_picked_last():
     vectors = torch.eye(4).repeat(2, 1)
     picks = greedy_map((vectors @ vectors.T)[None], 8)[0].tolist()

@@ -79,23 +79,65 @@ def test_keeps_exactly_the_budget(prepared, name, budget):
             assert torch.equal(kept.tokens[0], image.visual.projected[0, kept.indices[0]])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith("fastv")])
-def test_is_deterministic(prepared, name):
-    first, second = run(prepared, METHODS[name](budget=64)), run(prepared, METHODS[name](budget=64))
+def logits(prepared, pruner):
+    prompt = run(prepared, pruner)
+    with prepared[0].pruning_inside(prompt):
+        return prepared[0].prefill(prompt).logits
+
+
+@pytest.mark.parametrize("budget", [1, 64, 575])
+@pytest.mark.parametrize("name", METHODS)
+def test_is_deterministic(prepared, name, budget):
+    first, second = run(prepared, METHODS[name](budget=budget)), run(prepared, METHODS[name](budget=budget))
     for one, other in zip(first.kept, second.kept, strict=True):
         assert torch.equal(one.indices, other.indices)
         assert torch.equal(one.tokens, other.tokens)
+    assert torch.equal(
+        logits(prepared, METHODS[name](budget=budget)), logits(prepared, METHODS[name](budget=budget))
+    )
 
 
+@pytest.mark.parametrize("budget", [1, 31, 575])
 @pytest.mark.parametrize("name", METHODS)
-def test_text_is_untouched(prepared, name):
+def test_text_is_untouched(prepared, name, budget):
+    """The ids that enter the LLM; for a layer pruner also what its deeper layers still hold."""
     model, inputs, _, _ = prepared
-    prompt = run(prepared, METHODS[name](budget=31))
+    pruner = METHODS[name](budget=budget)
+    prompt = run(prepared, pruner)
     image = model.adapter.image_token_id
     for row in range(len(inputs["input_ids"])):
         before = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
         after = prompt.arguments["input_ids"][row][prompt.arguments["attention_mask"][row].bool()]
         assert after[after != image].tolist() == before[before != image].tolist()
+    if isinstance(pruner, LayerPruner):
+        assert (
+            kept_text(model, prompt, pruner.layer)
+            == ((inputs["input_ids"] != image) & inputs["attention_mask"].bool()).sum(dim=1).tolist()
+        )
+
+
+def kept_text(model, prompt, layer):
+    """Text positions of each row among the position ids that the pruned layer gets."""
+    seen = {}
+
+    def look(_, args, kwargs):
+        seen["positions"], seen["mask"] = kwargs["position_ids"], kwargs["attention_mask"]
+
+    with model.pruning_inside(prompt):
+        handle = model.adapter.llm.layers[layer].register_forward_pre_hook(look, with_kwargs=True)
+        model.prefill(prompt)
+        handle.remove()
+    ids, mask = prompt.arguments["input_ids"], prompt.arguments["attention_mask"]
+    counts = []
+    for row in range(len(ids)):
+        own = ids[row][mask[row].bool()]
+        entering = prompt.layer_pruner.kept_after(TOKENS, len(model.adapter.llm.layers))
+        positions = seen["positions"][row if seen["positions"].shape[0] > 1 else 0][
+            -(len(own) - TOKENS + entering) :
+        ]
+        offset = 0 if positions.max() < len(own) else int(positions.max()) - len(own) + 1
+        counts.append(int((own[positions - offset] != model.adapter.image_token_id).sum()))
+    return counts
 
 
 @pytest.mark.parametrize("name", METHODS)

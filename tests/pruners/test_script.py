@@ -9,7 +9,8 @@ import torch
 
 from script_exp.pruners import Graph, Query, QueryConditioned, QueryDPP, Script, ScriptReleased, VisualTokens
 from script_exp.pruners.base import gather_tokens
-from script_exp.pruners.script_released import merge_dropped, released_loop
+from script_exp.pruners.dpp import greedy_map
+from script_exp.pruners.script_released import merge_dropped, released_loop, released_redundancy
 
 
 def example(n=120, crops=2, seed=0, segments=1):
@@ -62,13 +63,13 @@ def test_equals_a_walk_written_out(padding, graph_keep, walk, k):
 
 def test_relevance_runs_from_zero_to_one_and_follows_the_sign():
     visual, query = example(segments=3)
-    plus = QueryDPP().relevance(visual.joint, query)
+    plus = QueryDPP().relevance(visual, query)
     assert plus.amin(dim=1).tolist() == [0, 0]
     assert plus.amax(dim=1).tolist() == [1, 1]
-    torch.testing.assert_close(QueryDPP(sign=-1).relevance(visual.joint, query), 1 - plus)
+    torch.testing.assert_close(QueryDPP(sign=-1).relevance(visual, query), 1 - plus)
     declared = Query(query.embeddings, sign=-1)
-    torch.testing.assert_close(QueryDPP().relevance(visual.joint, declared), 1 - plus)
-    image = QueryDPP(relevance_range="image").relevance(visual.joint, query)
+    torch.testing.assert_close(QueryDPP().relevance(visual, declared), 1 - plus)
+    image = QueryDPP(relevance_range="image").relevance(visual, query)
     assert image.min() == 0
     assert image.max() == 1
     assert not torch.allclose(image, plus)
@@ -102,6 +103,54 @@ def test_the_released_loop_is_what_the_released_code_computes():
     unit = torch.nn.functional.normalize(visual.projected, dim=-1)
     kernel = relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :]
     assert released_loop(kernel, 60)[0].tolist() == slow_released_loop(kernel[0], 60)
+
+
+def slow_released_redundancy(similarity):
+    """n_i exp(mu_i - 0.2) over all pairs, self included; halved with the row's mean below 4 neighbors."""
+    scores = []
+    for row in similarity.tolist():
+        edges = [value for value in row if value >= 0.2]
+        score = len(edges) * math.exp(sum(edges) / len(edges) - 0.2)
+        scores.append(score if len(edges) >= 4 else 0.5 * score + 0.5 * sum(row) / len(row))
+    return scores
+
+
+def test_the_released_graph_score_with_its_guard():
+    torch.manual_seed(1)
+    unit = torch.nn.functional.normalize(torch.randn(1, 40, 24), dim=-1)
+    similarity = unit @ unit.mT
+    degree = (similarity >= 0.2).sum(dim=-1)
+    assert degree.min() < 4 <= degree.max()  # both branches
+    scores = released_redundancy(similarity)[0].tolist()
+    assert scores == pytest.approx(slow_released_redundancy(similarity[0]), rel=1e-5)
+
+
+def test_the_figure_script_written_out():
+    """r from plus the similarity, least redundant on tower features, intersection padded by relevance."""
+    visual, query = example(crops=1, segments=2)
+    k = 30
+    patches = torch.nn.functional.normalize(visual.joint[0], dim=-1)
+    segments = torch.nn.functional.normalize(query.embeddings, dim=-1)
+    raw = -(patches @ segments.T).mean(dim=1)  # the sign of the model, flipped
+    r = (raw - raw.min()) / (raw.max() - raw.min())
+    unit = torch.nn.functional.normalize(visual.projected[0], dim=-1)
+    tower = torch.nn.functional.normalize(visual.tower[0], dim=-1)
+    picks = greedy_map((r[:, None] * (unit @ unit.T) * r[None])[None], k)[0].tolist()
+    redundancy = slow_released_redundancy(tower @ tower.T)
+    graph_set = sorted(range(len(r)), key=lambda i: (redundancy[i], i))[:k]
+    common = [i for i in picks if i in graph_set]
+    rest = sorted((i for i in range(len(r)) if i not in common), key=lambda i: (-r[i].item(), i))
+    kept = ScriptReleased(budget=k, version="plot")(visual, query).indices[0].tolist()
+    assert kept == sorted(common + rest[: k - len(common)])
+
+
+def test_the_last_released_relevance_is_not_normalized():
+    visual, query = example(crops=1, segments=5)
+    dots = visual.joint[0] @ query.embeddings.T
+    best = dots.mean(dim=0).topk(2).indices  # half of five segments, rounded down
+    raw = dots[:, best].mean(dim=1)
+    wanted = (raw - raw.min()) / (raw.max() - raw.min() + 1e-6)
+    torch.testing.assert_close(ScriptReleased(budget=1).relevance(visual.joint, query)[0], wanted)
 
 
 @pytest.mark.parametrize("k", [1, 5, 32, 64, 100])

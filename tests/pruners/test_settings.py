@@ -113,7 +113,7 @@ def test_trim_aggregates_before_the_projector():
 
 def test_non_default_fields_name_the_variant():
     assert non_default_fields(Script(budget=8)) == {}
-    assert non_default_fields(Random(budget=8, seed=3)) == {}
+    assert non_default_fields(Random(budget=8, seed=3)) == {"seed": 3}
     assert non_default_fields(NoPruning()) == {}
     changed = Script(budget=8, graph=GraphRedundancy(threshold=0.5), padding="graph")
     assert non_default_fields(changed) == {"graph.threshold": 0.5, "padding": "graph"}

@@ -13,20 +13,16 @@ def frame(scores):
     return pd.DataFrame({"score": scores, "unit": ["1", "1", "2", "3"]}, index=index)
 
 
-def test_counts_flips_and_retained_share():
+def test_counts_flips_both_ways():
     result = compare(frame([0.0, 1.0, 1.0, 1.0]).iloc[::-1], frame([1.0, 1.0, 0.0, 1.0]))
-    assert (result.retained, result.difference, result.lost, result.won) == (1.0, 0.0, 1, 1)
+    assert (result.difference, result.lost, result.won) == (0.0, 1, 1)
     assert result.interval[0] < 0 < result.interval[1]
 
 
 def test_identical_runs_have_no_difference():
     result = compare(frame([1.0, 0.0, 1.0, 1.0]), frame([1.0, 0.0, 1.0, 1.0]))
     assert result.interval == (0, 0)
-    assert result.retained == 1
-
-
-def test_a_baseline_of_zero_has_no_retained_share():
-    assert compare(frame([1.0, 0.0, 0.0, 0.0]), frame([0.0] * 4)).retained is None
+    assert (result.difference, result.lost, result.won) == (0, 0, 0)
 
 
 def test_other_samples_are_not_compared():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_atomically, write_json
+from script_exp.results.read import load_samples
 from script_exp.results.record import SampleRecord
 from script_exp.results.run_directory import RunDirectory, identity_hash
 
@@ -25,7 +27,7 @@ IDS = ["a", "b", "c"]
 @pytest.fixture
 def directory(tmp_path):
     with RunDirectory(tmp_path / "run") as opened:
-        opened.start("budget: 64\n")
+        opened.start("budget: 64\n", {"host": "here"})
         yield opened
 
 
@@ -89,10 +91,42 @@ def test_a_file_is_complete_or_not_there(tmp_path):
 
 
 def test_a_damaged_result_is_named(directory):
-    for content in ("", "{", "[]", '{"cell": 1}', "\x00"):
+    for content in ("", "{", "[]", '{"cell": 1}', '{"schema_version": 1, "cell": {}}', "\x00"):
         directory.result_file.write_text(content)
         with pytest.raises(UserError, match=r"result\.json is damaged"):
             directory.finished_result()
+    directory.result_file.write_text('{"schema_version": 99}')
+    with pytest.raises(UserError, match="has schema version 99; this reads"):
+        directory.finished_result()
+
+
+def test_every_process_that_worked_on_it_is_on_record(directory):
+    directory.start("budget: 64\n", {"host": "there"})
+    assert [session["host"] for session in directory.sessions()] == ["here", "there"]
+
+
+def test_line_separators_in_a_prediction_do_not_end_the_line(directory):
+    record = replace(RECORD, prediction="one\u2028two\u0085three\x0cfour")
+    directory.append([record])
+    assert list(directory.answered(IDS).values()) == [record]
+    assert load_samples(directory.path).loc["a", "prediction"] == record.prediction
+
+
+def test_bytes_that_are_no_text_are_named(directory):
+    directory.append([RECORD])
+    directory.samples_file.write_bytes(b"\xff\xfe\n" + directory.samples_file.read_bytes())
+    with pytest.raises(UserError, match="line 1 is damaged"):
+        directory.answered(IDS)
+
+
+def test_others_can_read_what_was_written(directory):
+    assert (directory.path / "status.json").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask():
+    current = os.umask(0)
+    os.umask(current)
+    return current
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from wandb_log import read_wandb
 
+from script_exp.results.run_directory import RunDirectory
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["limit=6", "latency=off", "unpruned=off"]
 
@@ -79,7 +81,11 @@ def test_the_run_directory(first):
     assert latency["stages"].keys() == {
         "preprocess", "vision", "query_encoder", "pruner", "llm", "decode_per_token",
     }  # fmt: skip
-    assert result["provenance"]["packages"]["torch"]
+    assert [session["checkpoint"] for session in result["provenance"]] == ["embedded"]
+    assert result["provenance"][0]["packages"]["torch"]
+    assert result["peak_memory_bytes"] > result["kv_cache_bytes"]
+    assert result["identity"] == run_dir.name.rsplit("-", 1)[1]
+    assert list(run_dir.parent.glob(f"none-s0-{result['unpruned_identity']}"))
     assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
     assert "threshold: 0.2" in (run_dir / "config.yaml").read_text()
     assert "0 of 10 samples are answered" in (run_dir / "run.log").read_text()
@@ -107,6 +113,7 @@ def test_the_same_command_finds_it_finished(first):
     assert last_line(again) == last_line(process)
     assert {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")} == before
     assert "━" not in again.stderr  # no progress bar: nothing ran
+    assert "finished already" in again.stderr
 
 
 def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
@@ -121,6 +128,7 @@ def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
     assert resumed[:2] == lines[:2]
     assert [without_time(line) for line in resumed] == [without_time(line) for line in lines]
     assert "2 of 6 samples are answered" in (other / "run.log").read_text()
+    assert len(json.loads((other / "provenance.json").read_text())) == 1
     results = [json.loads((folder / "result.json").read_text()) for folder in (whole, other)]
     assert results[0]["accuracy"] == results[1]["accuracy"]
 
@@ -187,8 +195,13 @@ def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
         (["budget=1.5"], "budget=1.5: expected .* a share in (0, 1)"),
         (["budget=0.0"], "budget=0.0: expected .* a share in (0, 1)"),
         (["pruner.graph.threshold=2"], "pruner.graph.threshold=2: expected a cosine similarity in [-1, 1]"),
-        (["pruner=fastv", "pruner.layer=4"], "layer=4: expected a decoder layer from 1 to 3"),
-        (["pruner=fastv", "pruner.budget_as=average"], "expected at least 145 as an average"),
+        (["pruner=fastv", "pruner.layer=4"], "pruner.layer=4: expected a decoder layer from 1 to 3"),
+        (["pruner=fastv", "pruner.budget_as=average"], "budget=64: expected at least 145 as an average"),
+        (["-m", "budget=64,0"], "budget=0: expected a whole number"),
+        (["model.relevance_sign=0"], "model.relevance_sign=0: expected one of 1, -1"),
+        (["device=null"], "device=None: expected auto, cpu"),
+        (["device=meta"], "device=meta: expected auto, cpu"),
+        (["tracker=wandb", "tracker.mode=cloud"], "tracker.mode=cloud: expected one of offline, online"),
         (["model.path=/nowhere"], "model.path=/nowhere: no config.json"),
         (["benchmark.scenes=0"], "benchmark.scenes=0: expected"),
         (["batch_size=1.5"], "batch_size=1.5: expected a whole number >= 1"),
@@ -201,7 +214,9 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, arguments, messa
     assert process.returncode == 2, process.stderr
     errors = process.stderr.splitlines()
     assert len(errors) == 1
-    for part in message.split(" .* "):
+    first, *rest = message.split(" .* ")
+    assert errors[0].startswith(f"error: {first}")
+    for part in rest:
         assert part in errors[0]
     assert not (tmp_path / "outputs").exists()
 
@@ -214,23 +229,42 @@ def test_weights_that_are_missing(tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_damaged_result(first, tmp_path):
-    arguments = [*QUICK, "pruner=random", f"outputs={tmp_path}"]
-    run_dir = Path(last_line(run(*arguments))["run_dir"])
-    (run_dir / "result.json").write_text('{"schema_version": 1')
-    process = run(*arguments)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"schema_version": 1', "is damaged"), ('{"schema_version": 1, "cell": {}}', "it lacks"),
+     ('{"schema_version": 0}', "has schema version 0; this reads 1")],
+)  # fmt: skip
+def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
+    arguments = ["limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
+    run_dir = Path(last_line(run(*arguments, "unpruned=off"))["run_dir"])
+    (run_dir / "result.json").write_text(content)
+    process = run(*arguments, "unpruned=run")
     assert process.returncode == 2
-    assert "result.json is damaged" in process.stderr
+    assert message in process.stderr
+    assert not list(run_dir.parent.glob("none-*"))
     table = run(tmp_path, script="analysis/tables.py")
     assert table.returncode == 2
     assert "left out" in table.stderr
 
 
-def test_an_output_folder_that_cannot_be_written(tmp_path):
+@pytest.mark.parametrize("options", [[], ["-m"]])
+@pytest.mark.parametrize("place", ["file", "/proc/outputs"])
+def test_an_output_folder_that_cannot_be_written(tmp_path, options, place):
     (tmp_path / "file").touch()
-    process = run(*QUICK, f"outputs={tmp_path / 'file'}")
+    process = run(*options, *QUICK, f"outputs={tmp_path / place}")
     assert process.returncode == 2
-    assert "outputs: cannot write to" in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+    assert "expected a writable folder" in process.stderr
+
+
+def test_a_baseline_that_another_process_runs_is_left_alone(tmp_path):
+    whole = Path(last_line(run(*QUICK, "pruner=none", f"outputs={tmp_path}"))["run_dir"])
+    (whole / "result.json").unlink()
+    with RunDirectory(whole):
+        process = run("limit=6", "latency=off", "pruner=random", f"outputs={tmp_path}")
+    assert last_line(process)["tokens_kept"] == 64
+    assert "without the unpruned run beside it" in process.stderr
+    assert "which is still running it" in process.stderr
 
 
 def test_help_names_groups_and_keys():
@@ -240,7 +274,7 @@ def test_help_names_groups_and_keys():
         assert text in process.stdout
 
 
-def test_help_does_not_import_torch():
+def test_composing_the_config_does_not_import_torch():
     code = (
         f"import sys, runpy; sys.argv = ['run.py', '--cfg', 'job']\n"
         f"try: runpy.run_path({str(ROOT / 'runners' / 'run.py')!r}, run_name='__main__')\n"
