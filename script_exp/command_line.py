@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,5 +69,9 @@ def _search_path(overrides: Sequence[Override]) -> list[Path]:
 
 def _check_writable(folder: Path) -> None:
     existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UserError(f"outputs={folder}: {existing} cannot be written; expected a writable folder")
+    try:
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
+        raise UserError(
+            f"outputs={folder}: {existing} cannot be written; expected a writable folder"
+        ) from error
