@@ -1,0 +1,72 @@
+"""Many questions about one image in one sequence, each of which sees only the image and itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+
+from script_exp.tiny.questions import Question
+from script_exp.tiny.vocabulary import BEGIN, END, PAD, encode
+
+BEFORE_IMAGE = (BEGIN, *encode("user:"))
+_MASKED, _IGNORED = -1e4, -100
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Inputs of the language model for one batch; `length` is text after the image, `total` the whole
+    sequence."""
+
+    embeddings: Tensor
+    """(batch, total, width)."""
+    positions: Tensor
+    """(batch, total): every question's positions start again right after the image."""
+    mask: Tensor
+    """(batch, 1, total, total) additive."""
+    labels: Tensor
+    """(batch, length): the next token where it belongs to an answer, -100 elsewhere."""
+
+
+def pack(
+    llava: LlavaForConditionalGeneration, visual: Tensor, places: Tensor, asked: list[list[Question]]
+) -> Packed:
+    """Visual tokens (batch, kept, width) at position ids `places` (batch, kept), then every image's
+    questions."""
+    rows = [
+        [
+            [*encode(question.text), *encode("assistant:"), *encode(question.answer), END]
+            for question in questions
+        ]
+        for questions in asked
+    ]
+    length = max(sum(map(len, row)) for row in rows)
+    batch, kept = places.shape
+    words = torch.full((batch, length), PAD)
+    block = torch.full((batch, length), -1)
+    positions = torch.zeros(batch, length, dtype=torch.long)
+    labels = torch.full((batch, length), _IGNORED)
+    for index, row in enumerate(rows):
+        start = 0
+        for number, tokens in enumerate(row):
+            end = start + len(tokens)
+            words[index, start:end] = torch.tensor(tokens)
+            block[index, start:end] = number
+            positions[index, start:end] = places[index, -1] + 1 + torch.arange(len(tokens))
+            labels[index, end - 3 : end - 1] = torch.tensor(tokens[-2:])
+            start = end
+    embed = llava.get_input_embeddings()
+    before = len(BEFORE_IMAGE)
+    prefix = embed(torch.tensor(BEFORE_IMAGE)).expand(batch, -1, -1)
+    total = before + kept + length
+    allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(batch, 1, 1)
+    allowed[:, before + kept :, before + kept :] &= block[:, :, None] == block[:, None, :]
+    mask = torch.zeros(batch, 1, total, total, dtype=torch.bfloat16).masked_fill_(~allowed[:, None], _MASKED)
+    return Packed(
+        torch.cat([prefix, visual, embed(words)], 1),
+        torch.cat([torch.arange(before).expand(batch, -1), places, positions], 1),
+        mask,
+        labels,
+    )
