@@ -1,6 +1,6 @@
 """Rebuild the weights of the embedded tiny model from nothing (docs/tiny_model.md has the cost).
 
-python runners/train_tiny.py --seed 1 --out outputs/tiny_model
+python runners/train_tiny.py --seed 2 --out outputs/tiny_model
 
 Run the same command again to continue after an interruption. The weights end up in <out>/weights, which
 `model.path=<out>/weights` evaluates.

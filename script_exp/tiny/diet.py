@@ -10,7 +10,7 @@ from torch import Tensor
 
 from script_exp.tiny.questions import KINDS
 
-KIND_WEIGHTS = {"count": 3.0, "where": 2.0, "color": 2.0}
+KIND_WEIGHTS = {"count": 3.0, "color": 2.0}
 """How much more often than the others the slowly learned kinds are asked while training."""
 
 

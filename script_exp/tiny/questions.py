@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from script_exp.tiny.scenes import GRID, GROUND, IMAGE_SIZE, Scene, SceneObject, make_scene
+from script_exp.tiny.scenes import GRID, GROUND, Scene, make_scene
 from script_exp.tiny.sprites import PATCH, SHAPES, SIGN
 
 DENSITIES = ((5, 8), (9, 14), (16, 22))
@@ -17,8 +17,6 @@ DENSITIES = ((5, 8), (9, 14), (16, 22))
 NUMBERS = ("zero", "one", "two", "three", "four")
 YES_NO = ("no", "yes")
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
-_MARGIN = 12
-"""Pixels that an object's center keeps from the middle lines, so that its quadrant is plain to see."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +82,6 @@ def _count(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
     return Question("count", f"how many {scene.planted} objects are there?", NUMBERS[len(found)], found)
 
 
-def _quadrant(item: SceneObject) -> str | None:
-    """Name of the quarter of the full scene that holds the object's center; None too close to a middle
-    line."""
-    row, column = item.center
-    if min(abs(row - IMAGE_SIZE / 2), abs(column - IMAGE_SIZE / 2)) < _MARGIN:
-        return None
-    return ("north" if row < IMAGE_SIZE / 2 else "south") + ("west" if column < IMAGE_SIZE / 2 else "east")
-
-
-def _where(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
-    candidates = [index for index in _single_colors(scene) if _quadrant(scene.objects[index])]
-    if not candidates:
-        return None
-    index = _pick(candidates, rng)
-    item = scene.objects[index]
-    return Question("where", f"where is the {item.look.color} object?", _quadrant(item) or "", (index,))
-
-
 def _ground(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
     """The ground in a corner of the full scene, where the window reaches one."""
     window = scene.window
@@ -130,7 +110,6 @@ ASKERS: dict[str, Asker] = {
     "shape": _shape,
     "exist": _exist,
     "count": _count,
-    "where": _where,
     "ground": _ground,
 }
 KINDS = tuple(ASKERS)

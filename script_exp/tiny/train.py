@@ -23,7 +23,7 @@ from script_exp.tiny.train_vision import train_vision
 class Recipe:
     """Everything that decides the weights; the defaults are those of the shipped ones."""
 
-    seed: int = 1
+    seed: int = 2
     vision_steps: int = 3200
     language_steps: int = 2500
     joint_steps: int = 900

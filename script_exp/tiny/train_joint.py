@@ -1,6 +1,6 @@
 """Stage 3: a joint fine-tune of tower, projector and language model on questions and answers.
 
-The frozen tower of stage 2 knows shapes and colors but hardly any digit. Here the answers reach the tower,
+The frozen tower of stage 2 was never asked for what the answers need. Here the answers reach the tower,
 while the naming
 loss of stage 1 goes on, so that patches and texts stay in one space. Still nothing but image-level
 supervision.

@@ -17,8 +17,9 @@ def test_the_program_runs():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert process.returncode == 0, process.stderr
-    answer = re.search(r"user : what color is the star \? assistant : (\w+)", process.stdout.lower())
+    answer = re.search(r"user : what shape is the cyan object \? assistant : (\w+)", process.stdout.lower())
     assert answer is not None, process.stdout
+    assert answer.group(1) == "diamond"
 
 
 def test_every_file_that_is_named_exists():

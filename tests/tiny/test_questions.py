@@ -47,10 +47,6 @@ def derive(scene, text):
     if match := re.fullmatch(r"how many (\w+) objects are there\?", text):
         found = find(scene, color=match[1])
         return NUMBER[len(found)], set(found)
-    if match := re.fullmatch(r"where is the (\w+) object\?", text):
-        index = only(find(scene, color=match[1]))
-        row, column = objects[index].center
-        return ("north" if row < 96 else "south") + ("west" if column < 96 else "east"), {index}
     match = re.fullmatch(r"what is the ground in the (north|south)(west|east)\?", text)
     assert match, text
     row, column = (GRID - 1) * (match[1] == "south"), (GRID - 1) * (match[2] == "east")
