@@ -60,17 +60,11 @@ def test_the_oracle_keeps_what_the_question_needs(encoded, samples):
 
 
 def test_only_methods_that_ask_the_question_depend_on_it(encoded):
-    (image, first), (_, second) = encoded[0], encoded[1]
-    for make, depends in (
-        (Graph, False),
-        (Random, False),
-        (QueryConditioned, True),
-        (Script, True),
-        (Trim, True),
-    ):
-        one = make(budget=32)(image.visual, first).indices
-        other = make(budget=32)(image.visual, second).indices
-        assert torch.equal(one, other) is not depends
+    image = encoded[0][0]
+    methods = {Graph: False, Random: False, QueryConditioned: True, Script: True, Trim: True}
+    for make, depends in methods.items():
+        sets = {tuple(make(budget=32)(image.visual, query).indices[0].tolist()) for _, query in encoded[:5]}
+        assert (len(sets) > 1) is depends
 
 
 @pytest.mark.parametrize("k", [32, 64, 128])
