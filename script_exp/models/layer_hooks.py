@@ -1,164 +1,235 @@
-"""Drop visual tokens between two decoder layers of a running LLM, by hooks alone.
+"""Drop visual tokens between decoder layers of a running LLM, at one stage or several, by hooks alone.
 
 The tokens leave the hidden states, the rotary embeddings, the position ids and the masks of all later
-layers, and so never enter their caches. They are chosen once, at prefill; while decoding only the mask has
-to fit the shorter caches.
+layers, and so never enter their caches. They are chosen once, at prefill, each stage among those that the
+one before has left; while decoding only the masks have to fit the shorter caches. Kept tokens keep their
+positions; a sliding window counts what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import last_row_attention
 from script_exp.pruners.base import top_indices
 from script_exp.pruners.layer import LayerPruner
 
+_MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
+
 
 @dataclass
-class _Drop:
-    """What one forward pass needs to know at every layer from the pruned one on."""
+class _Sequence:
+    """What is left of a prompt at some layer, every part (batch, length) or with such dimensions.
 
-    attention_mask: Tensor | None
-    position_embeddings: tuple[Tensor, Tensor] | None = None
-    position_ids: Tensor | None = None
+    Attributes:
+        token: false at padding.
+        visual: true at the visual tokens.
+        position_embeddings: cos and sin, (..., batch or 1, length, width).
+        position_ids: (batch or 1, length), where the model passes them to its layers.
+    """
+
+    token: Tensor
+    visual: Tensor
+    position_embeddings: tuple[Tensor, ...]
+    position_ids: Tensor | None
+
+    def take(self, index: Tensor, token: Tensor) -> _Sequence:
+        """The columns ``index`` (batch, kept), of which ``token`` are not padding."""
+        ids = self.position_ids
+        return _Sequence(
+            token,
+            self.visual.gather(1, index) & token,
+            tuple(_take(part, index) for part in self.position_embeddings),
+            None if ids is None else ids.expand(len(index), -1).gather(1, index.to(ids.device)),
+        )
 
 
 class _Session:
-    """One generation: the choice made at prefill and the masks that follow from it."""
+    """One generation: the choices made at prefill and the masks that follow from them.
 
-    def __init__(self, llm: Any, pruner: LayerPruner, visual: Tensor, crops: list[int]) -> None:
-        self.llm, self.pruner, self.visual, self.crops = llm, pruner, visual, crops
+    Attributes:
+        schedules: of each row of the prompt, its counts by the stages' layers.
+        kept: of each stage that has run, the mask (batch, kept) of what it left, true = token.
+        mask: (batch, length) of this forward pass, as the caller gave it.
+        sequence: at prefill, what the last stage left of the prompt.
+        masks: of this forward pass, by stage and kind of layer.
+        row: attention of the last token, (batch, heads, length), in the layer before the next stage.
+    """
+
+    def __init__(
+        self, llm: Any, pruner: LayerPruner, visual: Tensor, schedules: list[dict[int, int]]
+    ) -> None:
+        self.llm, self.pruner, self.visual, self.schedules = llm, pruner, visual, schedules
+        self.kept: dict[int, Tensor] = {}
+        self.mask: Tensor | None = None
+        self.sequence: _Sequence | None = None
+        self.masks: dict[tuple[int, str], Any] = {}
         self.row: Tensor | None = None
-        self.mask: Tensor | None = None  # (batch, length) of this forward, 1 = token, as the caller gave it
-        self.kept_mask: Tensor | None = None  # (batch, kept length) of the prefill after pruning
-        self.drop = _Drop(None)
-
-    def receive_row(self, row: Tensor) -> None:
-        self.row = row
+        self.reading = ExitStack()
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.mask = kwargs.get("attention_mask")
+        self.mask, self.sequence, self.masks = kwargs.get("attention_mask"), None, {}
         if self.mask is not None and (not isinstance(self.mask, Tensor) or self.mask.ndim != 2):
             raise UserError(
                 "pruning inside the LLM: expected a dynamic cache; a static one fixes every layer's length"
             )
 
-    def before_pruned_layer(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        hidden = args[0]
-        cache = kwargs.get("past_key_values")
-        if cache is None or cache.get_seq_length(self.pruner.layer) == 0:
-            self._check_prompt(hidden)
-            index, self.kept_mask = self._choose(hidden)
-            hidden = _take(hidden, index)
-            self.drop = _Drop(
-                create_causal_mask(
-                    config=self.llm.config,
-                    inputs_embeds=hidden,
-                    attention_mask=self.kept_mask,
-                    past_key_values=None,
-                ),
-                tuple(_take(part, index) for part in kwargs["position_embeddings"]),  # type: ignore[arg-type]
-                _take_ids(kwargs.get("position_ids"), index),
-            )
-        else:
-            self.drop = _Drop(self._decoding_mask(hidden, cache))
-        return self.before_later_layer(_, (hidden, *args[1:]), kwargs)
+    def before_ranking(self, index: int, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if _is_prefill(kwargs, index):
+            self.reading.enter_context(last_row_attention(layer.self_attn, self.receive_row))
 
-    def before_later_layer(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kwargs["attention_mask"] = self.drop.attention_mask
-        if self.drop.position_embeddings is not None:
-            kwargs["position_embeddings"] = self.drop.position_embeddings
-            kwargs["position_ids"] = self.drop.position_ids
-        return args, kwargs
+    def receive_row(self, row: Tensor) -> None:
+        self.row = row
 
-    def _check_prompt(self, hidden: Tensor) -> None:
-        """Fit the prompt's rows to the batch: beams run several copies of each row."""
+    def after_ranking(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.reading.close()
+
+    def before_layer(
+        self, stage: int, index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        hidden, *rest = args
+        if index == stage and _is_prefill(kwargs, index):
+            hidden = self._drop(stage, hidden, kwargs)
+        if self.sequence is not None:
+            kwargs["position_embeddings"] = self.sequence.position_embeddings
+            kwargs["position_ids"] = self.sequence.position_ids
+        kwargs["attention_mask"] = self._attention_mask(stage, index, hidden, kwargs.get("past_key_values"))
+        return (hidden, *rest), kwargs
+
+    def _drop(self, stage: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """Hidden states of the tokens that stay, left-padded."""
+        sequence = self.sequence or self._prompt(hidden, kwargs)
+        if self.row is None:
+            raise RuntimeError(f"the layer before layer {stage} has not run")
+        keep = self._choose(stage, sequence, self.row.to(sequence.token.device))
+        length = int(keep.sum(dim=1).max())
+        index = keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
+        self.kept[stage], self.row = keep.gather(1, index), None
+        self.sequence = sequence.take(index, self.kept[stage])
+        return _take(hidden, index)
+
+    def _prompt(self, hidden: Tensor, kwargs: dict[str, Any]) -> _Sequence:
+        """The whole prompt. Beams run several copies of each row."""
         if hidden.shape[1] != self.visual.shape[1]:
             raise UserError(
-                "pruning inside the LLM: expected use_cache=True; tokens are dropped once, at prefill"
+                "pruning inside the LLM: expected use_cache=True and the whole prompt in one forward pass; "
+                "tokens are dropped once, at prefill"
             )
-        copies = hidden.shape[0] // self.visual.shape[0]
-        self.visual = self.visual.repeat_interleave(copies, dim=0)
-        self.crops = [crops for crops in self.crops for _ in range(copies)]
+        visual = self.visual.to(hidden.device).repeat_interleave(len(hidden) // len(self.visual), dim=0)
+        token = torch.ones_like(visual) if self.mask is None else self.mask.to(hidden.device).bool()
+        return _Sequence(token, visual, kwargs["position_embeddings"], kwargs.get("position_ids"))
 
-    def _choose(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions to keep (batch, length), left-padded, and their mask (batch, length)."""
-        if self.row is None:
-            raise RuntimeError("the layer before the pruned one has not run")
-        layers = len(self.llm.layers)
-        token = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        if self.mask is not None:
-            token = self.mask.bool().to(hidden.device)
-        keep = token & ~self.visual.to(hidden.device)
-        rows = zip(self.row, self.visual.to(hidden.device), self.crops, strict=True)
-        for row, (attention, visual, crops) in enumerate(rows):
+    def _choose(self, stage: int, sequence: _Sequence, attention: Tensor) -> Tensor:
+        """What stays of ``sequence``: (batch, length)."""
+        keep = sequence.token & ~sequence.visual
+        copies = len(keep) // len(self.schedules)
+        for row, visual in enumerate(sequence.visual):
             places = visual.nonzero()[:, 0]
-            if crops:
-                count = crops * self.pruner.kept_after(len(places) // crops, layers)
-                best = top_indices(self.pruner.score(attention[:, places]), count)
-                keep[row, places[best]] = True
-        length = int(keep.sum(dim=1).max())
-        order = keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
-        return order, keep.gather(1, order).long()
+            scores = self.pruner.score(attention[row][:, places])
+            keep[row, places[top_indices(scores, self.schedules[row // copies][stage])]] = True
+        return keep
 
-    def _decoding_mask(self, hidden: Tensor, cache: Any) -> Any:
-        if self.kept_mask is None:
-            raise RuntimeError("decoding started before the prompt was pruned")
-        past = cache.get_seq_length(self.pruner.layer)
-        new = past + hidden.shape[1] - self.kept_mask.shape[1]
-        mask = torch.cat([self.kept_mask, self.kept_mask.new_ones(hidden.shape[0], new)], dim=1)
-        return create_causal_mask(
-            config=self.llm.config,
-            inputs_embeds=hidden,
-            attention_mask=mask,
-            past_key_values=cache,
-            layer_idx=self.pruner.layer,
-        )
+    def _attention_mask(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Any:
+        """The mask of layer ``index``, in the form that its attention kernel takes."""
+        kind = _kind(self.llm.config, index)
+        if (stage, kind) not in self.masks:
+            kept = self.kept.get(stage)
+            if kept is None:
+                raise RuntimeError("decoding started before the prompt was pruned")
+            past = 0 if cache is None else cache.get_seq_length(index)
+            new = past + hidden.shape[1] - kept.shape[1]
+            since = kept.new_ones(len(kept), new)
+            if self.mask is not None and new:
+                since = self.mask[:, -new:].to(kept)
+            self.masks[stage, kind] = _MASKS[kind](
+                config=self.llm.config,
+                inputs_embeds=hidden,
+                attention_mask=torch.cat([kept, since], dim=1),
+                past_key_values=cache,
+                layer_idx=index,
+            )
+        return self.masks[stage, kind]
 
 
 @contextmanager
-def layer_pruning(llm: Any, pruner: LayerPruner, visual: Tensor, crops: list[int]) -> Iterator[None]:
+def layer_pruning(
+    llm: Any,
+    pruner: LayerPruner,
+    visual: Tensor,
+    crops: Sequence[int],
+    tokens: Sequence[int] | None = None,
+) -> Iterator[None]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
     Args:
         llm: the decoder (``model.model.language_model``), with ``layers`` and ``config``.
-        pruner: which layer, how many, and how to rank.
-        visual: (batch, length) true at the visual tokens of the prompt that will be run.
-        crops: number of crops in each row; the budget is per crop.
+        pruner: which layers, how many, and how to rank.
+        visual: (batch, length) true at the visual tokens of the prompt that will be run; separators that it
+            marks are ranked and dropped like them, others stay like text.
+        crops: number of crops in each row; the budget is per crop. 0 for a row that keeps all it has.
+        tokens: visual tokens of each row from which its counts follow (:meth:`LayerPruner.row_schedule`);
+            None for those marked in ``visual``.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
-        UserError: for a static cache, or without a cache.
+        UserError: for a static cache, without a cache, or for layers that are neither full nor sliding
+            attention.
     """
-    layers = llm.layers
-    for row, count in zip(visual, crops, strict=True):
-        if count:
-            pruner.kept_after(int(row.sum()) // count, len(layers))
-    session = _Session(llm, pruner, visual, crops)
+    layers = len(llm.layers)
+    marked = visual.sum(dim=1).tolist()
+    given = [None] * len(marked) if tokens is None else tokens
+    schedules = [
+        pruner.row_schedule(count, number, layers, basis)
+        for count, number, basis in zip(marked, crops, given, strict=True)
+    ]
+    stages = sorted(schedules[0])
+    unknown = {_kind(llm.config, index) for index in range(stages[0], layers)} - _MASKS.keys()
+    if unknown:
+        raise UserError(
+            f"pruning inside the LLM: its layers are of type {', '.join(sorted(unknown))}; "
+            f"expected {' or '.join(_MASKS)}"
+        )
+    session = _Session(llm, pruner, visual, schedules)
     with ExitStack() as stack:
+        stack.callback(session.reading.close)
         hooks = [llm.register_forward_pre_hook(session.before_llm, with_kwargs=True)]
-        for index in range(pruner.layer, len(layers)):
-            hook = session.before_pruned_layer if index == pruner.layer else session.before_later_layer
-            hooks.append(layers[index].register_forward_pre_hook(hook, with_kwargs=True))
+        for stage, end in zip(stages, [*stages[1:], layers], strict=True):
+            for index in range(stage, end):
+                hook = partial(session.before_layer, stage, index)
+                hooks.append(llm.layers[index].register_forward_pre_hook(hook, with_kwargs=True))
+            ranking = llm.layers[stage - 1]
+            before = partial(session.before_ranking, stage - 1)
+            hooks.append(ranking.register_forward_pre_hook(before, with_kwargs=True))
+            hooks.append(ranking.register_forward_hook(session.after_ranking, always_call=True))
         for handle in hooks:
             stack.callback(handle.remove)
-        stack.enter_context(last_row_attention(layers[pruner.layer - 1].self_attn, session.receive_row))
         yield
 
 
+def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
+    cache = kwargs.get("past_key_values")
+    return cache is None or cache.get_seq_length(index) == 0
+
+
+def _kind(config: Any, index: int) -> str:
+    """How a layer attends, as transformers names it; configs without ``layer_types`` have one kind."""
+    types = getattr(config, "layer_types", None)
+    if types is not None:
+        return str(types[index])
+    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+
+
 def _take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Rows ``index`` (batch, kept) of ``tensor`` (batch or 1, length, width)."""
-    full = tensor.expand(index.shape[0], *tensor.shape[1:])
-    return full.gather(1, index[..., None].expand(-1, -1, tensor.shape[-1]))
-
-
-def _take_ids(ids: Tensor | None, index: Tensor) -> Tensor | None:
-    return None if ids is None else ids.expand(index.shape[0], -1).gather(1, index)
+    """Columns ``index`` (batch, kept) of ``tensor`` (..., batch or 1, length, width)."""
+    *outer, _, length, width = tensor.shape
+    full = tensor.expand(*outer, len(index), length, width)
+    return full.gather(-2, index.to(tensor.device)[..., None].expand(*outer, *index.shape, width))

@@ -5,6 +5,7 @@ from script_exp.pruners.fastv import FastV
 from script_exp.pruners.graph import Graph, GraphRedundancy
 from script_exp.pruners.layer import LayerPruner
 from script_exp.pruners.none import NoPruning
+from script_exp.pruners.pyramid import Pyramid
 from script_exp.pruners.query import QueryConditioned, QueryDPP
 from script_exp.pruners.random import Random
 from script_exp.pruners.script import Script
@@ -19,6 +20,7 @@ __all__ = [
     "LayerPruner",
     "NoPruning",
     "Pruner",
+    "Pyramid",
     "Query",
     "QueryConditioned",
     "QueryDPP",

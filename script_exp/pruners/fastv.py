@@ -6,10 +6,13 @@ large vision-language models", ECCV 2024, arXiv 2403.06764.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from script_exp.errors import check_whole
 from script_exp.pruners.layer import LayerPruner
 
 
@@ -21,10 +24,24 @@ class FastV(LayerPruner):
     decoding (the released code without a cache prunes anew at every step).
 
     Attributes:
-        layer: K, 2 in the paper.
+        layer: K, 0-based index of the first decoder layer that sees fewer tokens; 2 in the paper.
     """
 
     layer: int = 2
+    stages_key: ClassVar[str] = "layer"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("layer", self.layer, lowest=1)
+
+    def stage_layers(self, layers: int) -> Sequence[int]:
+        return [self.layer]
+
+    def counts(self, tokens: int, budget: int, spans: Sequence[int]) -> Sequence[int]:
+        if self.budget_as == "after":
+            return [budget]
+        before, behind = spans
+        return [round((budget * (before + behind) - before * tokens) / behind)]
 
     def score(self, attention: Tensor) -> Tensor:
         return attention.mean(dim=0)

@@ -27,7 +27,7 @@ def model(request, attention, tmp_path_factory):
 
 def slow_fastv(model, ids, features, layer, keep, steps):
     """Greedy ids and last logits; the whole sequence runs anew for each token, the choice is made once."""
-    llm, visual = model.adapter.llm, ids == model.adapter.image_token_id
+    llm, visual = model.adapter.llm, ids == model.adapter.placeholder_id
     prompt, rows, logits = len(ids), None, None
     for _ in range(steps):
         hidden = model.model.get_input_embeddings()(ids[None])
