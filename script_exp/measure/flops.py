@@ -6,14 +6,19 @@ two exactly. Attention is counted in full, without halving for causality.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from script_exp.errors import SettingError
 from script_exp.pruners.base import Pruner, Query, VisualTokens
 from script_exp.pruners.layer import LayerPruner
+
+_CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 
 
 @dataclass(frozen=True)
@@ -25,18 +30,21 @@ class PromptShape:
         visual_by_layer: visual tokens that each decoder layer sees.
         text: all other tokens of the prompt.
         query: tokens through the query encoder; 0 if it does not run.
+        grids: (t, h, w) of every image in patches, for Qwen2.5-VL, whose tower takes no crops.
+        frames: video frames through the vision tower, besides ``crops``.
     """
 
     crops: int
     visual_by_layer: tuple[int, ...]
     text: int
     query: int
+    grids: tuple[tuple[int, int, int], ...] = ()
+    frames: int = 0
 
 
 def decoder_layer(config: Any, tokens: int) -> int:
     """One decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention."""
-    d, m = config.hidden_size, config.intermediate_size
-    head = getattr(config, "head_dim", None) or d // config.num_attention_heads
+    d, m, head = config.hidden_size, config.intermediate_size, _head_dim(config)
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
     return int(2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q)
 
@@ -53,39 +61,121 @@ def lm_head(config: Any) -> int:
 
 def attention_row(config: Any, tokens: int) -> int:
     """The one attention row that a layer pruner reads: q k^T of the last position over all heads."""
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * tokens * int(config.num_attention_heads) * int(head)
+    return 2 * tokens * int(config.num_attention_heads) * _head_dim(config)
+
+
+def vision_stages(
+    config: Any, crops: int, grids: Sequence[tuple[int, int, int]] = (), *, frames: int = 0
+) -> dict[str, int]:
+    """Operations of the ``vision_tower`` and the ``projector`` of any family.
+
+    Args:
+        config: the multimodal model's config.
+        crops: images through the tower; for Qwen2.5-VL ``grids`` says what they cost.
+        grids: (t, h, w) of every image in patches, before merging, as in ``image_grid_thw``; Qwen2.5-VL only.
+        frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; for
+            Qwen2.5-VL a video is one more entry of ``grids``.
+
+    Raises:
+        SettingError: if the vision tower is of an architecture that has no formula here.
+        ValueError: if images of Qwen2.5-VL come without their grids.
+    """
+    vision = config.vision_config
+    if vision.model_type != _QWEN:
+        return {
+            "vision_tower": vision_tower(vision, crops + frames),
+            "projector": projector(config, crops, frames),
+        }
+    if (crops or frames) and not grids:
+        raise ValueError(f"crops={crops}, frames={frames}, grids=(): expected the (t, h, w) of every image")
+    return {"vision_tower": qwen_vision(vision, grids), "projector": qwen_merger(vision, grids)}
 
 
 def vision_tower(config: Any, crops: int) -> int:
-    """CLIP's vision tower, every layer as transformers runs it: patch convolution, attention, MLP."""
-    d, patches = config.hidden_size, (config.image_size // config.patch_size) ** 2
-    convolution = 2 * patches * config.num_channels * config.patch_size**2 * d
-    return int(crops * (convolution + config.num_hidden_layers * _encoder_layer(config, patches + 1)))
+    """CLIP's or SigLIP's vision tower, every layer as transformers runs it: patch convolution, attention,
+    MLP.
+
+    SigLIP has no class token. Its pooling head, if the config has one, runs although LLaVA reads the patches.
+    """
+    patches = _patches(config)
+    one = 2 * patches * config.num_channels * config.patch_size**2 * config.hidden_size
+    one += config.num_hidden_layers * _encoder_layer(config, _tower_tokens(config))
+    if config.model_type == _SIGLIP and config.vision_use_head:
+        one += _pooling_head(config, patches)
+    return int(crops * one)
 
 
-def projector(config: Any, crops: int) -> int:
-    """LLaVA's two-layer projector on every patch."""
-    v, d = config.vision_config.hidden_size, config.text_config.hidden_size
-    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-    return int(crops * 2 * patches * (v * d + d * d))
+def projector(config: Any, crops: int, frames: int = 0) -> int:
+    """LLaVA's two-layer projector on the tokens that ``vision_feature_select_strategy`` takes of a crop.
+
+    LLaVA-NeXT-Video pools those of a frame first; LLaVA-OneVision pools them after the projector.
+    """
+    d, layers = config.text_config.hidden_size, config.vision_feature_layer
+    v = config.vision_config.hidden_size * (1 if isinstance(layers, int) else len(layers))
+    return int(2 * _projected_tokens(config, crops, frames) * (v * d + d * d))
 
 
-def query_encoder(text_config: Any, joint_width: int, vision_config: Any, crops: int, tokens: int) -> int:
-    """CLIP's text tower on ``tokens`` positions, its projection, and the projection of every patch."""
-    layers = text_config.num_hidden_layers * _encoder_layer(text_config, tokens)
-    patches = (vision_config.image_size // vision_config.patch_size) ** 2
-    patch_projection = 2 * crops * patches * vision_config.hidden_size * joint_width
-    return int(layers + 2 * text_config.hidden_size * joint_width + patch_projection)
+def qwen_vision(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
+    """Qwen2.5-VL's vision tower without the merger: patch embedding, gated MLP, attention.
+
+    Attention never crosses frames. It spans a frame in the layers ``fullatt_block_indexes`` and a window of
+    ``window_size`` pixels, cut off at the right and the bottom, in all others.
+
+    Args:
+        config: the config of the tower.
+        grids: (t, h, w) of every image in patches, before merging.
+    """
+    d, m = config.hidden_size, config.intermediate_size
+    full = len(set(config.fullatt_block_indexes) & set(range(config.depth)))
+    merge = config.spatial_merge_size
+    side = config.window_size // merge // config.patch_size * merge
+    total = 0
+    for t, h, w in grids:
+        patches = t * h * w
+        total += 2 * patches * config.in_channels * config.temporal_patch_size * config.patch_size**2 * d
+        total += 2 * config.depth * patches * (4 * d * d + 3 * d * m)
+        windows = _squares(h, side) * _squares(w, side)
+        total += 4 * d * t * (full * (h * w) ** 2 + (config.depth - full) * windows)
+    return int(total)
 
 
-def count_pruner(pruner: Pruner | LayerPruner, visual: VisualTokens, query: Query | None) -> int:
-    """Operations of one call of a pruner, counted by running it (:func:`attention_row` for layer pruners)."""
-    if isinstance(pruner, LayerPruner):
-        return 0
-    with FlopCounterMode(display=False) as counter:
-        pruner(visual, query)
-    return int(counter.get_total_flops())
+def qwen_merger(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
+    """Qwen2.5-VL's patch merger: two layers on every square of ``spatial_merge_size`` ** 2 patches."""
+    group = config.spatial_merge_size**2
+    width = config.hidden_size * group
+    merged = sum(t * h * w for t, h, w in grids) // group
+    return int(2 * merged * (width * width + width * config.out_hidden_size))
+
+
+def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patches: int, tokens: int) -> int:
+    """CLIP's text tower on ``tokens`` positions, its projection, and the projection of ``patches``.
+
+    A question longer than the tower's context runs as several segments, the last one padded.
+    """
+    context = text_config.max_position_embeddings
+    segment = text_config.num_hidden_layers * _encoder_layer(text_config, min(tokens, context))
+    segment += 2 * text_config.hidden_size * joint_width
+    return int(math.ceil(tokens / context) * segment + 2 * patches * vision_config.hidden_size * joint_width)
+
+
+class PrunerOperations:
+    """Operations of a pruner, counted by running it once for every size that it meets.
+
+    Those of a layer pruner are counted with the LLM: :func:`attention_row`.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[Any, ...], int] = {}
+
+    def __call__(self, pruner: Pruner | LayerPruner, visual: VisualTokens, query: Query | None) -> int:
+        if isinstance(pruner, LayerPruner):
+            return 0
+        size = pruner.budget, tuple(visual.projected.shape), 0 if query is None else len(query.embeddings)
+        if size not in self._counted:
+            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+                pruner(visual, query)
+            self._counted[size] = int(counter.get_total_flops())
+        return self._counted[size]
 
 
 def prefill_stages(
@@ -95,43 +185,84 @@ def prefill_stages(
     text_encoder: Any = None,
     joint_width: int = 0,
     pruner: int = 0,
-    layer: int = 0,
+    layer: int | Sequence[int] = 0,
 ) -> dict[str, int]:
     """Operations up to the first logits by stage; their sum is the prefill total.
 
     Args:
-        config: the multimodal model's config (LLaVA's layout).
+        config: the multimodal model's config.
         shape: sizes of the prompt.
         text_encoder: config of the query encoder's text tower, if it runs.
         joint_width: e, width of the joint space.
-        pruner: operations of the pruner, from :func:`count_pruner`.
-        layer: the layer before which a layer pruner drops tokens; 0 if there is none.
+        pruner: operations of the pruner, from :class:`PrunerOperations`.
+        layer: the layer before which a layer pruner drops tokens, or all such layers; 0 if there is none.
     """
     lengths = [visual + shape.text for visual in shape.visual_by_layer]
     stages = {
-        "vision_tower": vision_tower(config.vision_config, shape.crops),
-        "projector": projector(config, shape.crops),
+        **vision_stages(config, shape.crops, shape.grids, frames=shape.frames),
         "query_encoder": 0,
         "pruner": pruner,
         "llm": decoder(config.text_config, lengths),
         "lm_head": lm_head(config.text_config),
     }
     if shape.query:
+        patches = _projected_tokens(config, shape.crops, shape.frames)
         stages["query_encoder"] = query_encoder(
-            text_encoder, joint_width, config.vision_config, shape.crops, shape.query
+            text_encoder, joint_width, config.vision_config, patches, shape.query
         )
-    if layer:
-        stages["pruner"] += attention_row(config.text_config, lengths[layer - 1])
+    for first in filter(None, [layer] if isinstance(layer, int) else layer):
+        stages["pruner"] += attention_row(config.text_config, lengths[first - 1])
     return stages
 
 
 def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:
     """Bytes of keys and values at ``lengths[i]`` positions in layer i."""
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * sum(lengths) * int(config.num_key_value_heads) * int(head) * bytes_per_value
+    return 2 * sum(lengths) * int(config.num_key_value_heads) * _head_dim(config) * bytes_per_value
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _encoder_layer(config: Any, tokens: int) -> int:
-    """One layer of a CLIP tower: q, k, v, o, two-layer MLP, attention."""
+    """One layer of a CLIP or SigLIP tower: q, k, v, o, two-layer MLP, attention."""
     d, m = config.hidden_size, config.intermediate_size
     return int(2 * tokens * (4 * d * d + 2 * d * m) + 4 * tokens**2 * d)
+
+
+def _pooling_head(config: Any, tokens: int) -> int:
+    """SigLIP's pooling head: one learned query attends to the tokens, then a two-layer MLP."""
+    d, m = config.hidden_size, config.intermediate_size
+    return int(2 * (2 * d * d + 2 * d * m) + 2 * tokens * 2 * d * d + 4 * tokens * d)
+
+
+def _patches(config: Any) -> int:
+    """Patches of one crop."""
+    if config.model_type not in (_CLIP, _SIGLIP):
+        known = f"{_CLIP}, {_SIGLIP} or {_QWEN}"
+        raise SettingError("vision_config.model_type", config.model_type, known)
+    return int(config.image_size // config.patch_size) ** 2
+
+
+def _tower_tokens(config: Any) -> int:
+    """Tokens of one crop inside the tower: the patches and CLIP's class token."""
+    return _patches(config) + int(config.model_type == _CLIP)
+
+
+def _projected_tokens(config: Any, crops: int, frames: int) -> int:
+    """Tokens that enter LLaVA's projector."""
+    tokens = _tower_tokens(config.vision_config) - int(config.vision_feature_select_strategy == "default")
+    pooled = _pooled(config, tokens) if config.model_type == "llava_next_video" else tokens
+    return crops * tokens + frames * pooled
+
+
+def _pooled(config: Any, tokens: int) -> int:
+    """Tokens of one frame after LLaVA-NeXT-Video's pooling."""
+    if config.spatial_pool_mode not in ("average", "max"):
+        raise SettingError("spatial_pool_mode", config.spatial_pool_mode, "average or max")
+    return int(math.isqrt(tokens) // config.spatial_pool_stride) ** 2
+
+
+def _squares(length: int, window: int) -> int:
+    """Sum of the squared lengths of the windows that ``length`` is cut into; the last one may be shorter."""
+    return int(length // window * window**2 + (length % window) ** 2)

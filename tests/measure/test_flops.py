@@ -7,12 +7,24 @@ import torch
 from checkpoints import save_llava
 from conftest import batch, load
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    CLIPTextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2_5_VLConfig,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+from transformers.vision_utils import get_vision_position_ids
 
+from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.models.architectures import ARCHITECTURES
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
 
 TEXT_TOKENS = 60
+GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 
 
 @pytest.fixture(scope="module", params=[4, 2], ids=["mha", "gqa"])
@@ -42,7 +54,7 @@ def test_stages_equal_the_counter(eager, budget):
         flops.PromptShape(1, (budget,) * 4, text, eager.query_tokens(questions[0])),
         text_encoder=eager.query_encoder.config,
         joint_width=eager.query_encoder.width,
-        pruner=flops.count_pruner(pruner, images[0].visual, queries[0]),
+        pruner=flops.PrunerOperations()(pruner, images[0].visual, queries[0]),
     )
     vision = counted(lambda: eager.encode_images(inputs, with_joint=False))
     assert stages["vision_tower"] + stages["projector"] == vision
@@ -51,6 +63,15 @@ def test_stages_equal_the_counter(eager, budget):
     assert stages["query_encoder"] == query + patches
     assert stages["llm"] + stages["lm_head"] == counted(lambda: eager.prefill(prompt))
     assert stages["pruner"] == counted(lambda: eager.prune(inputs, images, pruner, queries))
+
+
+def test_the_segments_of_a_long_question_equal_the_counter(eager):
+    question = "is the blue star left of the red ring? " * 9
+    encoder, config = eager.query_encoder, eager.model.config.vision_config
+    tokens = eager.query_tokens(question)
+    assert tokens > encoder.config.max_position_embeddings
+    formula = flops.query_encoder(encoder.config, encoder.width, config, 0, tokens)
+    assert formula == counted(lambda: eager.encode_queries([question]))
 
 
 @pytest.mark.parametrize("layer", [1, 3])
@@ -76,59 +97,171 @@ def test_kv_cache_bytes_are_what_is_held(eager):
     for pruner in (NoPruning(), Graph(budget=70), FastV(budget=30, layer=2, budget_as="after")):
         prompt = eager.prune(inputs, images, pruner)
         text = inputs["input_ids"].shape[1] - 576
-        lengths = [visual + text for visual in eager.visual_by_layer(prompt, 0)]
+        lengths = [visual + text for visual in eager.visual_by_layer(pruner, 576, prompt.entering[0], 1)]
         with eager.pruning_inside(prompt):
             layers = eager.prefill(prompt).past_key_values.layers
         held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
         assert flops.kv_cache_bytes(eager.model.config.text_config, lengths, 4) == held
 
 
-@pytest.fixture(scope="module")
-def llava_7b():
-    """LLaVA-1.5-7B without weights."""
-    text = LlamaConfig(
-        vocab_size=32000,
-        hidden_size=4096,
-        intermediate_size=11008,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-    )
-    vision = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-        image_size=336, patch_size=14, projection_dim=768,
-    )  # fmt: skip
+def on_meta(name):
+    """The architecture at full size, without weights."""
     with torch.device("meta"):
-        config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=31999)
-        return LlavaForConditionalGeneration._from_config(config, attn_implementation="eager")
+        return AutoModelForImageTextToText.from_config(ARCHITECTURES[name](), attn_implementation="eager")
+
+
+def count_projector(model, crops, tokens):
+    vision = model.config.vision_config
+    return counted(
+        lambda: model.model.multi_modal_projector(
+            torch.empty(crops, tokens, vision.hidden_size, device="meta")
+        )
+    )
 
 
 @pytest.mark.parametrize(("visual", "total"), [(576, 8.856e12), (64, 2.020e12)])
-def test_golden_values_of_llava_1_5_7b(llava_7b, visual, total):
+def test_golden_values_of_llava_1_5_7b(visual, total):
     shape = flops.PromptShape(1, (visual,) * 32, TEXT_TOKENS, 0)
-    assert sum(flops.prefill_stages(llava_7b.config, shape).values()) == pytest.approx(total, abs=0.5e9)
+    stages = flops.prefill_stages(ARCHITECTURES["llava_1_5_7b"](), shape)
+    assert sum(stages.values()) == pytest.approx(total, abs=0.5e9)
 
 
 @pytest.mark.parametrize(("crops", "visual", "total"), [(5, 2880, 44.641e12), (5, 320, 7.028e12)])
-def test_golden_values_of_llava_next_7b(llava_7b, crops, visual, total):
-    """LLaVA-NeXT-7B has the same tower, projector and LLM; its crops go through the tower one by one."""
+def test_golden_values_of_llava_next_7b(crops, visual, total):
     shape = flops.PromptShape(crops, (visual,) * 32, TEXT_TOKENS, 0)
-    assert sum(flops.prefill_stages(llava_7b.config, shape).values()) == pytest.approx(total, abs=0.5e9)
+    stages = flops.prefill_stages(ARCHITECTURES["llava_next_7b"](), shape)
+    assert sum(stages.values()) == pytest.approx(total, abs=0.5e9)
 
 
 @pytest.mark.parametrize(("visual", "teraflops", "mebibytes"), [(2880, 41.650, 1440), (320, 4.198, 160)])
-def test_visual_tokens_alone(llava_7b, visual, teraflops, mebibytes):
-    config = llava_7b.config.text_config
+def test_visual_tokens_alone(visual, teraflops, mebibytes):
+    config = ARCHITECTURES["llava_next_7b"]().text_config
     assert flops.decoder(config, [visual] * 32) == pytest.approx(teraflops * 1e12, abs=0.5e9)
     assert flops.kv_cache_bytes(config, [visual] * 32, 2) == mebibytes * 2**20
 
 
 @torch.inference_mode()
-def test_the_formula_equals_the_counter_at_full_size(llava_7b):
-    pixels = torch.empty(1, 3, 336, 336, device="meta")
-    embeddings = torch.empty(1, 64 + TEXT_TOKENS, 4096, device="meta")
-    vision = counted(lambda: llava_7b.model.get_image_features(pixels))
-    llm = counted(lambda: llava_7b(inputs_embeds=embeddings, use_cache=True, logits_to_keep=1))
-    shape = flops.PromptShape(1, (64,) * 32, TEXT_TOKENS, 0)
-    stages = flops.prefill_stages(llava_7b.config, shape)
-    assert stages["vision_tower"] + stages["projector"] == vision
-    assert stages["llm"] + stages["lm_head"] == llm
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_llm_equals_the_counter_at_full_size(name):
+    model = on_meta(name)
+    config = model.config.text_config
+    embeddings = torch.empty(1, 64 + TEXT_TOKENS, config.hidden_size, device="meta")
+    outputs = []
+    llm = counted(lambda: outputs.append(model(inputs_embeds=embeddings, use_cache=True, logits_to_keep=1)))
+    lengths = [64 + TEXT_TOKENS] * config.num_hidden_layers
+    assert flops.decoder(config, lengths) + flops.lm_head(config) == llm
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
+    assert flops.kv_cache_bytes(config, lengths, 4) == held
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name.startswith("llava_")])
+def test_three_crops_equal_the_counter_at_full_size(name):
+    model = on_meta(name)
+    vision = model.config.vision_config
+    pixels = torch.empty(3, 3, vision.image_size, vision.image_size, device="meta")
+    sizes = torch.tensor([[vision.image_size, 2 * vision.image_size]])
+    inputs = (pixels,) if name.startswith("llava_1_5") else (pixels[None], sizes)
+    total = counted(lambda: model.model.get_image_features(*inputs))
+    stages = flops.vision_stages(model.config, 3)
+    assert stages["projector"] == count_projector(model, 3, 729 if name == "llava_onevision_7b" else 576)
+    assert stages["vision_tower"] + stages["projector"] == total
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("name", "projected"), [("llava_next_video_7b", 144), ("llava_onevision_7b", 729)])
+def test_three_frames_equal_the_counter_at_full_size(name, projected):
+    model = on_meta(name)
+    size = model.config.vision_config.image_size
+    total = counted(lambda: model.model.get_video_features(torch.empty(1, 3, 3, size, size, device="meta")))
+    stages = flops.vision_stages(model.config, 0, frames=3)
+    assert stages["projector"] == count_projector(model, 3, projected)
+    assert stages["vision_tower"] + stages["projector"] == total
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("grids", [GRIDS[:1], GRIDS[1:2], GRIDS], ids=str)
+def test_qwen_vision_equals_the_counter_at_full_size(grids):
+    model = on_meta("qwen2_5_vl_7b")
+    grid = torch.tensor(grids)
+    patches = int(grid.prod(dim=1).sum())
+    pixels = torch.empty(patches, 3 * 2 * 14 * 14, device="meta")
+    positions = get_vision_position_ids(grid, 2).to("meta")
+    total = counted(lambda: model.model.get_image_features(pixels, grid, position_ids=positions))
+    merger = counted(lambda: model.model.visual.merger(torch.empty(patches, 1280, device="meta")))
+    stages = flops.vision_stages(model.config, len(grids), grids)
+    assert stages["projector"] == merger
+    assert stages["vision_tower"] + stages["projector"] == total
+
+
+@torch.inference_mode()
+def test_small_qwen_equals_the_counter_on_the_cpu():
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 3, "hidden_size": 32, "intermediate_size": 40, "num_heads": 2, "out_hidden_size": 48,
+            "window_size": 56, "fullatt_block_indexes": [1],
+        },
+        text_config={
+            "vocab_size": 50, "hidden_size": 48, "intermediate_size": 56, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2,
+            "rope_parameters": {"mrope_section": [2, 2, 2]},
+        },
+    )  # fmt: skip
+    model = AutoModelForImageTextToText.from_config(config, attn_implementation="eager").model
+    patches = sum(t * h * w for t, h, w in GRIDS)
+    pixels = torch.zeros(patches, 3 * 2 * 14 * 14)
+    total = counted(lambda: model.get_image_features(pixels, torch.tensor(GRIDS)))
+    assert sum(flops.vision_stages(config, 3, GRIDS).values()) == total
+
+
+@torch.inference_mode()
+def test_a_wide_head_equals_the_counter():
+    """The width of a head need not be the hidden width over the number of heads."""
+    config = LlamaConfig(
+        vocab_size=70, hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=20,
+    )  # fmt: skip
+    config._attn_implementation = "eager"
+    model, ids = LlamaForCausalLM(config), torch.zeros(1, 9, dtype=torch.long)
+    total = counted(lambda: model(input_ids=ids, logits_to_keep=1))
+    assert flops.decoder(config, [9, 9]) + flops.lm_head(config) == total
+    assert flops.attention_row(config, 9) == 2 * 9 * 4 * 20
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("head", [False, True])
+def test_the_pooling_head_of_siglip_equals_the_counter(head):
+    config = SiglipVisionConfig(
+        hidden_size=48, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4, image_size=33,
+        patch_size=4, vision_use_head=head,
+    )  # fmt: skip
+    config._attn_implementation = "eager"
+    model = SiglipVisionModel(config).eval()
+    assert flops.vision_tower(config, 2) == counted(lambda: model(torch.zeros(2, 3, 33, 33)))
+
+
+def test_prefill_stages_of_qwen_and_of_video():
+    config = ARCHITECTURES["qwen2_5_vl_7b"]()
+    shape = flops.PromptShape(1, (10,) * 28, TEXT_TOKENS, 0, grids=GRIDS[:1])
+    stages = flops.prefill_stages(config, shape)
+    assert stages["vision_tower"] == flops.qwen_vision(config.vision_config, GRIDS[:1])
+    assert stages["projector"] == flops.qwen_merger(config.vision_config, GRIDS[:1])
+    config = ARCHITECTURES["llava_next_video_7b"]()
+    shape = flops.PromptShape(0, (10,) * 32, TEXT_TOKENS, 12, frames=8)
+    clip = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)
+    stages = flops.prefill_stages(config, shape, text_encoder=clip, joint_width=768)
+    assert stages["projector"] == 2 * 8 * 144 * (1024 * 4096 + 4096 * 4096)
+    assert stages["query_encoder"] == flops.query_encoder(clip, 768, config.vision_config, 8 * 144, 12)
+
+
+def test_what_has_no_formula_is_an_error():
+    config = ARCHITECTURES["qwen2_5_vl_7b"]()
+    with pytest.raises(ValueError, match=r"crops=1, frames=0, grids=\(\): expected the \(t, h, w\)"):
+        flops.vision_stages(config, 1)
+    config.vision_config.model_type = "qwen3_vl_vision"
+    with pytest.raises(SettingError, match=r"vision_config\.model_type=qwen3_vl_vision: expected clip_"):
+        flops.vision_stages(config, 1)
+    config = ARCHITECTURES["llava_next_video_7b"]()
+    config.spatial_pool_mode = "conv"
+    with pytest.raises(SettingError, match="spatial_pool_mode=conv: expected average or max"):
+        flops.vision_stages(config, 0, frames=1)

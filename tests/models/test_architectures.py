@@ -1,0 +1,97 @@
+"""The configs against the published numbers of parameters and visual tokens, on the meta device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from script_exp.models.architectures import ARCHITECTURES
+
+# 7,063,427,072 and 8,292,166,656 are what llava-1.5-7b-hf and Qwen2.5-VL-7B-Instruct hold on the hub.
+# LLaVA-NeXT adds one newline embedding to LLaVA-1.5.
+PARAMETERS = {
+    "llava_1_5_7b": 7_063_427_072,
+    "llava_1_5_13b": 13_351_494_656,
+    "llava_next_7b": 7_063_427_072 + 4096,
+    "llava_next_13b": 13_351_494_656 + 5120,
+    "qwen2_5_vl_7b": 8_292_166_656,
+    "llava_onevision_7b": 8_030_807_584,
+    "llava_next_video_7b": 7_063_427_072 + 4096,
+}
+
+
+def on_meta(name):
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(ARCHITECTURES[name](), dtype=torch.bfloat16)
+
+
+def packed(name, size):
+    """Visual tokens of one image of ``size`` (height, width), newlines included."""
+    model = on_meta(name)
+    side = model.config.vision_config.image_size
+    crops = torch.empty(1, 40, 3, side, side, device="meta")
+    return len(model.model.get_image_features(crops, torch.tensor([size])).pooler_output[0])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_number_of_parameters(name):
+    model = on_meta(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name.startswith("llava_")])
+def test_llava_reads_the_layer_it_was_trained_on(name):
+    config = ARCHITECTURES[name]()
+    onevision = name == "llava_onevision_7b"
+    assert config.vision_feature_layer == (-1 if onevision else -2)
+    assert config.text_config.rms_norm_eps == (1e-6 if onevision else 1e-5)
+    assert config.text_config.vocab_size == (152128 if onevision else 32064)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "video"),
+    [
+        ("llava_1_5_7b", 32000, None),
+        ("llava_1_5_13b", 32000, None),
+        ("llava_next_7b", 32000, None),
+        ("llava_next_13b", 32000, None),
+        ("llava_next_video_7b", 32001, 32000),
+        ("llava_onevision_7b", 151646, 151647),
+        ("qwen2_5_vl_7b", 151655, 151656),
+    ],
+)
+def test_placeholders(name, image, video):
+    config = ARCHITECTURES[name]()
+    assert config.image_token_id == image
+    assert getattr(config, "video_token_id", None) == video
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "tokens"),
+    [
+        ("llava_next_7b", (672, 672), 2928),
+        ("llava_next_13b", (480, 640), 2340),
+        ("llava_onevision_7b", (768, 768), 729 + 54 * 55),
+        ("llava_onevision_7b", (2304, 2304), 729 + 81 * 82),
+    ],
+)
+def test_visual_tokens_of_an_image(name, size, tokens):
+    assert packed(name, size) == tokens
+
+
+def test_visual_tokens_of_a_frame():
+    model = on_meta("llava_next_video_7b")
+    frames = torch.empty(1, 8, 3, 336, 336, device="meta")
+    features = model.model.get_video_features(frames).pooler_output
+    assert sum(one.numel() for one in features) == 8 * 144 * 4096
+
+
+def test_every_call_makes_a_new_config():
+    for build in ARCHITECTURES.values():
+        first, second = build(), build()
+        assert first.to_dict() == second.to_dict()
+        first.text_config.vocab_size = 1
+        if hasattr(first, "image_grid_pinpoints"):
+            first.image_grid_pinpoints[0][0] = 1
+        assert second.to_dict() == build().to_dict()

@@ -1,0 +1,229 @@
+"""Random models against normally built ones, small; their tokenizers and image processors at full size."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForImageTextToText, CLIPTextConfig, CLIPTextModelWithProjection
+
+from script_exp.errors import SettingError
+from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.random_weights import (
+    random_clip_text,
+    random_image_processor,
+    random_model,
+    random_tokenizer,
+)
+
+FAMILIES = ["llava_1_5_7b", "llava_next_7b", "qwen2_5_vl_7b", "llava_onevision_7b", "llava_next_video_7b"]
+CPU = torch.device("cpu")
+
+
+def small(name, **changes):
+    """The architecture with other widths and depths; towers of 4 x 4 patches where the size is fixed."""
+    values = ARCHITECTURES[name]().to_dict()
+    text, vision = values["text_config"], values["vision_config"]
+    text |= {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text |= {"num_key_value_heads": 2, "layer_types": None}
+    text.pop("head_dim", None)
+    vision |= {"hidden_size": 32, "intermediate_size": 48}
+    if name == "qwen2_5_vl_7b":
+        text["rope_parameters"]["mrope_section"] = [2, 3, 3]
+        vision |= {"depth": 2, "num_heads": 2, "out_hidden_size": 64, "fullatt_block_indexes": [1]}
+    else:
+        vision |= {"num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56}
+    if "image_grid_pinpoints" in values:
+        values["image_grid_pinpoints"] = [[56, 112], [112, 56], [112, 112]]
+    return type(ARCHITECTURES[name]()).from_dict(values | changes)
+
+
+def random_small(name, dtype=torch.float32, seed=0):
+    return random_model(small(name), device=CPU, dtype=dtype, attention="sdpa", seed=seed)
+
+
+class LargestFloat32(TorchDispatchMode):
+    """The largest float32 tensor that takes memory."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float32 and out.device.type != "meta":
+            self.numel = max(self.numel, out.numel())
+        return out
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_buffers_are_those_of_a_normal_model(name):
+    model = random_small(name, torch.bfloat16)
+    normal = AutoModelForImageTextToText.from_config(small(name), dtype=torch.bfloat16)
+    buffers, expected = dict(model.named_buffers()), dict(normal.named_buffers())
+    assert buffers.keys() == expected.keys()
+    for key, buffer in buffers.items():
+        assert torch.equal(buffer, expected[key]), key
+        assert buffer.dtype == expected[key].dtype == (torch.int64 if "ids" in key else torch.float32)
+    assert model.state_dict().keys() == normal.state_dict().keys()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert not model.training
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights(name):
+    for key, values in random_small(name).named_parameters():
+        if key.endswith("bias"):
+            assert not values.any(), key
+        elif key.endswith("weight") and values.ndim == 1:
+            assert (values == 1).all(), key
+        else:
+            assert values.std().item() == pytest.approx(0.02, rel=0.5), key
+
+
+def test_the_seed_decides():
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    first, again, other = (random_small("llava_1_5_7b", seed=seed).lm_head.weight for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.rand(1) == expected  # the global generator was left alone
+
+
+def test_no_copy_in_float32():
+    with LargestFloat32() as largest:
+        random_small("qwen2_5_vl_7b", torch.bfloat16)
+    assert largest.numel < 1000
+
+
+def test_the_config_is_not_changed():
+    config = small("llava_onevision_7b")
+    before = copy.deepcopy(config.to_dict())
+    random_model(config, device=CPU, dtype=torch.float16, attention="eager")
+    assert config.to_dict() == before
+
+
+def test_tied_embeddings_stay_tied():
+    config = small("llava_1_5_7b", tie_word_embeddings=True)
+    model = random_model(config, device=CPU, dtype=torch.float32, attention="sdpa")
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_image_and_a_question_go_through(name):
+    config = small(name)
+    model, tokenizer = random_small(name, torch.bfloat16), random_tokenizer(config)
+    video = name == "llava_next_video_7b"
+    pixels = random_image_processor(config)([Image.new("RGB", (112, 60), "red")], return_tensors="pt")
+    if video:
+        features = model.model.get_video_features(pixels["pixel_values"][None].bfloat16()).pooler_output
+        pixels = {"pixel_values_videos": pixels["pixel_values"][None]}
+    else:
+        sizes = {key: pixels[key] for key in pixels if key in ("image_sizes", "image_grid_thw")}
+        features = model.model.get_image_features(pixels["pixel_values"].bfloat16(), **sizes).pooler_output
+    length = sum(one[..., 0].numel() for one in features)
+    token = config.video_token_id if video else config.image_token_id
+    prompt = tokenizer.convert_ids_to_tokens(token) * length + "what is it?"
+    words = tokenizer(prompt, return_tensors="pt")
+    assert (words["input_ids"] == token).sum() == length
+    if name == "qwen2_5_vl_7b":
+        words["mm_token_type_ids"] = (words["input_ids"] == token).int()
+    logits = model(**words, **pixels).logits
+    assert logits.isfinite().all()
+    assert logits[0].std(dim=-1).min() > 0.01
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_tokenizer(name):
+    config = ARCHITECTURES[name]()
+    tokenizer = random_tokenizer(config)
+    text = "Is it 3 o'clock?\n  Ünder « 图 »"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert max(tokenizer.get_vocab().values()) < config.text_config.vocab_size
+    for key in ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"):
+        token = getattr(config, key, None)
+        if token is not None:
+            assert tokenizer(tokenizer.decode([token]), add_special_tokens=False)["input_ids"] == [token]
+    assert tokenizer.eos_token_id == config.text_config.eos_token_id
+    assert tokenizer.bos_token_id == config.text_config.bos_token_id
+    assert (ids[0] == tokenizer.bos_token_id) == (config.text_config.model_type == "llama")
+    assert tokenizer.decode([5000, 31999]) == ""  # a random model says tokens that are no bytes
+
+
+def test_padding_is_on_the_left():
+    tokenizer = random_tokenizer(ARCHITECTURES["llava_1_5_7b"]())
+    rows = tokenizer(["a", "abc"], padding=True)["input_ids"]
+    assert rows[0][:2] == [0, 0]
+
+
+def test_a_vocabulary_without_room_for_the_bytes():
+    config = small("llava_1_5_7b")
+    config.text_config.vocab_size = 259
+    config.image_token_index = 3
+    with pytest.raises(SettingError, match=r"vocab_size=259: expected at least 260"):
+        random_tokenizer(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("llava_1_5_7b", (1, 3, 336, 336)),
+        ("llava_next_13b", (1, 5, 3, 336, 336)),
+        ("llava_next_video_7b", (1, 3, 336, 336)),
+        ("llava_onevision_7b", (1, 5, 3, 384, 384)),
+        ("qwen2_5_vl_7b", (48 * 48, 3 * 2 * 14 * 14)),
+    ],
+)
+def test_image_processor(name, shape):
+    processor = random_image_processor(ARCHITECTURES[name]())
+    pixels = processor(Image.new("RGB", (672, 672)), return_tensors="pt")["pixel_values"]
+    assert pixels.shape == shape
+    darkest = -0.5 / 0.5 if name == "llava_onevision_7b" else -0.48145466 / 0.26862954
+    assert pixels.flatten()[0] == pytest.approx(darkest)
+
+
+def test_llava_1_5_is_padded_to_a_square():
+    processor = random_image_processor(ARCHITECTURES["llava_1_5_7b"]())
+    pixels = processor(Image.new("RGB", (336, 100), "white"), return_tensors="pt")["pixel_values"]
+    assert pixels[0, :, 0].abs().max() < 0.02  # the mean color
+    assert pixels[0, :, 168].min() > 1.5
+
+
+def test_an_unknown_family_has_no_image_processor():
+    config = CLIPTextConfig()
+    config.vision_config = None
+    with pytest.raises(SettingError, match=r"model_type=clip_text_model: expected one of llava, "):
+        random_image_processor(config)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return random_clip_text(1024, CPU, seed=1)
+
+
+def test_clip_text_has_the_size_of_vit_l(clip):
+    assert sum(parameter.numel() for parameter in clip.text.parameters()) == 123_650_304
+    assert clip.visual_projection.shape == (768, 1024)
+    assert {parameter.dtype for parameter in clip.text.parameters()} == {torch.float32}
+    with torch.device("meta"):
+        normal = CLIPTextModelWithProjection(clip.text.config)
+    assert clip.text.state_dict().keys() == normal.state_dict().keys()
+    positions = dict(clip.text.named_buffers())["text_model.embeddings.position_ids"]
+    assert torch.equal(positions, torch.arange(77)[None])
+
+
+@torch.inference_mode()
+def test_clip_text_reads_at_most_77_tokens(clip):
+    words = clip.tokenizer("what is left of the star? " * 9, truncation=True, return_tensors="pt")
+    assert words["input_ids"].shape == (1, 77)
+    assert words["input_ids"][0, [0, -1]].tolist() == [49406, 49407]
+    short = clip.tokenizer("what is left of the star?", return_tensors="pt")
+    embeddings = [clip.text(**tokens).text_embeds for tokens in (words, short)]
+    assert embeddings[0].shape == (1, 768)
+    assert torch.stack(embeddings).isfinite().all()
+    assert not torch.allclose(*embeddings)
