@@ -21,7 +21,7 @@ from script_exp.results.compare import compare
 from script_exp.results.read import load_runs, load_samples
 
 _ORDER = ["none", "random", "graph", "query", "script", "trim", "fastv", "script_released"]
-_KEYS = ["model", "benchmark", "seed"]
+_KEYS = ["model", "weights", "benchmark", "seed"]
 
 
 def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -53,8 +53,8 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
             {
                 "pruner": run["label"],
                 "budget": "all" if pd.isna(run["budget"]) else f"{run['budget']:g}",
-                "accuracy, %": f"{100 * run['accuracy']:.1f}",
-                "95 % interval": f"{100 * run['ci_low']:.1f} to {100 * run['ci_high']:.1f}",
+                "accuracy, %": _measured(100 * run["accuracy"], "{:.1f}"),
+                "95 % interval": _interval(run),
                 "against unpruned": _difference(run, _unpruned(run, runs)),
                 "tokens": f"{run['kept']:g}",
                 "layer mean": f"{run['layer_average']:g}",
@@ -69,13 +69,17 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def tables(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Titles and tables, for each model, benchmark and seed."""
-    for (model, benchmark, seed), group in runs.groupby(_KEYS):
+    """Titles and tables, for each model, benchmark and seed; random weights apart."""
+    for (model, _, benchmark, seed), group in runs.groupby(_KEYS):
         title = f"{model} on {benchmark}, seed {seed}"
         if group["embedded"].any():
             title += " (the embedded tiny model: says nothing about 7B models)"
+        if (group["weights"] == "random").any():
+            title += " (random weights: no accuracy)"
         labeled = group.assign(label=_labels(group))
-        yield title, accuracy_table(labeled)
+        answered = labeled[labeled["accuracy"].notna()]
+        if len(answered):
+            yield title, accuracy_table(answered)
         yield f"{title}: cost", cost_table(labeled)
 
 
@@ -174,8 +178,14 @@ def _unpruned(run: pd.Series, runs: pd.DataFrame) -> pd.Series | None:
     return found.iloc[0] if run["pruner"] != "none" and len(found) else None
 
 
+def _interval(run: pd.Series) -> str:
+    if pd.isna(run["accuracy"]):
+        return ""
+    return f"{100 * run['ci_low']:.1f} to {100 * run['ci_high']:.1f}"
+
+
 def _difference(run: pd.Series, unpruned: pd.Series | None) -> str:
-    if unpruned is None:
+    if unpruned is None or pd.isna(run["accuracy"]):
         return ""
     result = compare(load_samples(Path(run["run_dir"])), load_samples(Path(unpruned["run_dir"])))
     low, high = (100 * end for end in result.interval)

@@ -24,9 +24,10 @@ def run(config: DictConfig) -> None:
     settings = RunSettings.from_config(config)
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
 
+    from script_exp.cell import RunCell
     from script_exp.console import note, print_config, print_result  # torch is imported from here on
     from script_exp.results.run_directory import RunIsBusyError
-    from script_exp.run_cell import RunCell, read_finished, run_cell
+    from script_exp.run_cell import read_finished, run_cell
 
     cell = RunCell.prepare(settings)
     if not sweep:

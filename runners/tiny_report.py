@@ -17,8 +17,10 @@ from script_exp.benchmarks.shapes import Shapes
 from script_exp.console import Progress
 from script_exp.evaluate import answer
 from script_exp.measure.interval import bootstrap_interval
-from script_exp.models.load import find_checkpoint, load_model
+from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.load import load_model
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.rules import PruningRules
 from script_exp.pruners import NoPruning, Pruner, QueryDPP
 from script_exp.results.record import SampleRecord
 from script_exp.tiny.monitor import COVERED, accuracy, area_under_curve
@@ -42,7 +44,8 @@ def main() -> None:
         device=torch.device("cpu"),
         dtype=torch.float32,
         attention="sdpa",
-        relevance_sign=1,
+        rules=PruningRules(relevance_sign=1),
+        conversation="chat_template",
     )
     benchmark = Shapes(scenes=arguments.scenes, scene_seed=arguments.scene_seed)
     needed = needed_patches(arguments.scene_seed, arguments.scenes)
@@ -89,7 +92,7 @@ def relevance_auc(
         positive = needed[sample.id] > COVERED
         if not positive.any():
             continue
-        inputs = model.preprocess([sample.image()], [model.chat_prompt(sample.question)])
+        inputs = model.preprocess([[sample.image()]], [model.chat_prompt(sample.question)])
         visual = model.encode_images(inputs, with_joint=True)[0].visual
         query = model.encode_queries([sample.question])[0]
         auc = area_under_curve(QueryDPP().relevance(visual, query)[0].numpy(), positive)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from script_exp.models.plug import prune
+    from script_exp.models.plug import prune, select
 
-__all__ = ["__version__", "prune"]
+__all__ = ["__version__", "prune", "select"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only when something that needs it is asked for, so that ``--help`` stays quick."""
-    if name == "prune":
-        from script_exp.models.plug import prune
+    if name in ("prune", "select"):
+        from script_exp.models import plug
 
-        return prune
+        return getattr(plug, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

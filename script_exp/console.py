@@ -69,9 +69,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     """The result beside the unpruned model's, where everything is, and one line of JSON."""
     cell, latency = result["cell"], result["latency"] or {}
     name = cell["pruner"] if cell["budget"] is None else f"{cell['pruner']} @ {cell['budget']}"
-    title = f"{cell['model']} on {cell['benchmark']}, {result['accuracy']['n']} samples"
-    if result["accuracy"]["partial"]:
-        title += " (partial: limit is set)"
+    title = f"{cell['model']} on {cell['benchmark']}, {_samples(result)}"
     table = Table(title=title)
     table.add_column("")
     is_pruned = cell["budget"] is not None
@@ -119,11 +117,18 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     print(f"all runs as a table: python analysis/tables.py {run_dir.parents[2]}")
     last_line = {
         "run_dir": str(run_dir),
-        "accuracy": result["accuracy"]["value"],
+        "accuracy": result["accuracy"]["value"] if result["accuracy"] else None,
         "tokens_kept": result["tokens"]["kept"],
         "llm_prefill_ms": latency.get("llm_prefill_ms"),
     }
     print(json.dumps(last_line), flush=True)
+
+
+def _samples(result: dict[str, Any]) -> str:
+    accuracy = result["accuracy"]
+    if accuracy is None:
+        return "random weights: no accuracy"
+    return f"{accuracy['n']} samples" + (" (partial: limit is set)" if accuracy["partial"] else "")
 
 
 def _grow(tree: Tree, values: dict[str, Any]) -> None:
@@ -135,7 +140,7 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
 
 
 def _accuracy(result: dict[str, Any] | None) -> str:
-    if result is None:
+    if result is None or result["accuracy"] is None:
         return "-"
     low, high = result["accuracy"]["ci95"]
     return f"{100 * result['accuracy']['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
@@ -163,8 +168,8 @@ def _peak(latency: dict[str, Any] | None) -> str:
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:
     """Pruned over unpruned for accuracy, unpruned over pruned for costs."""
-    if len(columns) < 2 or columns[0] is None or columns[1] is None:
+    if len(columns) < 2 or any(column is None or column[part] is None for column in columns):
         return None
-    unpruned, pruned = columns[0][part][key], columns[1][part][key]
+    unpruned, pruned = (column[part][key] for column in columns if column is not None)
     top, bottom = (pruned, unpruned) if part == "accuracy" else (unpruned, pruned)
     return float(top / bottom) if bottom else None

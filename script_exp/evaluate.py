@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.models.prunable import PrunableModel
+from script_exp.measure.flops import PrunerOperations
+from script_exp.models.prunable import PrunableModel, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
-from script_exp.results.record import SampleRecord
+from script_exp.results.record import SampleRecord, SampleTokens
 
 
 def answer(
@@ -20,42 +22,97 @@ def answer(
     batch_size: int,
 ) -> Iterator[list[SampleRecord]]:
     """Answer ``samples`` in order, ``batch_size`` at a time; yields each batch's records when it is done."""
+    count = PrunerOperations()
     for start in range(0, len(samples), batch_size):
-        yield _answer_batch(model, benchmark, pruner, samples[start : start + batch_size])
+        yield _answer_batch(model, benchmark, pruner, samples[start : start + batch_size], count)
+
+
+def count_tokens(
+    model: PrunableModel, benchmark: Benchmark, pruner: Pruner | LayerPruner, samples: Sequence[Sample]
+) -> list[SampleTokens]:
+    """Sizes of the prompts of ``samples``, without answering: all there is to say about random weights."""
+    counted, count = [], PrunerOperations()
+    for sample in samples:
+        batch = _prune_batch(model, benchmark, pruner, [sample], count)
+        counted.append(_sizes(model, batch, 0, sample, pruner))
+    return counted
+
+
+@dataclass(frozen=True)
+class _Batch:
+    prompts: list[str]
+    text: list[int]
+    pruned: PrunedPrompt
+    operations: list[int]
+
+
+def _prune_batch(
+    model: PrunableModel,
+    benchmark: Benchmark,
+    pruner: Pruner | LayerPruner,
+    samples: Sequence[Sample],
+    count: PrunerOperations,
+) -> _Batch:
+    prompts = [model.chat_prompt(benchmark.prompt(sample)) for sample in samples]
+    inputs = model.preprocess([[sample.image()] for sample in samples], prompts)
+    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    queries = model.encode_queries([sample.question for sample in samples]) if pruner.needs_query else None
+    pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
+    words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
+    operations = [
+        count(model.fitted(pruner, image), image.visual, queries[row] if queries else None)
+        for row, image in enumerate(images)
+    ]
+    return _Batch(prompts, words.sum(dim=1).tolist(), pruned, operations)
+
+
+def _sizes(
+    model: PrunableModel, batch: _Batch, row: int, sample: Sample, pruner: Pruner | LayerPruner
+) -> SampleTokens:
+    pruned = batch.pruned
+    by_layer = model.visual_by_layer(
+        pruner, pruned.before[row], pruned.entering[row], pruned.budget_crops[row]
+    )
+    return SampleTokens(
+        visual=pruned.before[row],
+        kept=by_layer[-1],
+        layer_average=sum(by_layer) / len(by_layer),
+        separators=pruned.separators[row],
+        crops=pruned.crops[row],
+        budget_crops=pruned.budget_crops[row],
+        grids=[list(grid) for grid in pruned.grids[row]],
+        text=batch.text[row],
+        query=model.query_tokens(sample.question) if pruner.needs_query else 0,
+        pruner_operations=batch.operations[row],
+    )
 
 
 def _answer_batch(
-    model: PrunableModel, benchmark: Benchmark, pruner: Pruner | LayerPruner, batch: Sequence[Sample]
+    model: PrunableModel,
+    benchmark: Benchmark,
+    pruner: Pruner | LayerPruner,
+    samples: Sequence[Sample],
+    count: PrunerOperations,
 ) -> list[SampleRecord]:
     begin = time.perf_counter()
-    prompts = [model.chat_prompt(benchmark.prompt(sample)) for sample in batch]
-    inputs = model.preprocess([sample.image() for sample in batch], prompts)
-    images = model.encode_images(inputs, with_joint=pruner.needs_query)
-    queries = model.encode_queries([sample.question for sample in batch]) if pruner.needs_query else None
-    prompt = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in batch])
-    predictions = model.generate(prompt, benchmark.max_new_tokens)
-    seconds = (time.perf_counter() - begin) / len(batch)
-    prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+    batch = _prune_batch(model, benchmark, pruner, samples, count)
+    predictions = model.generate(batch.pruned, benchmark.max_new_tokens)
+    seconds = (time.perf_counter() - begin) / len(samples)
     records = []
-    for row, sample in enumerate(batch):
+    for row, sample in enumerate(samples):
         parsed = benchmark.parse(predictions[row])
-        by_layer = model.visual_by_layer(prompt, row)
         records.append(
             SampleRecord(
+                **vars(_sizes(model, batch, row, sample, pruner)),
                 id=sample.id,
                 kind=sample.kind,
                 unit=sample.unit,
                 question=sample.question,
                 references=list(sample.references),
-                prompt_hash=hashlib.sha256(prompts[row].encode()).hexdigest()[:16],
+                prompt_hash=hashlib.sha256(batch.prompts[row].encode()).hexdigest()[:16],
                 prediction=predictions[row],
                 answer=parsed,
                 score=benchmark.score(sample, parsed),
-                visual=prompt.visual[row],
-                kept=by_layer[-1],
-                layer_average=sum(by_layer) / len(by_layer),
-                text=prompt_tokens[row] - prompt.visual[row],
-                query=model.query_tokens(sample.question) if pruner.needs_query else 0,
                 seconds=seconds,
             )
         )

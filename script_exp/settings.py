@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from script_exp.budget import check_budget
 from script_exp.errors import SettingError, UserError, check_choice, check_whole
+from script_exp.models.rules import PruningRules
 
 # Goes up whenever the same settings would give another result: part of every run's identity.
 PROTOCOL_VERSION = 1
@@ -22,10 +23,48 @@ _UNPRUNED = "none"
 
 
 @dataclass(frozen=True)
+class ModelSettings:
+    """Group ``model``. The keys are explained in ``conf/model``."""
+
+    name: str
+    path: str
+    clip: str | None
+    weights: str
+    conversation: str
+    relevance_sign: int
+    positions: str
+    newline: str
+    in_llm: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, plain: dict[str, Any]) -> ModelSettings:
+        """Check the group.
+
+        Raises:
+            UserError: for a key that is missing or unknown, or a value that cannot be used.
+        """
+        for key in cls.__dataclass_fields__.keys() ^ plain.keys():
+            raise SettingError(
+                f"model.{key}", plain.get(key), f"the keys {', '.join(cls.__dataclass_fields__)}"
+            )
+        check_choice("model.weights", plain["weights"], ("pretrained", "random"))
+        check_choice("model.conversation", plain["conversation"], ("chat_template", "vicuna_v1"))
+        check_choice("model.relevance_sign", plain["relevance_sign"], (1, -1))
+        check_choice("model.positions", plain["positions"], ("contiguous", "preserved"))
+        check_choice("model.newline", plain["newline"], ("keep", "drop"))
+        return cls(**plain)
+
+    @property
+    def rules(self) -> PruningRules:
+        """What is decided for the model rather than for a method."""
+        return PruningRules(self.relevance_sign, self.positions, self.newline)
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """The composed config, plain and checked. The keys are explained in ``conf/``."""
 
-    model: dict[str, Any]
+    model: ModelSettings
     benchmark: dict[str, Any]
     pruner: dict[str, Any]
     tracker: dict[str, Any]
@@ -57,7 +96,7 @@ class RunSettings:
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
         given = check_budget(plain["budget"])
-        check_choice("model.relevance_sign", plain["model"]["relevance_sign"], (1, -1))
+        plain["model"] = ModelSettings.from_config(plain["model"])
         if not isinstance(plain["device"], str):
             raise SettingError("device", plain["device"], "auto, cpu, cuda or cuda:0 and so on")
         check_whole("seed", plain["seed"], lowest=0)
@@ -82,4 +121,4 @@ class RunSettings:
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
-        return {"protocol": PROTOCOL_VERSION, "model": self.model["name"], **settings}
+        return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}

@@ -17,7 +17,9 @@ import torch
 from checkpoints import save_llava
 from PIL import Image
 
-from script_exp.models.load import find_checkpoint, load_model
+from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.load import load_model
+from script_exp.models.rules import PruningRules
 
 QUESTIONS = ["what color is the star?", "how many", "is the blue star left of the red ring ? yes no"]
 
@@ -32,10 +34,14 @@ def dtype(request):
     return getattr(torch, request.param)
 
 
-def load(folder, dtype=torch.float32, attention="sdpa"):
-    checkpoint = find_checkpoint(str(folder), None)
+def load(folder, dtype=torch.float32, attention="sdpa", clip=None, conversation="chat_template", **rules):
     return load_model(
-        checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention, relevance_sign=1
+        find_checkpoint(str(folder), clip),
+        device=torch.device("cpu"),
+        dtype=dtype,
+        attention=attention,
+        rules=PruningRules(**{"relevance_sign": 1} | rules),
+        conversation=conversation,
     )
 
 
@@ -60,4 +66,4 @@ def images(count, size=96):
 def batch(model, rows):
     """Inputs of ``rows`` questions of unequal length, with images, and the questions."""
     prompts = [model.chat_prompt(question) for question in QUESTIONS[:rows]]
-    return model.preprocess(images(rows), prompts), QUESTIONS[:rows]
+    return model.preprocess([[image] for image in images(rows)], prompts), QUESTIONS[:rows]

@@ -144,7 +144,7 @@ def _one_pass(
     with ExitStack() as hooks:
         with clock.stage("ttft"):
             with clock.stage("preprocess"):
-                inputs = model.preprocess([sample.image], [sample.prompt])
+                inputs = model.preprocess([[sample.image]], [sample.prompt])
             with clock.stage("vision"):
                 images = model.encode_images(inputs, with_joint=pruner.needs_query)
             queries = None
@@ -159,16 +159,14 @@ def _one_pass(
                     output = model.prefill(prompt)
         layers = output.past_key_values.layers
         held: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-        mask = prompt.arguments["attention_mask"]
-        for _ in range(decode_steps):
-            mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+        for step in range(decode_steps):
             with clock.stage("decode_per_token"):
-                output = model.decode_step(output, mask)
+                output = model.decode_step(output, prompt, step + 1)
     return held
 
 
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
-    inputs = model.preprocess([sample.image], [sample.prompt])
+    inputs = model.preprocess([[sample.image]], [sample.prompt])
     images = model.encode_images(inputs, with_joint=pruner.needs_query)
     queries = model.encode_queries([sample.question]) if pruner.needs_query else None
 

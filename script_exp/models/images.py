@@ -3,60 +3,185 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
 
-from torch import Tensor
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoImageProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from script_exp.models.query_encoder import ClipQueryEncoder
-from script_exp.pruners.base import VisualTokens
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
+from script_exp.pruners.base import Kept, VisualTokens
+
+Visual: TypeAlias = Image.Image | Sequence[Image.Image]
+"""What one placeholder of a prompt stands for: an image, or the frames of a video."""
+
+SEPARATOR = -1
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One image after the vision tower and the projector.
+    """One image (or video) after the vision tower and the projector.
 
     Attributes:
-        visual: what a pruner sees.
+        visual: what a pruner sees; a video's frames are its crops.
         packed: (length, d) the rows that stand for this image in the prompt, in order, before pruning.
+        source: (length,) for every packed row the index of its token in ``visual.projected`` flattened over
+            crops, or ``SEPARATOR`` for a row that the model puts between tokens (newline). Tokens that the
+            model leaves out of the prompt (padding of the picture) have no row.
+        crops: crops that were encoded.
+        budget_crops: what the budget is multiplied by: the crops of ``visual``; where the model mixes all of
+            them into one, as many as that one fills.
+        grid: (time, rows, columns) of patches before merging, for towers that take images of any size.
     """
 
     visual: VisualTokens
     packed: Tensor
+    source: Tensor
+    crops: int
+    budget_crops: int
+    grid: tuple[int, int, int] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens in the prompt, without separators."""
+        return int((self.source != SEPARATOR).sum())
+
+    def keep(self, kept: Kept, separators: bool) -> tuple[Tensor, Tensor]:
+        """The rows that remain, and what stands in them.
+
+        Args:
+            kept: what a pruner kept of ``visual``. Tokens that the model leaves out of the prompt are lost
+                from the budget, as in the official code of Script and CDPruner.
+            separators: whether separators stay.
+
+        Returns:
+            (length,) bool, and the features (rows, d). Tokens of a merging method that stand for several
+            come last, in the place of the last rows that were dropped.
+        """
+        projected = self.visual.projected
+        if kept.tokens is projected:
+            return torch.ones_like(self.source, dtype=torch.bool), self.packed
+        crops, n, _ = projected.shape
+        single = kept.indices.shape[1]
+        is_token = self.source != SEPARATOR
+        slot = torch.full((crops * n,), -1, device=projected.device)  # place of a token among the kept ones
+        first = n * torch.arange(crops, device=projected.device)[:, None]
+        slot[(kept.indices + first).flatten()] = torch.arange(crops * single, device=projected.device)
+        wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
+        rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=projected.device))
+        own, extra = kept.tokens[:, :single].flatten(0, 1), kept.tokens[:, single:].flatten(0, 1)
+        features = torch.where(is_token[rows, None], own[wanted[rows].clamp(min=0)], self.packed[rows])
+        if len(extra):
+            features = torch.cat([features, extra])
+            rows[(~rows & is_token).nonzero()[-len(extra) :, 0]] = True
+        return rows, features
 
 
 class ModelAdapter(ABC):
-    """What differs between model families. One subclass a file; the rest of the framework knows only this."""
+    """What differs between model families. One subclass a file; the rest of the framework knows only this.
+
+    Attributes:
+        modality: key of the encoder's output in ``mm_encoder_outputs``.
+        variable_size: whether images of different size give different numbers of tokens per crop. Then an
+            image with fewer tokens than the budget keeps them all; otherwise it would be an error.
+        inputs: names of the tensors of the images in a processed batch, pixels first.
+        default_rules: what is right for the family's released checkpoints.
+    """
+
+    modality: ClassVar[str] = "image"
+    variable_size: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    default_rules: ClassVar[PruningRules] = PruningRules()
 
     def __init__(self, model: Any) -> None:
         self.model = model
 
+    @classmethod  # noqa: B027 - most families permit every choice
+    def check_rules(cls, rules: PruningRules) -> None:
+        """Raise a :class:`SettingError` for a choice that the family does not permit."""
+
     @property
-    @abstractmethod
     def llm(self) -> Any:
         """The decoder, with ``layers`` and ``config``."""
+        return self.model.model.language_model
 
     @property
-    @abstractmethod
+    def placeholder_id(self) -> int:
+        """Id of the token that is repeated once for every visual token."""
+        return int(self.model.config.image_token_id)
+
+    @property
     def tower_width(self) -> int:
         """Width of the vision tower's features."""
+        return int(self.model.config.vision_config.hidden_size)
 
     @property
+    def post_layernorm(self) -> nn.Module:
+        """CLIP's normalization between the vision tower and the visual projection."""
+        tower = self.model.model.vision_tower
+        return getattr(tower, "vision_model", tower).post_layernorm  # type: ignore[no-any-return]
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """Pixels, and what else the model needs to know about them, of the images of each row of a batch."""
+        flat = [visual for row in visuals for visual in row]
+        return dict(image_processor(flat, return_tensors="pt")) if flat else {}
+
+    @classmethod
     @abstractmethod
-    def image_token_id(self) -> int:
-        """Id of the placeholder that stands for one visual token."""
+    def tokens_per_crop(cls, config: Any) -> int | None:
+        """Visual tokens of one crop; None where that depends on the image."""
+
+    def load_image_processor(self, folder: Path) -> Any:
+        """The image processor of a checkpoint as its official evaluation uses it, without torchvision."""
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
 
     @abstractmethod
-    def encode_images(
-        self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None
-    ) -> list[EncodedImage]:
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        """Rows in the prompt of each image of a processed batch, in order."""
+
+    @abstractmethod
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
         """Run the tower and the projector over the images of a processed batch, in the order of the prompt.
 
         Args:
-            inputs: what the processor returned, on the model's device.
-            encoder: embeds the patches in the joint space; None if no pruner asks for it.
+            inputs: pixels and sizes, on the model's device.
+            encoder: embeds the patches in the query's space; None if no pruner asks for it.
         """
 
-    @abstractmethod
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
         """Keyword arguments that give the model ``features``, one (length, d) per image, for its pixels."""
+        return {"mm_encoder_outputs": {self.modality: BaseModelOutputWithPooling(pooler_output=features)}}
+
+    def position_ids(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """Position ids (axes, batch, length) of the whole prompt, where the model does more than count.
+
+        None for models that count; their positions can be closed up after pruning.
+        """
+        return None
+
+
+def square_patches(config: Any) -> int:
+    """Patches of one square crop."""
+    return int(config.vision_config.image_size // config.vision_config.patch_size) ** 2
+
+
+@contextmanager
+def projector_seen(projector: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """What goes into (``tower``) and comes out of (``projected``) a projector while it runs."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen["tower"], seen["projected"] = args[0], output
+
+    handle = projector.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+import torch
+from torch import Tensor
+from transformers import LlavaImageProcessorPil
 
-from script_exp.models.images import EncodedImage, ModelAdapter
-from script_exp.models.query_encoder import ClipQueryEncoder
+from script_exp.models.images import EncodedImage, ModelAdapter, projector_seen, square_patches
+from script_exp.models.query_encoder import QueryEncoder
 from script_exp.pruners.base import VisualTokens
 
 
 class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
 
-    @property
-    def llm(self) -> Any:
-        return self.model.model.language_model
+    def load_image_processor(self, folder: Path) -> Any:
+        """Images are padded to a square with the mean color, as in LLaVA-1.5's evaluation.
 
-    @property
-    def tower_width(self) -> int:
-        return int(self.model.config.vision_config.hidden_size)
+        The checkpoints of the hub say center crop, which loses the edges of the picture.
+        """
+        return LlavaImageProcessorPil.from_pretrained(folder, do_pad=True, local_files_only=True)
 
-    @property
-    def image_token_id(self) -> int:
-        return int(self.model.config.image_token_id)
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        return square_patches(config)
 
-    def encode_images(
-        self, inputs: dict[str, Tensor], encoder: ClipQueryEncoder | None
-    ) -> list[EncodedImage]:
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        tokens = self.tokens_per_crop(self.model.config)
+        return [tokens] * len(inputs["pixel_values"])
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
         core = self.model.model
-        seen: dict[str, Tensor] = {}
-
-        def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            seen["tower"], seen["projected"] = args[0], output
-
-        handle = core.multi_modal_projector.register_forward_hook(keep)
-        try:
+        with projector_seen(core.multi_modal_projector) as seen:
             packed = core.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
-        finally:
-            handle.remove()
-        joint = None
-        if encoder is not None:
-            tower = getattr(core.vision_tower, "vision_model", core.vision_tower)
-            joint = encoder.embed_patches(tower.post_layernorm(seen["tower"]))
+        joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
+        source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)
         return [
             EncodedImage(
                 VisualTokens(
@@ -54,9 +47,9 @@ class LlavaAdapter(ModelAdapter):
                     project=core.multi_modal_projector,
                 ),
                 packed[i],
+                source,
+                crops=1,
+                budget_crops=1,
             )
             for i in range(len(packed))
         ]
-
-    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}

@@ -1,149 +1,74 @@
-"""Find a checkpoint, check it before gigabytes are read, and load it."""
+"""Load a checkpoint: model, processing and query encoder."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 
 from script_exp.errors import SettingError, UserError
+from script_exp.models.checkpoint import Checkpoint
+from script_exp.models.families import ADAPTERS, has_clip_tower, query_encoder
 from script_exp.models.images import ModelAdapter
-from script_exp.models.llava import LlavaAdapter
+from script_exp.models.original_llava import load_original, original_image_processor, original_tokenizer
+from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.query_encoder import ClipQueryEncoder
-from script_exp.tiny import WEIGHTS
-
-# model_type of a checkpoint's config.json -> adapter
-ADAPTERS: dict[str, type[ModelAdapter]] = {"llava": LlavaAdapter}
-
-_CLIP_WEIGHTS = "model.safetensors"
-_MIB = 2**20
-_READ_IN_FULL = 64 * _MIB
-_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model folder that was looked at, but not loaded.
-
-    Attributes:
-        folder: where it is.
-        config: its config, with the defaults of its architecture filled in.
-        clip: folder of the CLIP checkpoint with the text tower; it may not exist.
-    """
-
-    folder: Path
-    config: Any
-    clip: Path
-
-    @property
-    def llm_layers(self) -> int:
-        """Decoder layers of the LLM."""
-        return int(self.config.text_config.num_hidden_layers)
-
-    @property
-    def tokens_per_crop(self) -> int:
-        """Visual tokens of one crop: the patches of the vision tower."""
-        vision = self.config.vision_config
-        return int(vision.image_size // vision.patch_size) ** 2
-
-    @property
-    def has_clip(self) -> bool:
-        """Whether there is a text tower for the methods that ask the question."""
-        return (self.clip / _CLIP_WEIGHTS).is_file()
-
-    def fingerprint(self, with_clip: bool) -> str:
-        """Hash that tells other weights, tokenizers and templates apart.
-
-        Files up to 64 MiB are read in full; of larger ones the size and the first, middle and last MiB, so
-        that 14 GB of weights need not be read twice.
-        """
-        digest = hashlib.sha256()
-        folders = [self.folder, self.clip] if with_clip else [self.folder]
-        for file in (file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()):
-            size = file.stat().st_size
-            digest.update(f"{file.name}:{size}:".encode())
-            with file.open("rb") as opened:
-                for start in [0] if size <= _READ_IN_FULL else [0, size // 2, size - _MIB]:
-                    opened.seek(start)
-                    digest.update(opened.read(_READ_IN_FULL if size <= _READ_IN_FULL else _MIB))
-        return digest.hexdigest()[:16]
-
-
-def find_checkpoint(path: str, clip: str | None) -> Checkpoint:
-    """Look at the folder ``path`` (or ``embedded``, the tiny model of the package) without loading weights.
-
-    Args:
-        path: ``model.path``.
-        clip: ``model.clip``; None for the subfolder ``clip`` of the checkpoint.
-
-    Raises:
-        UserError: if a file is missing, damaged or cut off, or the architecture has no adapter.
-    """
-    folder = WEIGHTS if path == "embedded" else Path(path).expanduser()
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise UserError(f"model.path={path}: no config.json in {folder}; expected a folder with a checkpoint")
-    try:
-        family = json.loads(config_file.read_text()).get("model_type")
-    except json.JSONDecodeError as error:
-        raise UserError(f"model.path={path}: {config_file} is not valid JSON ({error})") from error
-    if family not in ADAPTERS:
-        raise UserError(
-            f"model.path={path}: its config.json names the architecture {family!r}; "
-            f"expected one of {', '.join(ADAPTERS)}"
-        )
-    _check_weights(f"model.path={path}", folder)
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    checkpoint = Checkpoint(folder, config, folder / "clip" if clip is None else Path(clip).expanduser())
-    if checkpoint.has_clip:
-        _check_weights(f"model.clip={clip}", checkpoint.clip)
-    return checkpoint
-
-
-def _check_weights(setting: str, folder: Path) -> None:
-    """Read the headers of the weight files, so that one that is missing or cut off is found first."""
-    if not any((folder / name).is_file() for name in _WEIGHT_FILES):
-        raise UserError(f"{setting}: no weights in {folder}; expected {' or '.join(_WEIGHT_FILES)}")
-    files = set(folder.glob("*.safetensors"))
-    index = folder / _WEIGHT_FILES[1]
-    if index.is_file():
-        files |= {folder / name for name in json.loads(index.read_text())["weight_map"].values()}
-    for file in sorted(files):
-        try:
-            with safe_open(file, framework="pt"):
-                pass
-        except FileNotFoundError as error:
-            raise UserError(f"{setting}: {file} is missing; {index.name} names it") from error
-        except SafetensorError as error:
-            raise UserError(f"{setting}: {file} is damaged or cut off ({error})") from error
+from script_exp.models.query_encoder import ClipQueryEncoder, EmbeddingQueryEncoder, QueryEncoder
+from script_exp.models.random_weights import (
+    random_clip_text,
+    random_image_processor,
+    random_model,
+    random_tokenizer,
+)
+from script_exp.models.rules import PruningRules
 
 
 def load_model(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str, relevance_sign: int
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    rules: PruningRules,
+    conversation: str,
 ) -> PrunableModel:
-    """Load model, processor and, where there is one, the query encoder.
+    """Load model, processing and, where there is one, the query encoder.
 
     Args:
-        checkpoint: from :func:`find_checkpoint`.
+        checkpoint: from :func:`script_exp.models.checkpoint.find_checkpoint`.
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
         attention: attention kernel, as transformers names them.
-        relevance_sign: what the model's config declares, see :class:`script_exp.pruners.Query`.
+        rules: sign of the relevance, positions and separators.
+        conversation: ``chat_template`` or ``vicuna_v1``.
 
     Raises:
         UserError: if weights of the architecture are missing from the checkpoint or left over.
     """
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    config = checkpoint.config
+    if checkpoint.source is None:
+        model = random_model(config, device=device, dtype=dtype, attention=attention)
+    elif checkpoint.layout == "original":
+        vision = _required(checkpoint.clip).with_weights()
+        model = load_original(checkpoint.source.folder, vision, config, dtype=dtype, attention=attention).to(
+            device
+        )
+    else:
+        model = _load_huggingface(checkpoint.source.with_weights(), dtype, attention).to(device)
+    model = model.eval()
+    adapter = ADAPTERS[config.model_type](model)
+    processing = _processing(checkpoint, adapter, conversation)
+    return PrunableModel(model, processing, adapter, _query_encoder(checkpoint, adapter, processing), rules)
+
+
+def _load_huggingface(folder: Path, dtype: torch.dtype, attention: str) -> Any:
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-        checkpoint.folder,
+        folder,
         dtype=dtype,
         attn_implementation=attention,
         local_files_only=True,
@@ -151,14 +76,64 @@ def load_model(
     )
     problems = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(problems.values()):
-        raise UserError(f"{checkpoint.folder}: the checkpoint does not fit its config.json: {problems}")
-    model = model.eval().to(device)
-    processor = transformers.AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
-    adapter = ADAPTERS[model.config.model_type](model)
-    encoder = None
-    if checkpoint.has_clip:
-        encoder = ClipQueryEncoder.from_folder(checkpoint.clip, adapter.tower_width, device)
-    return PrunableModel(model, processor, adapter, encoder, relevance_sign)
+        raise UserError(f"{folder}: the checkpoint does not fit its config.json: {problems}")
+    return model
+
+
+def _processing(checkpoint: Checkpoint, adapter: ModelAdapter, conversation: str) -> Processing:
+    template = None
+    if checkpoint.source is None:
+        tokenizer = random_tokenizer(checkpoint.config)
+        image_processor = random_image_processor(checkpoint.config)
+    elif checkpoint.layout == "original":
+        folder, vision = checkpoint.source.folder, _required(checkpoint.clip).folder
+        tokenizer = original_tokenizer(folder, checkpoint.config)
+        image_processor = original_image_processor(checkpoint.config, vision)
+    else:
+        folder = checkpoint.source.folder
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        image_processor = adapter.load_image_processor(folder)
+        template = _chat_template(folder)
+    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
+    if conversation == "chat_template" and not (template or tokenizer.chat_template):
+        raise SettingError(
+            "model.conversation", conversation, "vicuna_v1: the checkpoint has no chat template"
+        )
+    return Processing(tokenizer, image_processor, placeholder, template, conversation)
+
+
+def _chat_template(folder: Path) -> str | None:
+    """The processor's chat template, where checkpoints of any age keep it; None for the tokenizer's own."""
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        return jinja.read_text()
+    for name in ("chat_template.json", "processor_config.json"):
+        file = folder / name
+        if file.is_file() and (template := json.loads(file.read_text()).get("chat_template")):
+            return str(template)
+    return None
+
+
+def _query_encoder(
+    checkpoint: Checkpoint, adapter: ModelAdapter, processing: Processing
+) -> QueryEncoder | None:
+    if not checkpoint.can_encode_queries:
+        return None
+    if checkpoint.layout != "random":
+        folder = Path() if checkpoint.clip is None else checkpoint.clip.with_weights()
+        return query_encoder(adapter, processing.tokenizer, folder)
+    model = adapter.model
+    if not has_clip_tower(model.config):
+        width = model.config.text_config.hidden_size
+        return EmbeddingQueryEncoder(model.get_input_embeddings(), processing.tokenizer, width)
+    text, tokenizer, projection = random_clip_text(adapter.tower_width, model.device)
+    return ClipQueryEncoder(text, tokenizer, projection, adapter.post_layernorm)
+
+
+def _required(clip: Any) -> Any:
+    if clip is None:
+        raise ValueError("an original checkpoint was found without a CLIP")
+    return clip
 
 
 def resolve_device(device: str) -> torch.device:
@@ -183,7 +158,23 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device, own: torch.dtype | None) -> torch.dtype:
-    """The dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU."""
+    """The dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU.
+
+    Raises:
+        SettingError: for a dtype that the device lacks.
+    """
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" or own is None else own
+    if dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise SettingError(
+            "dtype", dtype, f"float16 or float32: {torch.cuda.get_device_name(device)} has no bfloat16"
+        )
     return getattr(torch, dtype)  # type: ignore[no-any-return]
+
+
+def check_attention(attention: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise a :class:`SettingError` for an attention kernel that does not run here in this dtype."""
+    if attention == "flash_attention_2" and device.type == "cpu":
+        raise SettingError("attention", attention, "sdpa or eager on a CPU")
+    if attention == "flash_attention_2" and dtype == torch.float32:
+        raise SettingError("attention", attention, "sdpa or eager in float32; or dtype=bfloat16 or float16")

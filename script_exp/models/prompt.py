@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
-def rows_of_images(input_ids: Tensor, image_token_id: int, lengths: Sequence[int]) -> list[int]:
+@dataclass(frozen=True)
+class ShortPrompt:
+    """A prompt without the dropped placeholders, padded anew on the left.
+
+    Attributes:
+        input_ids: (batch, new length).
+        attention_mask: (batch, new length), 0 at padding.
+        columns: (batch, new length) column of the long prompt that each token comes from; 0 at padding.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    columns: Tensor
+
+
+def rows_of_images(input_ids: Tensor, placeholder_id: int, lengths: Sequence[int]) -> list[int]:
     """Row of the batch that each image belongs to.
 
     Args:
         input_ids: (batch, length), images in row-major order.
-        image_token_id: the placeholder.
+        placeholder_id: the placeholder.
         lengths: placeholders of each image.
 
     Raises:
         ValueError: if the prompt's placeholders are not those of these images.
     """
     rows: list[int] = []
-    for row, count in enumerate((input_ids == image_token_id).sum(dim=1).tolist()):
+    for row, count in enumerate((input_ids == placeholder_id).sum(dim=1).tolist()):
         while count > 0 and len(rows) < len(lengths):
             count -= lengths[len(rows)]
             rows.append(row)
@@ -34,44 +51,29 @@ def rows_of_images(input_ids: Tensor, image_token_id: int, lengths: Sequence[int
     return rows
 
 
-def shorten_prompt(
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    image_token_id: int,
-    lengths: Sequence[int],
-    kept: Sequence[int],
-    pad_token_id: int,
-) -> tuple[Tensor, Tensor]:
-    """Leave ``kept[i]`` placeholders of the i-th image and all text, padded anew on the left.
+def mark_placeholders(input_ids: Tensor, placeholder_id: int, flags: Sequence[Tensor]) -> Tensor:
+    """(batch, length) bool: ``flags``, one (length,) per image, at the images' placeholders; else false."""
+    marked = torch.zeros_like(input_ids, dtype=torch.bool)
+    if flags:
+        marked[input_ids == placeholder_id] = torch.cat(list(flags)).to(marked.device)
+    return marked
 
-    Which placeholders go does not matter: they are all the same id, and positions are contiguous afterwards.
+
+def shorten_prompt(
+    input_ids: Tensor, attention_mask: Tensor, placeholder_id: int, kept: Tensor, pad_token_id: int
+) -> ShortPrompt:
+    """Leave the placeholders that are true in ``kept`` and all text.
 
     Args:
-        input_ids: (batch, length), images in row-major order.
+        input_ids: (batch, length).
         attention_mask: (batch, length), 0 at padding.
-        image_token_id: the placeholder.
-        lengths: placeholders of each image.
-        kept: placeholders that remain of each image.
+        placeholder_id: the placeholder.
+        kept: (batch, length) from :func:`mark_placeholders`.
         pad_token_id: fills the left.
-
-    Returns:
-        ids and mask, (batch, new length) each.
-
-    Raises:
-        ValueError: if the prompt's placeholders are not those of these images.
     """
-    owners = rows_of_images(input_ids, image_token_id, lengths)
-    keep = (input_ids != image_token_id) & attention_mask.bool()
-    for row in range(len(input_ids)):
-        places = (input_ids[row] == image_token_id).nonzero()[:, 0]
-        for image in (index for index, owner in enumerate(owners) if owner == row):
-            own, places = places[: lengths[image]], places[lengths[image] :]
-            keep[row, own[: kept[image]]] = True
-    rows = [ids[flags] for ids, flags in zip(input_ids, keep, strict=True)]
-    length = max(len(row) for row in rows)
-    ids = input_ids.new_full((len(rows), length), pad_token_id)
-    mask = attention_mask.new_zeros((len(rows), length))
-    for i, row in enumerate(rows):
-        ids[i, length - len(row) :] = row
-        mask[i, length - len(row) :] = 1
-    return ids, mask
+    keep = ((input_ids != placeholder_id) | kept) & attention_mask.bool()
+    length = int(keep.sum(dim=1).max())
+    columns = keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
+    mask = keep.gather(1, columns)
+    ids = input_ids.gather(1, columns).masked_fill(~mask, pad_token_id)
+    return ShortPrompt(ids, mask.to(attention_mask.dtype), columns.masked_fill(~mask, 0))

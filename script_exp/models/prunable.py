@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from script_exp.models.images import EncodedImage, ModelAdapter
+from script_exp.errors import SettingError
+from script_exp.models.images import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import layer_pruning
-from script_exp.models.prompt import rows_of_images, shorten_prompt
-from script_exp.models.query_encoder import ClipQueryEncoder
+from script_exp.models.processing import Processing
+from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
 from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
+
+AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
 
 @dataclass(frozen=True)
@@ -31,75 +35,105 @@ class PrunedPrompt:
     Attributes:
         arguments: keyword arguments of ``forward`` and ``generate``.
         kept: what was kept of each image before the LLM, in the order of the prompt.
-        visual: visual tokens of each row before pruning.
+        tokens: (batch, length) bool: the visual tokens of the prompt, separators excepted.
+        before: visual tokens of each row before pruning.
         entering: visual tokens of each row that enter the LLM.
-        crops: crops of each row.
+        separators: separator tokens of each row that enter the LLM.
+        crops: crops of each row through the vision tower.
+        budget_crops: crops of each row that the budget is multiplied by.
+        grids: patch grids of each row's images, for towers that take images of any size.
         layer_pruner: the pruner that still has to run inside the LLM, if it is one of that kind.
     """
 
     arguments: dict[str, Any]
     kept: list[Kept]
-    visual: list[int]
+    tokens: Tensor
+    before: list[int]
     entering: list[int]
+    separators: list[int]
     crops: list[int]
+    budget_crops: list[int]
+    grids: list[list[tuple[int, int, int]]]
     layer_pruner: LayerPruner | None
 
 
 class PrunableModel:
-    """Model, processor and query encoder together.
+    """Model, processing and query encoder together.
 
     Attributes:
         model: the Hugging Face model, as it was loaded.
-        processor: its processor.
+        processing: tokenizer, image processor and conversation.
         adapter: what is special about its family.
         query_encoder: None if no pruner will need the question.
-        relevance_sign: the sign that the model's config declares, see :class:`Query`.
+        rules: what is decided for the model rather than for a method.
     """
 
     def __init__(
         self,
         model: Any,
-        processor: Any,
+        processing: Processing,
         adapter: ModelAdapter,
-        query_encoder: ClipQueryEncoder | None,
-        relevance_sign: int,
+        query_encoder: QueryEncoder | None,
+        rules: PruningRules,
     ) -> None:
-        self.model, self.processor, self.adapter = model, processor, adapter
-        self.query_encoder, self.relevance_sign = query_encoder, relevance_sign
+        adapter.check_rules(rules)
+        self.model, self.processing, self.adapter = model, processing, adapter
+        self.query_encoder, self.rules = query_encoder, rules
 
     @property
     def device(self) -> torch.device:
         return self.model.device  # type: ignore[no-any-return]
 
     def chat_prompt(self, text: str) -> str:
-        """The model's chat template around a question about one image."""
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        rendered = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return str(rendered)
+        """The model's conversation around a question about one image."""
+        return self.processing.prompt(text, self.adapter.modality)
 
-    def preprocess(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Pixels and left-padded ids of a batch, on the model's device."""
-        batch = self.processor(
-            images=list(images), text=list(prompts), padding=True, padding_side="left", return_tensors="pt"
-        )
-        inputs = {
-            name: tensor.to(self.device) for name, tensor in batch.items() if isinstance(tensor, Tensor)
+    def preprocess(self, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors of a batch, on the model's device and in its dtype; ``visuals`` are the images by row."""
+        batch = self.processing.batch(self.adapter, visuals, prompts)
+        return {
+            name: tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in batch.items()
         }
-        inputs["pixel_values"] = inputs["pixel_values"].to(self.model.dtype)
-        return inputs
 
     @torch.inference_mode()
     def encode_images(self, inputs: dict[str, Tensor], with_joint: bool) -> list[EncodedImage]:
         """Vision tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
+        if self.adapter.inputs[0] not in inputs:
+            return []
         return self.adapter.encode_images(inputs, self._encoder() if with_joint else None)
 
     @torch.inference_mode()
     def encode_queries(self, questions: Sequence[str]) -> list[Query]:
         """The questions in the query encoder's space."""
         encoder = self._encoder()
-        return [Query(encoder.embed_text(question), self.relevance_sign) for question in questions]
+        return [Query(encoder.embed_text(question), self.rules.relevance_sign) for question in questions]
+
+    def fitted(self, pruner: AnyPruner, image: EncodedImage) -> AnyPruner:
+        """The pruner with the budget that this image can meet, for families with images of any size."""
+        if isinstance(pruner, LayerPruner) or isinstance(pruner.budget, float):
+            return pruner
+        if not self.adapter.variable_size:
+            return pruner
+        crops, n, _ = image.visual.projected.shape
+        return replace(pruner, budget=min(pruner.budget * (image.budget_crops // crops), n))
+
+    def select(
+        self,
+        images: Sequence[EncodedImage],
+        rows: Sequence[int],
+        pruner: Pruner,
+        queries: Sequence[Query] | None = None,
+        keys: Sequence[str] | None = None,
+    ) -> list[Kept]:
+        """What ``pruner`` keeps of each image, ``rows[i]`` being the row of the i-th; see :meth:`prune`."""
+        return [
+            self.fitted(pruner, image)(
+                image.visual if keys is None else replace(image.visual, key=keys[row]),
+                None if queries is None else queries[row],
+            )
+            for image, row in zip(images, rows, strict=True)
+        ]
 
     @torch.inference_mode()
     def prune(
@@ -123,36 +157,50 @@ class PrunableModel:
             ValueError: if the images are not those of the prompt.
             SettingError: if the budget cannot be met.
         """
-        lengths = [len(image.packed) for image in images]
-        rows = rows_of_images(inputs["input_ids"], self.adapter.image_token_id, lengths)
+        ids, placeholder = inputs["input_ids"], self.adapter.placeholder_id
+        rows = rows_of_images(ids, placeholder, [len(image.packed) for image in images])
+        kept: list[Kept] = []
         if isinstance(pruner, LayerPruner):
-            features, kept = [image.packed for image in images], []
-            ids, mask = inputs["input_ids"], inputs["attention_mask"]
+            flags = [torch.ones_like(image.source, dtype=torch.bool) for image in images]
+            features = [image.packed for image in images]
         else:
-            kept = [
-                pruner(
-                    image.visual if keys is None else replace(image.visual, key=keys[row]),
-                    None if queries is None else queries[row],
-                )
-                for image, row in zip(images, rows, strict=True)
+            kept = self.select(images, rows, pruner, queries, keys)
+            self._check_positions(kept)
+            keep = [
+                image.keep(one, self.rules.newline == "keep") for image, one in zip(images, kept, strict=True)
             ]
-            features = [one.tokens.flatten(0, 1) for one in kept]
-            ids, mask = shorten_prompt(
-                inputs["input_ids"],
-                inputs["attention_mask"],
-                self.adapter.image_token_id,
-                lengths,
-                [len(tokens) for tokens in features],
-                self.processor.tokenizer.pad_token_id,
-            )
-        arguments = {"input_ids": ids, "attention_mask": mask, **self.adapter.encoder_outputs(features)}
-        crops = [0] * len(ids)
-        for image, row in zip(images, rows, strict=True):
-            crops[row] += image.visual.projected.shape[0]
-        before = (inputs["input_ids"] == self.adapter.image_token_id).sum(dim=1).tolist()
-        after = (ids == self.adapter.image_token_id).sum(dim=1).tolist()
-        layer_pruner = pruner if isinstance(pruner, LayerPruner) else None
-        return PrunedPrompt(arguments, kept, before, after, crops, layer_pruner)
+            flags, features = [flag for flag, _ in keep], [feature for _, feature in keep]
+        prompt = shorten_prompt(
+            ids,
+            inputs["attention_mask"],
+            placeholder,
+            mark_placeholders(ids, placeholder, flags),
+            self.processing.tokenizer.pad_token_id,
+        )
+        are_tokens = mark_placeholders(ids, placeholder, [image.source != SEPARATOR for image in images])
+        tokens = are_tokens.gather(1, prompt.columns) & prompt.attention_mask.bool()
+        arguments = {
+            "input_ids": prompt.input_ids,
+            "attention_mask": prompt.attention_mask,
+            **self._positions(inputs, prompt.columns, prompt.attention_mask),
+            **(self.adapter.encoder_outputs(features) if features else {}),
+        }
+        entering = tokens.sum(dim=1)
+        by_row = [
+            [image for image, own in zip(images, rows, strict=True) if own == row] for row in range(len(ids))
+        ]
+        return PrunedPrompt(
+            arguments,
+            kept,
+            tokens,
+            before=are_tokens.sum(dim=1).tolist(),
+            entering=entering.tolist(),
+            separators=((prompt.input_ids == placeholder).sum(dim=1) - entering).tolist(),
+            crops=[sum(image.crops for image in row) for row in by_row],
+            budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
+            grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
+            layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
+        )
 
     @contextmanager
     def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[None]:
@@ -160,8 +208,10 @@ class PrunableModel:
         if prompt.layer_pruner is None:
             yield
             return
-        visual = prompt.arguments["input_ids"] == self.adapter.image_token_id
-        with layer_pruning(self.adapter.llm, prompt.layer_pruner, visual, prompt.crops):
+        rows = zip(prompt.budget_crops, prompt.before, strict=True)
+        bases = [self._budget_basis(prompt.layer_pruner, *row) for row in rows]
+        crops, tokens = zip(*bases, strict=True)
+        with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens):
             yield
 
     @torch.inference_mode()
@@ -170,13 +220,17 @@ class PrunableModel:
         return self.model(**prompt.arguments, use_cache=True, logits_to_keep=1)
 
     @torch.inference_mode()
-    def decode_step(self, output: Any, attention_mask: Tensor) -> Any:
-        """One greedy token after ``output``; the mask (batch, length) covers the prompt and all since."""
+    def decode_step(self, output: Any, prompt: PrunedPrompt, steps: int) -> Any:
+        """One greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
+        mask = prompt.arguments["attention_mask"]
+        arguments = {"attention_mask": torch.cat([mask, mask.new_ones(len(mask), steps)], dim=1)}
+        if "position_ids" in prompt.arguments:
+            arguments["position_ids"] = prompt.arguments["position_ids"][..., -1:] + steps
         return self.model(
             input_ids=output.logits[:, -1:].argmax(dim=-1),
-            attention_mask=attention_mask,
             past_key_values=output.past_key_values,
             use_cache=True,
+            **arguments,
         )
 
     @torch.inference_mode()
@@ -185,21 +239,65 @@ class PrunableModel:
         with self.pruning_inside(prompt):
             ids = self.model.generate(**prompt.arguments, max_new_tokens=max_new_tokens, do_sample=False)
         new = ids[:, prompt.arguments["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+        answers = self.processing.tokenizer.batch_decode(new, skip_special_tokens=True)
+        return [text.strip() for text in answers]
 
-    def visual_by_layer(self, prompt: PrunedPrompt, row: int) -> list[int]:
-        """Visual tokens of one row (with an image) that each decoder layer sees."""
+    def visual_by_layer(
+        self, pruner: Pruner | LayerPruner, before: int, entering: int, budget_crops: int
+    ) -> list[int]:
+        """Visual tokens of one row that each decoder layer sees.
+
+        Args:
+            pruner: the method.
+            before: the row's visual tokens before pruning.
+            entering: those that enter the LLM.
+            budget_crops: crops that the budget is multiplied by.
+        """
         layers = len(self.adapter.llm.layers)
-        if prompt.layer_pruner is not None:
-            crops = prompt.crops[row]
-            return [crops * n for n in prompt.layer_pruner.lengths(prompt.visual[row] // crops, layers)]
-        return [prompt.entering[row]] * layers
+        if isinstance(pruner, LayerPruner):
+            crops, tokens = self._budget_basis(pruner, budget_crops, before)
+            return pruner.row_lengths(before, crops, layers, tokens)
+        return [entering] * layers
 
     def query_tokens(self, question: str) -> int:
         """Tokens of a question through the query encoder."""
         return self._encoder().token_count(question)
 
-    def _encoder(self) -> ClipQueryEncoder:
+    def _budget_basis(self, pruner: LayerPruner, crops: int, before: int) -> tuple[int, int]:
+        """Crops of a row to prune inside the LLM, and how many tokens they have for the schedule.
+
+        A crop counts in full, whatever part of it the model cuts off as padding of the picture. Where the
+        size varies, a row with no more tokens than its budget has nothing to prune: 0 crops.
+        """
+        per_crop = self.adapter.tokens_per_crop(self.model.config)
+        if not self.adapter.variable_size and per_crop is not None:
+            return crops, crops * per_crop
+        small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
+        return (0 if small else crops), before
+
+    def _check_positions(self, kept: Sequence[Kept]) -> None:
+        if self.rules.positions == "preserved" and any(
+            one.tokens.shape[1] > one.indices.shape[1] for one in kept
+        ):
+            raise SettingError(
+                "positions",
+                "preserved",
+                "contiguous: a token that stands for several has no position of its own",
+            )
+
+    def _positions(self, inputs: dict[str, Tensor], columns: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Position ids to pass to the model; none where it should count by itself."""
+        own = self.adapter.position_ids(inputs)
+        if own is not None:
+            axes = own.gather(2, columns.expand(len(own), -1, -1))
+            axes[0] = (mask.cumsum(dim=-1) - 1).clamp(min=0)  # the row that transformers builds masks from
+            return {"position_ids": axes}
+        if self.rules.positions == "contiguous":
+            return {}
+        count = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
+        return {"position_ids": count.gather(1, columns)}
+
+    def _encoder(self) -> QueryEncoder:
         if self.query_encoder is None:
             raise ValueError("this pruner needs the question, but no query encoder was loaded")
         return self.query_encoder

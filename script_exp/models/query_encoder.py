@@ -1,64 +1,93 @@
-"""The question and the image patches in CLIP's joint space, with the text tower alone.
-
-The vision weights are not loaded a second time: patches are embedded from the multimodal model's own tower,
-as visual_projection(post_layernorm(hidden_states[layer])) in float32.
-"""
+"""The question and the visual tokens in one space, so that a pruner can tell what the question is about."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
+from script_exp.models.tensors import check_weights, read_tensors
 
 _TEXT_PREFIXES = ("text_model.", "text_projection.")
 _VISUAL_PROJECTION = "visual_projection.weight"
 
 
-class ClipQueryEncoder:
-    """CLIP's text tower and visual projection.
+class QueryEncoder(ABC):
+    """Embeds questions and visual tokens in one space.
 
     Attributes:
-        width: e, the width of the joint space.
-        context: tokens that the text tower takes; a longer question is cut off there.
+        width: e, the width of that space.
     """
 
-    def __init__(self, text: Any, tokenizer: Any, visual_projection: Tensor) -> None:
+    width: int
+
+    @abstractmethod
+    def embed_text(self, text: str) -> Tensor:
+        """Embeddings (segments, e) of a question, not normalized."""
+
+    @abstractmethod
+    def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:
+        """Embeddings (crops, n, e) of visual tokens, not normalized.
+
+        Args:
+            tower: (crops, n, v) features of the vision tower that enter the projector, where there is one.
+            projected: (crops, n, d) output of the projector.
+        """
+
+    @abstractmethod
+    def token_count(self, text: str) -> int:
+        """Tokens that :meth:`embed_text` runs a network on; 0 if it only looks embeddings up."""
+
+
+class ClipQueryEncoder(QueryEncoder):
+    """CLIP's joint space, by the text tower and the projections of the CLIP that the vision tower came from.
+
+    The vision weights are not loaded a second time: patches are embedded from the multimodal model's own
+    tower, as visual_projection(post_layernorm(hidden_states[layer])) in float32.
+
+    A question longer than the text tower's context is cut into segments, each with its own start and end
+    token; a segment's embedding is read at its end token, whatever ``eos_token_id`` the checkpoint's config
+    declares (with the value 2 of old configs transformers would read at the largest id instead). The official
+    code gives only the first segment a start and only the last one an end token and so reads the others at
+    position 0; here no segment is lost.
+    """
+
+    def __init__(
+        self, text: Any, tokenizer: Any, visual_projection: Tensor, post_layernorm: nn.Module
+    ) -> None:
         self._text, self._tokenizer, self._visual_projection = text, tokenizer, visual_projection
+        self._post_layernorm = post_layernorm
         self.config = text.config
         self.width = visual_projection.shape[0]
         self.context: int = text.config.max_position_embeddings
 
     @classmethod
-    def from_folder(cls, folder: Path, tower_width: int, device: torch.device) -> ClipQueryEncoder:
+    def from_folder(
+        cls, folder: Path, tower_width: int, post_layernorm: nn.Module, device: torch.device
+    ) -> ClipQueryEncoder:
         """Load the text tower and projections of the CLIP checkpoint in ``folder``, in float32.
 
         Args:
             folder: a folder as ``CLIPModel.save_pretrained`` writes it; vision weights in it are not read.
             tower_width: width of the multimodal model's vision tower, which the projection has to fit.
+            post_layernorm: the tower's own last normalization.
             device: where the weights go.
 
         Raises:
             UserError: if files are missing or the projection does not fit the tower.
         """
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise UserError(
-                f"model.clip={folder}: no model.safetensors there; expected a folder with a CLIP checkpoint"
-            )
-        with safe_open(weights, framework="pt") as tensors:
-            names = [name for name in tensors.keys() if name.startswith(_TEXT_PREFIXES)]  # noqa: SIM118
-            if _VISUAL_PROJECTION not in tensors.keys():  # noqa: SIM118
-                raise UserError(
-                    f"model.clip={folder}: {weights} has no {_VISUAL_PROJECTION}; expected a whole CLIP"
-                )
-            state = {name: tensors.get_tensor(name) for name in names}
-            projection = tensors.get_tensor(_VISUAL_PROJECTION)
+        check_weights(f"model.clip={folder}", folder)
+        state = read_tensors(
+            folder, lambda name: name.startswith(_TEXT_PREFIXES) or name == _VISUAL_PROJECTION
+        )
+        if _VISUAL_PROJECTION not in state:
+            raise UserError(f"model.clip={folder}: no {_VISUAL_PROJECTION} there; expected a whole CLIP")
+        projection = state.pop(_VISUAL_PROJECTION)
         if projection.shape[1] != tower_width:
             raise UserError(
                 f"model.clip={folder}: its visual projection takes {projection.shape[1]} features, but the "
@@ -76,19 +105,58 @@ class ClipQueryEncoder:
         if report["missing_keys"]:
             raise UserError(f"model.clip={folder}: the text tower lacks {sorted(report['missing_keys'])}")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(text.eval().to(device), tokenizer, projection.float().to(device))
+        return cls(text.eval().to(device), tokenizer, projection.float().to(device), post_layernorm)
 
     def embed_text(self, text: str) -> Tensor:
-        """Embedding (1, e) of a question; one segment, longer questions are truncated to the context."""
-        tokens = self._tokenizer(text, truncation=True, max_length=self.context, return_tensors="pt")
-        ids = tokens["input_ids"].to(self._visual_projection.device)
-        embeddings: Tensor = self._text(input_ids=ids, attention_mask=torch.ones_like(ids)).text_embeds
+        rows = self._segments(text)
+        ids = torch.full((len(rows), max(map(len, rows))), self._tokenizer.eos_token_id)
+        for row, segment in zip(ids, rows, strict=True):
+            row[: len(segment)] = torch.tensor(segment)
+        ends = [len(segment) - 1 for segment in rows]
+        mask = (torch.arange(ids.shape[1]) <= torch.tensor(ends)[:, None]).long()
+        device = self._visual_projection.device
+        states = self._text.text_model(input_ids=ids.to(device), attention_mask=mask.to(device))[0]
+        pooled = torch.stack([row[end] for row, end in zip(states, ends, strict=True)])
+        embeddings: Tensor = self._text.text_projection(pooled)
         return embeddings
 
-    def embed_patches(self, normed: Tensor) -> Tensor:
-        """Patch embeddings (crops, n, e) from tower features after the post-layernorm (crops, n, v)."""
-        return nn.functional.linear(normed.float(), self._visual_projection)
+    def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:
+        if tower is None:
+            raise ValueError("CLIP's space needs the features of the vision tower")
+        return nn.functional.linear(self._post_layernorm(tower).float(), self._visual_projection)
 
     def token_count(self, text: str) -> int:
-        """Tokens that :meth:`embed_text` runs on."""
-        return min(self.context, len(self._tokenizer(text)["input_ids"]))
+        return sum(map(len, self._segments(text)))
+
+    def _segments(self, text: str) -> list[list[int]]:
+        """Ids of each segment, with its start and end token."""
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        inside = self.context - 2
+        parts = [ids[start : start + inside] for start in range(0, max(1, len(ids)), inside)]
+        return [[self._tokenizer.bos_token_id, *part, self._tokenizer.eos_token_id] for part in parts]
+
+
+class EmbeddingQueryEncoder(QueryEncoder):
+    """The LLM's input space, for models whose vision tower has no text tower beside it.
+
+    A visual token is what enters the LLM (for Qwen2.5-VL after the patch merger), a question is the input
+    embeddings of its tokens, one segment each. CDPruner's author says that this is what was used there for
+    Qwen2.5-VL (issue 7 of its repository); Script's code has nothing for such models.
+    """
+
+    def __init__(self, embedding: nn.Module, tokenizer: Any, width: int) -> None:
+        self._embedding, self._tokenizer, self.width = embedding, tokenizer, width
+
+    def embed_text(self, text: str) -> Tensor:
+        ids = torch.tensor(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
+        if not len(ids):
+            raise UserError("the question is empty: expected a text to tell relevant tokens by")
+        device = next(self._embedding.parameters()).device
+        embeddings: Tensor = self._embedding(ids.to(device)).float()
+        return embeddings
+
+    def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:
+        return projected.float()
+
+    def token_count(self, text: str) -> int:
+        return 0

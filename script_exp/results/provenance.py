@@ -14,11 +14,14 @@ import torch
 _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "tokenizers")
 
 
-def provenance(checkpoint: str, device: torch.device, dtype: torch.dtype, attention: str) -> dict[str, Any]:
+def provenance(
+    checkpoint: str, weights: str, device: torch.device, dtype: torch.dtype, attention: str
+) -> dict[str, Any]:
     """What is needed to tell two runs' circumstances apart; ``checkpoint`` is ``model.path``."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "checkpoint": checkpoint,
+        "weights": weights,
         "git": git_state(Path(__file__).parent),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},

@@ -30,7 +30,7 @@ def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``.
 
     Columns: the cell (model, benchmark, pruner, budget, seed, variant), identity, unpruned_identity, embedded
-    (the tiny model of the package), accuracy, ci_low, ci_high, n,
+    (the tiny model of the package), weights (pretrained or random), accuracy, ci_low, ci_high, n,
     partial, kept, layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms,
     speedup, and run_dir. What was not measured is missing, never zero.
     """
@@ -62,18 +62,15 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
 
 
 def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    accuracy, tokens, flops = result["accuracy"], result["tokens"], result["flops"]
+    tokens, flops = result["tokens"], result["flops"]
     latency = result["latency"] or {}
     return {
         **result["cell"],
         "identity": result["identity"],
         "unpruned_identity": result["unpruned_identity"],
         "embedded": result["provenance"][-1]["checkpoint"] == "embedded",
-        "accuracy": accuracy["value"],
-        "ci_low": accuracy["ci95"][0],
-        "ci_high": accuracy["ci95"][1],
-        "n": accuracy["n"],
-        "partial": accuracy["partial"],
+        "weights": result["provenance"][-1]["weights"],
+        **_accuracy(result["accuracy"]),
         "visual": tokens["visual"],
         "kept": tokens["kept"],
         "layer_average": tokens["layer_average"],
@@ -85,3 +82,14 @@ def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         "speedup": latency.get("llm_prefill_speedup"),
         "run_dir": str(run_dir),
     }
+
+
+def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
+    """Random weights have none."""
+    if accuracy is None:
+        return {"accuracy": None, "ci_low": None, "ci_high": None, "n": 0, "partial": False}
+    low, high = accuracy["ci95"]
+    return {
+        "accuracy": accuracy["value"], "ci_low": low, "ci_high": high, "n": accuracy["n"],
+        "partial": accuracy["partial"],
+    }  # fmt: skip

@@ -5,11 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
-@dataclass(frozen=True)
-class SampleRecord:
+@dataclass(frozen=True, kw_only=True)
+class SampleTokens:
+    """Sizes of one sample's prompt: all that its costs depend on.
+
+    Attributes:
+        visual: visual tokens before pruning.
+        kept: visual tokens that entered the LLM, or that remained after the last layer of a layer pruner.
+        layer_average: visual tokens, mean over the LLM's layers.
+        separators: newline and like tokens that the model puts between visual ones, as they entered the LLM.
+        crops: crops through the vision tower.
+        budget_crops: crops that the budget was multiplied by; fewer where the model scales them down.
+        grids: (time, rows, columns) of each image, for towers that take images of any size.
+        text: other tokens of the prompt.
+        query: tokens through the query encoder, 0 if it did not run.
+        pruner_operations: floating-point operations of the pruner.
+    """
+
+    visual: int
+    kept: int
+    layer_average: float
+    separators: int
+    crops: int
+    budget_crops: int
+    grids: list[list[int]]
+    text: int
+    query: int
+    pruner_operations: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRecord(SampleTokens):
     """One line of ``samples.jsonl``.
 
     Attributes:
@@ -18,11 +47,6 @@ class SampleRecord:
         prediction: raw output of the model.
         answer: the parsed output.
         score: in [0, 1].
-        visual: visual tokens before pruning.
-        kept: visual tokens that entered the LLM, or that remained after the layer of a layer pruner.
-        layer_average: visual tokens, mean over the LLM's layers.
-        text: other tokens of the prompt.
-        query: tokens through the query encoder, 0 if it did not run.
         seconds: the batch's time divided by its size.
     """
 
@@ -35,11 +59,6 @@ class SampleRecord:
     prediction: str
     answer: str
     score: float
-    visual: int
-    kept: int
-    layer_average: float
-    text: int
-    query: int
     seconds: float
 
 
@@ -68,9 +87,11 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Visual tokens per image, means over the samples; ``requested`` is the budget (None: no pruning)."""
+    """Tokens per sample, means; ``requested`` is the budget, per crop (None: no pruning)."""
 
     visual: float
+    separators: float
+    crops: float
     requested: int | float | None
     kept: float
     layer_average: float
@@ -81,6 +102,7 @@ class RunResult:
     """``result.json``.
 
     Attributes:
+        accuracy: None for random weights, which have none.
         flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``:
             means over the samples, 2 per multiply-accumulate.
         identity: hash of everything that can change the result; the end of the run directory's name.
@@ -97,7 +119,7 @@ class RunResult:
     identity: str
     unpruned_identity: str
     cell: Cell
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     tokens: Tokens
     flops: dict[str, Any]
     kv_cache_bytes: float

@@ -12,8 +12,9 @@ from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefi
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.measure.latency import Latency, Spread
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import LayerPruner, Pruner
-from script_exp.results.record import Accuracy, SampleRecord, Tokens
+from script_exp.results.record import Accuracy, SampleRecord, SampleTokens, Tokens
 
 
 def summarize_accuracy(records: Sequence[SampleRecord], partial: bool) -> Accuracy:
@@ -31,10 +32,12 @@ def summarize_accuracy(records: Sequence[SampleRecord], partial: bool) -> Accura
     )
 
 
-def summarize_tokens(records: Sequence[SampleRecord], requested: int | float | None) -> Tokens:
+def summarize_tokens(records: Sequence[SampleTokens], requested: int | float | None) -> Tokens:
     """Mean token counts."""
     return Tokens(
         visual=float(np.mean([record.visual for record in records])),
+        separators=float(np.mean([record.separators for record in records])),
+        crops=float(np.mean([record.crops for record in records])),
         requested=requested,
         kept=float(np.mean([record.kept for record in records])),
         layer_average=float(np.mean([record.layer_average for record in records])),
@@ -42,32 +45,37 @@ def summarize_tokens(records: Sequence[SampleRecord], requested: int | float | N
 
 
 def summarize_costs(
-    model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleRecord], pruner_flops: int
+    model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleTokens]
 ) -> tuple[dict[str, Any], float]:
     """FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by the formulas."""
-    config, encoder = model.model.config, model.query_encoder
+    config = model.model.config
+    encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
     layers = len(model.adapter.llm.layers)
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
     for record in records:
-        lengths = (
-            pruner.lengths(record.visual, layers)
-            if isinstance(pruner, LayerPruner)
-            else [record.kept] * layers
+        lengths = model.visual_by_layer(pruner, record.visual, record.kept, record.budget_crops)
+        others = record.text + record.separators
+        shape = PromptShape(
+            crops=record.crops if model.adapter.modality == "image" else 0,
+            frames=record.crops if model.adapter.modality == "video" else 0,
+            grids=tuple((t, h, w) for t, h, w in record.grids),
+            visual_by_layer=tuple(lengths),
+            text=others,
+            query=record.query,
         )
-        shape = PromptShape(1, tuple(lengths), record.text, record.query)
         counts = prefill_stages(
             config,
             shape,
             text_encoder=encoder.config if encoder else None,
             joint_width=encoder.width if encoder else 0,
-            pruner=pruner_flops,
-            layer=pruner.layer if isinstance(pruner, LayerPruner) else 0,
+            pruner=record.pruner_operations,
+            layer=pruner.stage_layers(layers) if isinstance(pruner, LayerPruner) else 0,
         )
         for stage, count in counts.items():
             stages[stage].append(count)
         visual_only.append(decoder(config.text_config, lengths))
-        held = [length + record.text for length in lengths]
+        held = [length + others for length in lengths]
         cache.append(kv_cache_bytes(config.text_config, held, model.model.dtype.itemsize))
     means = {stage: float(np.mean(counts)) for stage, counts in stages.items()}
     flops = {

@@ -11,12 +11,17 @@ from conftest import batch, load
 from safetensors.torch import load_file, save_file
 
 from script_exp.errors import SettingError, UserError
-from script_exp.models.load import find_checkpoint, resolve_device, resolve_dtype
+from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.load import resolve_device, resolve_dtype
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(UserError, match=r"model\.path=.*nowhere: no config\.json"):
+    with pytest.raises(
+        UserError, match=r"model\.path=.*nowhere: expected a folder with a checkpoint, or the id"
+    ):
         find_checkpoint(str(tmp_path / "nowhere"), None)
+    with pytest.raises(UserError, match=r"model\.path=.*: no config\.json in"):
+        find_checkpoint(str(tmp_path), None)
 
 
 def test_config_without_weights(llava_folder, tmp_path):
@@ -37,7 +42,7 @@ def test_weights_that_were_cut_off(llava_folder, tmp_path):
 def test_without_clip_only_the_methods_that_ask_are_missing(llava_folder, tmp_path):
     folder = shutil.copytree(llava_folder, tmp_path / "model")
     shutil.rmtree(folder / "clip")
-    assert not find_checkpoint(str(folder), None).has_clip
+    assert not find_checkpoint(str(folder), None).can_encode_queries
     model = load(folder)
     inputs, questions = batch(model, 1)
     model.encode_images(inputs, with_joint=False)
@@ -125,8 +130,9 @@ def test_devices_and_dtypes():
 
 
 def test_the_folder_clip_is_the_default(llava_folder):
-    assert find_checkpoint(str(llava_folder), None).clip == llava_folder / "clip"
-    assert find_checkpoint(str(llava_folder), "/other").clip.name == "other"
+    assert find_checkpoint(str(llava_folder), None).clip.folder == llava_folder / "clip"
+    with pytest.raises(UserError, match=r"model\.clip=/other: expected a folder"):
+        find_checkpoint(str(llava_folder), "/other")
 
 
 def test_patches_are_embedded_from_the_models_own_tower(llava):
@@ -142,6 +148,6 @@ def test_patches_are_embedded_from_the_models_own_tower(llava):
 
 def test_adapter_is_chosen_by_the_config(tmp_path):
     folder = save_llava(tmp_path / "model", grid=4)
-    set_config(folder, model_type="llava_next")
-    with pytest.raises(UserError, match="llava_next"):
+    set_config(folder, model_type="mllama")
+    with pytest.raises(UserError, match="mllama"):
         find_checkpoint(str(folder), None)

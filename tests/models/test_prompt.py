@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from script_exp.models.prompt import rows_of_images, shorten_prompt
+from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 
 IMAGE, PAD = 9, 0
 
@@ -14,8 +14,17 @@ def shorten(rows, kept, lengths):
     length = max(map(len, rows))
     ids = torch.tensor([[PAD] * (length - len(row)) + row for row in rows])
     mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    new_ids, new_mask = shorten_prompt(ids, mask, IMAGE, lengths, kept, PAD)
-    return [row[flag.bool()].tolist() for row, flag in zip(new_ids, new_mask, strict=True)], new_mask.tolist()
+    rows_of_images(ids, IMAGE, lengths)
+    flags = [torch.arange(total) < count for total, count in zip(lengths, kept, strict=True)]
+    short = shorten_prompt(ids, mask, IMAGE, mark_placeholders(ids, IMAGE, flags), PAD)
+    assert torch.equal(
+        ids.gather(1, short.columns)[short.attention_mask.bool()],
+        short.input_ids[short.attention_mask.bool()],
+    )
+    rows = [
+        row[flag.bool()].tolist() for row, flag in zip(short.input_ids, short.attention_mask, strict=True)
+    ]
+    return rows, short.attention_mask.tolist()
 
 
 def test_rows_are_padded_anew_on_the_left():

@@ -11,6 +11,7 @@ from script_exp.pruners import (
     Graph,
     LayerPruner,
     NoPruning,
+    Pyramid,
     QueryConditioned,
     Random,
     Script,
@@ -30,6 +31,8 @@ METHODS = {
     "trim_plain": lambda budget: Trim(budget=budget, aggregate=False),
     "fastv": lambda budget: FastV(budget=budget, layer=1, budget_as="after"),
     "fastv_2": lambda budget: FastV(budget=budget, layer=2, budget_as="after"),
+    "pyramid": lambda budget: Pyramid(budget=budget, budget_as="after"),
+    "pyramid_2": lambda budget: Pyramid(budget=budget, budget_as="after", stages=[1, 3]),
     "released_head": ScriptReleased,
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
@@ -63,8 +66,8 @@ def test_keeps_exactly_the_budget(prepared, name, budget):
         lengths = [layer.keys.shape[2] for layer in model.prefill(prompt).past_key_values.layers]
     text = (inputs["attention_mask"].sum(dim=1) - TOKENS).max().item()
     if isinstance(pruner, LayerPruner):
-        full = inputs["input_ids"].shape[1]
-        assert lengths == [full] * pruner.layer + [text + wanted] * (len(lengths) - pruner.layer)
+        assert lengths == [text + visual for visual in pruner.lengths(TOKENS, len(lengths))]
+        assert lengths[-1] == text + wanted
         return
     assert set(lengths) == {text + wanted}
     for image, kept in zip(images, prompt.kept, strict=True):
@@ -104,20 +107,20 @@ def test_text_is_untouched(prepared, name, budget):
     model, inputs, _, _ = prepared
     pruner = METHODS[name](budget=budget)
     prompt = run(prepared, pruner)
-    image = model.adapter.image_token_id
+    image = model.adapter.placeholder_id
     for row in range(len(inputs["input_ids"])):
         before = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
         after = prompt.arguments["input_ids"][row][prompt.arguments["attention_mask"][row].bool()]
         assert after[after != image].tolist() == before[before != image].tolist()
     if isinstance(pruner, LayerPruner):
         assert (
-            kept_text(model, prompt, pruner.layer)
+            kept_text(model, prompt, pruner.stage_layers(len(model.adapter.llm.layers))[-1])
             == ((inputs["input_ids"] != image) & inputs["attention_mask"].bool()).sum(dim=1).tolist()
         )
 
 
 def kept_text(model, prompt, layer):
-    """Text positions of each row among the position ids that the pruned layer gets."""
+    """Text positions of each row among the position ids that a pruned layer gets."""
     seen = {}
 
     def look(_, args, kwargs):
@@ -130,7 +133,7 @@ def kept_text(model, prompt, layer):
     # A forward pass without position ids numbers every column, padding included.
     ids = prompt.arguments["input_ids"].gather(1, seen["positions"])
     real = prompt.arguments["attention_mask"].gather(1, seen["positions"]).bool()
-    return ((ids != model.adapter.image_token_id) & real).sum(dim=1).tolist()
+    return ((ids != model.adapter.placeholder_id) & real).sum(dim=1).tolist()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -146,8 +149,9 @@ def test_keeping_all_is_the_unpruned_model_bitwise(prepared, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_share_is_a_budget(prepared, name):
-    prompt = run(prepared, METHODS[name](budget=0.1))
-    row = prepared[0].visual_by_layer(prompt, 0)
+    pruner = METHODS[name](budget=0.1)
+    prompt = run(prepared, pruner)
+    row = prepared[0].visual_by_layer(pruner, TOKENS, prompt.entering[0], 1)
     assert row[-1] == (TOKENS if name == "none" else 58)
 
 

@@ -71,7 +71,9 @@ def test_the_run_directory(first):
     assert len(records) == len({record["id"] for record in records}) == result["accuracy"]["n"] == 10
     assert result["accuracy"]["value"] == pytest.approx(sum(r["score"] for r in records) / 10)
     assert all(record["kept"] == 64 and record["visual"] == 576 for record in records)
-    assert result["tokens"] == {"visual": 576, "requested": 64, "kept": 64, "layer_average": 64}
+    assert result["tokens"] == {
+        "visual": 576, "separators": 0, "crops": 1, "requested": 64, "kept": 64, "layer_average": 64,
+    }  # fmt: skip
     assert sum(result["flops"]["stages"].values()) == pytest.approx(result["flops"]["prefill_total"])
     assert result["flops"]["stages"]["pruner"] > 0
     latency = result["latency"]

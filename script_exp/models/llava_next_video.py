@@ -1,0 +1,88 @@
+"""LLaVA-NeXT-Video: every frame is a crop, its patches pooled before the projector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPImageProcessorPil
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from script_exp.errors import UserError
+from script_exp.models.images import EncodedImage, ModelAdapter, Visual, projector_seen
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.pruners.base import VisualTokens
+
+
+class LlavaNextVideoAdapter(ModelAdapter):
+    """``LlavaNextVideoForConditionalGeneration``, videos only.
+
+    The budget is per frame. A pooled patch is embedded in the query's space as the mean that the model
+    itself takes of its features, normalized afterwards.
+    """
+
+    modality = "video"
+    inputs = ("pixel_values_videos",)
+
+    @property
+    def placeholder_id(self) -> int:
+        return int(self.model.config.video_token_id)
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        return int(side // config.spatial_pool_stride) ** 2
+
+    def load_image_processor(self, folder: Path) -> Any:
+        """For single frames: what the video processor does, which needs torchvision."""
+        return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        videos = []
+        for visual in (visual for row in visuals for visual in row):
+            if isinstance(visual, Image.Image):
+                raise UserError(
+                    "LLaVA-NeXT-Video takes videos: expected a list of frames, got a single image"
+                )
+            videos.append(list(visual))
+        counts = {len(video) for video in videos}
+        if len(counts) > 1:
+            raise UserError(f"the videos of a batch have {sorted(counts)} frames: expected equally many")
+        frames = [image_processor(video, return_tensors="pt")["pixel_values"] for video in videos]
+        return {"pixel_values_videos": torch.stack(frames)} if frames else {}
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        videos, frames = inputs["pixel_values_videos"].shape[:2]
+        return [frames * self.tokens_per_crop(self.model.config)] * videos
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        core, pixels = self.model.model, inputs["pixel_values_videos"]
+        with projector_seen(core.multi_modal_projector) as seen:
+            core.get_video_features(pixels, return_dict=True)
+        tower, projected = seen["tower"], seen["projected"]
+        joint = None if encoder is None else encoder.embed_patches(tower, projected)
+        frames = pixels.shape[1]
+        joints = [None] * len(pixels) if joint is None else torch.split(joint, frames)
+        source = torch.arange(frames * projected.shape[1], device=projected.device)
+        return [
+            EncodedImage(
+                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector),
+                video.flatten(0, 1),
+                source,
+                frames,
+                frames,
+            )
+            for video, own_joint, own_tower in zip(
+                torch.split(projected, frames), joints, torch.split(tower, frames), strict=True
+            )
+        ]
+
+    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
+        # One tensor, as the model's own: a list would get lost where beams repeat it. Equally many frames and
+        # one budget make the lengths equal.
+        videos = torch.stack(features)
+        return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}

@@ -1,0 +1,87 @@
+"""From images and texts to the tensors of a batch: prompts, pixels and placeholders.
+
+Hugging Face's processor classes do the same, but those of the video-capable families cannot be built without
+torchvision, even for images alone. So their parts are used: the image processor, the tokenizer and the chat
+template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from script_exp.models.images import ModelAdapter, Visual
+
+VICUNA_V1 = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+    "detailed, and polite answers to the user's questions. USER: {placeholder}\n{text} ASSISTANT:"
+)
+"""The conversation ``vicuna_v1`` of LLaVA's evaluation, with which its published numbers were taken."""
+CONVERSATIONS = ("chat_template", "vicuna_v1")
+
+
+@dataclass(frozen=True)
+class Processing:
+    """The parts of a processor.
+
+    Attributes:
+        tokenizer: the LLM's.
+        image_processor: for the pixels.
+        placeholder: text of the token that stands for one visual token.
+        chat_template: Jinja; None if the checkpoint has none.
+        conversation: ``chat_template``, or ``vicuna_v1``.
+    """
+
+    tokenizer: Any
+    image_processor: Any
+    placeholder: str
+    chat_template: str | None
+    conversation: str = "chat_template"
+
+    @classmethod
+    def of(cls, processor: Any, adapter: ModelAdapter) -> Processing:
+        """The parts of a Hugging Face processor that the user has."""
+        placeholder = processor.tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
+        template = getattr(processor, "chat_template", None)
+        return cls(processor.tokenizer, processor.image_processor, placeholder, template)
+
+    def prompt(self, text: str, modality: str) -> str:
+        """The conversation around a question about one image (or ``video``)."""
+        if self.conversation == "vicuna_v1":
+            return VICUNA_V1.format(placeholder=self.placeholder, text=text)
+        content = [{"type": modality}, {"type": "text", "text": text}]
+        return str(
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                chat_template=self.chat_template,
+                add_generation_prompt=True,
+                tokenize=False,
+            )
+        )
+
+    def batch(
+        self, adapter: ModelAdapter, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Tensors of a batch, padded on the left.
+
+        Args:
+            adapter: knows how many placeholders an image needs.
+            visuals: the images of each row, none or several.
+            prompts: one per row, with one placeholder for each of its images.
+
+        Raises:
+            ValueError: if a prompt has not as many placeholders as images.
+        """
+        tensors = adapter.process(self.image_processor, visuals)
+        lengths = iter(adapter.lengths(tensors) if tensors else [])
+        texts = []
+        for images, prompt in zip(visuals, prompts, strict=True):
+            before, *parts = prompt.split(self.placeholder)
+            if len(parts) != len(images):
+                raise ValueError(f"a prompt has {len(parts)} placeholders for {len(images)} images")
+            texts.append(before + "".join(self.placeholder * next(lengths) + part for part in parts))
+        words = self.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        return tensors | {name: words[name] for name in ("input_ids", "attention_mask")}

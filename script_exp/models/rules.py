@@ -1,0 +1,30 @@
+"""What is decided for a model rather than for a pruning method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from script_exp.errors import check_choice
+
+
+@dataclass(frozen=True)
+class PruningRules:
+    """Choices that come with a model.
+
+    Attributes:
+        relevance_sign: the sign of its query encoder's similarity, see :class:`Query`.
+        positions: of the tokens that remain: ``contiguous`` closes the gaps, as the official code of Script
+            does; ``preserved`` keeps those of the full prompt, as in-LLM methods do. Models whose positions
+            are more than a count (Qwen2.5-VL) can only preserve them.
+        newline: whether the separators of the model (newline tokens after each row of patches) stay:
+            ``keep`` (official code of Script) or ``drop`` (CDPruner).
+    """
+
+    relevance_sign: int = -1
+    positions: str = "contiguous"
+    newline: str = "keep"
+
+    def __post_init__(self) -> None:
+        check_choice("relevance_sign", self.relevance_sign, (1, -1))
+        check_choice("positions", self.positions, ("contiguous", "preserved"))
+        check_choice("newline", self.newline, ("keep", "drop"))

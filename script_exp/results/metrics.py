@@ -1,0 +1,31 @@
+"""The metrics of a finished run under the names that a tracker shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
+    """The final metrics under the names that the tracker shows."""
+    metrics = {
+        "tokens/kept": result["tokens"]["kept"],
+        "tokens/layer_average": result["tokens"]["layer_average"],
+        "flops/prefill_total": result["flops"]["prefill_total"],
+        "flops/llm_visual_only": result["flops"]["llm_visual_only"],
+        "memory/kv_cache_bytes": result["kv_cache_bytes"],
+    }
+    if result["accuracy"]:
+        metrics |= {
+            "accuracy/value": result["accuracy"]["value"],
+            "accuracy/ci95_low": result["accuracy"]["ci95"][0],
+            "accuracy/ci95_high": result["accuracy"]["ci95"][1],
+            "accuracy/n": result["accuracy"]["n"],
+            **{f"accuracy/{kind}": value for kind, value in result["accuracy"]["by_kind"].items()},
+        }
+    if result["latency"]:
+        metrics["latency/llm_prefill_ms"] = result["latency"]["llm_prefill_ms"]
+        metrics["latency/ttft_ms"] = result["latency"]["ttft_ms"]
+        metrics["latency/llm_prefill_speedup"] = result["latency"]["llm_prefill_speedup"]
+    if result["peak_memory_bytes"] is not None:
+        metrics["memory/peak_bytes"] = result["peak_memory_bytes"]
+    return metrics

@@ -1,0 +1,222 @@
+"""What holds for every model family: the unpruned model is untouched, and pruning is exact."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import CONFIGS, build, picture, visuals
+
+from script_exp import prune, select
+from script_exp.errors import SettingError, UserError
+from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
+
+QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
+CLIP_FAMILIES = ("llava", "llava_next", "llava_next_video")
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family, tmp_path_factory):
+    return build(family, tmp_path_factory.mktemp(family))
+
+
+@pytest.fixture(scope="module")
+def inputs(model, family):
+    return model.preprocess(visuals(family), [model.chat_prompt(question) for question in QUESTIONS])
+
+
+def stock(model, inputs):
+    """What the unmodified model needs besides what the framework passes."""
+    if model.adapter.model.config.model_type != "qwen2_5_vl":
+        return inputs
+    return inputs | {"mm_token_type_ids": (inputs["input_ids"] == model.adapter.placeholder_id).int()}
+
+
+def pruned(model, inputs, pruner):
+    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    queries = model.encode_queries(QUESTIONS[: len(inputs["input_ids"])]) if pruner.needs_query else None
+    keys = [str(row) for row in range(len(inputs["input_ids"]))]
+    return model.prune(inputs, images, pruner, queries, keys)
+
+
+def rows_alone(model, family):
+    """Each row of the batch as a batch of its own."""
+    for row, images in enumerate(visuals(family)):
+        yield model.preprocess([images], [model.chat_prompt(QUESTIONS[row])])
+
+
+def scores(model, arguments, **more):
+    with torch.inference_mode():
+        output = model.model.generate(
+            **arguments,
+            max_new_tokens=4,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+            **more,
+        )
+    return torch.stack(output.logits, dim=1), output.sequences[:, -4:]
+
+
+def test_keeping_all_is_the_stock_model_bitwise(model, inputs):
+    reference, tokens = scores(model, stock(model, inputs))
+    logits, found = scores(model, pruned(model, inputs, NoPruning()).arguments)
+    assert torch.equal(logits, reference)
+    assert torch.equal(found, tokens)
+
+
+def test_keeping_all_keeps_the_beams(model, inputs):
+    plain = model.model.generate(**stock(model, inputs), max_new_tokens=3, num_beams=3, do_sample=False)
+    kept = model.model.generate(
+        **pruned(model, inputs, NoPruning()).arguments, max_new_tokens=3, num_beams=3, do_sample=False
+    )
+    assert torch.equal(plain, kept)
+
+
+@pytest.mark.parametrize(
+    "make", [Script, Graph, Random, lambda budget: FastV(budget=budget, layer=2, budget_as="after")]
+)
+def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
+    pruner = make(budget=5)
+    together = pruned(model, inputs, pruner)
+    with model.pruning_inside(together):
+        logits, tokens = scores(model, together.arguments)
+    for row, alone in enumerate(rows_alone(model, family)):
+        images = model.encode_images(alone, with_joint=pruner.needs_query)
+        queries = model.encode_queries([QUESTIONS[row]]) if pruner.needs_query else None
+        single = model.prune(alone, images, pruner, queries, [str(row)])
+        with model.pruning_inside(single):
+            own_logits, own_tokens = scores(model, single.arguments)
+        torch.testing.assert_close(logits[row : row + 1], own_logits, atol=2e-4, rtol=1e-4)
+        assert torch.equal(tokens[row : row + 1], own_tokens)
+
+
+def test_exactly_the_budget_enters_for_every_crop(model, inputs):
+    images = model.encode_images(inputs, with_joint=False)
+    prompt = pruned(model, inputs, Graph(budget=5))
+    for kept, image, entering in zip(prompt.kept, images, prompt.entering, strict=True):
+        assert kept.indices.numel() == 5 * image.budget_crops
+        assert (kept.indices.diff(dim=1) > 0).all()
+        cut_off = image.visual.projected.shape[:2].numel() - image.tokens  # tokens of the picture's padding
+        assert 5 * image.budget_crops - cut_off <= entering <= 5 * image.budget_crops
+    words = (inputs["input_ids"] != model.adapter.placeholder_id) & inputs["attention_mask"].bool()
+    lengths = prompt.arguments["attention_mask"].sum(dim=1)
+    wanted = words.sum(dim=1) + torch.tensor(prompt.entering) + torch.tensor(prompt.separators)
+    assert lengths.tolist() == wanted.tolist()
+
+
+def test_kept_rows_are_the_models_own_in_its_order(model, inputs):
+    """An independent reading of the packed prompt: drop by identity of the feature rows."""
+    images = model.encode_images(inputs, with_joint=False)
+    prompt = pruned(model, inputs, Random(budget=6))
+    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    for image, kept, rows in zip(images, prompt.kept, features, strict=True):
+        rows = rows.reshape(-1, rows.shape[-1])
+        chosen = {tuple(row.tolist()) for row in kept.tokens.flatten(0, 1)}
+        every = {tuple(row.tolist()) for row in image.visual.projected.flatten(0, 1)}
+        wanted = [row for row in image.packed.tolist() if tuple(row) in chosen or tuple(row) not in every]
+        assert rows.tolist() == wanted
+
+
+def test_text_only_rows_and_several_images(model, family, inputs):
+    first, second, _ = visuals(family)
+    text = model.processing.tokenizer.decode(
+        model.processing.tokenizer("what is it?", add_special_tokens=False)["input_ids"]
+    )
+    mark = model.processing.placeholder
+    batch = model.preprocess([[], [*first, *second]], [text, f"{mark} and {mark} what?"])
+    for pruner in (NoPruning(), Graph(budget=4), FastV(budget=4, layer=1, budget_as="after")):
+        prompt = pruned(model, batch, pruner)
+        assert prompt.entering[0] == prompt.crops[0] == 0
+        with model.pruning_inside(prompt):
+            scores(model, prompt.arguments)
+    reference, tokens = scores(model, stock(model, batch))
+    logits, found = scores(model, pruned(model, batch, NoPruning()).arguments)
+    assert torch.equal(found, tokens)
+    assert torch.equal(logits, reference)
+
+
+def test_preserved_positions_equal_masking_the_dropped_tokens(family, tmp_path):
+    """Full length, dropped tokens hidden by the mask, positions as they were: the slow reference."""
+    model = build(family, tmp_path, positions="preserved")
+    images = visuals(family)[:1]
+    batch = model.preprocess(images, [model.chat_prompt(QUESTIONS[0])])
+    pruner = Graph(budget=6)
+    prompt = pruned(model, batch, pruner)
+    logits = model.prefill(prompt).logits
+    image = model.encode_images(batch, with_joint=False)[0]
+    rows, _ = image.keep(prompt.kept[0], separators=True)
+    mask = batch["attention_mask"].clone()
+    mask[batch["input_ids"] == model.adapter.placeholder_id] = rows.long()
+    full = pruned(model, batch, NoPruning()).arguments
+    with torch.inference_mode():
+        reference = model.model(**full | {"attention_mask": mask}, use_cache=True, logits_to_keep=1).logits
+    torch.testing.assert_close(logits, reference, atol=2e-5, rtol=1e-4)
+
+
+def test_newlines_can_be_dropped(family, tmp_path):
+    model = build(family, tmp_path, newline="drop")
+    batch = model.preprocess(visuals(family), [model.chat_prompt(question) for question in QUESTIONS])
+    prompt = pruned(model, batch, Graph(budget=4))
+    assert prompt.separators == [0, 0, 0]
+    assert (prompt.arguments["input_ids"] == model.adapter.placeholder_id).sum(
+        dim=1
+    ).tolist() == prompt.entering
+    scores(model, prompt.arguments)
+
+
+def test_trim_puts_its_token_last(model, family, inputs):
+    if model.encode_images(inputs, with_joint=False)[0].visual.tower is None:
+        with pytest.raises(ValueError, match="aggregate=false"):
+            pruned(model, inputs, Trim(budget=4))
+        return
+    if family == "llava_onevision":  # one image of the batch is mixed and has no tower features
+        pytest.skip("the scaled-down image has no tower features")
+    prompt = pruned(model, inputs, Trim(budget=4))
+    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    for kept, rows in zip(prompt.kept, features, strict=True):
+        crops = kept.tokens.shape[0]
+        assert torch.equal(rows.reshape(-1, rows.shape[-1])[-crops:], kept.tokens[:, -1])
+
+
+def test_the_context_manager_and_select_agree_with_the_stages(model, family, inputs):
+    pruner = Graph(budget=5)
+    prompt = pruned(model, inputs, pruner)
+    with prune(model.model, model.processing, pruner):
+        output = model.model.generate(**stock(model, inputs), max_new_tokens=4, do_sample=False)
+    _, tokens = scores(model, prompt.arguments)
+    assert torch.equal(output[:, : inputs["input_ids"].shape[1]], inputs["input_ids"])
+    assert torch.equal(output[:, -4:], tokens)
+    chosen = select(model.model, model.processing, pruner, inputs)
+    assert all(torch.equal(one, kept.indices) for one, kept in zip(chosen, prompt.kept, strict=True))
+    with pytest.raises(UserError, match="FastV chooses tokens inside the LLM"):
+        select(model.model, model.processing, FastV(budget=5, layer=2), inputs)
+
+
+def test_too_large_a_budget(model, family, inputs):
+    """An error where every image has equally many tokens; elsewhere a small image keeps them all."""
+    pruner = Graph(budget=5000)
+    if model.adapter.variable_size:
+        prompt = pruned(model, inputs, pruner)
+        assert prompt.entering == prompt.before
+        return
+    with pytest.raises(SettingError, match="budget=5000: expected at most"):
+        pruned(model, inputs, pruner)
+
+
+def test_qwen_positions_cannot_be_closed_up(tmp_path):
+    with pytest.raises(SettingError, match="positions=contiguous: expected preserved"):
+        build("qwen2_5_vl", tmp_path, positions="contiguous")
+
+
+def test_videos_are_lists_of_frames(tmp_path):
+    model = build("llava_next_video", tmp_path)
+    prompt = model.chat_prompt("what?")
+    with pytest.raises(UserError, match="expected a list of frames"):
+        model.preprocess([[picture(50, 50)]], [prompt])
+    with pytest.raises(UserError, match=r"have \[1, 2\] frames"):
+        model.preprocess([[[picture(50, 50)]], [[picture(50, 50)] * 2]], [prompt] * 2)
