@@ -60,7 +60,7 @@ class RunCell:
         pruner = build_pruner(settings)
         benchmark = build_benchmark(settings)
         model = settings.model
-        checkpoint = find_checkpoint(model.path, model.clip, model.weights, model.name)
+        checkpoint = find_checkpoint(model.path, model.clip, model.weights, model.name, model.adapter)
         if pruner.needs_query and not checkpoint.can_encode_queries:
             raise UserError(
                 f"model.clip={model.clip}: pruner={settings.pruner['name']} needs the text tower of the CLIP "
@@ -154,6 +154,7 @@ class RunCell:
             model.path,
             model.clip,
             model.weights,
+            model.adapter,
             model.conversation,
             model.rules,
             self.device,
@@ -172,6 +173,7 @@ def _load(
     path: str,
     clip: str | None,
     weights: str,
+    adapter: str | None,
     conversation: str,
     rules: PruningRules,
     device: torch.device,
@@ -179,7 +181,7 @@ def _load(
     attention: str,
 ) -> PrunableModel:
     return load_model(
-        find_checkpoint(path, clip, weights, name),
+        find_checkpoint(path, clip, weights, name, adapter),
         device=device,
         dtype=dtype,
         attention=attention,

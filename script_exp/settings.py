@@ -29,6 +29,7 @@ class ModelSettings:
     name: str
     path: str
     clip: str | None
+    adapter: str | None
     weights: str
     conversation: str
     relevance_sign: int

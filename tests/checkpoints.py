@@ -52,17 +52,19 @@ def tokenizer(template: str = "<s> $A") -> PreTrainedTokenizerFast:
     )
 
 
-def save_llava(folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int = 2, seed: int = 0) -> Path:
+def save_llava(
+    folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int = 2, seed: int = 0, width: int = 40
+) -> Path:
     """A random LLaVA with ``grid`` x ``grid`` patches and its CLIP text side in ``folder/clip``."""
     torch.manual_seed(seed)
-    size, patch, width, joint = grid * 4, 4, 32, 24
+    size, patch, tower, joint = grid * 4, 4, 32, 24
     vision = CLIPVisionConfig(
-        hidden_size=width, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=size,
+        hidden_size=tower, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=size,
         patch_size=patch, projection_dim=joint,
     )  # fmt: skip
     text = LlamaConfig(
-        vocab_size=len(SPECIAL + WORDS), hidden_size=40, intermediate_size=56, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=1024, bos_token_id=BOS,
+        vocab_size=len(SPECIAL + WORDS), hidden_size=width, intermediate_size=width * 7 // 5,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=1024, bos_token_id=BOS,
         eos_token_id=EOS, pad_token_id=PAD, tie_word_embeddings=False,
     )  # fmt: skip
     config = LlavaConfig(
@@ -86,11 +88,11 @@ def save_llava(folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int =
         chat_template=TEMPLATE, num_additional_image_tokens=1,
     )  # fmt: skip
     processor.save_pretrained(folder)
-    save_clip(folder / "clip", width=width, joint=joint)
+    save_clip(folder / "clip", width=tower, joint=joint, grid=grid)
     return folder
 
 
-def save_clip(folder: Path, *, width: int, joint: int) -> Path:
+def save_clip(folder: Path, *, width: int, joint: int, grid: int = 24) -> Path:
     """The text side and the projections of a random CLIP whose vision tower is ``width`` wide."""
     config = CLIPConfig(
         text_config={
@@ -100,6 +102,7 @@ def save_clip(folder: Path, *, width: int, joint: int) -> Path:
         },
         vision_config={
             "hidden_size": width, "num_attention_heads": 4, "num_hidden_layers": 1, "projection_dim": joint,
+            "image_size": 4 * grid, "patch_size": 4,
         },
         projection_dim=joint,
     )  # fmt: skip

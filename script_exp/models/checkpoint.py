@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,9 @@ from script_exp.models.architectures import ARCHITECTURES
 from script_exp.models.families import ADAPTERS, has_clip_tower
 from script_exp.models.images import ModelAdapter
 from script_exp.models.original_llava import check_original, is_original, original_config
-from script_exp.models.tensors import check_weights
+from script_exp.models.query_encoder import VISUAL_PROJECTION
+from script_exp.models.tensors import check_weights, tensor_names, tensor_shapes
+from script_exp.models.transformers_report import check_report, quiet_transformers
 from script_exp.tiny import WEIGHTS
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -38,6 +42,10 @@ class Source:
 
     folder: Path
     repository: str | None = None
+
+    def has_tensor(self, name: str) -> bool:
+        """Whether a tensor is there; what is still on the hub is taken to be complete."""
+        return self.repository is not None or name in tensor_names(self.folder)
 
     def with_weights(self) -> Path:
         """The folder, with the weights in it; downloads them if they come from the hub."""
@@ -73,19 +81,16 @@ class Checkpoint:
     Attributes:
         layout: ``huggingface``, ``original`` (LLaVA's own) or ``random`` (no weights at all).
         config: Hugging Face config, with the defaults of its architecture filled in.
+        adapter: what is special about its family.
         source: where the weights are; None for random ones.
         clip: where the CLIP checkpoint with the text tower is; None if there is none.
     """
 
     layout: str
     config: Any
+    adapter: type[ModelAdapter]
     source: Source | None
     clip: Source | None
-
-    @property
-    def adapter(self) -> type[ModelAdapter]:
-        """What is special about its family."""
-        return ADAPTERS[self.config.model_type]
 
     @property
     def llm_layers(self) -> int:
@@ -100,7 +105,9 @@ class Checkpoint:
     @property
     def can_encode_queries(self) -> bool:
         """Whether there is what the methods that ask the question need."""
-        return self.layout == "random" or self.clip is not None or not has_clip_tower(self.config)
+        if self.layout == "random" or not has_clip_tower(self.config):
+            return True
+        return self.clip is not None and self.clip.has_tensor(VISUAL_PROJECTION)
 
     def fingerprint(self, with_clip: bool) -> str:
         """Hash that tells other weights, tokenizers and templates apart."""
@@ -112,7 +119,13 @@ class Checkpoint:
         return "-".join(source.fingerprint() for source in used if source is not None)
 
 
-def find_checkpoint(path: str, clip: str | None, weights: str = "pretrained", name: str = "") -> Checkpoint:
+def find_checkpoint(
+    path: str,
+    clip: str | None,
+    weights: str = "pretrained",
+    name: str = "",
+    adapter: str | None = None,
+) -> Checkpoint:
     """Look at a checkpoint without loading weights.
 
     Args:
@@ -121,42 +134,83 @@ def find_checkpoint(path: str, clip: str | None, weights: str = "pretrained", na
             has one.
         weights: ``pretrained``; or ``random`` for an architecture without weights.
         name: ``model.name``: tells the architecture of random weights if ``path`` is no folder.
+        adapter: ``model.adapter``: dotted name of the family's adapter, imported before the config is read;
+            None for the one of the checkpoint's architecture.
 
     Raises:
         UserError: if a file is missing, damaged or cut off, or the architecture has no adapter.
     """
+    own_adapter = None if adapter is None else _import_adapter(adapter)
     if weights == "random":
-        return _random(name, path)
+        return _random(name, path, own_adapter)
     setting = f"model.path={path}"
     source = Source(WEIGHTS) if path == "embedded" else _locate("model.path", path)
     raw = _read_config(setting, source.folder)
     clip_source = _clip(source, clip)
     if is_original(raw):
         return _original(setting, source, clip_source)
-    _check_family(setting, raw.get("model_type"))
+    family = own_adapter or _adapter(setting, raw.get("model_type"))
     if source.repository is None:
         check_weights(setting, source.folder)
+        _check_tensors(source.folder)
     config = transformers.AutoConfig.from_pretrained(source.folder, local_files_only=True)
     if clip_source is not None and clip_source.repository is None and has_clip_tower(config):
-        check_weights(f"model.clip={clip}", clip_source.folder)
-    return Checkpoint("huggingface", config, source, clip_source)
+        _check_clip(clip_source.folder, config)
+    return Checkpoint("huggingface", config, family, source, clip_source)
 
 
-def _random(name: str, path: str) -> Checkpoint:
+def _random(name: str, path: str, adapter: type[ModelAdapter] | None) -> Checkpoint:
     """The architecture of a local folder's config.json, or of a model that the framework knows by name."""
-    folder = Path(path).expanduser()
+    setting, folder = f"model.path={path}", Path(path).expanduser()
     if (folder / "config.json").is_file():
-        _check_family(f"model.path={path}", _read_config(f"model.path={path}", folder).get("model_type"))
-        return Checkpoint(
-            "random", transformers.AutoConfig.from_pretrained(folder, local_files_only=True), None, None
-        )
-    if name not in ARCHITECTURES:
+        adapter = adapter or _adapter(setting, _read_config(setting, folder).get("model_type"))
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    elif name in ARCHITECTURES:
+        config = ARCHITECTURES[name]()
+        adapter = adapter or ADAPTERS[config.model_type]
+    else:
+        known = ", ".join(ARCHITECTURES)
         raise SettingError(
             "model.weights",
             "random",
-            f"model.path to be a folder with a config.json, or model one of {', '.join(ARCHITECTURES)}",
+            f"model.path to be a folder with a config.json, or model one of {known}",
         )
-    return Checkpoint("random", ARCHITECTURES[name](), None, None)
+    return Checkpoint("random", config, adapter, None, None)
+
+
+@lru_cache
+def _check_tensors(folder: Path) -> None:
+    """Whether the tensors are those of the architecture, from the headers: transformers loads onto no device.
+
+    Left alone it would draw missing weights at random.
+    """
+    with quiet_transformers():
+        _, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            folder, device_map="meta", local_files_only=True, output_loading_info=True
+        )
+    check_report(folder, report)
+
+
+def _check_clip(folder: Path, config: Any) -> None:
+    """Whether a CLIP's projection and patches are those of the model's vision tower, from headers alone."""
+    setting = f"model.clip={folder}"
+    check_weights(setting, folder)
+    width, tower = config.vision_config.hidden_size, config.vision_config
+    projection = tensor_shapes(folder).get(VISUAL_PROJECTION)
+    if projection is None:
+        raise UserError(f"{setting}: no {VISUAL_PROJECTION} there; expected a whole CLIP")
+    if projection[1] != width:
+        raise UserError(
+            f"{setting}: its visual projection takes {projection[1]} features, but the model's vision tower "
+            f"has {width}; expected the CLIP that this tower came from"
+        )
+    own = transformers.CLIPConfig.from_pretrained(folder).vision_config
+    patches, needed = ((one.image_size // one.patch_size) ** 2 for one in (own, tower))
+    if patches != needed:
+        raise UserError(
+            f"{setting}: its vision tower has {patches} patches, but the model's has {needed}; "
+            "expected the CLIP that this tower came from"
+        )
 
 
 def _original(setting: str, source: Source, clip: Source | None) -> Checkpoint:
@@ -167,7 +221,8 @@ def _original(setting: str, source: Source, clip: Source | None) -> Checkpoint:
         )
     vision = clip.with_weights()
     check_original(source.with_weights(), vision)
-    return Checkpoint("original", original_config(source.folder, vision), source, clip)
+    config = original_config(source.folder, vision)
+    return Checkpoint("original", config, ADAPTERS[config.model_type], source, clip)
 
 
 def _clip(source: Source, clip: str | None) -> Source | None:
@@ -212,9 +267,21 @@ def _read_config(setting: str, folder: Path) -> dict[str, Any]:
         raise UserError(f"{setting}: {file} is not valid JSON ({error})") from error
 
 
-def _check_family(setting: str, family: object) -> None:
-    if family not in ADAPTERS:
+def _adapter(setting: str, family: object) -> type[ModelAdapter]:
+    if not isinstance(family, str) or family not in ADAPTERS:
         raise UserError(
             f"{setting}: its config.json names the architecture {family!r}; "
-            f"expected one of {', '.join(ADAPTERS)}"
+            f"expected one of {', '.join(ADAPTERS)}, or model.adapter to name an adapter for it"
         )
+    return ADAPTERS[family]
+
+
+def _import_adapter(name: str) -> type[ModelAdapter]:
+    module, _, attribute = name.rpartition(".")
+    try:
+        adapter = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError("model.adapter", name, f"the dotted name of an adapter class ({error})") from error
+    if not (isinstance(adapter, type) and issubclass(adapter, ModelAdapter)):
+        raise SettingError("model.adapter", name, "a subclass of script_exp.models.images.ModelAdapter")
+    return adapter

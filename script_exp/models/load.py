@@ -9,9 +9,9 @@ from typing import Any
 import torch
 import transformers
 
-from script_exp.errors import SettingError, UserError
+from script_exp.errors import SettingError
 from script_exp.models.checkpoint import Checkpoint
-from script_exp.models.families import ADAPTERS, has_clip_tower, query_encoder
+from script_exp.models.families import has_clip_tower, query_encoder
 from script_exp.models.images import ModelAdapter
 from script_exp.models.original_llava import load_original, original_image_processor, original_tokenizer
 from script_exp.models.processing import Processing
@@ -24,6 +24,7 @@ from script_exp.models.random_weights import (
     random_tokenizer,
 )
 from script_exp.models.rules import PruningRules
+from script_exp.models.transformers_report import check_report, quiet_transformers
 
 
 def load_model(
@@ -48,35 +49,32 @@ def load_model(
     Raises:
         UserError: if weights of the architecture are missing from the checkpoint or left over.
     """
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     config = checkpoint.config
-    if checkpoint.source is None:
-        model = random_model(config, device=device, dtype=dtype, attention=attention)
-    elif checkpoint.layout == "original":
-        vision = _required(checkpoint.clip).with_weights()
-        model = load_original(checkpoint.source.folder, vision, config, dtype=dtype, attention=attention).to(
-            device
-        )
-    else:
-        model = _load_huggingface(checkpoint.source.with_weights(), dtype, attention).to(device)
-    model = model.eval()
-    adapter = ADAPTERS[config.model_type](model)
-    processing = _processing(checkpoint, adapter, conversation)
-    return PrunableModel(model, processing, adapter, _query_encoder(checkpoint, adapter, processing), rules)
+    with quiet_transformers():
+        if checkpoint.source is None:
+            model = random_model(config, device=device, dtype=dtype, attention=attention)
+        elif checkpoint.layout == "original":
+            folder, vision = checkpoint.source.folder, _required(checkpoint.clip).folder
+            model = load_original(folder, vision, config, dtype=dtype, attention=attention).to(device)
+        else:
+            model = _load_huggingface(checkpoint.source.with_weights(), device, dtype, attention)
+        model = model.eval()
+        adapter = checkpoint.adapter(model)
+        processing = _processing(checkpoint, adapter, conversation)
+        encoder = _query_encoder(checkpoint, adapter, processing)
+    return PrunableModel(model, processing, adapter, encoder, rules)
 
 
-def _load_huggingface(folder: Path, dtype: torch.dtype, attention: str) -> Any:
+def _load_huggingface(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
+        device_map={"": device},
         attn_implementation=attention,
         local_files_only=True,
         output_loading_info=True,
     )
-    problems = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-    if any(problems.values()):
-        raise UserError(f"{folder}: the checkpoint does not fit its config.json: {problems}")
+    check_report(folder, report)
     return model
 
 

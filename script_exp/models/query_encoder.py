@@ -14,7 +14,7 @@ from script_exp.errors import UserError
 from script_exp.models.tensors import check_weights, read_tensors
 
 _TEXT_PREFIXES = ("text_model.", "text_projection.")
-_VISUAL_PROJECTION = "visual_projection.weight"
+VISUAL_PROJECTION = "visual_projection.weight"
 
 
 class QueryEncoder(ABC):
@@ -83,11 +83,11 @@ class ClipQueryEncoder(QueryEncoder):
         """
         check_weights(f"model.clip={folder}", folder)
         state = read_tensors(
-            folder, lambda name: name.startswith(_TEXT_PREFIXES) or name == _VISUAL_PROJECTION
+            folder, lambda name: name.startswith(_TEXT_PREFIXES) or name == VISUAL_PROJECTION
         )
-        if _VISUAL_PROJECTION not in state:
-            raise UserError(f"model.clip={folder}: no {_VISUAL_PROJECTION} there; expected a whole CLIP")
-        projection = state.pop(_VISUAL_PROJECTION)
+        if VISUAL_PROJECTION not in state:
+            raise UserError(f"model.clip={folder}: no {VISUAL_PROJECTION} there; expected a whole CLIP")
+        projection = state.pop(VISUAL_PROJECTION)
         if projection.shape[1] != tower_width:
             raise UserError(
                 f"model.clip={folder}: its visual projection takes {projection.shape[1]} features, but the "

@@ -25,28 +25,32 @@ class QueryDPP:
 
         s_i = sign * mean_m cos(e_i, t_m),   r_i = (s_i - min s) / (max s - min s),   L_ij = r_i S_ij r_j,
 
-    where S is the cosine similarity of the projected tokens. Both embeddings are normalized, as in the first
-    released version and in CDPruner (the last released version is not, so that norms leak into r).
+    where S is the cosine similarity of the projected tokens.
 
     Attributes:
         sign: +1 or -1 to override the sign that the model declares for its query encoder (:class:`Query`).
         relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or
             all crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
+        normalize: whether s_i is a cosine, as in the first released version and in CDPruner, or the bare dot
+            product of the last released version, into which the patches' norms leak.
     """
 
     sign: int | None = None
     relevance_range: str = "crop"
+    normalize: bool = True
 
     def __post_init__(self) -> None:
         check_choice("sign", self.sign, (None, 1, -1), "1, -1, or null for the model's own")
         check_choice("relevance_range", self.relevance_range, ("crop", "image"))
+        check_choice("normalize", self.normalize, (True, False))
 
     def relevance(self, visual: VisualTokens, query: Query) -> Tensor:
         """r in [0, 1], (crops, n), from the patch embeddings and the query."""
         if visual.joint is None:
             raise ValueError("the patches' embeddings in the query encoder's space are missing")
-        patches = functional.normalize(visual.joint, dim=-1)
-        segments = functional.normalize(query.embeddings, dim=-1)
+        patches, segments = visual.joint, query.embeddings
+        if self.normalize:
+            patches, segments = functional.normalize(patches, dim=-1), functional.normalize(segments, dim=-1)
         sign = query.sign if self.sign is None else self.sign
         raw = sign * (patches @ segments.T).mean(dim=-1)
         return min_max(raw, self.relevance_range)

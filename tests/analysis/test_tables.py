@@ -16,12 +16,15 @@ from script_exp.results.read import load_runs
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=10.0, baseline="full"):
+def save(
+    outputs, pruner, budget, scores, *, variant="", partial=False, latency=10.0, baseline="full",
+    weights="pretrained",
+):  # fmt: skip
     """A finished run as the runner writes it, with these scores; ``baseline`` names the unpruned run."""
     folder = outputs / "tiny" / "shapes" / f"{pruner}-{budget}-{len(list(outputs.rglob('result.json')))}"
     folder.mkdir(parents=True)
     result = {
-        "schema_version": 1,
+        "schema_version": 2,
         "status": "finished",
         "identity": baseline if pruner == "none" else folder.name,
         "unpruned_identity": baseline,
@@ -29,7 +32,7 @@ def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=
             "model": "tiny", "benchmark": "shapes", "pruner": pruner, "budget": budget, "seed": 0,
             "variant": variant,
         },
-        "accuracy": {
+        "accuracy": None if weights == "random" else {
             "value": sum(scores) / len(scores), "n": len(scores), "ci95": [0.1, 0.9], "by_kind": {},
             "partial": partial,
         },
@@ -38,7 +41,7 @@ def save(outputs, pruner, budget, scores, *, variant="", partial=False, latency=
         "kv_cache_bytes": 2**21,
         "latency": latency and {"llm_prefill_ms": latency, "ttft_ms": 20.0, "llm_prefill_speedup": 2.5},
         "peak_memory_bytes": None,
-        "provenance": [{"checkpoint": "embedded"}],
+        "provenance": [{"checkpoint": "embedded", "weights": weights}],
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     lines = [json.dumps({"id": str(i), "unit": str(i), "score": score}) for i, score in enumerate(scores)]
@@ -87,6 +90,15 @@ def test_partial_runs_and_variants_have_rows_of_their_own(outputs):
     ]  # fmt: skip
 
 
+def test_random_weights_have_a_table_of_costs_alone(outputs):
+    save(outputs, "script", 64, [], weights="random")
+    found = dict(tables(load_runs(outputs).frame))
+    title = next(title for title in found if "random weights: no accuracy" in title)
+    assert len(found) == 3
+    assert found[title].loc["script", "accuracy, %"] == found[title].loc["script", "95 % interval"] == ""
+    assert found[title].loc["script", "KV, MiB"] == "2.00"
+
+
 def test_a_table_needs_runs(tmp_path):
     assert load_runs(tmp_path).frame.empty
     assert load_runs(tmp_path / "nowhere").frame.empty
@@ -97,7 +109,7 @@ def test_damaged_and_foreign_results_are_named(outputs):
     (damaged / "result.json").write_text("{")
     newer = save(outputs, "trim", 32, [1.0])
     (newer / "result.json").write_text(
-        (newer / "result.json").read_text().replace('"schema_version": 1', '"schema_version": 9')
+        (newer / "result.json").read_text().replace('"schema_version": 2', '"schema_version": 9')
     )
     runs = load_runs(outputs)
     assert len(runs.frame) == 4

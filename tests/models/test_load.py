@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
-from checkpoints import save_llava, set_config
-from conftest import batch, load
+from checkpoints import save_llava, set_config, tokenizer
+from conftest import batch, images, load
+from original_checkpoints import save_original, save_tokenizer
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import resolve_device, resolve_dtype
+from script_exp.pruners import Script
 
 
 def test_missing_folder(tmp_path):
@@ -151,3 +156,71 @@ def test_adapter_is_chosen_by_the_config(tmp_path):
     set_config(folder, model_type="mllama")
     with pytest.raises(UserError, match="mllama"):
         find_checkpoint(str(folder), None)
+
+
+@pytest.mark.parametrize(
+    "layout", [{"suffix": "bin", "anyres": False}, {"suffix": "safetensors", "anyres": True}]
+)
+def test_the_original_layout_loads_prunes_and_answers(tmp_path, layout):
+    save_original(tmp_path, **layout)
+    save_tokenizer(tmp_path / "original")
+    tokenizer("<s> $A </s>").save_pretrained(tmp_path / "clip")
+    model = load(
+        tmp_path / "original", clip=str(tmp_path / "clip"), conversation="vicuna_v1", relevance_sign=-1
+    )
+    prompt = model.chat_prompt("what is it?")
+    assert prompt.startswith("A chat between a curious user")
+    assert prompt.endswith("<image>\nwhat is it? ASSISTANT:")
+    inputs = model.preprocess([images(1, size=40)], [prompt])
+    encoded = model.encode_images(inputs, with_joint=True)
+    pruned = model.prune(inputs, encoded, Script(budget=3), model.encode_queries(["what is it?"]))
+    assert pruned.entering == [3 * encoded[0].crops]
+    assert len(model.generate(pruned, 2)) == 1
+
+
+def test_a_tower_alone_has_no_queries(tmp_path):
+    save_original(tmp_path, suffix="bin", anyres=False, whole_clip=False)
+    save_tokenizer(tmp_path / "original")
+    assert not find_checkpoint(str(tmp_path / "original"), str(tmp_path / "clip")).can_encode_queries
+    with pytest.raises(UserError, match="without a config of its vision tower"):
+        find_checkpoint(str(tmp_path / "original"), None)
+
+
+def test_checkpoints_of_llava_1_5_pad_to_a_square(llava_folder):
+    """The hub's checkpoints say center crop; the evaluation that the published numbers come from pads."""
+    processor = load(llava_folder).processing.image_processor
+    wide = images(1, size=90)[0].crop((0, 0, 90, 30))
+    square = Image.new("RGB", (90, 90), tuple(int(mean * 255) for mean in processor.image_mean))
+    square.paste(wide, (0, 30))
+    padded, wanted = (processor(image, return_tensors="pt").pixel_values for image in (wide, square))
+    torch.testing.assert_close(padded, wanted, atol=0, rtol=0)
+
+
+MEASURE = """
+import resource, sys, torch
+from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.load import load_model
+from script_exp.models.rules import PruningRules
+checkpoint = find_checkpoint(sys.argv[1], None)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+model = load_model(
+    checkpoint, device=torch.device("cpu"), dtype=torch.float16, attention="sdpa",
+    rules=PruningRules(), conversation="chat_template",
+)
+for parameter in model.model.parameters():
+    parameter.sum()  # a mapped file is only read when it is touched
+print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.slow
+def test_loading_needs_no_more_memory_than_the_weights(tmp_path):
+    folder = save_llava(tmp_path / "model", grid=4, width=1024, layers=8)
+    half = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    size = (folder / "model.safetensors").stat().st_size
+    assert size > 100_000_000
+    process = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert int(process.stdout) < 1.1 * size + 50_000_000

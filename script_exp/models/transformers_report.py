@@ -1,0 +1,33 @@
+"""What transformers says while it loads: nothing on the screen, and nothing missing in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from script_exp.errors import UserError
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no reports of transformers; what they would say is checked instead."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def check_report(folder: Path, report: Mapping[str, Any]) -> None:
+    """Raise a :class:`UserError` that lists the tensors which a checkpoint lacks or has left over."""
+    problems = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(problems.values()):
+        raise UserError(f"{folder}: the checkpoint does not fit its config.json: {problems}")

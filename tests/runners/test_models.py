@@ -1,0 +1,137 @@
+"""Models through the runner: random weights, a family of the user's own, and folders that are not right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from checkpoints import save_clip
+from families import CONFIGS
+from test_run import ROOT, last_line, run
+from transformers import LlavaForConditionalGeneration
+
+CONFIG_OF = {
+    "llava_1_5_7b": "llava", "llava_next_7b": "llava_next", "llava_onevision_7b": "llava_onevision",
+    "qwen2_5_vl_7b": "qwen2_5_vl",
+}  # fmt: skip
+MADE_UP = '''
+from transformers import (
+    AutoConfig, AutoModelForImageTextToText, LlavaConfig, LlavaForConditionalGeneration,
+)
+from script_exp.models.llava import LlavaAdapter
+
+class MadeUpConfig(LlavaConfig):
+    model_type = "made_up"
+
+class MadeUpForConditionalGeneration(LlavaForConditionalGeneration):
+    config_class = MadeUpConfig
+
+class MadeUpAdapter(LlavaAdapter):
+    """Whatever is special about the family."""
+
+AutoConfig.register("made_up", MadeUpConfig)
+AutoModelForImageTextToText.register(MadeUpConfig, MadeUpForConditionalGeneration)
+'''
+
+
+@pytest.mark.parametrize("pruner", ["script", "pyramid"])
+@pytest.mark.parametrize("name", CONFIG_OF)
+def test_random_weights_measure_but_never_score(tmp_path, name, pruner):
+    CONFIGS[CONFIG_OF[name]]().save_pretrained(tmp_path / "model")
+    budget = 40 if pruner == "script" else 0.5  # half of the tokens, whatever the image's size
+    if name == "llava_onevision_7b" and pruner == "script":
+        budget = 8
+    line = last_line(
+        run(
+            f"model={name}", f"model.path={tmp_path / 'model'}", "model.weights=random", f"pruner={pruner}",
+            f"budget={budget}", "limit=2", "unpruned=off", f"outputs={tmp_path / 'outputs'}",
+        )
+    )  # fmt: skip
+    assert line["accuracy"] is None
+    assert line["llm_prefill_ms"] > 0
+    run_dir = Path(line["run_dir"])
+    result = json.loads((run_dir / "result.json").read_text())
+    assert result["accuracy"] is None
+    assert result["provenance"][0]["weights"] == "random"
+    assert not (run_dir / "samples.jsonl").exists()
+    assert result["tokens"]["layer_average"] < result["tokens"]["visual"]
+    assert result["kv_cache_bytes"] == pytest.approx(result["latency"]["kv_cache_bytes_held"])
+
+
+def test_a_family_is_one_file_and_one_config(tmp_path, llava_folder, monkeypatch):
+    (tmp_path / "made_up.py").write_text(MADE_UP)
+    monkeypatch.syspath_prepend(tmp_path)
+    made_up = importlib.import_module("made_up")
+    llava = LlavaForConditionalGeneration.from_pretrained(llava_folder)
+    settings = {key: value for key, value in llava.config.to_dict().items() if key != "model_type"}
+    model = made_up.MadeUpForConditionalGeneration(made_up.MadeUpConfig(**settings))
+    model.load_state_dict(llava.state_dict())
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    model.save_pretrained(folder)
+    conf = tmp_path / "conf" / "model"
+    conf.mkdir(parents=True)
+    tiny = (ROOT / "conf" / "model" / "tiny.yaml").read_text()
+    changed = tiny.replace("name: tiny", "name: made_up").replace("path: embedded", f"path: {folder}")
+    (conf / "made_up.yaml").write_text(changed.replace("adapter: null", "adapter: made_up.MadeUpAdapter"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    line = last_line(
+        run(
+            "model=made_up", "budget=16", "limit=2", "latency=off", "unpruned=off",
+            f"outputs={tmp_path / 'outputs'}", f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
+        )
+    )  # fmt: skip
+    assert line["tokens_kept"] == 16
+
+
+def fails(tmp_path, *arguments):
+    """The one sentence of a run that cannot start; it leaves nothing behind."""
+    process = run(*arguments, f"outputs={tmp_path / 'outputs'}")
+    assert process.returncode == 2, process.stderr
+    assert not (tmp_path / "outputs").exists()
+    errors = process.stderr.splitlines()
+    assert len(errors) == 1
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["model=llava_1_5_7b"],
+            "model.path=llava-hf/llava-1.5-7b-hf: expected a folder, or a hub id that is in the local cache",
+        ),
+        (["model.adapter=nowhere.Adapter"], "model.adapter=nowhere.Adapter: expected the dotted name"),
+        (["model.adapter=pathlib.Path"], "model.adapter=pathlib.Path: expected a subclass of"),
+        (["model.weights=random"], "model.weights=random: expected model.path to be a folder"),
+        (["model.positions=kept"], "model.positions=kept: expected one of contiguous, preserved"),
+        (["+model.newlines=keep"], "model.newlines=keep: expected the keys name, path"),
+        (["model.conversation=plain"], "model.conversation=plain: expected one of chat_template, vicuna_v1"),
+        (["attention=flash_attention_2"], "attention=flash_attention_2: expected sdpa or eager"),
+        (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "model.positions=contiguous"],
+            "model.positions=contiguous: expected preserved",
+        ),
+        (["model=llava_1_5_7b", "model.weights=random", "budget=577"], "budget=577: expected at most 576"),
+        (
+            ["model=llava_1_5_7b", "model.weights=random", "pruner=fastv", "pruner.layer=32"],
+            "pruner.layer=32: expected a decoder layer from 1 to 31; the LLM has 32",
+        ),
+        (
+            ["model=llava_1_5_7b", "model.weights=random", "pruner=fastv", "budget=32"],
+            "budget=32: expected at least",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_loaded(tmp_path, arguments, message):
+    assert fails(tmp_path, *arguments).startswith(f"error: {message}")
+
+
+def test_a_clip_that_does_not_fit_is_found_from_its_headers(tmp_path, llava_folder):
+    model = f"model.path={llava_folder}"
+    narrow = save_clip(tmp_path / "narrow", width=20, joint=8)
+    assert "takes 20 features" in fails(tmp_path, model, f"model.clip={narrow}")
+    coarse = save_clip(tmp_path / "coarse", width=32, joint=8, grid=7)
+    assert "49 patches, but the model's has 576" in fails(tmp_path, model, f"model.clip={coarse}")
