@@ -64,8 +64,9 @@ def save_llava(
     )  # fmt: skip
     text = LlamaConfig(
         vocab_size=len(SPECIAL + WORDS), hidden_size=width, intermediate_size=width * 7 // 5,
-        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=kv_heads, max_position_embeddings=1024, bos_token_id=BOS,
-        eos_token_id=EOS, pad_token_id=PAD, tie_word_embeddings=False,
+        num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=kv_heads,
+        max_position_embeddings=1024, bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD,
+        tie_word_embeddings=False,
     )  # fmt: skip
     config = LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=grid**2
