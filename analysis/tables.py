@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from script_exp.benchmarks import METRICS
 from script_exp.errors import UserError
 from script_exp.results.compare import compare
 from script_exp.results.read import load_runs, load_samples
@@ -32,14 +33,14 @@ def accuracy_table(runs: pd.DataFrame) -> pd.DataFrame:
     """
     cells: dict[str, dict[str, str]] = {}
     for _, run in runs.sort_values("budget", ascending=False, na_position="first").iterrows():
-        text = f"{100 * run['accuracy']:.1f}"
+        text = f"{run['scale'] * run['accuracy']:.1f}"
         unpruned = _unpruned(run, runs)
         if unpruned is not None and unpruned["accuracy"]:
             text += f" ({100 * run['accuracy'] / unpruned['accuracy']:.0f} %)"
         column = "all" if run["pruner"] == "none" else f"{run['budget']:g}"
         cells.setdefault(column, {})[run["label"]] = text
     table = pd.DataFrame(cells).fillna("")
-    return table.reindex(sorted(map(str, table.index), key=_rank)).rename_axis("accuracy, % (retained)")
+    return table.reindex(sorted(map(str, table.index), key=_rank)).rename_axis(f"{_header(runs)} (retained)")
 
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
             {
                 "pruner": run["label"],
                 "budget": "all" if pd.isna(run["budget"]) else f"{run['budget']:g}",
-                "accuracy, %": _measured(100 * run["accuracy"], "{:.1f}"),
+                "accuracy": _measured(run["accuracy"], "{:.1f}", run["scale"]),
                 "95 % interval": _interval(run),
                 "against unpruned": _difference(run, _unpruned(run, runs)),
                 "tokens": f"{run['kept']:g}",
@@ -181,19 +182,26 @@ def _unpruned(run: pd.Series, runs: pd.DataFrame) -> pd.Series | None:
 def _interval(run: pd.Series) -> str:
     if pd.isna(run["accuracy"]):
         return ""
-    return f"{100 * run['ci_low']:.1f} to {100 * run['ci_high']:.1f}"
+    return f"{run['scale'] * run['ci_low']:.1f} to {run['scale'] * run['ci_high']:.1f}"
 
 
 def _difference(run: pd.Series, unpruned: pd.Series | None) -> str:
     if unpruned is None or pd.isna(run["accuracy"]):
         return ""
-    result = compare(load_samples(Path(run["run_dir"])), load_samples(Path(unpruned["run_dir"])))
-    low, high = (100 * end for end in result.interval)
-    return f"{100 * result.difference:+.1f} [{low:+.1f}, {high:+.1f}], -{result.lost} +{result.won}"
+    result = compare(
+        METRICS[run["metric"]], load_samples(Path(run["run_dir"])), load_samples(Path(unpruned["run_dir"]))
+    )
+    low, high = (run["scale"] * end for end in result.interval)
+    return f"{run['scale'] * result.difference:+.1f} [{low:+.1f}, {high:+.1f}], -{result.lost} +{result.won}"
 
 
-def _measured(value: float | None, template: str) -> str:
-    return "" if value is None or pd.isna(value) else template.format(value)
+def _header(runs: pd.DataFrame) -> str:
+    """What the accuracies are, of rows of one benchmark."""
+    return "accuracy, %" if (runs["scale"] == 100).all() else f"{runs['metric'].iloc[0]}, points"
+
+
+def _measured(value: float | None, template: str, scale: float = 1) -> str:
+    return "" if value is None or pd.isna(value) else template.format(scale * value)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def main() -> None:
     for budget in arguments.budgets:
         records = run(model, benchmark, Oracle(budget=budget, needed=needed), f"oracle {budget}")
         scores = [record.score for record in records]
-        low, high = bootstrap_interval(scores, [record.unit for record in records])
+        metric = benchmark.metric
+        low, high = bootstrap_interval(metric.by_unit(records), metric.value)
         print(f"| {budget} | {100 * np.mean(scores):.1f} | {100 * low:.1f} to {100 * high:.1f} |")
 
 
@@ -92,7 +93,7 @@ def relevance_auc(
         positive = needed[sample.id] > COVERED
         if not positive.any():
             continue
-        inputs = model.preprocess([[sample.image()]], [model.chat_prompt(sample.question)])
+        inputs = model.preprocess([[sample.visual()]], [model.chat_prompt(sample.prompt)])
         visual = model.encode_images(inputs, with_joint=True)[0].visual
         query = model.encode_queries([sample.question])[0]
         auc = area_under_curve(QueryDPP().relevance(visual, query)[0].numpy(), positive)

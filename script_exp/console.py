@@ -81,7 +81,11 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     # In a run's own latency part the unpruned model was measured beside it: the only fair comparison.
     timed = [latency.get("unpruned"), latency] if is_pruned else [latency]
     rows = [
-        ("accuracy, %", [_accuracy(one) for one in columns], _ratio_of(columns, "accuracy", "value")),
+        (
+            "accuracy" if _points(result) else "accuracy, %",
+            [_accuracy(one) for one in columns],
+            _ratio_of(columns, "accuracy", "value"),
+        ),
         ("visual tokens kept", [_number(one, "tokens", "kept") for one in columns], None),
         ("  mean over LLM layers", [_number(one, "tokens", "layer_average") for one in columns], None),
         (
@@ -124,6 +128,11 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     print(json.dumps(last_line), flush=True)
 
 
+def _points(result: dict[str, Any]) -> bool:
+    """Whether the metric counts points rather than being a share."""
+    return result["accuracy"] is not None and result["accuracy"]["scale"] == 1
+
+
 def _samples(result: dict[str, Any]) -> str:
     accuracy = result["accuracy"]
     if accuracy is None:
@@ -142,8 +151,9 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
 def _accuracy(result: dict[str, Any] | None) -> str:
     if result is None or result["accuracy"] is None:
         return "-"
-    low, high = result["accuracy"]["ci95"]
-    return f"{100 * result['accuracy']['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    accuracy = result["accuracy"]
+    value, low, high = (accuracy["scale"] * end for end in (accuracy["value"], *accuracy["ci95"]))
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _number(result: dict[str, Any] | None, part: str, key: str) -> str:

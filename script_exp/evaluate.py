@@ -28,12 +28,12 @@ def answer(
 
 
 def count_tokens(
-    model: PrunableModel, benchmark: Benchmark, pruner: Pruner | LayerPruner, samples: Sequence[Sample]
+    model: PrunableModel, pruner: Pruner | LayerPruner, samples: Sequence[Sample]
 ) -> list[SampleTokens]:
     """Sizes of the prompts of ``samples``, without answering: all there is to say about random weights."""
     counted, count = [], PrunerOperations()
     for sample in samples:
-        batch = _prune_batch(model, benchmark, pruner, [sample], count)
+        batch = _prune_batch(model, pruner, [sample], count)
         counted.append(_sizes(model, batch, 0, sample, pruner))
     return counted
 
@@ -47,14 +47,10 @@ class _Batch:
 
 
 def _prune_batch(
-    model: PrunableModel,
-    benchmark: Benchmark,
-    pruner: Pruner | LayerPruner,
-    samples: Sequence[Sample],
-    count: PrunerOperations,
+    model: PrunableModel, pruner: Pruner | LayerPruner, samples: Sequence[Sample], count: PrunerOperations
 ) -> _Batch:
-    prompts = [model.chat_prompt(benchmark.prompt(sample)) for sample in samples]
-    inputs = model.preprocess([[sample.image()] for sample in samples], prompts)
+    prompts = [model.chat_prompt(sample.prompt) for sample in samples]
+    inputs = model.preprocess([[sample.visual()] for sample in samples], prompts)
     images = model.encode_images(inputs, with_joint=pruner.needs_query)
     queries = model.encode_queries([sample.question for sample in samples]) if pruner.needs_query else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
@@ -95,12 +91,12 @@ def _answer_batch(
     count: PrunerOperations,
 ) -> list[SampleRecord]:
     begin = time.perf_counter()
-    batch = _prune_batch(model, benchmark, pruner, samples, count)
+    batch = _prune_batch(model, pruner, samples, count)
     predictions = model.generate(batch.pruned, benchmark.max_new_tokens)
     seconds = (time.perf_counter() - begin) / len(samples)
     records = []
     for row, sample in enumerate(samples):
-        parsed = benchmark.parse(predictions[row])
+        parsed = benchmark.parse(sample, predictions[row])
         records.append(
             SampleRecord(
                 **vars(_sizes(model, batch, row, sample, pruner)),

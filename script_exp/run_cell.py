@@ -82,10 +82,10 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     sizes: Sequence[SampleTokens]
     if settings.model.weights == "random":
         accuracy = None
-        sizes = count_tokens(model, cell.benchmark, cell.pruner, _spaced(samples))
+        sizes = count_tokens(model, cell.pruner, _spaced(samples))
     else:
         records = _answer(cell, model, samples, directory)
-        accuracy = summarize_accuracy(records, partial=settings.limit is not None)
+        accuracy = summarize_accuracy(cell.benchmark.metric, records, partial=settings.limit is not None)
         sizes = records
     latencies = _latency(cell, model, samples) if settings.latency == "on" else None
     flops, cache = summarize_costs(model, cell.pruner, sizes)
@@ -129,7 +129,7 @@ def _spaced(samples: Sequence[Sample]) -> Sequence[Sample]:
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
     """The pruned and the unpruned model side by side; the unpruned one has only itself."""
     inputs = [
-        LatencyInput(sample.image(), model.chat_prompt(cell.benchmark.prompt(sample)), sample.question)
+        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question)
         for sample in _spaced(samples)
     ]
     pruners: dict[str, Pruner | LayerPruner] = {"unpruned": NoPruning()}

@@ -32,7 +32,7 @@ def samples():
 def encoded(tiny, samples):
     """Image and query of every sample."""
     prompts = [tiny.chat_prompt(sample.question) for sample in samples]
-    inputs = tiny.preprocess([[sample.image()] for sample in samples], prompts)
+    inputs = tiny.preprocess([[sample.visual()] for sample in samples], prompts)
     images = tiny.encode_images(inputs, with_joint=True)
     return list(zip(images, tiny.encode_queries([sample.question for sample in samples]), strict=True))
 

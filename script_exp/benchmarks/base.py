@@ -1,60 +1,68 @@
-"""What a benchmark gives: samples, the prompt of its official protocol, and the official score."""
+"""What a benchmark gives: samples with the prompt of its official protocol, the official rule, the metric."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from PIL import Image
+
+from script_exp.benchmarks.metric import MeanScore, Metric
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one image.
+    """One question about one image or video.
 
     Attributes:
         id: stable name, unique in the benchmark.
-        image: loads the image when called.
+        visual: loads the image, or the frames of the video, when called.
         question: the bare question; the query encoder sees this text.
+        prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
         unit: what is drawn anew in the bootstrap: samples of one unit are not independent (questions on one
             image).
+        extra: what else the rule needs, for example the choices.
     """
 
     id: str
-    image: Callable[[], Image.Image] = field(repr=False)
+    visual: Callable[[], Image.Image | Sequence[Image.Image]] = field(repr=False)
     question: str
+    prompt: str
     references: tuple[str, ...]
     kind: str
     unit: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Benchmark(ABC):
-    """Samples, prompt and score. A benchmark never sees the pruner.
+    """Samples and rules. A benchmark never sees the pruner.
 
     Attributes:
         name: as in ``conf/benchmark``.
-        prompt_version: goes up whenever the prompt or the score changes; part of a run's identity.
+        prompt_version: goes up whenever the prompt or the rule changes; part of a run's identity.
         max_new_tokens: length of an answer in the official protocol.
+        metric: from the scored answers to the official number.
     """
 
     name: ClassVar[str]
     prompt_version: ClassVar[int]
     max_new_tokens: ClassVar[int]
+    metric: ClassVar[Metric] = MeanScore()
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
-        """All samples, always in the same order; images are not loaded yet."""
+        """All samples, always in the same order; images are not loaded yet.
+
+        Raises:
+            UserError: if the data is missing or damaged.
+        """
 
     @abstractmethod
-    def prompt(self, sample: Sample) -> str:
-        """The user's text of the official protocol, without the model's chat template."""
-
-    @abstractmethod
-    def parse(self, prediction: str) -> str:
+    def parse(self, sample: Sample, prediction: str) -> str:
         """The answer in a raw prediction, normalized as the official rule does."""
 
     @abstractmethod

@@ -46,17 +46,22 @@ class Shapes(Benchmark):
             load = _loader(scene.image)
             for turn, question in enumerate(questions):
                 samples.append(
-                    Sample(f"{unit}-{turn}", load, question.text, (question.answer,), question.kind, unit)
+                    Sample(
+                        id=f"{unit}-{turn}",
+                        visual=load,
+                        question=question.text,
+                        prompt=question.text,
+                        references=(question.answer,),
+                        kind=question.kind,
+                        unit=unit,
+                    )
                 )
         return samples
 
     def samples(self) -> Sequence[Sample]:
         return self._samples
 
-    def prompt(self, sample: Sample) -> str:
-        return sample.question
-
-    def parse(self, prediction: str) -> str:
+    def parse(self, sample: Sample, prediction: str) -> str:
         return prediction.strip().lower()
 
     def score(self, sample: Sample, answer: str) -> float:

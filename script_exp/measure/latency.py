@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from script_exp.measure.memory import peak_memory
+from script_exp.models.images import Visual
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners.base import Pruner
 from script_exp.pruners.layer import LayerPruner
@@ -41,9 +41,9 @@ class LatencyProtocol:
 
 @dataclass(frozen=True)
 class LatencyInput:
-    """One image with its prompt and bare question."""
+    """One image or video with its prompt and bare question."""
 
-    image: Image.Image
+    visual: Visual
     prompt: str
     question: str
 
@@ -144,7 +144,7 @@ def _one_pass(
     with ExitStack() as hooks:
         with clock.stage("ttft"):
             with clock.stage("preprocess"):
-                inputs = model.preprocess([[sample.image]], [sample.prompt])
+                inputs = model.preprocess([[sample.visual]], [sample.prompt])
             with clock.stage("vision"):
                 images = model.encode_images(inputs, with_joint=pruner.needs_query)
             queries = None
@@ -166,7 +166,7 @@ def _one_pass(
 
 
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
-    inputs = model.preprocess([[sample.image]], [sample.prompt])
+    inputs = model.preprocess([[sample.visual]], [sample.prompt])
     images = model.encode_images(inputs, with_joint=pruner.needs_query)
     queries = model.encode_queries([sample.question]) if pruner.needs_query else None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
+import numpy as np
 import pandas as pd
 
+from script_exp.benchmarks.metric import Metric, Scored
 from script_exp.measure.interval import bootstrap_interval
 
 
@@ -14,9 +17,10 @@ class Comparison:
     """Paired comparison on the samples that both runs answered.
 
     Attributes:
-        difference: pruned minus unpruned accuracy, with its 95 % interval (paired bootstrap over units).
-        lost: answers that were right without pruning and are wrong with it.
-        won: answers that were wrong without pruning and are right with it.
+        difference: pruned minus unpruned, in the metric's own unit.
+        interval: its 95 % interval (paired bootstrap over units).
+        lost: answers with a lower score than without pruning.
+        won: answers with a higher score.
     """
 
     difference: float
@@ -25,7 +29,7 @@ class Comparison:
     won: int
 
 
-def compare(pruned: pd.DataFrame, unpruned: pd.DataFrame) -> Comparison:
+def compare(metric: Metric, pruned: pd.DataFrame, unpruned: pd.DataFrame) -> Comparison:
     """Compare two runs' samples, as :func:`script_exp.results.read.load_samples` gives them.
 
     Raises:
@@ -33,12 +37,19 @@ def compare(pruned: pd.DataFrame, unpruned: pd.DataFrame) -> Comparison:
     """
     if set(pruned.index) != set(unpruned.index):
         raise ValueError("the two runs have not answered the same samples")
-    before = unpruned["score"].reindex(pruned.index)
-    after = pruned["score"]
-    difference = after - before
+    before = unpruned.reindex(pruned.index)
+    totals = [metric.by_unit(cast(list[Scored], list(frame.itertuples()))) for frame in (pruned, before)]
+    sums = totals[0].shape[1]
+
+    def difference(both: np.ndarray) -> np.ndarray:
+        change: np.ndarray = metric.value(both[..., :sums]) - metric.value(both[..., sums:])
+        return change
+
+    paired = np.concatenate(totals, axis=1)
+    flips = pruned["score"] - before["score"]
     return Comparison(
-        difference=float(difference.mean()),
-        interval=bootstrap_interval(difference.tolist(), pruned["unit"].tolist()),
-        lost=int((difference < 0).sum()),
-        won=int((difference > 0).sum()),
+        difference=float(difference(paired.sum(axis=0))),
+        interval=bootstrap_interval(paired, difference),
+        lost=int((flips < 0).sum()),
+        won=int((flips > 0).sum()),
     )

@@ -30,9 +30,10 @@ def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``.
 
     Columns: the cell (model, benchmark, pruner, budget, seed, variant), identity, unpruned_identity, embedded
-    (the tiny model of the package), weights (pretrained or random), accuracy, ci_low, ci_high, n,
-    partial, kept, layer_average, visual, prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms,
-    speedup, and run_dir. What was not measured is missing, never zero.
+    (the tiny model of the package), weights (pretrained or random), metric, scale
+    (100: a share, 1: points), accuracy, ci_low, ci_high, n, partial, kept, layer_average, visual,
+    prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms, speedup, and run_dir. What was not
+    measured is missing, never zero.
     """
     rows, problems = [], []
     for path in sorted(outputs.rglob("result.json")):
@@ -85,11 +86,10 @@ def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
-    """Random weights have none."""
+    """Columns of the metric; empty for random weights, which have none."""
+    columns = ("metric", "scale", "accuracy", "ci_low", "ci_high")
     if accuracy is None:
-        return {"accuracy": None, "ci_low": None, "ci_high": None, "n": 0, "partial": False}
+        return dict.fromkeys(columns) | {"n": 0, "partial": False}
     low, high = accuracy["ci95"]
-    return {
-        "accuracy": accuracy["value"], "ci_low": low, "ci_high": high, "n": accuracy["n"],
-        "partial": accuracy["partial"],
-    }  # fmt: skip
+    values = (accuracy["metric"], accuracy["scale"], accuracy["value"], low, high)
+    return dict(zip(columns, values, strict=True)) | {"n": accuracy["n"], "partial": accuracy["partial"]}

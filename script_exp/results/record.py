@@ -76,8 +76,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Mean score with its 95 % interval (bootstrap over units), as shares; ``partial`` if limit was set."""
+    """The official number with its 95 % interval (bootstrap over units).
 
+    Attributes:
+        metric: what the number is, for example ``mean``.
+        scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
+        partial: whether ``limit`` was set.
+    """
+
+    metric: str
+    scale: int
     value: float
     n: int
     ci95: tuple[float, float]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from script_exp.benchmarks.metric import Metric
 from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.measure.latency import Latency, Spread
@@ -17,17 +18,18 @@ from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import Accuracy, SampleRecord, SampleTokens, Tokens
 
 
-def summarize_accuracy(records: Sequence[SampleRecord], partial: bool) -> Accuracy:
-    """Mean score with its interval, overall and by kind."""
-    scores = [record.score for record in records]
-    by_kind: dict[str, list[float]] = defaultdict(list)
+def summarize_accuracy(metric: Metric, records: Sequence[SampleRecord], partial: bool) -> Accuracy:
+    """The official number with its interval, overall and by kind."""
+    by_kind: dict[str, list[SampleRecord]] = defaultdict(list)
     for record in records:
-        by_kind[record.kind].append(record.score)
+        by_kind[record.kind].append(record)
     return Accuracy(
-        value=float(np.mean(scores)),
-        n=len(scores),
-        ci95=bootstrap_interval(scores, [record.unit for record in records]),
-        by_kind={kind: float(np.mean(values)) for kind, values in sorted(by_kind.items())},
+        metric=metric.name,
+        scale=metric.scale,
+        value=metric.of(records),
+        n=len(records),
+        ci95=bootstrap_interval(metric.by_unit(records), metric.value),
+        by_kind={kind: metric.of(answers) for kind, answers in sorted(by_kind.items())},
         partial=partial,
     )
 

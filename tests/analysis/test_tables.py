@@ -33,8 +33,8 @@ def save(
             "variant": variant,
         },
         "accuracy": None if weights == "random" else {
-            "value": sum(scores) / len(scores), "n": len(scores), "ci95": [0.1, 0.9], "by_kind": {},
-            "partial": partial,
+            "metric": "mean", "scale": 100, "value": sum(scores) / len(scores), "n": len(scores),
+            "ci95": [0.1, 0.9], "by_kind": {}, "partial": partial,
         },
         "tokens": {"visual": 576, "requested": budget, "kept": budget or 576, "layer_average": budget or 576},
         "flops": {"prefill_total": 3.5e9, "llm_visual_only": 1.5e9, "stages": {}},
@@ -95,7 +95,7 @@ def test_random_weights_have_a_table_of_costs_alone(outputs):
     found = dict(tables(load_runs(outputs).frame))
     title = next(title for title in found if "random weights: no accuracy" in title)
     assert len(found) == 3
-    assert found[title].loc["script", "accuracy, %"] == found[title].loc["script", "95 % interval"] == ""
+    assert found[title].loc["script", "accuracy"] == found[title].loc["script", "95 % interval"] == ""
     assert found[title].loc["script", "KV, MiB"] == "2.00"
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from script_exp.measure.interval import bootstrap_interval
+from script_exp.benchmarks.metric import MeanScore
+from script_exp.measure.interval import bootstrap_interval as of_totals
+
+
+def bootstrap_interval(scores, units):
+    """The interval of a mean score."""
+    totals = {unit: np.zeros(2) for unit in units}
+    for score, unit in zip(scores, units, strict=True):
+        totals[unit] += (score, 1)
+    return of_totals(np.stack(list(totals.values())), MeanScore().value)
 
 
 def test_independent_samples_have_the_binomial_width():

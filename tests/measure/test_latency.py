@@ -50,7 +50,7 @@ def test_cache_bytes_are_those_of_the_prefill(llava):
     question = QUESTIONS[0]
     inputs = [LatencyInput(images(1)[0], llava.chat_prompt(question), question)]
     latency = measure_latency(llava, inputs, {"script": Script(budget=16)})["script"]
-    text = llava.preprocess([[inputs[0].image]], [inputs[0].prompt])["input_ids"].shape[1] - 576
+    text = llava.preprocess([[inputs[0].visual]], [inputs[0].prompt])["input_ids"].shape[1] - 576
     config = llava.model.config.text_config
     values = 2 * 4 * (16 + text) * config.num_key_value_heads * config.head_dim
     assert latency.kv_cache_bytes == 4 * values

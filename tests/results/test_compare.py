@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from script_exp.benchmarks.metric import MeanScore
 from script_exp.results.compare import compare
 
 
@@ -14,17 +15,17 @@ def frame(scores):
 
 
 def test_counts_flips_both_ways():
-    result = compare(frame([0.0, 1.0, 1.0, 1.0]).iloc[::-1], frame([1.0, 1.0, 0.0, 1.0]))
+    result = compare(MeanScore(), frame([0.0, 1.0, 1.0, 1.0]).iloc[::-1], frame([1.0, 1.0, 0.0, 1.0]))
     assert (result.difference, result.lost, result.won) == (0.0, 1, 1)
     assert result.interval[0] < 0 < result.interval[1]
 
 
 def test_identical_runs_have_no_difference():
-    result = compare(frame([1.0, 0.0, 1.0, 1.0]), frame([1.0, 0.0, 1.0, 1.0]))
+    result = compare(MeanScore(), frame([1.0, 0.0, 1.0, 1.0]), frame([1.0, 0.0, 1.0, 1.0]))
     assert result.interval == (0, 0)
     assert (result.difference, result.lost, result.won) == (0, 0, 0)
 
 
 def test_other_samples_are_not_compared():
     with pytest.raises(ValueError, match="same samples"):
-        compare(frame([1.0] * 4), frame([1.0] * 4).iloc[:3])
+        compare(MeanScore(), frame([1.0] * 4), frame([1.0] * 4).iloc[:3])

@@ -1,0 +1,73 @@
+"""From scored answers to a benchmark's official number, in a form that a bootstrap can repeat.
+
+Every metric here is a function of sums over samples. So the sums are taken once for every unit (the
+questions on one image), and a resample of the units only adds them up anew.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+
+class Scored(Protocol):
+    """An answer with its score; a line of ``samples.jsonl`` is one."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+    @property
+    def references(self) -> Sequence[str]: ...
+    @property
+    def score(self) -> float: ...
+
+
+class Metric(ABC):
+    """An official number.
+
+    Attributes:
+        name: as ``result.json`` says it.
+        scale: 100 if the number is a share that is printed in percent, 1 if it counts points.
+    """
+
+    name: ClassVar[str]
+    scale: ClassVar[int] = 100
+
+    @abstractmethod
+    def totals(self, answers: Sequence[Scored]) -> np.ndarray:
+        """(sums,) of the answers of one unit."""
+
+    @abstractmethod
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """The number (...) from sums (..., sums) over units."""
+
+    def by_unit(self, answers: Sequence[Scored]) -> np.ndarray:
+        """(units, sums), units in the order of their names."""
+        grouped: dict[str, list[Scored]] = defaultdict(list)
+        for answer in answers:
+            grouped[answer.unit].append(answer)
+        return np.stack([self.totals(grouped[unit]) for unit in sorted(grouped)]).astype(np.float64)
+
+    def of(self, answers: Sequence[Scored]) -> float:
+        """The number of these answers."""
+        return float(self.value(self.by_unit(answers).sum(axis=0)))
+
+
+class MeanScore(Metric):
+    """The mean score over all samples."""
+
+    name = "mean"
+
+    def totals(self, answers: Sequence[Scored]) -> np.ndarray:
+        return np.array([sum(answer.score for answer in answers), len(answers)])
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        mean: np.ndarray = totals[..., 0] / totals[..., 1]
+        return mean
