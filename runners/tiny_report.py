@@ -18,9 +18,10 @@ from script_exp.console import Progress
 from script_exp.evaluate import answer
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model
+from script_exp.models.load import load_model, load_query_encoder
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
+from script_exp.models.wanted import Wanted
 from script_exp.pruners import NoPruning, Pruner, QueryDPP
 from script_exp.results.record import SampleRecord
 from script_exp.tiny.monitor import COVERED, accuracy, area_under_curve
@@ -39,14 +40,11 @@ def main() -> None:
     parser.add_argument("--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16])
     arguments = parser.parse_args()
 
-    model = load_model(
-        find_checkpoint(arguments.path, None),
-        device=torch.device("cpu"),
-        dtype=torch.float32,
-        attention="sdpa",
-        rules=PruningRules(relevance_sign=1),
-        conversation="chat_template",
-    )
+    checkpoint = find_checkpoint(Wanted(arguments.path), needs_query=True)
+    loaded = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float32, attention="sdpa")
+    encoder = load_query_encoder(checkpoint, loaded)
+    rules = PruningRules(relevance_sign=1)
+    model = PrunableModel(loaded.model, loaded.processing, loaded.adapter, encoder, rules)
     benchmark = Shapes(scenes=arguments.scenes, scene_seed=arguments.scene_seed)
     needed = needed_patches(arguments.scene_seed, arguments.scenes)
     unpruned = by_kind(run(model, benchmark, NoPruning(), "unpruned"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,20 @@ import torch
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.build import build_benchmark, build_pruner, build_tracker
-from script_exp.errors import SettingError, UserError
+from script_exp.errors import SettingError
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
-from script_exp.models.load import check_attention, load_model, resolve_device, resolve_dtype
+from script_exp.models.load import (
+    check_attention,
+    load_model,
+    load_query_encoder,
+    resolve_device,
+    resolve_dtype,
+)
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.rules import PruningRules
+from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.pruners.base import non_default_fields
+from script_exp.pruners.trim import NO_PROJECTOR
 from script_exp.results.provenance import provenance
 from script_exp.results.record import Cell
 from script_exp.results.run_directory import identity_hash
@@ -59,25 +66,8 @@ class RunCell:
         """
         pruner = build_pruner(settings)
         benchmark = build_benchmark(settings)
-        model = settings.model
-        checkpoint = find_checkpoint(model.path, model.clip, model.weights, model.name, model.adapter)
-        if pruner.needs_query and not checkpoint.can_encode_queries:
-            raise UserError(
-                f"model.clip={model.clip}: pruner={settings.pruner['name']} needs the text tower of the CLIP "
-                "that the vision tower came from; expected a folder or hub id with it"
-            )
-        tokens = checkpoint.tokens_per_crop
-        try:
-            if tokens is not None and isinstance(pruner, LayerPruner):
-                pruner.lengths(tokens, checkpoint.llm_layers)
-            elif tokens is not None and isinstance(pruner, Pruner):
-                pruner.kept_of(tokens)
-        except SettingError as error:
-            raise error.within("pruner") from error
-        try:
-            checkpoint.adapter.check_rules(model.rules)
-        except SettingError as error:
-            raise error.within("model") from error
+        checkpoint = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
+        _check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
         device = resolve_device(settings.device)
         dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
@@ -98,21 +88,20 @@ class RunCell:
     def identity(self) -> str:
         """Hash of every setting that can change a result."""
         model = self.settings.model
+        shortened = not isinstance(self.pruner, LayerPruner | NoPruning)  # else the rules play no part
+        newline = shortened and self.checkpoint.adapter.has_separators
         used = {
             "prompt_version": self.benchmark.prompt_version,
-            "checkpoint": self.checkpoint.fingerprint(with_clip=self.pruner.needs_query),
+            "checkpoint": self.checkpoint.fingerprint,
+            "adapter": model.adapter,
             "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,
             "conversation": model.conversation,
-            **({} if self._keeps_prompt else {"positions": model.positions, "newline": model.newline}),
+            "positions": model.positions if shortened else None,
+            "newline": model.newline if newline else None,
             "device": self.device.type,
             "dtype": str(self.dtype),
         }
         return identity_hash(self.settings.result_relevant() | used)
-
-    @property
-    def _keeps_prompt(self) -> bool:
-        """Whether the whole prompt enters the LLM, so that the rules for what remains play no part."""
-        return isinstance(self.pruner, LayerPruner | NoPruning)
 
     @property
     def directory(self) -> Path:
@@ -147,19 +136,21 @@ class RunCell:
         return provenance(model.path, model.weights, self.device, self.dtype, self.settings.attention)
 
     def load(self) -> PrunableModel:
-        """The model; cells of one process that share it load it once."""
-        model = self.settings.model
-        return _load(
-            model.name,
-            model.path,
-            model.clip,
-            model.weights,
-            model.adapter,
-            model.conversation,
-            model.rules,
-            self.device,
-            self.dtype,
-            self.settings.attention,
+        """The model; cells of one process that share it load it once, whatever is asked of it."""
+        settings = self.settings
+        key = (settings.model.wanted, self.device, self.dtype, settings.attention)
+        if key not in _loaded:
+            _loaded.clear()  # before loading: two large models do not fit
+            _loaded[key] = load_model(
+                self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
+            )
+        model = _loaded[key]
+        if self.pruner.needs_query and model.query_encoder is None:
+            model.query_encoder = load_query_encoder(self.checkpoint, model)
+        processing = replace(model.processing, conversation=settings.model.conversation)
+        processing.check()
+        return PrunableModel(
+            model.model, processing, model.adapter, model.query_encoder, settings.model.rules
         )
 
     def samples(self) -> Sequence[Sample]:
@@ -167,24 +158,42 @@ class RunCell:
         return self.benchmark.samples()[: self.settings.limit]
 
 
-@lru_cache(maxsize=1)
-def _load(
-    name: str,
-    path: str,
-    clip: str | None,
-    weights: str,
-    adapter: str | None,
-    conversation: str,
-    rules: PruningRules,
-    device: torch.device,
-    dtype: torch.dtype,
-    attention: str,
-) -> PrunableModel:
-    return load_model(
-        find_checkpoint(path, clip, weights, name, adapter),
-        device=device,
-        dtype=dtype,
-        attention=attention,
-        rules=rules,
-        conversation=conversation,
-    )
+_loaded: dict[tuple[Any, ...], PrunableModel] = {}
+
+
+def _check_fit(
+    settings: RunSettings, benchmark: Benchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
+) -> None:
+    """Whether benchmark, pruner and model go together, from their settings alone."""
+    adapter, tokens = checkpoint.adapter, checkpoint.tokens_per_crop
+    if benchmark.modality != adapter.modality:
+        raise SettingError(
+            "benchmark",
+            settings.benchmark["name"],
+            f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
+        )
+    try:
+        if isinstance(pruner, LayerPruner):
+            pruner.checked_stages(checkpoint.llm_layers)
+            if tokens is not None:
+                pruner.lengths(tokens, checkpoint.llm_layers)
+            if adapter.variable_size and isinstance(pruner.budget, int) and pruner.budget_as == "average":
+                raise SettingError(
+                    "budget_as",
+                    "average",
+                    f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
+                    "from some size on no average can be as low",
+                )
+        else:
+            if tokens is not None and not adapter.variable_size:
+                pruner.kept_of(tokens)
+            if pruner.aggregates and not adapter.has_projector:
+                raise SettingError("aggregate", True, NO_PROJECTOR)
+    except SettingError as error:
+        raise error.within("pruner") from error
+    try:
+        adapter.check_rules(settings.model.rules)
+        if not isinstance(pruner, LayerPruner) and pruner.aggregates:
+            check_positions(settings.model.rules)
+    except SettingError as error:
+        raise error.within("model") from error

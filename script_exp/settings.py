@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from script_exp.budget import check_budget
 from script_exp.errors import SettingError, UserError, check_choice, check_whole
 from script_exp.models.rules import PruningRules
+from script_exp.models.wanted import Wanted
 
 # Goes up whenever the same settings would give another result: part of every run's identity.
 PROTOCOL_VERSION = 1
@@ -44,16 +45,25 @@ class ModelSettings:
         Raises:
             UserError: for a key that is missing or unknown, or a value that cannot be used.
         """
-        for key in cls.__dataclass_fields__.keys() ^ plain.keys():
-            raise SettingError(
-                f"model.{key}", plain.get(key), f"the keys {', '.join(cls.__dataclass_fields__)}"
-            )
+        known = cls.__dataclass_fields__.keys()
+        for key in known - plain.keys():
+            raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
+        for key in plain.keys() - known:
+            raise SettingError(f"model.{key}", plain[key], f"the keys {', '.join(known)}")
+        for key in ("path", "clip", "adapter"):
+            if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
+                raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
         check_choice("model.weights", plain["weights"], ("pretrained", "random"))
         check_choice("model.conversation", plain["conversation"], ("chat_template", "vicuna_v1"))
         check_choice("model.relevance_sign", plain["relevance_sign"], (1, -1))
         check_choice("model.positions", plain["positions"], ("contiguous", "preserved"))
         check_choice("model.newline", plain["newline"], ("keep", "drop"))
         return cls(**plain)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What names the checkpoint."""
+        return Wanted(self.path, self.clip, self.weights, self.name, self.adapter)
 
     @property
     def rules(self) -> PruningRules:

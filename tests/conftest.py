@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,8 +19,10 @@ from checkpoints import save_llava
 from PIL import Image
 
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model
+from script_exp.models.load import load_model, load_query_encoder
+from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
+from script_exp.models.wanted import Wanted
 
 QUESTIONS = ["what color is the star?", "how many", "is the blue star left of the red ring ? yes no"]
 
@@ -35,13 +38,15 @@ def dtype(request):
 
 
 def load(folder, dtype=torch.float32, attention="sdpa", clip=None, conversation="chat_template", **rules):
-    return load_model(
-        find_checkpoint(str(folder), clip),
-        device=torch.device("cpu"),
-        dtype=dtype,
-        attention=attention,
-        rules=PruningRules(**{"relevance_sign": 1} | rules),
-        conversation=conversation,
+    """A checkpoint with its query encoder, as the runner has it for a pruner that asks the question."""
+    checkpoint = find_checkpoint(Wanted(str(folder), clip), needs_query=True)
+    model = load_model(checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention)
+    return PrunableModel(
+        model.model,
+        replace(model.processing, conversation=conversation),
+        model.adapter,
+        load_query_encoder(checkpoint, model),
+        PruningRules(**{"relevance_sign": 1} | rules),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from transformers import (
 )
 
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model
+from script_exp.models.load import load_model, load_query_encoder
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.rules import PruningRules
+from script_exp.models.wanted import Wanted
 
 VOCABULARY = 300
 IMAGE, VIDEO = 290, 291
@@ -81,10 +82,6 @@ CONFIGS = {
         image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=292, vision_end_token_id=293,
     ),
 }  # fmt: skip
-RULES = {
-    "llava_onevision": {"relevance_sign": 1},
-    "qwen2_5_vl": {"relevance_sign": 1, "positions": "preserved"},
-}
 
 
 def build(
@@ -92,14 +89,11 @@ def build(
 ) -> PrunableModel:
     """A random model of a family, with weights large enough that attention is not uniform."""
     CONFIGS[family]().save_pretrained(folder)
-    model = load_model(
-        find_checkpoint(str(folder), None, "random"),
-        device=torch.device("cpu"),
-        dtype=dtype,
-        attention=attention,
-        rules=PruningRules(**RULES.get(family, {}) | rules),
-        conversation="chat_template",
-    )
+    checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True)
+    loaded = load_model(checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention)
+    encoder = load_query_encoder(checkpoint, loaded)
+    own = replace(loaded.adapter.default_rules, **rules)
+    model = PrunableModel(loaded.model, loaded.processing, loaded.adapter, encoder, own)
     with torch.no_grad():
         for name, parameter in model.model.named_parameters():
             if parameter.ndim >= 2 and "position" not in name:

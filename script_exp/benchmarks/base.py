@@ -45,12 +45,14 @@ class Benchmark(ABC):
         name: as in ``conf/benchmark``.
         prompt_version: goes up whenever the prompt or the rule changes; part of a run's identity.
         max_new_tokens: length of an answer in the official protocol.
+        modality: ``image`` or ``video``.
         metric: from the scored answers to the official number.
     """
 
     name: ClassVar[str]
     prompt_version: ClassVar[int]
     max_new_tokens: ClassVar[int]
+    modality: ClassVar[str] = "image"
     metric: ClassVar[Metric] = MeanScore()
 
     @abstractmethod

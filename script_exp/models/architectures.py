@@ -62,6 +62,7 @@ def _clip_large_336() -> CLIPVisionConfig:
 def _llava(sizes: dict[str, int]) -> LlavaConfig:
     """llava-hf/llava-1.5-7b-hf and -13b-hf."""
     return LlavaConfig(
+        dtype="float16",
         vision_config=_clip_large_336(),
         text_config=_vicuna(sizes),
         image_token_index=32000,
@@ -75,6 +76,7 @@ def _llava(sizes: dict[str, int]) -> LlavaConfig:
 def _llava_next(sizes: dict[str, int]) -> LlavaNextConfig:
     """llava-hf/llava-v1.6-vicuna-7b-hf and -13b-hf."""
     return LlavaNextConfig(
+        dtype="float16",
         vision_config=_clip_large_336(),
         text_config=_vicuna(sizes),
         image_token_index=32000,
@@ -91,6 +93,7 @@ def _llava_next_video() -> LlavaNextVideoConfig:
     # The hub's config.json stretches positions 2.5 times; the conversion script does not.
     rope = {"rope_type": "linear", "factor": 2.5, "rope_theta": 10000.0}
     return LlavaNextVideoConfig(
+        dtype="bfloat16",
         vision_config=_clip_large_336(),
         text_config=_vicuna(_VICUNA_7B, rope_parameters=rope),
         image_token_index=32001,
@@ -130,6 +133,7 @@ def _llava_onevision() -> LlavaOnevisionConfig:
         eos_token_id=151645,
     )
     return LlavaOnevisionConfig(
+        dtype="bfloat16",
         vision_config=vision,
         text_config=text,
         image_token_index=151646,
@@ -144,6 +148,7 @@ def _llava_onevision() -> LlavaOnevisionConfig:
 def _qwen2_5_vl() -> Qwen2_5_VLConfig:
     """Qwen/Qwen2.5-VL-7B-Instruct."""
     return Qwen2_5_VLConfig(
+        dtype="bfloat16",
         vision_config={
             "depth": 32,
             "hidden_size": 1280,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from script_exp.errors import UserError
@@ -13,6 +12,7 @@ from script_exp.models.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.query_encoder import ClipQueryEncoder, EmbeddingQueryEncoder, QueryEncoder
 from script_exp.models.qwen2_5_vl import Qwen25VLAdapter
+from script_exp.models.source import Source
 
 # model_type of a checkpoint's config.json -> adapter
 ADAPTERS: dict[str, type[ModelAdapter]] = {
@@ -41,20 +41,22 @@ def adapter_of(model: Any) -> ModelAdapter:
     return ADAPTERS[family](model)
 
 
-def query_encoder(adapter: ModelAdapter, tokenizer: Any, clip: Path) -> QueryEncoder:
+def query_encoder(adapter: ModelAdapter, tokenizer: Any, clip: Source | None) -> QueryEncoder:
     """CLIP's joint space where the vision tower is CLIP's, the LLM's input space elsewhere.
 
     Args:
         adapter: of the model.
         tokenizer: the LLM's.
-        clip: folder of the CLIP checkpoint that the tower came from; not read for other towers.
+        clip: the CLIP checkpoint that the tower came from; not read for other towers.
 
     Raises:
         UserError: if the CLIP checkpoint is missing or does not fit.
     """
     model = adapter.model
-    if has_clip_tower(model.config):
-        return ClipQueryEncoder.from_folder(clip, adapter.tower_width, adapter.post_layernorm, model.device)
-    return EmbeddingQueryEncoder(
-        model.get_input_embeddings(), tokenizer, model.config.text_config.hidden_size
-    )
+    if not has_clip_tower(model.config):
+        width = model.config.text_config.hidden_size
+        return EmbeddingQueryEncoder(model.get_input_embeddings(), tokenizer, width)
+    if clip is None:
+        raise ValueError("the vision tower is CLIP's, but there is no CLIP checkpoint")
+    folder, tower = clip.with_weights(), model.config.vision_config
+    return ClipQueryEncoder.from_folder(clip.setting, folder, tower, adapter.post_layernorm, model.device)

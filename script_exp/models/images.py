@@ -48,11 +48,6 @@ class EncodedImage:
     budget_crops: int
     grid: tuple[int, int, int] | None = None
 
-    @property
-    def tokens(self) -> int:
-        """Visual tokens in the prompt, without separators."""
-        return int((self.source != SEPARATOR).sum())
-
     def keep(self, kept: Kept, separators: bool) -> tuple[Tensor, Tensor]:
         """The rows that remain, and what stands in them.
 
@@ -66,8 +61,6 @@ class EncodedImage:
             come last, in the place of the last rows that were dropped.
         """
         projected = self.visual.projected
-        if kept.tokens is projected:
-            return torch.ones_like(self.source, dtype=torch.bool), self.packed
         crops, n, _ = projected.shape
         single = kept.indices.shape[1]
         is_token = self.source != SEPARATOR
@@ -91,12 +84,17 @@ class ModelAdapter(ABC):
         modality: key of the encoder's output in ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. Then an
             image with fewer tokens than the budget keeps them all; otherwise it would be an error.
+        has_separators: whether the model puts tokens of its own between the visual ones.
+        has_projector: whether every image has tower features and a projector to send an aggregated token
+            through.
         inputs: names of the tensors of the images in a processed batch, pixels first.
         default_rules: what is right for the family's released checkpoints.
     """
 
     modality: ClassVar[str] = "image"
     variable_size: ClassVar[bool] = False
+    has_separators: ClassVar[bool] = False
+    has_projector: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
 
@@ -112,15 +110,15 @@ class ModelAdapter(ABC):
         """The decoder, with ``layers`` and ``config``."""
         return self.model.model.language_model
 
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        """Id of the token that is repeated once for every visual token."""
+        return int(config.image_token_id)
+
     @property
     def placeholder_id(self) -> int:
         """Id of the token that is repeated once for every visual token."""
-        return int(self.model.config.image_token_id)
-
-    @property
-    def tower_width(self) -> int:
-        """Width of the vision tower's features."""
-        return int(self.model.config.vision_config.hidden_size)
+        return self.placeholder_of(self.model.config)
 
     @property
     def post_layernorm(self) -> nn.Module:
@@ -138,7 +136,8 @@ class ModelAdapter(ABC):
     def tokens_per_crop(cls, config: Any) -> int | None:
         """Visual tokens of one crop; None where that depends on the image."""
 
-    def load_image_processor(self, folder: Path) -> Any:
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
         """The image processor of a checkpoint as its official evaluation uses it, without torchvision."""
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
 

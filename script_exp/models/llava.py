@@ -17,7 +17,8 @@ from script_exp.pruners.base import VisualTokens
 class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
 
-    def load_image_processor(self, folder: Path) -> Any:
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
         """Images are padded to a square with the mean color, as in LLaVA-1.5's evaluation.
 
         The checkpoints of the hub say center crop, which loses the edges of the picture.

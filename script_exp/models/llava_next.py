@@ -16,6 +16,7 @@ from script_exp.pruners.base import VisualTokens
 class LlavaNextAdapter(ModelAdapter):
     """``LlavaNextForConditionalGeneration``."""
 
+    has_separators = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
 
     @classmethod

@@ -28,16 +28,17 @@ class LlavaNextVideoAdapter(ModelAdapter):
     modality = "video"
     inputs = ("pixel_values_videos",)
 
-    @property
-    def placeholder_id(self) -> int:
-        return int(self.model.config.video_token_id)
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        return int(config.video_token_id)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
         side = config.vision_config.image_size // config.vision_config.patch_size
         return int(side // config.spatial_pool_stride) ** 2
 
-    def load_image_processor(self, folder: Path) -> Any:
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
         """For single frames: what the video processor does, which needs torchvision."""
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
 

@@ -23,6 +23,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     """
 
     variable_size = True
+    has_projector = False  # a picture that was scaled down has none
     inputs = ("pixel_values", "image_sizes", "batch_num_images")
     default_rules = PruningRules(relevance_sign=1)
 

@@ -9,63 +9,67 @@ from typing import Any
 import torch
 import transformers
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import Checkpoint
 from script_exp.models.families import has_clip_tower, query_encoder
-from script_exp.models.images import ModelAdapter
 from script_exp.models.original_llava import load_original, original_image_processor, original_tokenizer
 from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.query_encoder import ClipQueryEncoder, EmbeddingQueryEncoder, QueryEncoder
+from script_exp.models.query_encoder import ClipQueryEncoder, QueryEncoder
 from script_exp.models.random_weights import (
     random_clip_text,
     random_image_processor,
     random_model,
     random_tokenizer,
 )
-from script_exp.models.rules import PruningRules
 from script_exp.models.transformers_report import check_report, quiet_transformers
 
 
 def load_model(
-    checkpoint: Checkpoint,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    attention: str,
-    rules: PruningRules,
-    conversation: str,
+    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str
 ) -> PrunableModel:
-    """Load model, processing and, where there is one, the query encoder.
+    """Load model, processing and, if the checkpoint was found with one, the query encoder.
 
     Args:
         checkpoint: from :func:`script_exp.models.checkpoint.find_checkpoint`.
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
         attention: attention kernel, as transformers names them.
-        rules: sign of the relevance, positions and separators.
-        conversation: ``chat_template`` or ``vicuna_v1``.
+
+    Returns:
+        the model with its chat template and the family's default rules.
 
     Raises:
-        UserError: if weights of the architecture are missing from the checkpoint or left over.
+        UserError: if the tokenizer or the image processor is missing, or weights do not fit.
     """
-    config = checkpoint.config
     with quiet_transformers():
-        if checkpoint.source is None:
-            model = random_model(config, device=device, dtype=dtype, attention=attention)
-        elif checkpoint.layout == "original":
-            folder, vision = checkpoint.source.folder, _required(checkpoint.clip).folder
-            model = load_original(folder, vision, config, dtype=dtype, attention=attention).to(device)
-        else:
-            model = _load_huggingface(checkpoint.source.with_weights(), device, dtype, attention)
-        model = model.eval()
-        adapter = checkpoint.adapter(model)
-        processing = _processing(checkpoint, adapter, conversation)
-        encoder = _query_encoder(checkpoint, adapter, processing)
-    return PrunableModel(model, processing, adapter, encoder, rules)
+        processing = _processing(checkpoint)  # first: it is quick, and may fail
+        model = _load_weights(checkpoint, device, dtype, attention).eval()
+        return PrunableModel(model, processing, checkpoint.adapter(model), None)
 
 
-def _load_huggingface(folder: Path, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEncoder:
+    """The query encoder that belongs to a loaded model.
+
+    Raises:
+        UserError: if the CLIP checkpoint does not fit.
+    """
+    adapter = model.adapter
+    with quiet_transformers():
+        if checkpoint.layout == "random" and has_clip_tower(checkpoint.config):
+            width = checkpoint.config.vision_config.hidden_size
+            text, tokenizer, projection = random_clip_text(width, model.device)
+            return ClipQueryEncoder(text, tokenizer, projection, adapter.post_layernorm)
+        return query_encoder(adapter, model.processing.tokenizer, checkpoint.clip)
+
+
+def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    if checkpoint.source is None:
+        return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
+    folder = checkpoint.source.with_weights()
+    if checkpoint.layout == "original":
+        vision = _vision_folder(checkpoint)
+        return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
@@ -73,31 +77,39 @@ def _load_huggingface(folder: Path, device: torch.device, dtype: torch.dtype, at
         attn_implementation=attention,
         local_files_only=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
-    check_report(folder, report)
+    check_report(checkpoint.source.setting, report)
     return model
 
 
-def _processing(checkpoint: Checkpoint, adapter: ModelAdapter, conversation: str) -> Processing:
-    template = None
+def _processing(checkpoint: Checkpoint) -> Processing:
+    config, adapter, template = checkpoint.config, checkpoint.adapter, None
     if checkpoint.source is None:
-        tokenizer = random_tokenizer(checkpoint.config)
-        image_processor = random_image_processor(checkpoint.config)
+        tokenizer, image_processor = random_tokenizer(config), random_image_processor(config)
     elif checkpoint.layout == "original":
-        folder, vision = checkpoint.source.folder, _required(checkpoint.clip).folder
-        tokenizer = original_tokenizer(folder, checkpoint.config)
-        image_processor = original_image_processor(checkpoint.config, vision)
+        tokenizer = original_tokenizer(checkpoint.source.folder, config)
+        image_processor = original_image_processor(config, _vision_folder(checkpoint))
     else:
         folder = checkpoint.source.folder
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        image_processor = adapter.load_image_processor(folder)
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            image_processor = adapter.load_image_processor(folder)
+        except (OSError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise UserError(
+                f"{checkpoint.source.setting}: no usable tokenizer or image processor ({why}); expected the "
+                "files tokenizer.json and preprocessor_config.json of the checkpoint"
+            ) from error
         template = _chat_template(folder)
-    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
-    if conversation == "chat_template" and not (template or tokenizer.chat_template):
-        raise SettingError(
-            "model.conversation", conversation, "vicuna_v1: the checkpoint has no chat template"
-        )
-    return Processing(tokenizer, image_processor, placeholder, template, conversation)
+    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_of(config))
+    return Processing(tokenizer, image_processor, placeholder, template)
+
+
+def _vision_folder(checkpoint: Checkpoint) -> Path:
+    if checkpoint.clip is None:
+        raise ValueError("an original checkpoint was found without a CLIP")
+    return checkpoint.clip.folder
 
 
 def _chat_template(folder: Path) -> str | None:
@@ -110,28 +122,6 @@ def _chat_template(folder: Path) -> str | None:
         if file.is_file() and (template := json.loads(file.read_text()).get("chat_template")):
             return str(template)
     return None
-
-
-def _query_encoder(
-    checkpoint: Checkpoint, adapter: ModelAdapter, processing: Processing
-) -> QueryEncoder | None:
-    if not checkpoint.can_encode_queries:
-        return None
-    if checkpoint.layout != "random":
-        folder = Path() if checkpoint.clip is None else checkpoint.clip.with_weights()
-        return query_encoder(adapter, processing.tokenizer, folder)
-    model = adapter.model
-    if not has_clip_tower(model.config):
-        width = model.config.text_config.hidden_size
-        return EmbeddingQueryEncoder(model.get_input_embeddings(), processing.tokenizer, width)
-    text, tokenizer, projection = random_clip_text(adapter.tower_width, model.device)
-    return ClipQueryEncoder(text, tokenizer, projection, adapter.post_layernorm)
-
-
-def _required(clip: Any) -> Any:
-    if clip is None:
-        raise ValueError("an original checkpoint was found without a CLIP")
-    return clip
 
 
 def resolve_device(device: str) -> torch.device:

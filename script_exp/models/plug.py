@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.errors import UserError
-from script_exp.models.families import adapter_of, query_encoder
-from script_exp.models.processing import Processing
+from script_exp.errors import SettingError, UserError
+from script_exp.models.families import adapter_of, has_clip_tower, query_encoder
+from script_exp.models.images import EncodedImage
+from script_exp.models.processing import CONVERSATIONS, Processing
 from script_exp.models.prompt import rows_of_images
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.source import Source, locate
 from script_exp.pruners.base import Pruner, Query
 from script_exp.pruners.layer import LayerPruner
 
+_PIXELS = ("pixel_values", "pixel_values_videos")
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
@@ -41,8 +44,8 @@ def prune(
         model: a Hugging Face model of a supported family (``script_exp.models.families.ADAPTERS``).
         processor: its processor; must have made ``inputs``.
         pruner: the method with its budget.
-        clip: folder of the CLIP checkpoint that the vision tower came from, for pruners that need the
-            question; None for the folder ``clip`` inside the model's own. Models without CLIP compare the
+        clip: folder or hub id of the CLIP checkpoint that the vision tower came from, for pruners that need
+            the question; None for the folder ``clip`` inside the model's own. Models without CLIP compare the
             question with the visual tokens in the LLM's input space and need none.
         questions: the bare questions, one per row; None to read them from the prompt.
         rules: fields of :class:`script_exp.models.rules.PruningRules` that differ from the family's defaults;
@@ -93,7 +96,7 @@ def select(
     images = prunable.encode_images(dict(inputs), with_joint=pruner.needs_query)
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
     queries = _queries(prunable, pruner, ids, questions)
-    kept = prunable.select(images, rows, pruner, queries, keys=[str(row) for row in range(len(ids))])
+    kept = prunable.select(images, rows, pruner, queries, _keys(prunable, pruner, ids, images))
     return [one.indices for one in kept]
 
 
@@ -108,9 +111,31 @@ def _prunable(
     processing = Processing.of(processor, adapter)
     encoder = None
     if pruner.needs_query:
-        folder = Path(model.config._name_or_path) / "clip" if clip is None else Path(clip)
-        encoder = query_encoder(adapter, processing.tokenizer, folder)
+        encoder = query_encoder(adapter, processing.tokenizer, _clip_source(model.config, clip))
     return PrunableModel(model, processing, adapter, encoder, replace(adapter.default_rules, **rules))
+
+
+def _clip_source(config: Any, clip: str | Path | None) -> Source | None:
+    if not has_clip_tower(config):
+        return None
+    if clip is not None:
+        return locate("clip", str(clip))
+    folder = Path(config._name_or_path) / "clip"
+    if not folder.is_dir():
+        raise SettingError("clip", None, f"the CLIP that the vision tower came from; there is no {folder}")
+    return Source(f"clip={folder}", folder)
+
+
+def _keys(
+    prunable: PrunableModel, pruner: Pruner | LayerPruner, ids: Tensor, images: Sequence[EncodedImage]
+) -> list[str] | None:
+    """Names of the rows for methods that draw at random: what is in them, so that each row draws anew."""
+    if isinstance(pruner, LayerPruner) or not pruner.draws:
+        return None
+    rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
+    means = [image.packed.float().mean().item() for image in images]
+    own = [[mean for mean, owner in zip(means, rows, strict=True) if owner == row] for row in range(len(ids))]
+    return [f"{words.tolist()} {pixels}" for words, pixels in zip(ids, own, strict=True)]
 
 
 def _queries(
@@ -134,13 +159,16 @@ def _pruned_generate(
 ) -> Callable[..., Any]:
     names = prunable.adapter.inputs
 
-    @torch.inference_mode()
-    def pruned(inputs: Tensor | None = None, **arguments: Any) -> Any:
+    @torch.no_grad()
+    def pruned(inputs: Tensor | None = None, generation_config: Any = None, **arguments: Any) -> Any:
         if inputs is not None:
             arguments["input_ids"] = inputs
-        if arguments.get(names[0]) is None:
+        if generation_config is not None:
+            arguments["generation_config"] = generation_config
+        if all(arguments.get(name) is None for name in _PIXELS):
             return generate(**arguments)
-        taken = ("input_ids", "attention_mask", "mm_token_type_ids", "position_ids", *names)
+        _check_call(prunable, arguments)
+        taken = ("input_ids", "attention_mask", "mm_token_type_ids", *names)
         batch = {name: value for name in taken if (value := arguments.pop(name, None)) is not None}
         ids = batch["input_ids"]
         batch.setdefault("attention_mask", torch.ones_like(ids))
@@ -150,11 +178,9 @@ def _pruned_generate(
             )
         queries = _queries(prunable, pruner, ids, questions)
         images = prunable.encode_images(batch, with_joint=pruner.needs_query)
-        prompt = prunable.prune(batch, images, pruner, queries, keys=[str(row) for row in range(len(ids))])
+        prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, ids, images))
         length = prompt.arguments["input_ids"].shape[1]
-        for name in ("max_length", "min_length"):  # they count the prompt that the caller knows
-            if name in arguments:
-                arguments[name] -= ids.shape[1] - length
+        arguments |= _shifted_lengths(prunable.model, arguments, ids.shape[1] - length)
         with prunable.pruning_inside(prompt):
             output = generate(**prompt.arguments, **arguments)
         if isinstance(output, Tensor):
@@ -165,24 +191,66 @@ def _pruned_generate(
     return pruned
 
 
+def _check_call(prunable: PrunableModel, arguments: dict[str, Any]) -> None:
+    """Raise a :class:`UserError` for arguments of ``generate`` that do not go with pruning."""
+    adapter = prunable.adapter
+    for name in _PIXELS:
+        if name != adapter.inputs[0] and arguments.get(name) is not None:
+            raise UserError(
+                f"{name}: expected {adapter.inputs[0]} alone; {type(adapter).__name__} prunes "
+                f"{adapter.modality}s only"
+            )
+    for name in ("position_ids", "past_key_values", "inputs_embeds"):
+        if arguments.get(name) is not None:
+            raise UserError(f"{name}: expected none; what remains of the prompt decides it")
+    if prunable.rules.positions == "preserved" and arguments.get("use_cache") is False:
+        # Without a cache transformers reads gaps between positions as the borders of packed sequences.
+        raise UserError("use_cache=False: expected a cache, or positions=contiguous")
+
+
+def _shifted_lengths(model: Any, arguments: dict[str, Any], dropped: int) -> dict[str, int]:
+    """``max_length`` and ``min_length`` less the dropped tokens: they count the prompt of the caller."""
+    config = arguments.get("generation_config") or model.generation_config
+    lengths = {
+        name: arguments.get(name) or getattr(config, name, None) for name in ("max_length", "min_length")
+    }
+    return {name: length - dropped for name, length in lengths.items() if length is not None}
+
+
 def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
-    """The user's text of each prompt, without placeholders, special tokens and the conversation's words."""
+    """The user's text of each prompt, without placeholders, special tokens and the conversation's words.
+
+    Raises:
+        UserError: if a prompt with an image is in no conversation that is known.
+    """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
-    before, after = _conversation(prunable)
+    frames = [_frame(prunable, conversation) for conversation in CONVERSATIONS]
     texts = []
     for ids in input_ids:
         text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()
-        texts.append(text.removeprefix(before).removesuffix(after).strip())
+        found = [
+            text.removeprefix(before).removesuffix(after).strip()
+            for before, after in filter(None, frames)
+            if text.startswith(before) and text.endswith(after)
+        ]
+        if not found and (ids == placeholder).any():
+            raise UserError(
+                f"the question cannot be told from the rest of the prompt {text!r}: expected the model's "
+                "chat template or vicuna_v1, or prune(..., questions=[...])"
+            )
+        texts.append(min(found, key=len, default=text))
     return texts
 
 
-def _conversation(prunable: PrunableModel) -> tuple[str, str]:
-    """What the conversation puts before and behind a user's text, as the tokenizer decodes it."""
-    processing = prunable.processing
-    if not (processing.chat_template or processing.tokenizer.chat_template):
-        return "", ""
+def _frame(prunable: PrunableModel, conversation: str) -> tuple[str, str] | None:
+    """What a conversation puts before and behind a user's text, as the tokenizer decodes it."""
+    processing = replace(prunable.processing, conversation=conversation)
+    if conversation == "chat_template" and not (
+        processing.chat_template or processing.tokenizer.chat_template
+    ):
+        return None
     parts = []
-    for part in prunable.chat_prompt(_MARK).split(_MARK):
+    for part in processing.prompt(_MARK, prunable.adapter.modality).split(_MARK):
         ids = processing.tokenizer(part.replace(processing.placeholder, ""), add_special_tokens=False)
         parts.append(processing.tokenizer.decode(ids["input_ids"], skip_special_tokens=True).strip())
     return parts[0], parts[-1]

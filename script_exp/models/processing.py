@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from script_exp.errors import SettingError
 from script_exp.models.images import ModelAdapter, Visual
 
 VICUNA_V1 = (
@@ -47,6 +48,13 @@ class Processing:
         placeholder = processor.tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
         template = getattr(processor, "chat_template", None)
         return cls(processor.tokenizer, processor.image_processor, placeholder, template)
+
+    def check(self) -> None:
+        """Raise a :class:`SettingError` if the conversation is a chat template and there is none."""
+        if self.conversation == "chat_template" and not (self.chat_template or self.tokenizer.chat_template):
+            raise SettingError(
+                "model.conversation", self.conversation, "vicuna_v1: the checkpoint has no chat template"
+            )
 
     def prompt(self, text: str, modality: str) -> str:
         """The conversation around a question about one image (or ``video``)."""

@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from script_exp.errors import SettingError
 from script_exp.models.images import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.rules import PruningRules
+from script_exp.models.rules import PruningRules, check_positions
 from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
+from script_exp.pruners.none import NoPruning
 
+# Sizes that are only read to lay out the prompt: on a GPU every look at them would wait for it.
+_ON_HOST = ("image_sizes", "batch_num_images")
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
 
@@ -65,7 +67,7 @@ class PrunableModel:
         processing: tokenizer, image processor and conversation.
         adapter: what is special about its family.
         query_encoder: None if no pruner will need the question.
-        rules: what is decided for the model rather than for a method.
+        rules: what is decided for the model rather than for a method; None for the family's defaults.
     """
 
     def __init__(
@@ -74,8 +76,9 @@ class PrunableModel:
         processing: Processing,
         adapter: ModelAdapter,
         query_encoder: QueryEncoder | None,
-        rules: PruningRules,
+        rules: PruningRules | None = None,
     ) -> None:
+        rules = rules or adapter.default_rules
         adapter.check_rules(rules)
         self.model, self.processing, self.adapter = model, processing, adapter
         self.query_encoder, self.rules = query_encoder, rules
@@ -92,18 +95,20 @@ class PrunableModel:
         """Tensors of a batch, on the model's device and in its dtype; ``visuals`` are the images by row."""
         batch = self.processing.batch(self.adapter, visuals, prompts)
         return {
-            name: tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
+            name: tensor
+            if name in _ON_HOST
+            else tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
             for name, tensor in batch.items()
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor], with_joint: bool) -> list[EncodedImage]:
         """Vision tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
         if self.adapter.inputs[0] not in inputs:
             return []
         return self.adapter.encode_images(inputs, self._encoder() if with_joint else None)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode_queries(self, questions: Sequence[str]) -> list[Query]:
         """The questions in the query encoder's space."""
         encoder = self._encoder()
@@ -127,15 +132,16 @@ class PrunableModel:
         keys: Sequence[str] | None = None,
     ) -> list[Kept]:
         """What ``pruner`` keeps of each image, ``rows[i]`` being the row of the i-th; see :meth:`prune`."""
-        return [
-            self.fitted(pruner, image)(
-                image.visual if keys is None else replace(image.visual, key=keys[row]),
-                None if queries is None else queries[row],
-            )
-            for image, row in zip(images, rows, strict=True)
-        ]
+        kept = []
+        for index, (image, row) in enumerate(zip(images, rows, strict=True)):
+            visual = image.visual
+            if keys is not None:  # further images of a row must not draw the same tokens as the first
+                earlier = list(rows[:index]).count(row)
+                visual = replace(visual, key=keys[row] + (f"/{earlier}" if earlier else ""))
+            kept.append(self.fitted(pruner, image)(visual, None if queries is None else queries[row]))
+        return kept
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prune(
         self,
         inputs: dict[str, Tensor],
@@ -165,17 +171,17 @@ class PrunableModel:
             features = [image.packed for image in images]
         else:
             kept = self.select(images, rows, pruner, queries, keys)
-            self._check_positions(kept)
-            keep = [
-                image.keep(one, self.rules.newline == "keep") for image, one in zip(images, kept, strict=True)
-            ]
+            if pruner.aggregates:
+                check_positions(self.rules)
+            separators = self.rules.newline == "keep" or isinstance(pruner, NoPruning)
+            keep = [image.keep(one, separators) for image, one in zip(images, kept, strict=True)]
             flags, features = [flag for flag, _ in keep], [feature for _, feature in keep]
         prompt = shorten_prompt(
             ids,
             inputs["attention_mask"],
             placeholder,
             mark_placeholders(ids, placeholder, flags),
-            self.processing.tokenizer.pad_token_id,
+            self.processing.tokenizer.pad_token_id or 0,  # it is masked
         )
         are_tokens = mark_placeholders(ids, placeholder, [image.source != SEPARATOR for image in images])
         tokens = are_tokens.gather(1, prompt.columns) & prompt.attention_mask.bool()
@@ -214,12 +220,12 @@ class PrunableModel:
         with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens):
             yield
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prefill(self, prompt: PrunedPrompt) -> Any:
         """Run the prompt up to the logits of its last position; inside :meth:`pruning_inside`."""
         return self.model(**prompt.arguments, use_cache=True, logits_to_keep=1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode_step(self, output: Any, prompt: PrunedPrompt, steps: int) -> Any:
         """One greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
         mask = prompt.arguments["attention_mask"]
@@ -233,7 +239,7 @@ class PrunableModel:
             **arguments,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> list[str]:
         """Greedy answers of a batch, stripped."""
         with self.pruning_inside(prompt):
@@ -274,16 +280,6 @@ class PrunableModel:
             return crops, crops * per_crop
         small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
         return (0 if small else crops), before
-
-    def _check_positions(self, kept: Sequence[Kept]) -> None:
-        if self.rules.positions == "preserved" and any(
-            one.tokens.shape[1] > one.indices.shape[1] for one in kept
-        ):
-            raise SettingError(
-                "positions",
-                "preserved",
-                "contiguous: a token that stands for several has no position of its own",
-            )
 
     def _positions(self, inputs: dict[str, Tensor], columns: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Position ids to pass to the model; none where it should count by itself."""

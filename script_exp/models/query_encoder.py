@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
-from script_exp.models.tensors import check_weights, read_tensors
+from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes
 
 _TEXT_PREFIXES = ("text_model.", "text_projection.")
 VISUAL_PROJECTION = "visual_projection.weight"
@@ -68,42 +68,35 @@ class ClipQueryEncoder(QueryEncoder):
 
     @classmethod
     def from_folder(
-        cls, folder: Path, tower_width: int, post_layernorm: nn.Module, device: torch.device
+        cls, setting: str, folder: Path, tower: Any, post_layernorm: nn.Module, device: torch.device
     ) -> ClipQueryEncoder:
         """Load the text tower and projections of the CLIP checkpoint in ``folder``, in float32.
 
         Args:
+            setting: what named the folder, for messages.
             folder: a folder as ``CLIPModel.save_pretrained`` writes it; vision weights in it are not read.
-            tower_width: width of the multimodal model's vision tower, which the projection has to fit.
-            post_layernorm: the tower's own last normalization.
+            tower: config of the multimodal model's vision tower, which the CLIP has to fit.
+            post_layernorm: that tower's own last normalization.
             device: where the weights go.
 
         Raises:
-            UserError: if files are missing or the projection does not fit the tower.
+            UserError: as :func:`check_clip`, or if weights of the text tower are missing.
         """
-        check_weights(f"model.clip={folder}", folder)
+        check_clip(setting, folder, tower)
         state = read_tensors(
             folder, lambda name: name.startswith(_TEXT_PREFIXES) or name == VISUAL_PROJECTION
         )
-        if VISUAL_PROJECTION not in state:
-            raise UserError(f"model.clip={folder}: no {VISUAL_PROJECTION} there; expected a whole CLIP")
         projection = state.pop(VISUAL_PROJECTION)
-        if projection.shape[1] != tower_width:
-            raise UserError(
-                f"model.clip={folder}: its visual projection takes {projection.shape[1]} features, but the "
-                f"model's vision tower has {tower_width}; expected the CLIP that this tower came from"
-            )
-        config = CLIPConfig.from_pretrained(folder).text_config
         text, report = CLIPTextModelWithProjection.from_pretrained(
             None,
-            config=config,
+            config=CLIPConfig.from_pretrained(folder).text_config,
             state_dict=state,
             dtype=torch.float32,
             local_files_only=True,
             output_loading_info=True,
         )
         if report["missing_keys"]:
-            raise UserError(f"model.clip={folder}: the text tower lacks {sorted(report['missing_keys'])}")
+            raise UserError(f"{setting}: the text tower lacks {sorted(report['missing_keys'])}")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(text.eval().to(device), tokenizer, projection.float().to(device), post_layernorm)
 
@@ -134,6 +127,38 @@ class ClipQueryEncoder(QueryEncoder):
         inside = self.context - 2
         parts = [ids[start : start + inside] for start in range(0, max(1, len(ids)), inside)]
         return [[self._tokenizer.bos_token_id, *part, self._tokenizer.eos_token_id] for part in parts]
+
+
+def check_clip(setting: str, folder: Path, tower: Any) -> None:
+    """Whether a CLIP is complete and fits a vision tower in width and patches, from headers alone.
+
+    Args:
+        setting: what named the folder, for messages.
+        folder: of the CLIP checkpoint.
+        tower: config of the multimodal model's vision tower.
+
+    Raises:
+        UserError: for the first thing that is not right.
+    """
+    check_weights(setting, folder)
+    for names in (("config.json",), ("tokenizer.json", "vocab.json")):
+        if not any((folder / name).is_file() for name in names):
+            raise UserError(f"{setting}: no {' or '.join(names)} in {folder}; expected a whole CLIP")
+    projection = tensor_shapes(folder).get(VISUAL_PROJECTION)
+    if projection is None:
+        raise UserError(f"{setting}: no {VISUAL_PROJECTION} there; expected a whole CLIP")
+    if projection[1] != tower.hidden_size:
+        raise UserError(
+            f"{setting}: its visual projection takes {projection[1]} features, but the model's vision tower "
+            f"has {tower.hidden_size}; expected the CLIP that this tower came from"
+        )
+    own = CLIPConfig.from_pretrained(folder).vision_config
+    patches, needed = ((one.image_size // one.patch_size) ** 2 for one in (own, tower))
+    if patches != needed:
+        raise UserError(
+            f"{setting}: its vision tower has {patches} patches, but the model's has {needed}; "
+            "expected the CLIP that this tower came from"
+        )
 
 
 class EmbeddingQueryEncoder(QueryEncoder):

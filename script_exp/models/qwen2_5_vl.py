@@ -22,6 +22,7 @@ class Qwen25VLAdapter(ModelAdapter):
     """
 
     variable_size = True
+    has_projector = False
     inputs = ("pixel_values", "image_grid_thw")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from script_exp.errors import check_choice
+from script_exp.errors import SettingError, check_choice
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,11 @@ class PruningRules:
         check_choice("relevance_sign", self.relevance_sign, (1, -1))
         check_choice("positions", self.positions, ("contiguous", "preserved"))
         check_choice("newline", self.newline, ("keep", "drop"))
+
+
+def check_positions(rules: PruningRules) -> None:
+    """Raise a :class:`SettingError` where tokens that stand for several would have to keep their position."""
+    if rules.positions == "preserved":
+        raise SettingError(
+            "positions", "preserved", "contiguous: a token that stands for several has no position of its own"
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
@@ -26,8 +25,11 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def check_report(folder: Path, report: Mapping[str, Any]) -> None:
+def check_report(setting: str, report: Mapping[str, Any]) -> None:
     """Raise a :class:`UserError` that lists the tensors which a checkpoint lacks or has left over."""
-    problems = {kind: sorted(report[kind]) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    problems = {
+        kind: sorted(map(str, report[kind]))
+        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+    }
     if any(problems.values()):
-        raise UserError(f"{folder}: the checkpoint does not fit its config.json: {problems}")
+        raise UserError(f"{setting}: the checkpoint does not fit its config.json: {problems}")

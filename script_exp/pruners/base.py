@@ -80,9 +80,16 @@ class Pruner(ABC):
 
     budget: int | float
     needs_query: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    """Whether it draws at random, seeded by :attr:`VisualTokens.key`."""
 
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
+
+    @property
+    def aggregates(self) -> bool:
+        """Whether it spends budget on tokens that stand for several, made by the projector."""
+        return False
 
     def kept_of(self, tokens: int) -> int:
         """Tokens kept of a crop with ``tokens`` visual tokens."""

@@ -70,7 +70,7 @@ class LayerPruner(ABC):
             SettingError: if the LLM has no such layer, the crop has fewer tokens than the budget, or the
                 average cannot be as low as the budget.
         """
-        stages = self._checked_stages(layers)
+        stages = self.checked_stages(layers)
         spans = [end - begin for begin, end in pairwise([0, *stages, layers])]
         budget = tokens_kept(self.budget, tokens)
         if self.budget_as == "average":
@@ -106,7 +106,7 @@ class LayerPruner(ABC):
             SettingError: as :meth:`schedule`.
         """
         if not crops:
-            return dict.fromkeys(self._checked_stages(layers), visual)
+            return dict.fromkeys(self.checked_stages(layers), visual)
         crop = (visual if tokens is None else tokens) // crops
         return {
             layer: visual if count == crop else min(crops * count, visual)
@@ -117,7 +117,12 @@ class LayerPruner(ABC):
         """Visual tokens of one prompt that each layer sees; the arguments are :meth:`row_schedule`'s."""
         return _by_layer(self.row_schedule(visual, crops, layers, tokens), visual, layers)
 
-    def _checked_stages(self, layers: int) -> list[int]:
+    def checked_stages(self, layers: int) -> list[int]:
+        """:meth:`stage_layers` of an LLM with ``layers`` layers.
+
+        Raises:
+            SettingError: if the LLM has no such layer.
+        """
         stages = list(self.stage_layers(layers))
         for layer in stages:
             if not 1 <= layer < layers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ class Random(ScorePruner):
     """
 
     seed: int = 0
+    draws: ClassVar[bool] = True
 
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
         digest = hashlib.sha256(f"{self.seed}:{visual.key}".encode()).digest()

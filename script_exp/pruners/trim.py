@@ -12,7 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from script_exp.errors import SettingError
 from script_exp.pruners.base import Query, ScorePruner, VisualTokens, top_indices
+
+NO_PROJECTOR = "false: the model has no projector to make an aggregated token"
 
 
 @dataclass(kw_only=True)
@@ -33,6 +36,10 @@ class Trim(ScorePruner):
     aggregate: bool = True
     needs_query: ClassVar[bool] = True
 
+    @property
+    def aggregates(self) -> bool:
+        return self.aggregate
+
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
         if query is None or visual.joint is None:
             raise ValueError("query or patch embeddings are missing")
@@ -47,9 +54,7 @@ class Trim(ScorePruner):
         if indices.shape[1] == self.kept_of(visual.projected.shape[1]):
             return kept
         if visual.tower is None or visual.project is None:
-            raise ValueError(
-                "TRIM's aggregated token needs a vision tower with a projector; use aggregate=false"
-            )
+            raise SettingError("aggregate", True, NO_PROJECTOR)
         dropped = torch.ones(visual.projected.shape[:2], device=indices.device).scatter_(1, indices, 0.0)
         mean = (visual.tower.float() * dropped[..., None]).sum(dim=1) / dropped.sum(dim=1, keepdim=True)
         return torch.cat([kept, visual.project(mean.to(visual.tower.dtype))[:, None]], dim=1)

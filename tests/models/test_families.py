@@ -101,7 +101,9 @@ def test_exactly_the_budget_enters_for_every_crop(model, inputs):
     for kept, image, entering in zip(prompt.kept, images, prompt.entering, strict=True):
         assert kept.indices.numel() == 5 * image.budget_crops
         assert (kept.indices.diff(dim=1) > 0).all()
-        cut_off = image.visual.projected.shape[:2].numel() - image.tokens  # tokens of the picture's padding
+        cut_off = image.visual.projected.shape[:2].numel() - int(
+            (image.source >= 0).sum()
+        )  # tokens of the picture's padding
         assert 5 * image.budget_crops - cut_off <= entering <= 5 * image.budget_crops
     words = (inputs["input_ids"] != model.adapter.placeholder_id) & inputs["attention_mask"].bool()
     lengths = prompt.arguments["attention_mask"].sum(dim=1)
@@ -169,13 +171,22 @@ def test_newlines_can_be_dropped(family, tmp_path):
     scores(model, prompt.arguments)
 
 
+def test_newlines_go_even_where_all_patches_stay(family, tmp_path):
+    """The unpruned model keeps its separators; a pruner that happens to keep everything does not."""
+    model = build(family, tmp_path, newline="drop")
+    batch = model.preprocess(visuals(family), [model.chat_prompt(question) for question in QUESTIONS])
+    everything = pruned(model, batch, Graph(budget=0.9999))
+    assert everything.entering == everything.before
+    assert everything.separators == [0, 0, 0]
+    stock_separators = pruned(model, batch, NoPruning()).separators
+    assert any(stock_separators) == model.adapter.has_separators
+
+
 def test_trim_puts_its_token_last(model, family, inputs):
-    if model.encode_images(inputs, with_joint=False)[0].visual.tower is None:
-        with pytest.raises(ValueError, match="aggregate=false"):
+    if not model.adapter.has_projector:
+        with pytest.raises(SettingError, match="aggregate=True: expected false"):
             pruned(model, inputs, Trim(budget=4))
         return
-    if family == "llava_onevision":  # one image of the batch is mixed and has no tower features
-        pytest.skip("the scaled-down image has no tower features")
     prompt = pruned(model, inputs, Trim(budget=4))
     features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
     for kept, rows in zip(prompt.kept, features, strict=True):

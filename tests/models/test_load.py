@@ -16,23 +16,28 @@ from safetensors.torch import load_file, save_file
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import resolve_device, resolve_dtype
+from script_exp.models.load import load_model, resolve_device, resolve_dtype
+from script_exp.models.wanted import Wanted
 from script_exp.pruners import Script
+
+
+def find(folder, clip=None, needs_query=False):
+    return find_checkpoint(Wanted(str(folder), clip), needs_query=needs_query)
 
 
 def test_missing_folder(tmp_path):
     with pytest.raises(
         UserError, match=r"model\.path=.*nowhere: expected a folder with a checkpoint, or the id"
     ):
-        find_checkpoint(str(tmp_path / "nowhere"), None)
+        find(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"model\.path=.*: no config\.json in"):
-        find_checkpoint(str(tmp_path), None)
+        find(tmp_path)
 
 
 def test_config_without_weights(llava_folder, tmp_path):
     shutil.copy(llava_folder / "config.json", tmp_path)
     with pytest.raises(UserError, match="no weights"):
-        find_checkpoint(str(tmp_path), None)
+        find(tmp_path)
 
 
 def test_weights_that_were_cut_off(llava_folder, tmp_path):
@@ -41,14 +46,18 @@ def test_weights_that_were_cut_off(llava_folder, tmp_path):
     for size in (0, 7, len(weights) // 2):
         (folder / "model.safetensors").write_bytes(weights[:size])
         with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut off"):
-            find_checkpoint(str(folder), None)
+            find(folder)
 
 
 def test_without_clip_only_the_methods_that_ask_are_missing(llava_folder, tmp_path):
     folder = shutil.copytree(llava_folder, tmp_path / "model")
     shutil.rmtree(folder / "clip")
-    assert not find_checkpoint(str(folder), None).can_encode_queries
-    model = load(folder)
+    assert find(folder).clip is None
+    with pytest.raises(UserError, match="the pruner needs the text tower"):
+        find(folder, needs_query=True)
+    checkpoint = find(folder)
+    cpu = torch.device("cpu")
+    model = load_model(checkpoint, device=cpu, dtype=torch.float32, attention="sdpa")
     inputs, questions = batch(model, 1)
     model.encode_images(inputs, with_joint=False)
     with pytest.raises(ValueError, match="no query encoder"):
@@ -61,7 +70,7 @@ def test_a_shard_that_is_missing(llava_folder, tmp_path):
     with pytest.raises(
         UserError, match=r"model-2\.safetensors is missing; model\.safetensors\.index\.json names"
     ):
-        find_checkpoint(str(folder), None)
+        find(folder)
 
 
 @pytest.mark.parametrize("name", ["text_projection.weight", "visual_projection.weight"])
@@ -76,25 +85,23 @@ def test_a_clip_that_lacks_weights(llava_folder, tmp_path, name):
 
 def test_the_fingerprint_covers_weights_tokenizer_and_template(llava_folder, tmp_path):
     folder = shutil.copytree(llava_folder, tmp_path / "model")
-    plain = find_checkpoint(str(folder), None)
-    assert plain.fingerprint(with_clip=True) == find_checkpoint(str(llava_folder), None).fingerprint(
-        with_clip=True
-    )
-    seen = {plain.fingerprint(with_clip=True), plain.fingerprint(with_clip=False)}
+    plain = find(folder, needs_query=True)
+    assert plain.fingerprint == find(llava_folder, needs_query=True).fingerprint
+    seen = {plain.fingerprint, find(folder).fingerprint}
     weights = folder / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    seen.add(plain.fingerprint(with_clip=True))
+    seen.add(plain.fingerprint)
     (folder / "chat_template.jinja").write_text("other")
-    seen.add(plain.fingerprint(with_clip=True))
+    seen.add(plain.fingerprint)
     (folder / "clip" / "tokenizer.json").write_text("{}")
-    seen.add(plain.fingerprint(with_clip=True))
+    seen.add(plain.fingerprint)
     assert len(seen) == 5
 
 
 def test_sizes_come_from_the_config(llava_folder):
-    checkpoint = find_checkpoint(str(llava_folder), None)
+    checkpoint = find(llava_folder)
     assert (checkpoint.llm_layers, checkpoint.tokens_per_crop) == (4, 576)
 
 
@@ -102,10 +109,10 @@ def test_damaged_config_and_other_architecture(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
-        find_checkpoint(str(tmp_path), None)
+        find(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UserError, match="architecture 'bert'; expected one of llava"):
-        find_checkpoint(str(tmp_path), None)
+        find(tmp_path)
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
@@ -135,9 +142,9 @@ def test_devices_and_dtypes():
 
 
 def test_the_folder_clip_is_the_default(llava_folder):
-    assert find_checkpoint(str(llava_folder), None).clip.folder == llava_folder / "clip"
+    assert find(llava_folder, needs_query=True).clip.folder == llava_folder / "clip"
     with pytest.raises(UserError, match=r"model\.clip=/other: expected a folder"):
-        find_checkpoint(str(llava_folder), "/other")
+        find(llava_folder, "/other", needs_query=True)
 
 
 def test_patches_are_embedded_from_the_models_own_tower(llava):
@@ -155,7 +162,7 @@ def test_adapter_is_chosen_by_the_config(tmp_path):
     folder = save_llava(tmp_path / "model", grid=4)
     set_config(folder, model_type="mllama")
     with pytest.raises(UserError, match="mllama"):
-        find_checkpoint(str(folder), None)
+        find(folder)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +188,12 @@ def test_the_original_layout_loads_prunes_and_answers(tmp_path, layout):
 def test_a_tower_alone_has_no_queries(tmp_path):
     save_original(tmp_path, suffix="bin", anyres=False, whole_clip=False)
     save_tokenizer(tmp_path / "original")
-    assert not find_checkpoint(str(tmp_path / "original"), str(tmp_path / "clip")).can_encode_queries
+    clip = str(tmp_path / "clip")
+    assert find(tmp_path / "original", clip).layout == "original"
+    with pytest.raises(UserError, match="expected a whole CLIP"):
+        find(tmp_path / "original", clip, needs_query=True)
     with pytest.raises(UserError, match="without a config of its vision tower"):
-        find_checkpoint(str(tmp_path / "original"), None)
+        find(tmp_path / "original")
 
 
 def test_checkpoints_of_llava_1_5_pad_to_a_square(llava_folder):
@@ -200,13 +210,10 @@ MEASURE = """
 import resource, sys, torch
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import load_model
-from script_exp.models.rules import PruningRules
-checkpoint = find_checkpoint(sys.argv[1], None)
+from script_exp.models.wanted import Wanted
+checkpoint = find_checkpoint(Wanted(sys.argv[1]), needs_query=False)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-model = load_model(
-    checkpoint, device=torch.device("cpu"), dtype=torch.float16, attention="sdpa",
-    rules=PruningRules(), conversation="chat_template",
-)
+model = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float16, attention="sdpa")
 for parameter in model.model.parameters():
     parameter.sum()  # a mapped file is only read when it is touched
 print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
-from conftest import QUESTIONS, batch, images
+from conftest import QUESTIONS, batch, images, load
+from transformers import GenerationConfig
 
-from script_exp import prune
+from script_exp import prune, select
 from script_exp.errors import UserError
 from script_exp.models.plug import bare_questions
 from script_exp.pruners import FastV, NoPruning, Random, Script
@@ -165,7 +168,69 @@ def test_a_clip_that_does_not_fit(llava, tmp_path):
     ):
         pass
     with (
-        pytest.raises(UserError, match=r"model\.clip=.*no weights"),
+        pytest.raises(UserError, match=r"clip=.*no weights"),
         prune(llava.model, llava.processing, Script(budget=4), clip=tmp_path),
     ):
         pass
+
+
+def test_lengths_from_any_place_count_the_callers_prompt(llava):
+    inputs, _ = batch(llava, 1)
+    length = inputs["input_ids"].shape[1]
+    config = GenerationConfig(max_length=length + 3, do_sample=False, eos_token_id=None, pad_token_id=0)
+    with prune(llava.model, llava.processing, Random(budget=40)):
+        assert llava.model.generate(**inputs, generation_config=config).shape[1] == length + 3
+        ids = inputs.pop("input_ids")
+        assert llava.model.generate(ids, config, **inputs).shape[1] == length + 3
+
+
+@pytest.mark.parametrize("name", ["position_ids", "past_key_values", "pixel_values_videos"])
+def test_arguments_that_do_not_go_with_pruning(llava, name):
+    inputs, _ = batch(llava, 1)
+    with prune(llava.model, llava.processing, Random(budget=4)), pytest.raises(UserError, match=name):
+        generate(llava, inputs, **{name: torch.zeros(1, 1)})
+
+
+def test_preserved_positions_need_a_cache(llava):
+    inputs, _ = batch(llava, 1)
+    with (
+        prune(llava.model, llava.processing, Random(budget=4), positions="preserved"),
+        pytest.raises(UserError, match="use_cache=False: expected a cache"),
+    ):
+        generate(llava, inputs, use_cache=False)
+
+
+def test_results_can_be_changed_in_place(llava):
+    inputs, _ = batch(llava, 1)
+    with prune(llava.model, llava.processing, Random(budget=4)):
+        generate(llava, inputs).masked_fill_(torch.tensor(False), 0)
+
+
+def test_random_tokens_differ_between_images_and_repeat_for_the_same(llava):
+    with_image = llava.chat_prompt(QUESTIONS[0])
+    one, two = images(2)
+    pair = llava.preprocess([[one], [two]], [with_image] * 2)
+    both = llava.preprocess([[one, two]], [with_image.replace("<image>", "<image><image>")])
+    for inputs in (pair, both):
+        first, second = select(llava.model, llava.processing, Random(budget=20), inputs)
+        assert not torch.equal(first, second)
+        again = select(llava.model, llava.processing, Random(budget=20), inputs)
+        assert torch.equal(again[0], first)
+
+
+def test_a_question_that_cannot_be_found_is_asked_for(llava):
+    inputs = llava.preprocess([images(1)], ["what is <image> this"])
+    with (
+        prune(llava.model, llava.processing, Script(budget=4), clip=None),
+        pytest.raises(UserError, match=r"questions=\[\.\.\.\]"),
+    ):
+        generate(llava, inputs)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json"])
+def test_a_clip_without_its_small_files(llava_folder, tmp_path, missing):
+    """transformers would make up a config, or a tokenizer that knows no word."""
+    folder = shutil.copytree(llava_folder / "clip", tmp_path / "clip")
+    (folder / missing).unlink()
+    with pytest.raises(UserError, match=f"clip=.*no {missing}"):
+        load(llava_folder, clip=str(folder))

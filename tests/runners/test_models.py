@@ -86,6 +86,13 @@ def test_a_family_is_one_file_and_one_config(tmp_path, llava_folder, monkeypatch
     assert line["tokens_kept"] == 16
 
 
+def test_a_model_is_not_filed_under_another_name(tmp_path, llava_folder):
+    message = fails(tmp_path, "model=llava_onevision_7b", f"model.path={llava_folder}", "pruner=random")
+    assert (
+        "is a llava with 4 layers of width 40: expected for model=llava_onevision_7b a llava_one" in message
+    )
+
+
 def fails(tmp_path, *arguments):
     """The one sentence of a run that cannot start; it leaves nothing behind."""
     process = run(*arguments, f"outputs={tmp_path / 'outputs'}")
@@ -119,6 +126,24 @@ def fails(tmp_path, *arguments):
             ["model=llava_1_5_7b", "model.weights=random", "pruner=fastv", "pruner.layer=32"],
             "pruner.layer=32: expected a decoder layer from 1 to 31; the LLM has 32",
         ),
+        (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=fastv", "pruner.layer=99"],
+            "pruner.layer=99: expected a decoder layer from 1 to 27; the LLM has 28",
+        ),
+        (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=fastv", "pruner.budget_as=average"],
+            "pruner.budget_as=average: expected after, or a share as budget",
+        ),
+        (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=trim"],
+            "pruner.aggregate=True: expected false",
+        ),
+        (["pruner=trim", "model.positions=preserved"], "model.positions=preserved: expected contiguous"),
+        (
+            ["model=llava_next_video_7b", "model.weights=random"],
+            "benchmark=shapes: expected one with videos",
+        ),
+        (["model.path=null"], "model.path=None: expected text"),
         (
             ["model=llava_1_5_7b", "model.weights=random", "pruner=fastv", "budget=32"],
             "budget=32: expected at least",
