@@ -86,7 +86,8 @@ class RunCell:
 
     def unpruned(self) -> RunCell:
         """The cell of the unpruned model with otherwise the same settings."""
-        return RunCell.prepare(replace(self.settings, pruner=_UNPRUNED, budget=None))
+        cell = RunCell.prepare(replace(self.settings, pruner=_UNPRUNED, budget=None))
+        return replace(cell, benchmark=self.benchmark)  # its samples are read once
 
     @property
     def name(self) -> str:
@@ -100,6 +101,7 @@ class RunCell:
         model = self.settings.model
         used = {
             "prompt_version": self.benchmark.prompt_version,
+            **({} if (samples := self.benchmark.fingerprint()) is None else {"samples": samples}),
             "checkpoint": self.checkpoint.fingerprint(with_clip=self.pruner.needs_query),
             "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,
             "conversation": model.conversation,

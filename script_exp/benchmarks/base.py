@@ -44,14 +44,25 @@ class Benchmark(ABC):
     Attributes:
         name: as in ``conf/benchmark``.
         prompt_version: goes up whenever the prompt or the rule changes; part of a run's identity.
-        max_new_tokens: length of an answer in the official protocol.
-        metric: from the scored answers to the official number.
     """
 
     name: ClassVar[str]
     prompt_version: ClassVar[int]
-    max_new_tokens: ClassVar[int]
-    metric: ClassVar[Metric] = MeanScore()
+
+    @property
+    @abstractmethod
+    def max_new_tokens(self) -> int:
+        """Length of an answer in the official protocol."""
+
+    @property
+    def metric(self) -> Metric:
+        """From the scored answers to the official number."""
+        return MeanScore()
+
+    @property
+    def skips_errors(self) -> bool:
+        """Whether a sample whose image cannot be loaded is left out, rather than ending the run."""
+        return False
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
@@ -60,6 +71,10 @@ class Benchmark(ABC):
         Raises:
             UserError: if the data is missing or damaged.
         """
+
+    def fingerprint(self) -> str | None:
+        """Hash of the samples' texts, part of a run's identity; None where the settings say it all."""
+        return None
 
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -81,7 +81,8 @@ class Accuracy:
     Attributes:
         metric: what the number is, for example ``mean``.
         scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
-        partial: whether ``limit`` was set.
+        partial: whether ``limit`` was set, or samples were skipped.
+        skipped: samples left out because their images are missing or broken (``skipped.jsonl`` lists them).
     """
 
     metric: str
@@ -91,6 +92,7 @@ class Accuracy:
     ci95: tuple[float, float]
     by_kind: dict[str, float]
     partial: bool
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
