@@ -18,6 +18,7 @@ from script_exp.evaluate import Skipped, answer, count_tokens
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
+from script_exp.results.files import write_atomically
 from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord, SampleTokens
 from script_exp.results.run_directory import RunDirectory, read_result
@@ -87,9 +88,14 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
     else:
         records = _answer(cell, model, samples, directory, skipped)
-        accuracy = summarize_accuracy(
-            cell.benchmark.metric, records, limited=settings.limit is not None, skipped=len(skipped.reasons)
-        )
+        accuracy = None
+        if cell.benchmark.is_scored:
+            limited = settings.limit is not None
+            accuracy = summarize_accuracy(cell.benchmark.metric, records, limited, len(skipped.reasons))
+        submission = cell.benchmark.submission({record.id: record.answer for record in records})
+        if submission is not None:
+            name, contents = submission
+            write_atomically(directory.path / name, contents)
         sizes = records
     measured = _measured([sample for sample in samples if sample.id not in skipped.reasons], skipped)
     latencies = _latency(cell, model, measured) if settings.latency == "on" else None

@@ -60,6 +60,11 @@ class Benchmark(ABC):
         return MeanScore()
 
     @property
+    def is_scored(self) -> bool:
+        """Whether the references are there; if not, a server scores the submission file."""
+        return True
+
+    @property
     def skips_errors(self) -> bool:
         """Whether a sample whose image cannot be loaded is left out, rather than ending the run."""
         return False
@@ -82,4 +87,8 @@ class Benchmark(ABC):
 
     @abstractmethod
     def score(self, sample: Sample, answer: str) -> float:
-        """Score in [0, 1] of a parsed answer."""
+        """Score in [0, 1] of a parsed answer; 0 where a server scores."""
+
+    def submission(self, answers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Name and contents of the file for the server, from parsed answers by id; None if there is none."""
+        return None

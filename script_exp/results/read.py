@@ -86,7 +86,7 @@ def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
-    """Columns of the metric; empty for random weights, which have none."""
+    """Columns of the metric; empty for random weights and where a server scores."""
     columns = ("metric", "scale", "accuracy", "ci_low", "ci_high")
     if accuracy is None:
         return dict.fromkeys(columns) | {"n": 0, "partial": False, "skipped": 0}
