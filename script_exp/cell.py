@@ -86,8 +86,7 @@ class RunCell:
 
     def unpruned(self) -> RunCell:
         """The cell of the unpruned model with otherwise the same settings."""
-        cell = RunCell.prepare(replace(self.settings, pruner=_UNPRUNED, budget=None))
-        return replace(cell, benchmark=self.benchmark)  # its samples are read once
+        return RunCell.prepare(replace(self.settings, pruner=_UNPRUNED, budget=None))
 
     @property
     def name(self) -> str:
