@@ -159,11 +159,14 @@ def _escape(text: str) -> str:
 def _labels(runs: pd.DataFrame) -> pd.Series:
     """Method with whatever tells runs apart.
 
-    That is: settings that are not the defaults, the number of samples if it was limited, and the run's hash
+    That is: settings that are not the defaults, the number of samples if not all count, and the run's hash
     where two runs of one cell are left.
     """
     labels = runs["pruner"].where(runs["variant"] == "", runs["pruner"] + " (" + runs["variant"] + ")")
-    labels = labels.where(~runs["partial"], labels + ", first " + runs["n"].astype(str))
+    count = runs["n"].astype(str)
+    labels = labels.where(~runs["partial"] | (runs["skipped"] > 0), labels + ", first " + count)
+    left_out = ", " + count + " samples, " + runs["skipped"].astype(str) + " skipped"
+    labels = labels.where(runs["skipped"] == 0, labels + left_out)
     twice = runs.assign(label=labels).duplicated(["label", "budget"], keep=False)
     return labels.where(~twice, labels + " #" + runs["identity"])
 

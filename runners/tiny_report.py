@@ -15,7 +15,7 @@ import torch
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.console import Progress
-from script_exp.evaluate import answer
+from script_exp.evaluate import Skipped, answer
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import load_model, load_query_encoder
@@ -67,7 +67,7 @@ def run(model: PrunableModel, benchmark: Shapes, pruner: Pruner, name: str) -> l
     """Answer the whole benchmark."""
     samples, records = benchmark.samples(), []
     with Progress(name, len(samples), []) as progress:
-        for batch in answer(model, benchmark, pruner, samples, _BATCH):
+        for batch in answer(model, benchmark, pruner, samples, _BATCH, Skipped(allowed=False)):
             records += batch
             progress.advance([record.score for record in batch])
     return records

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import hydra
@@ -25,13 +27,18 @@ def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
 
 
 def build_benchmark(settings: RunSettings) -> Benchmark:
-    """The benchmark; its samples are not read yet."""
-    return _instantiate("benchmark", settings.benchmark)  # type: ignore[no-any-return]
+    """The benchmark; its samples are read when asked for, once for all cells of a sweep that share it."""
+    return _benchmark(json.dumps(settings.benchmark, sort_keys=True))
 
 
 def build_tracker(settings: RunSettings) -> Tracker:
     """The tracker; nothing is sent yet."""
     return _instantiate("tracker", settings.tracker)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _benchmark(config: str) -> Benchmark:
+    return _instantiate("benchmark", json.loads(config))  # type: ignore[no-any-return]
 
 
 def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:

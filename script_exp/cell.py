@@ -92,6 +92,7 @@ class RunCell:
         newline = shortened and self.checkpoint.adapter.has_separators
         used = {
             "prompt_version": self.benchmark.prompt_version,
+            **({} if (samples := self.benchmark.fingerprint()) is None else {"samples": samples}),
             "checkpoint": self.checkpoint.fingerprint,
             "adapter": model.adapter,
             "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,

@@ -136,8 +136,12 @@ def _points(result: dict[str, Any]) -> bool:
 def _samples(result: dict[str, Any]) -> str:
     accuracy = result["accuracy"]
     if accuracy is None:
-        return "random weights: no accuracy"
-    return f"{accuracy['n']} samples" + (" (partial: limit is set)" if accuracy["partial"] else "")
+        if result["provenance"][-1]["weights"] == "random":
+            return "random weights: no accuracy"
+        return "not scored: a server scores the submission file in the run directory"
+    skipped = accuracy.get("skipped", 0)  # results from before there was anything to skip lack it
+    why = f"{skipped} skipped, see skipped.jsonl" if skipped else "limit is set"
+    return f"{accuracy['n']} samples" + (f" (partial: {why})" if accuracy["partial"] else "")
 
 
 def _grow(tree: Tree, values: dict[str, Any]) -> None:

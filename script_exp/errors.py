@@ -10,6 +10,10 @@ class UserError(Exception):
     """A setting or a file that is not right; the message says what would be."""
 
 
+class DataError(UserError):
+    """Something wrong with one sample's data; ``benchmark.on_error=skip`` leaves the sample out."""
+
+
 class SettingError(UserError):
     """A setting with a value that cannot be used.
 

@@ -4,14 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.errors import DataError, UserError
 from script_exp.measure.flops import PrunerOperations
 from script_exp.models.prunable import PrunableModel, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord, SampleTokens
+
+
+@dataclass
+class Skipped:
+    """Samples that were left out, with the reason.
+
+    Attributes:
+        allowed: whether a sample may be left out at all.
+        reasons: by the sample's id.
+    """
+
+    allowed: bool
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples that load, with their images in memory.
+
+        Raises:
+            UserError: for the first that does not, unless it may be left out.
+        """
+        good = []
+        for sample in samples:
+            try:
+                visual = sample.visual()
+            except DataError as error:
+                if not self.allowed:
+                    raise UserError(
+                        f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out"
+                    ) from error
+                self.reasons[sample.id] = str(error)
+            else:
+                good.append(replace(sample, visual=partial(_same, visual)))
+        return good
 
 
 def answer(
@@ -20,11 +57,20 @@ def answer(
     pruner: Pruner | LayerPruner,
     samples: Sequence[Sample],
     batch_size: int,
+    skipped: Skipped,
 ) -> Iterator[list[SampleRecord]]:
-    """Answer ``samples`` in order, ``batch_size`` at a time; yields each batch's records when it is done."""
+    """Answer ``samples`` in order, ``batch_size`` at a time; yields each batch's records when it is done.
+
+    Samples whose images cannot be loaded go into ``skipped``.
+    """
     count = PrunerOperations()
     for start in range(0, len(samples), batch_size):
-        yield _answer_batch(model, benchmark, pruner, samples[start : start + batch_size], count)
+        batch = skipped.loaded(samples[start : start + batch_size])
+        yield _answer_batch(model, benchmark, pruner, batch, count) if batch else []
+
+
+def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
+    return visual
 
 
 def count_tokens(

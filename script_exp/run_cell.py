@@ -13,10 +13,12 @@ import yaml
 from script_exp.benchmarks.base import Sample
 from script_exp.cell import RunCell
 from script_exp.console import Progress, note
-from script_exp.evaluate import answer, count_tokens
+from script_exp.errors import UserError
+from script_exp.evaluate import Skipped, answer, count_tokens
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
+from script_exp.results.files import write_atomically
 from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord, SampleTokens
 from script_exp.results.run_directory import RunDirectory, read_result
@@ -80,14 +82,23 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         folder=directory.path,
     )
     sizes: Sequence[SampleTokens]
+    skipped = Skipped(allowed=cell.benchmark.skips_errors)
     if settings.model.weights == "random":
         accuracy = None
-        sizes = count_tokens(model, cell.pruner, _spaced(samples))
+        sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
     else:
-        records = _answer(cell, model, samples, directory)
-        accuracy = summarize_accuracy(cell.benchmark.metric, records, partial=settings.limit is not None)
+        records = _answer(cell, model, samples, directory, skipped)
+        accuracy = None
+        if cell.benchmark.is_scored:
+            limited = settings.limit is not None
+            accuracy = summarize_accuracy(cell.benchmark.metric, records, limited, len(skipped.reasons))
+        submission = cell.benchmark.submission({record.id: record.answer for record in records})
+        if submission is not None:
+            name, contents = submission
+            write_atomically(directory.path / name, contents)
         sizes = records
-    latencies = _latency(cell, model, samples) if settings.latency == "on" else None
+    measured = _measured([sample for sample in samples if sample.id not in skipped.reasons], skipped)
+    latencies = _latency(cell, model, measured) if settings.latency == "on" else None
     flops, cache = summarize_costs(model, cell.pruner, sizes)
     return RunResult(
         schema_version=SCHEMA_VERSION,
@@ -106,31 +117,35 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
 
 
 def _answer(
-    cell: RunCell, model: PrunableModel, samples: Sequence[Sample], directory: RunDirectory
+    cell: RunCell, model: PrunableModel, samples: Sequence[Sample], directory: RunDirectory, skipped: Skipped
 ) -> list[SampleRecord]:
-    """Answer what is not answered yet; the records of all samples, in order."""
+    """Answer what is not answered yet; the records of all samples that load, in order."""
     records = directory.answered(sample.id for sample in samples)
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
     pending = [sample for sample in samples if sample.id not in records]
     with Progress(cell.name, len(samples), [record.score for record in records.values()]) as progress:
-        for batch in answer(model, cell.benchmark, cell.pruner, pending, cell.settings.batch_size):
+        for batch in answer(model, cell.benchmark, cell.pruner, pending, cell.settings.batch_size, skipped):
             directory.append(batch)
             records |= {record.id: record for record in batch}
             accuracy = progress.advance([record.score for record in batch])
             cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
-    return [records[sample.id] for sample in samples]
+    directory.write_skipped(skipped.reasons)
+    for name, why in skipped.reasons.items():
+        log.warning("skipped sample %s: %s", name, why)
+    if not records:
+        raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
+    return [records[sample.id] for sample in samples if sample.id in records]
 
 
-def _spaced(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """A few samples from the whole benchmark."""
-    return samples[:: max(1, len(samples) // _MEASURED_SAMPLES)][:_MEASURED_SAMPLES]
+def _measured(samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
+    """A few samples from the whole benchmark, loaded."""
+    return skipped.loaded(samples[:: max(1, len(samples) // _MEASURED_SAMPLES)][:_MEASURED_SAMPLES])
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
     """The pruned and the unpruned model side by side; the unpruned one has only itself."""
     inputs = [
-        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question)
-        for sample in _spaced(samples)
+        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question) for sample in samples
     ]
     pruners: dict[str, Pruner | LayerPruner] = {"unpruned": NoPruning()}
     if not isinstance(cell.pruner, NoPruning):

@@ -21,6 +21,7 @@ PROTOCOL_VERSION = 1
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 _UNPRUNED = "none"
+_PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
 
 
 @dataclass(frozen=True)
@@ -132,4 +133,6 @@ class RunSettings:
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
+        benchmark = {key: value for key, value in self.benchmark.items() if key not in _PLACE_OF_DATA}
+        settings["benchmark"] = benchmark
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from script_exp.benchmarks.metric import MeanScore, Metric
+from script_exp.benchmarks.mme import Perception
+from script_exp.benchmarks.pope import MeanF1, PooledF1
 
-METRICS: dict[str, Metric] = {metric.name: metric for metric in (MeanScore(),)}
+METRICS: dict[str, Metric] = {
+    metric.name: metric for metric in (MeanScore(), MeanF1(), PooledF1(), Perception())
+}
 """Metrics by the name that ``result.json`` gives them."""

@@ -44,16 +44,32 @@ class Benchmark(ABC):
     Attributes:
         name: as in ``conf/benchmark``.
         prompt_version: goes up whenever the prompt or the rule changes; part of a run's identity.
-        max_new_tokens: length of an answer in the official protocol.
         modality: ``image`` or ``video``.
-        metric: from the scored answers to the official number.
     """
 
     name: ClassVar[str]
     prompt_version: ClassVar[int]
-    max_new_tokens: ClassVar[int]
     modality: ClassVar[str] = "image"
-    metric: ClassVar[Metric] = MeanScore()
+
+    @property
+    @abstractmethod
+    def max_new_tokens(self) -> int:
+        """Length of an answer in the official protocol."""
+
+    @property
+    def metric(self) -> Metric:
+        """From the scored answers to the official number."""
+        return MeanScore()
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the references are there; if not, a server scores the submission file."""
+        return True
+
+    @property
+    def skips_errors(self) -> bool:
+        """Whether a sample whose image cannot be loaded is left out, rather than ending the run."""
+        return False
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
@@ -63,10 +79,18 @@ class Benchmark(ABC):
             UserError: if the data is missing or damaged.
         """
 
+    def fingerprint(self) -> str | None:
+        """Hash of the samples' texts, part of a run's identity; None where the settings say it all."""
+        return None
+
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:
         """The answer in a raw prediction, normalized as the official rule does."""
 
     @abstractmethod
     def score(self, sample: Sample, answer: str) -> float:
-        """Score in [0, 1] of a parsed answer."""
+        """Score in [0, 1] of a parsed answer; 0 where a server scores."""
+
+    def submission(self, answers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Name and contents of the file for the server, from parsed answers by id; None if there is none."""
+        return None

@@ -55,6 +55,13 @@ class Metric(ABC):
             grouped[answer.unit].append(answer)
         return np.stack([self.totals(grouped[unit]) for unit in sorted(grouped)]).astype(np.float64)
 
+    def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
+        """The number of each kind, in the order of their names."""
+        grouped: dict[str, list[Scored]] = defaultdict(list)
+        for answer in answers:
+            grouped[answer.kind].append(answer)
+        return {kind: self.of(grouped[kind]) for kind in sorted(grouped)}
+
     def of(self, answers: Sequence[Scored]) -> float:
         """The number of these answers."""
         return float(self.value(self.by_unit(answers).sum(axis=0)))

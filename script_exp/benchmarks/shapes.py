@@ -32,11 +32,14 @@ class Shapes(Benchmark):
     scene_seed: int
     name: ClassVar[str] = "shapes"
     prompt_version: ClassVar[int] = 1
-    max_new_tokens: ClassVar[int] = 4
 
     def __post_init__(self) -> None:
         check_whole("scenes", self.scenes, lowest=1)
         check_whole("scene_seed", self.scene_seed, lowest=0)
+
+    @property
+    def max_new_tokens(self) -> int:
+        return 4
 
     @cached_property
     def _samples(self) -> list[Sample]:

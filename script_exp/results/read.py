@@ -31,7 +31,7 @@ def load_runs(outputs: Path) -> Runs:
 
     Columns: the cell (model, benchmark, pruner, budget, seed, variant), identity, unpruned_identity, embedded
     (the tiny model of the package), weights (pretrained or random), metric, scale
-    (100: a share, 1: points), accuracy, ci_low, ci_high, n, partial, kept, layer_average, visual,
+    (100: a share, 1: points), accuracy, ci_low, ci_high, n, partial, skipped, kept, layer_average, visual,
     prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms, speedup, and run_dir. What was not
     measured is missing, never zero.
     """
@@ -86,10 +86,11 @@ def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
-    """Columns of the metric; empty for random weights, which have none."""
+    """Columns of the metric; empty for random weights and where a server scores."""
     columns = ("metric", "scale", "accuracy", "ci_low", "ci_high")
     if accuracy is None:
-        return dict.fromkeys(columns) | {"n": 0, "partial": False}
+        return dict.fromkeys(columns) | {"n": 0, "partial": False, "skipped": 0}
     low, high = accuracy["ci95"]
     values = (accuracy["metric"], accuracy["scale"], accuracy["value"], low, high)
-    return dict(zip(columns, values, strict=True)) | {"n": accuracy["n"], "partial": accuracy["partial"]}
+    counts = {"n": accuracy["n"], "partial": accuracy["partial"], "skipped": accuracy.get("skipped", 0)}
+    return dict(zip(columns, values, strict=True)) | counts

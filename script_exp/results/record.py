@@ -46,7 +46,7 @@ class SampleRecord(SampleTokens):
         prompt_hash: first 16 hex digits of the sha256 of the prompt.
         prediction: raw output of the model.
         answer: the parsed output.
-        score: in [0, 1].
+        score: in [0, 1]; 0 where a server scores.
         seconds: the batch's time divided by its size.
     """
 
@@ -81,7 +81,8 @@ class Accuracy:
     Attributes:
         metric: what the number is, for example ``mean``.
         scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
-        partial: whether ``limit`` was set.
+        partial: whether ``limit`` was set, or samples were skipped.
+        skipped: samples left out because their images are missing or broken (``skipped.jsonl`` lists them).
     """
 
     metric: str
@@ -91,6 +92,7 @@ class Accuracy:
     ci95: tuple[float, float]
     by_kind: dict[str, float]
     partial: bool
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class RunResult:
     """``result.json``.
 
     Attributes:
-        accuracy: None for random weights, which have none.
+        accuracy: None for random weights, which have none, and where a server scores the submission file.
         flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``:
             means over the samples, 2 per multiply-accumulate.
         identity: hash of everything that can change the result; the end of the run directory's name.

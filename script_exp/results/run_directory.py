@@ -4,6 +4,7 @@ config.yaml     the resolved settings
 status.json     running / finished / failed and why
 provenance.json code, versions and machine of every process that worked on it
 samples.jsonl   one line per answered sample, appended and flushed
+skipped.jsonl   samples that were left out (benchmark.on_error=skip), and why; only if there are any
 result.json     written once, at the end, atomically
 run.log         the log
 """
@@ -14,7 +15,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ class RunDirectory:
         self.path = path
         self.samples_file = path / "samples.jsonl"
         self.result_file = path / "result.json"
+        self.skipped_file = path / "skipped.jsonl"
         self._lock = FileLock(path / ".lock")
 
     def __enter__(self) -> RunDirectory:
@@ -135,6 +137,16 @@ class RunDirectory:
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
+
+    def write_skipped(self, reasons: Mapping[str, str]) -> None:
+        """List the samples that were left out; a list from before is replaced."""
+        if reasons:
+            lines = [
+                json.dumps({"id": name, "why": why}, ensure_ascii=False) for name, why in reasons.items()
+            ]
+            write_atomically(self.skipped_file, "\n".join(lines) + "\n")
+        else:
+            self.skipped_file.unlink(missing_ok=True)
 
     def finish(self, result: RunResult) -> None:
         """Write the result and mark the run as finished."""

@@ -18,19 +18,19 @@ from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import Accuracy, SampleRecord, SampleTokens, Tokens
 
 
-def summarize_accuracy(metric: Metric, records: Sequence[SampleRecord], partial: bool) -> Accuracy:
+def summarize_accuracy(
+    metric: Metric, records: Sequence[SampleRecord], limited: bool, skipped: int
+) -> Accuracy:
     """The official number with its interval, overall and by kind."""
-    by_kind: dict[str, list[SampleRecord]] = defaultdict(list)
-    for record in records:
-        by_kind[record.kind].append(record)
     return Accuracy(
         metric=metric.name,
         scale=metric.scale,
         value=metric.of(records),
         n=len(records),
         ci95=bootstrap_interval(metric.by_unit(records), metric.value),
-        by_kind={kind: metric.of(answers) for kind, answers in sorted(by_kind.items())},
-        partial=partial,
+        by_kind=metric.by_kind(records),
+        partial=limited or skipped > 0,
+        skipped=skipped,
     )
 
 

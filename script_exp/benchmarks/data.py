@@ -1,0 +1,197 @@
+"""Reading the files of benchmarks: nothing is unpacked, no path leaves its folder, errors say where."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from PIL import Image
+
+from script_exp.errors import DataError, UserError
+
+# What Pillow raises for damaged files of one format or another.
+_NOT_AN_IMAGE = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+def read_jsonl(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(file and line, object) of a file with one JSON object a line; empty lines are passed over.
+
+    Raises:
+        UserError: for a file that is missing, or a line that is not a JSON object, by its number.
+    """
+    entries = []
+    for number, line in enumerate(_read_text(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{file}, line {number}"
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{place}: not JSON ({error})") from error
+        if not isinstance(entry, dict):
+            raise UserError(f"{place}: expected a JSON object, got {type(entry).__name__}")
+        entries.append((place, entry))
+    return entries
+
+
+def read_json(file: Path) -> Any:
+    """The contents of a JSON file.
+
+    Raises:
+        UserError: for a file that is missing or not JSON.
+    """
+    try:
+        return json.loads(_read_text(file))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}: not JSON ({error})") from error
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        UserError: for a file that is missing or not text.
+    """
+    return [line for line in _read_text(file).split("\n") if line.strip()]
+
+
+def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[type, ...] = str) -> Any:
+    """``entry[key]``, which has to be a ``kind``.
+
+    Raises:
+        UserError: if it is missing or something else; the message names the ``place``, a file and line.
+    """
+    if key not in entry:
+        raise UserError(f"{place}: no {key!r} among {', '.join(map(str, entry))}")
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise UserError(f"{place}: {key}={value!r}: expected {names}")
+    return value
+
+
+def within(folder: Path, relative: str, place: str) -> Path:
+    """The path ``relative`` inside ``folder``; annotation files must not lead out of it.
+
+    Raises:
+        UserError: if it would; links that the user put into the folder are followed.
+    """
+    path = Path(os.path.normpath(folder / relative))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise UserError(f"{place}: {relative!r} leads out of {folder}")
+    return path
+
+
+def image_file(folder: Path, relative: str, place: str) -> Callable[[], Image.Image]:
+    """Loads an image of ``folder`` in RGB when called; a missing or broken one is a :class:`DataError`."""
+    path = within(folder, relative, place)
+
+    def load() -> Image.Image:
+        try:
+            with Image.open(path) as opened:
+                return opened.convert("RGB")
+        except FileNotFoundError as error:
+            raise DataError(f"the image {path} is missing") from error
+        except _NOT_AN_IMAGE as error:
+            raise DataError(f"the image {path} does not decode ({error})") from error
+
+    return load
+
+
+class ParquetTable:
+    """The rows of parquet files; the images stay in the files until they are asked for."""
+
+    def __init__(self, files: Sequence[Path], columns: Iterable[str], image: str | None = None) -> None:
+        """Read ``columns``; ``image`` names the column of ``{"bytes": ..., "path": ...}``.
+
+        Raises:
+            UserError: for a file that is damaged or lacks a column.
+        """
+        self._image = image
+        self._rows: list[dict[str, Any]] = []
+        self._places: list[tuple[Path, int, int]] = []
+        names = list(columns)
+        for path in sorted(files):
+            table = _open_parquet(path)
+            there = table.schema_arrow.names
+            lacking = {*names, *([image] if image else [])} - set(there)
+            if lacking:
+                raise UserError(f"{path}: no column {', '.join(sorted(lacking))} among {', '.join(there)}")
+            try:
+                self._rows += table.read(columns=names).to_pylist()
+            except (OSError, pyarrow.ArrowException) as error:
+                raise UserError(f"{path} is damaged ({error})") from error
+            for group in range(table.num_row_groups):
+                count = table.metadata.row_group(group).num_rows
+                self._places += [(path, group, row) for row in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any], Callable[[], Image.Image]]]:
+        """(file and row, row, loader of its image)."""
+        for index, row in enumerate(self._rows):
+            yield self._place(index), row, self._loader(index)
+
+    def _place(self, index: int) -> str:
+        path, group, row = self._places[index]
+        return f"{path}, row group {group}, row {row}"
+
+    def _loader(self, index: int) -> Callable[[], Image.Image]:
+        path, group, row = self._places[index]
+
+        def load() -> Image.Image:
+            try:
+                cell = _image_column(path, group, str(self._image))[row].as_py()
+                with Image.open(io.BytesIO(cell["bytes"])) as opened:
+                    return opened.convert("RGB")
+            except (*_NOT_AN_IMAGE, KeyError, pyarrow.ArrowException) as error:
+                raise DataError(f"{self._place(index)}: the image does not decode ({error})") from error
+
+        return load
+
+
+def check_unique(ids: Iterable[str], place: str) -> None:
+    """Raise a :class:`UserError` that names ids which occur more than once."""
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        raise UserError(f"{place}: duplicate ids {', '.join(twice[:5])}{more}")
+
+
+@lru_cache(maxsize=4)  # neighboring samples share a row group
+def _image_column(path: Path, group: int, column: str) -> Any:
+    return _open_parquet(path).read_row_group(group, columns=[column]).column(column).combine_chunks()
+
+
+def _open_parquet(path: Path) -> Any:
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path} is not a parquet file ({error})") from error
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(f"{file} is missing") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} cannot be read ({error})") from error

@@ -1,0 +1,111 @@
+"""TextVQA: prompts with and without OCR tokens, references found by image and question."""
+
+from __future__ import annotations
+
+import pytest
+from official import (
+    SHORT,
+    cell,
+    finished,
+    run_benchmark,
+    scores,
+    write_json,
+    write_jsonl,
+    write_parquet,
+    write_picture,
+)
+
+from script_exp.benchmarks.textvqa import TextVqa
+from script_exp.errors import UserError
+
+ROWS = [  # image, question, OCR tokens, answers
+    (
+        "003a8ae2ef43b901",
+        "what is the brand of this camera?",
+        ["DAKOTA", "DIGITAL"],
+        ["Dakota"] * 4 + ["nous"] * 6,
+    ),
+    ("003a8ae2ef43b901", "what's on the label?", ["DAKOTA", "DIGITAL"], ["Dakota's"] * 10),
+    ("00685bc495504d61", "how much is it in $?", [], ["1,000"] * 2 + ["1000"] + ["a lot"] * 7),
+]
+PREDICTIONS = {
+    "003a8ae2ef43b901-1": "DAKOTA.",
+    "003a8ae2ef43b901-2": "Dakota's",
+    "00685bc495504d61-1": "1,000",
+}
+
+
+def write_llava(folder):
+    lines = [
+        {
+            "question_id": image, "image": f"{image}.jpg", "category": "default",
+            "text": f"{question}\nReference OCR token: {', '.join(tokens)}{SHORT}",
+        }
+        for image, question, tokens, _ in ROWS
+    ]  # fmt: skip
+    write_jsonl(folder / "llava_textvqa_val_v051_ocr.jsonl", lines)
+    data = [
+        {
+            "question": question.capitalize(),
+            "image_id": image,
+            "answers": answers,
+            "question_id": 34602 + turn,
+        }
+        for turn, (image, question, _, answers) in enumerate(ROWS)
+    ]
+    write_json(
+        folder / "TextVQA_0.5.1_val.json", {"dataset_type": "val", "dataset_version": "0.5.1", "data": data}
+    )
+    for image in {row[0] for row in ROWS}:
+        write_picture(folder / "train_images" / f"{image}.jpg")
+    return folder
+
+
+def write_hub(folder):
+    rows = [
+        {
+            "image_id": image, "question_id": 34602 + turn, "question": question, "answers": answers,
+            "ocr_tokens": tokens, "image": cell(image), "set_name": "val",
+        }
+        for turn, (image, question, tokens, answers) in enumerate(ROWS)
+    ]  # fmt: skip
+    write_parquet(folder / "data" / "validation-00000-of-00003.parquet", rows)
+    return folder
+
+
+@pytest.fixture(params=[write_llava, write_hub])
+def folder(request, tmp_path):
+    return request.param(tmp_path / "data" / "textvqa")
+
+
+def textvqa(folder, **settings):
+    return TextVqa(**{"data": str(folder), "check_count": False} | settings)
+
+
+def test_prompts(folder):
+    first, _, last = textvqa(folder).samples()
+    assert first.prompt == "what is the brand of this camera?\nReference OCR token: DAKOTA, DIGITAL" + SHORT
+    assert first.question == "what is the brand of this camera?"
+    assert last.prompt == "how much is it in $?\nReference OCR token: " + SHORT
+    assert textvqa(folder, ocr=False).samples()[0].prompt == "what is the brand of this camera?" + SHORT
+    lmms = textvqa(folder, ocr=False, protocol="lmms").samples()
+    assert lmms[0].prompt == "What is the brand of this camera?" + SHORT
+    assert lmms[0].visual().size == (40, 30)
+
+
+def test_scores(folder):
+    assert list(scores(textvqa(folder), PREDICTIONS).values()) == pytest.approx([1, 1, 0.9])
+    assert list(scores(textvqa(folder, protocol="lmms"), PREDICTIONS).values()) == pytest.approx([1, 1, 0.9])
+
+
+def test_a_question_without_references(tmp_path):
+    file = write_llava(tmp_path) / "llava_textvqa_val_v051_ocr.jsonl"
+    file.write_text(file.read_text().replace("brand", "name"))
+    with pytest.raises(UserError, match=r"line 1: 'what is the name of this camera.' about 003a8ae2ef43b901"):
+        textvqa(tmp_path).samples()
+
+
+def test_end_to_end(tmp_path, folder):
+    _, result, records = finished(run_benchmark("textvqa", tmp_path, f"data={folder.parent}"))
+    assert [record["id"] for record in records] == list(PREDICTIONS)
+    assert result["accuracy"]["metric"] == "mean"
