@@ -63,6 +63,7 @@ def _fail(error: UserError) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
     try:
         check_arguments(sys.argv[1:])
     except UserError as error:

@@ -35,8 +35,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--path", default="embedded", help="folder of the checkpoint")
-    parser.add_argument("--scenes", type=int, default=112)
-    parser.add_argument("--scene-seed", type=int, default=20261)
+    parser.add_argument("--scenes", type=int, default=80)
+    parser.add_argument("--scene-seed", type=int, default=20262)
     parser.add_argument("--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16])
     arguments = parser.parse_args()
 

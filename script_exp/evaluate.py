@@ -102,7 +102,11 @@ def _prune_batch(
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
     operations = [
-        count(model.fitted(pruner, image), image.visual, queries[row] if queries else None)
+        count(
+            model.fitted(pruner, image),
+            replace(image.visual, key=samples[row].id),
+            queries[row] if queries else None,
+        )
         for row, image in enumerate(images)
     ]
     return _Batch(prompts, words.sum(dim=1).tolist(), pruned, operations)

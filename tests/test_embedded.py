@@ -10,7 +10,7 @@ import torch
 from conftest import load
 
 from script_exp.benchmarks.shapes import Shapes
-from script_exp.evaluate import answer
+from script_exp.evaluate import Skipped, answer
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned, Random, Script, ScriptReleased, Trim
 from script_exp.pruners.script_released import released_loop
 from script_exp.tiny import WEIGHTS
@@ -85,6 +85,7 @@ def test_answers_do_not_depend_on_the_batch_size(tiny, samples, make):
     benchmark = Shapes(scenes=3, scene_seed=7)
     by_size = []
     for size in (1, 8):
-        records = [record for batch in answer(tiny, benchmark, make(), samples, size) for record in batch]
+        batches = answer(tiny, benchmark, make(), samples, size, Skipped(allowed=False))
+        records = [record for batch in batches for record in batch]
         by_size.append([(record.id, record.prediction, record.kept) for record in records])
     assert by_size[0] == by_size[1]

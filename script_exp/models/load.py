@@ -12,7 +12,8 @@ import transformers
 from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import Checkpoint
 from script_exp.models.families import has_clip_tower, query_encoder
-from script_exp.models.original_llava import load_original, original_image_processor, original_tokenizer
+from script_exp.models.original_llava import load_original
+from script_exp.models.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder, QueryEncoder

@@ -6,8 +6,6 @@ Here the names are translated while ``from_pretrained`` reads, and every tensor 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -15,25 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, normalizers
 from torch import nn
 from transformers import (
     CLIPConfig,
     CLIPVisionConfig,
     LlamaConfig,
-    LlamaTokenizer,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    LlavaImageProcessorPil,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessorPil,
 )
 
 from script_exp.errors import UserError
 from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes
-
-IMAGE_TOKEN = "<image>"
 
 # key -> what the original assumes where it is missing, what is supported
 _SUPPORTED: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -88,7 +80,7 @@ def original_config(folder: Path, vision: Path) -> LlavaConfig | LlavaNextConfig
         UserError: if a file or a key is missing, a value is not supported, or the CLIP is another one.
     """
     file = folder / "config.json"
-    raw = _read_json(file)
+    raw = read_object(file)
     for key in _SUPPORTED:
         _check(file, raw, key)
     for key in _SIZES:
@@ -170,75 +162,8 @@ def load_original(
     return model.eval()
 
 
-def original_tokenizer(folder: Path, config: LlavaConfig | LlavaNextConfig) -> LlamaTokenizer:
-    """The tokenizer, with ``<image>`` as one more token whose id is the placeholder's.
-
-    The original tokenizes the text before and after ``<image>`` by itself, with sentencepiece, which puts a
-    space in front of each: "<image>\\nWhat" becomes the placeholder, "▁", a newline, "What". So does this
-    one. It pads on the left with ``<unk>``, as decoding in batches needs it.
-
-    Args:
-        folder: the original checkpoint with its tokenizer.model or a tokenizer.json.
-        config: from :func:`original_config`.
-
-    Raises:
-        UserError: if there is no tokenizer, sentencepiece is needed and not installed, or the vocabulary
-            leaves another id to ``<image>``.
-    """
-    pieces = folder / "tokenizer.model"
-    if (folder / "tokenizer.json").is_file():
-        tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
-    elif pieces.is_file():
-        tokenizer = _from_sentencepiece(pieces)
-    else:
-        raise UserError(f"{folder}: no tokenizer there; expected tokenizer.model or tokenizer.json")
-    tokenizer.add_bos_token, tokenizer.padding_side = True, "left"
-    tokenizer.pad_token = tokenizer.unk_token
-    # transformers would put the space in front of the first text alone
-    tokenizer.backend_tokenizer.pre_tokenizer = None
-    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    tokenizer.add_tokens(AddedToken(IMAGE_TOKEN, special=True, normalized=False), special_tokens=True)
-    token = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    if token != config.image_token_id:
-        raise UserError(
-            f"{folder}: its tokenizer gives {IMAGE_TOKEN} the id {token}; expected {config.image_token_id}, "
-            "the first after the vocab_size of config.json"
-        )
-    return tokenizer
-
-
-def original_image_processor(
-    config: LlavaConfig | LlavaNextConfig, vision: Path
-) -> LlavaImageProcessorPil | LlavaNextImageProcessorPil:
-    """The image processor: crops for v1.6; for v1.5 padding to a square with CLIP's mean color.
-
-    Args:
-        config: from :func:`original_config`.
-        vision: folder of the CLIP, whose preprocessor_config.json has sizes, mean and deviation.
-
-    Raises:
-        UserError: if that file is missing or its crops are not the size that the vision tower takes.
-    """
-    file = vision / "preprocessor_config.json"
-    _read_json(file)
-    if config.model_type == "llava_next":
-        processor = LlavaNextImageProcessorPil.from_pretrained(
-            vision, local_files_only=True, image_grid_pinpoints=config.image_grid_pinpoints
-        )
-    else:
-        pad = config.image_aspect_ratio == "pad"
-        processor = LlavaImageProcessorPil.from_pretrained(vision, local_files_only=True, do_pad=pad)
-    size, crop = config.vision_config.image_size, processor.crop_size
-    if (crop.height, crop.width, processor.size.shortest_edge) != (size, size, size):
-        raise UserError(
-            f"{file}: size={processor.size}, crop_size={crop}: expected {size}, as in config.json"
-        )
-    return processor
-
-
-def _read_json(file: Path) -> dict[str, Any]:
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of a checkpoint, or a :class:`UserError`."""
     if not file.is_file():
         raise UserError(f"{file} is missing; expected a folder with the files of a checkpoint")
     try:
@@ -268,7 +193,7 @@ def _check(file: Path, raw: Mapping[str, Any], key: str) -> None:
 
 def _vision_config(vision: Path) -> CLIPVisionConfig:
     file = vision / "config.json"
-    family = _read_json(file).get("model_type")
+    family = read_object(file).get("model_type")
     if family == "clip":
         return CLIPConfig.from_pretrained(vision, local_files_only=True).vision_config
     if family == "clip_vision_model":
@@ -365,33 +290,3 @@ def _raise_problems(
             problems.append(f"{kind}: {', '.join(listed[:_LISTED])}{more}")
     if problems:
         raise UserError(f"{folder}: its tensors do not fit its config.json ({'; '.join(problems)})")
-
-
-def _from_sentencepiece(file: Path) -> LlamaTokenizer:
-    """Byte-pair encoding with the merges in the order of the pieces' scores.
-
-    transformers orders them by id, which gives other tokens where spaces follow each other.
-    """
-    if importlib.util.find_spec("sentencepiece") is None:
-        raise UserError(
-            f"{file} needs sentencepiece, which is not installed; expected it (pip install sentencepiece) "
-            "or a tokenizer.json in the same folder"
-        )
-    sentencepiece: Any = importlib.import_module("sentencepiece")
-    try:
-        model = sentencepiece.SentencePieceProcessor(model_file=str(file))
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"{file} is damaged or not of sentencepiece ({error})") from error
-    pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
-    scores = {piece: model.get_score(i) for i, piece in enumerate(pieces)}
-    merges = [
-        (score, piece[:i], piece[i:])
-        for piece, score in scores.items()
-        for i in range(1, len(piece))
-        if piece[:i] in scores and piece[i:] in scores
-    ]
-    merges.sort(key=lambda merge: -merge[0])
-    return LlamaTokenizer(
-        vocab={piece: i for i, piece in enumerate(pieces)},
-        merges=[(left, right) for _, left, right in merges],
-    )

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from script_exp.tiny.questions import KINDS
-
-KIND_WEIGHTS = {"count": 3.0, "color": 2.0}
-"""How much more often than the others the slowly learned kinds are asked while training."""
+EASY = {"shape": 1.0, "where": 1.0, "exist": 1.0, "count": 1.0, "ground": 1.0}
+"""Kinds of question to begin with, by how often they are asked: all refer by color. With every kind asked
+from the start, those with yes and no for an answer stayed at chance."""
+ALL = {
+    "color": 1.5, "shape": 0.7, "digit": 1.5, "where": 1.0, "exist": 0.7, "both": 1.0, "count": 2.0,
+    "relation": 1.5, "ground": 0.7,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,11 @@ class Diet:
         kept = max(1, round(patches * rng.uniform(*self.keep)))
         return torch.from_numpy(rng.random((self.batch, patches))).argsort(1)[:, :kept].sort(1).values
 
-    def kinds(self, rng: np.random.Generator) -> list[list[str]]:
-        """Kinds of question to ask about each image, weighted by `KIND_WEIGHTS`."""
-        chances = np.array([KIND_WEIGHTS.get(kind, 1.0) for kind in KINDS])
-        drawn: list[list[str]] = rng.choice(
-            KINDS, (self.batch, self.questions), p=chances / chances.sum()
-        ).tolist()
+    def kinds(self, weights: dict[str, float], rng: np.random.Generator) -> list[list[str]]:
+        """Kinds of question to ask about each image, as often as ``weights`` says."""
+        chances = np.array(list(weights.values()))
+        size = (self.batch, self.questions)
+        drawn: list[list[str]] = rng.choice(list(weights), size, p=chances / chances.sum()).tolist()
         return drawn
 
 

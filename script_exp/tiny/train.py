@@ -1,5 +1,4 @@
-"""The whole training of the tiny model: render, train CLIP, train the language model, fine-tune jointly,
-export."""
+"""The whole training of the tiny model: render, then CLIP, language model and both together, then export."""
 
 from __future__ import annotations
 
@@ -24,9 +23,9 @@ class Recipe:
     """Everything that decides the weights; the defaults are those of the shipped ones."""
 
     seed: int = 2
-    vision_steps: int = 3200
+    vision_steps: int = 1500
     language_steps: int = 2500
-    joint_steps: int = 900
+    joint_steps: int = 4000
     pools: PoolSizes = field(default_factory=PoolSizes)
     sizes: Sizes = field(default_factory=Sizes)
     monitor_scenes: int = 24
@@ -37,7 +36,7 @@ class Recipe:
 SMOKE = Recipe(
     vision_steps=6,
     language_steps=6,
-    joint_steps=4,
+    joint_steps=6,
     pools=PoolSizes(40, 40, 10),
     sizes=Sizes(
         vision_width=32, text_width=32, projection=32, language_width=32, vision_layers=2, language_layers=1
@@ -74,7 +73,6 @@ def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = Fal
         progress,
         lambda model: accuracy(model, recipe.monitor_scenes),
     )
-    clip = vision.clip
     train_joint(
         JointStage(vision, llava),
         pools,
@@ -87,11 +85,11 @@ def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = Fal
     measured = {
         "accuracy": accuracy(llava, 3 * recipe.monitor_scenes),
         "accuracy_without_image": accuracy(llava, 3 * recipe.monitor_scenes, blind=True),
-        "relevance_auc": relevance_auc(clip, 3 * recipe.monitor_scenes),
+        "relevance_auc": relevance_auc(vision.clip, 3 * recipe.monitor_scenes),
     }
     progress.note(f"monitoring scenes: {measured}")
     notes = {"recipe": asdict(recipe), "torch": str(torch.__version__), "monitoring": measured}
-    save_checkpoint(llava, clip, out / "weights", notes)
+    save_checkpoint(llava, vision.clip, out / "weights", notes)
     progress.note(
         f"exported to {out / 'weights'} after {(time.monotonic() - begun) / 60:.1f} minutes in this run"
     )

@@ -32,9 +32,8 @@ from script_exp.models.original_llava import (
     is_original,
     load_original,
     original_config,
-    original_image_processor,
-    original_tokenizer,
 )
+from script_exp.models.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.tensors import check_weights, read_tensors, tensor_names, weight_files
 
 LAYOUTS = {

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from script_exp.tiny.questions import KINDS, held_out
+from script_exp.tiny.questions import ASKERS, KINDS, YES_NO_KINDS, ask, held_out
 from script_exp.tiny.scenes import GRID, GROUND
 from script_exp.tiny.sprites import COLORS, GROUNDS, SHAPES
 from script_exp.tiny.vocabulary import UNKNOWN, WORDS, encode
@@ -35,15 +35,33 @@ def only(indices):
 def derive(scene, text):
     """(answer, needed objects) of a question, from its words and `scene.objects` only."""
     objects = scene.objects
-    if text == "what color is the sign?":
-        index = only(find(scene, shape="sign"))
+    if match := re.fullmatch(r"what color is the (\w+)\?", text):
+        index = only(find(scene, shape=match[1]))
         return objects[index].look.color, {index}
     if match := re.fullmatch(r"what shape is the (\w+) object\?", text):
         index = only(find(scene, color=match[1]))
         return objects[index].look.shape, {index}
+    if match := re.fullmatch(r"what digit is on the (?:(\w+) )?sign\?", text):
+        index = only(find(scene, color=match[1], shape="sign"))
+        return objects[index].look.digit, {index}
+    if match := re.fullmatch(r"where is the (\w+) object\?", text):
+        index = only(find(scene, color=match[1]))
+        row, column = objects[index].center
+        assert min(abs(row - 96), abs(column - 96)) >= 8, "too near a middle line to tell"
+        return ("north" if row < 96 else "south") + ("west" if column < 96 else "east"), {index}
     if match := re.fullmatch(r"is there a (\w+) object\?", text):
         found = find(scene, color=match[1])
         return "yes" if found else "no", set(found)
+    if match := re.fullmatch(r"are there both a (\w+) object and a (\w+) object\?", text):
+        assert match[1] != match[2]
+        first, second = find(scene, color=match[1]), find(scene, color=match[2])
+        return "yes" if first and second else "no", {*first, *second}
+    if match := re.fullmatch(r"is the (\w+) object (left of|right of|above|below) the (\w+) object\?", text):
+        first, second = only(find(scene, color=match[1])), only(find(scene, color=match[3]))
+        axis = 1 if match[2] in ("left of", "right of") else 0
+        gap = objects[first].center[axis] - objects[second].center[axis]
+        assert abs(gap) >= 16, "too near to tell"
+        return "yes" if (gap < 0) == (match[2] in ("left of", "above")) else "no", {first, second}
     if match := re.fullmatch(r"how many (\w+) objects are there\?", text):
         found = find(scene, color=match[1])
         return NUMBER[len(found)], set(found)
@@ -71,8 +89,11 @@ def test_fewer_scenes_are_a_prefix_of_more():
 
 
 def test_answers_and_needed_objects_follow_from_the_scene(asked):
+    """The benchmark's questions, and those that are only asked while training."""
+    rng = np.random.default_rng(9)
     for scene, questions in asked:
-        for question in questions:
+        trained = [question for kind in ASKERS if (question := ask(scene, kind, rng)) is not None]
+        for question in [*questions, *trained]:
             answer, needed = derive(scene, question.text)
             assert (question.answer, set(question.objects)) == (answer, needed), question
 
@@ -89,9 +110,9 @@ def test_answers_are_balanced_within_each_kind(asked):
     for _, questions in asked:
         for question in questions:
             answers[question.kind][question.answer] += 1
-    possible = {"color": len(COLORS), "shape": len(SHAPES), "ground": len(GROUNDS)}
+    possible = {"color": len(COLORS), "shape": len(SHAPES), "ground": len(GROUNDS), "digit": 10}
     for kind, counted in answers.items():
-        if kind == "exist":
+        if kind in YES_NO_KINDS:
             assert abs(counted["yes"] - counted["no"]) <= 1
         else:
             number = possible.get(kind, 4)
