@@ -73,7 +73,7 @@ def test_missing_query_and_wrong_shapes():
         Script(budget=2)(VisualTokens(tokens, torch.randn(1, 8, 3)), Query(torch.randn(1, 3)))
     with pytest.raises(ValueError, match=r"\(crops, n, d\)"):
         Random(budget=2)(VisualTokens(tokens[0]))
-    with pytest.raises(ValueError, match="aggregate=false"):
+    with pytest.raises(SettingError, match="aggregate=True: expected false"):
         Trim(budget=2)(VisualTokens(tokens, torch.randn(1, 9, 3)), Query(torch.randn(1, 3)))
 
 
