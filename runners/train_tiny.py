@@ -1,4 +1,4 @@
-"""Rebuild the weights of the embedded tiny model from nothing (docs/tiny_model.md has the cost).
+"""Train weights for the embedded tiny model from nothing (docs/tiny_model.md has the cost).
 
 python runners/train_tiny.py --seed 2 --out outputs/tiny_model
 
@@ -76,7 +76,7 @@ def keep_freed_memory() -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Command line; the defaults are the shipped recipe."""
+    """Command line; the defaults are those of :class:`Recipe`."""
     recipe = Recipe()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

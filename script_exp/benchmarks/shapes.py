@@ -31,7 +31,7 @@ class Shapes(Benchmark):
     scenes: int
     scene_seed: int
     name: ClassVar[str] = "shapes"
-    prompt_version: ClassVar[int] = 1
+    prompt_version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_whole("scenes", self.scenes, lowest=1)

@@ -84,10 +84,6 @@ class LayerPruner(ABC):
         """Visual tokens of one crop of ``tokens`` that each of the LLM's ``layers`` layers sees."""
         return _by_layer(self.schedule(tokens, layers), tokens, layers)
 
-    def kept_after(self, tokens: int, layers: int) -> int:
-        """Visual tokens of one crop of ``tokens`` that remain after the last stage; checks the budget."""
-        return self.lengths(tokens, layers)[-1]
-
     def row_schedule(self, visual: int, crops: int, layers: int, tokens: int | None = None) -> dict[int, int]:
         """:meth:`schedule` for all visual tokens of one prompt: the counts of a crop times the crops.
 

@@ -52,7 +52,7 @@ def test_the_average_is_as_near_as_rounded_counts_come(tokens, layers, stages):
 def test_after_is_what_the_last_stage_keeps(layers, budget):
     pruner = Pyramid(budget=budget, budget_as="after")
     counts = list(pruner.schedule(576, layers).values())
-    assert counts[-1] == pruner.kept_after(576, layers) == (58 if budget == 0.1 else budget)
+    assert counts[-1] == pruner.lengths(576, layers)[-1] == (58 if budget == 0.1 else budget)
     for before, after in zip([576, *counts], counts, strict=False):
         assert after / before == pytest.approx((counts[-1] / 576) ** (1 / 3), abs=0.5 / before + 0.02)
 
@@ -65,7 +65,7 @@ def test_an_average_has_a_floor_that_is_named():
         Pyramid(budget=64).schedule(576, 32)
     assert Pyramid(budget=145).lengths(576, 32)[-1] == 1
     with pytest.raises(SettingError, match="budget=144: expected at least 145"):
-        Pyramid(budget=144).kept_after(576, 32)
+        Pyramid(budget=144).lengths(576, 32)[-1]
     earlier = Pyramid(budget=64, stages=[2, 8, 16])
     assert earlier.schedule(576, 32) == {2: 111, 8: 21, 16: 4}
     assert sum(earlier.lengths(576, 32)) / 32 == pytest.approx(64, abs=0.1)
@@ -77,7 +77,7 @@ def test_the_floor_is_the_lowest_budget_that_works(pruner, layers):
     with pytest.raises(SettingError) as error:
         pruner(budget=1).schedule(576, layers)
     floor = int(str(error.value).split("at least ")[1].split()[0])
-    assert pruner(budget=floor).kept_after(576, layers) >= 1
+    assert pruner(budget=floor).lengths(576, layers)[-1] >= 1
     with pytest.raises(SettingError, match=f"at least {floor} "):
         pruner(budget=floor - 1).schedule(576, layers)
 
