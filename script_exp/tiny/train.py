@@ -20,7 +20,7 @@ from script_exp.tiny.train_vision import train_vision
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights. The shipped ones are older than these defaults: docs/tiny_model.md."""
+    """Everything that decides the weights; the shipped ones are older (docs/tiny_model.md)."""
 
     seed: int = 2
     vision_steps: int = 1500
