@@ -23,7 +23,7 @@ class Recipe:
     """Everything that decides the weights; the shipped ones are older (docs/tiny_model.md)."""
 
     seed: int = 2
-    vision_steps: int = 1500
+    vision_steps: int = 3200
     language_steps: int = 2500
     joint_steps: int = 5000
     pools: PoolSizes = field(default_factory=PoolSizes)

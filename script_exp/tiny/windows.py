@@ -21,6 +21,11 @@ _PATTERNS = (
 )
 """Everything a text can name; an empty field stands for any."""
 PATTERN_IDS = {pattern: index for index, pattern in enumerate(_PATTERNS)}
+_SINGULAR = (
+    {shape: shape for shape in (*SHAPES, SIGN)}
+    | {shape + "s": shape for shape in SHAPES}
+    | {"crosses": "cross"}
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,22 @@ def phrase(pattern: Look) -> str:
     return " ".join(["a", *([pattern.color] if pattern.color else []), pattern.shape or "object"])
 
 
-def phrases() -> list[str]:
-    """Every pattern's phrase, in the order of the pattern ids."""
-    return [phrase(pattern) for pattern in PATTERN_IDS]
+def named_patterns(text: str) -> list[int]:
+    """Ids of the patterns that a question names, read from its words alone."""
+    words = text.rstrip("?").split()
+    found = []
+    for index, word in enumerate(words):
+        color = words[index - 1] if index and words[index - 1] in COLORS else ""
+        if word in _SINGULAR:
+            found.append(PATTERN_IDS[Look(_SINGULAR[word], color)])
+        elif word in ("object", "objects"):
+            found.append(PATTERN_IDS[Look("", color)])
+    return found
+
+
+def phrases() -> list[tuple[str, list[int]]]:
+    """Every pattern's phrase with its id."""
+    return [(phrase(pattern), [index]) for pattern, index in PATTERN_IDS.items()]
 
 
 def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
