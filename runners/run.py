@@ -25,24 +25,40 @@ def run(config: DictConfig) -> None:
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
 
     from script_exp.cell import RunCell
-    from script_exp.console import note, print_config, print_result  # torch is imported from here on
-    from script_exp.results.run_directory import RunIsBusyError
+    from script_exp.console import (
+        note,
+        print_config,
+        print_result,
+        print_unmerged,
+    )  # torch is imported from here on
+    from script_exp.results.run_directory import RunIsBusyError, set_aside
     from script_exp.run_cell import read_finished, run_cell
 
     cell = RunCell.prepare(settings)
     if not sweep:
         print_config(cell.resolved_config())
+    if settings.force and not os.environ.get(
+        "SLURM_RESTART_COUNT"
+    ):  # a requeued job goes on with its own run
+        old = set_aside(cell.directory, settings.outputs)
+        if old is not None:
+            note(f"starting over; the old run is now {old}")
     read_finished(cell)  # a damaged result is an error before anything runs
     unpruned = None
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
         unpruned = read_finished(baseline)
-        if unpruned is None and (settings.unpruned == "run" or (settings.unpruned == "auto" and not sweep)):
+        alone = settings.unpruned == "auto" and not sweep and settings.shards == 1
+        if unpruned is None and (settings.unpruned == "run" or alone):
             try:
                 unpruned = run_cell(baseline)
             except RunIsBusyError as error:
                 note(f"without the unpruned run beside it: {error}")
-    print_result(run_cell(cell), unpruned, cell.directory)
+    result = run_cell(cell)
+    if result is None:
+        print_unmerged(cell.directory)
+    else:
+        print_result(result, unpruned, cell.directory)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

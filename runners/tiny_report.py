@@ -12,12 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from script_exp.benchmarks.ahead import in_batches
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.console import Progress
-from script_exp.evaluate import Skipped, answer
+from script_exp.evaluate import Answering, BatchSize, Skipped
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.load import load_model, load_query_encoder
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
@@ -47,7 +49,8 @@ def main() -> None:
     model = PrunableModel(loaded.model, loaded.processing, loaded.adapter, encoder, rules)
     benchmark = Shapes(scenes=arguments.scenes, scene_seed=arguments.scene_seed)
     needed = needed_patches(arguments.scene_seed, arguments.scenes)
-    unpruned = by_kind(run(model, benchmark, NoPruning(), "unpruned"))
+    cache = FeatureCache(2**30)
+    unpruned = by_kind(run(model, benchmark, cache, NoPruning(), "unpruned"))
     blind = accuracy(model.model, arguments.scenes, arguments.scene_seed, blind=True)
     relevance = relevance_auc(model, benchmark.samples(), needed)
     print("| kind | questions | unpruned, % | without the image, % | relevance AUC |\n|---|---|---|---|---|")
@@ -56,18 +59,21 @@ def main() -> None:
         print(f"| {kind} | {len(scores)} | {100 * np.mean(scores):.1f} | {100 * blind[kind]:.1f} | {auc} |")
     print("\n| budget | oracle, % | 95 % interval |\n|---|---|---|")
     for budget in arguments.budgets:
-        records = run(model, benchmark, Oracle(budget=budget, needed=needed), f"oracle {budget}")
+        records = run(model, benchmark, cache, Oracle(budget=budget, needed=needed), f"oracle {budget}")
         scores = [record.score for record in records]
         metric = benchmark.metric
         low, high = bootstrap_interval(metric.by_unit(records), metric.value)
         print(f"| {budget} | {100 * np.mean(scores):.1f} | {100 * low:.1f} to {100 * high:.1f} |")
 
 
-def run(model: PrunableModel, benchmark: Shapes, pruner: Pruner, name: str) -> list[SampleRecord]:
+def run(
+    model: PrunableModel, benchmark: Shapes, cache: FeatureCache, pruner: Pruner, name: str
+) -> list[SampleRecord]:
     """Answer the whole benchmark."""
+    answering = Answering(model, benchmark, pruner, cache, Skipped(allowed=False), BatchSize(_BATCH))
     samples, records = benchmark.samples(), []
     with Progress(name, len(samples), []) as progress:
-        for batch in answer(model, benchmark, pruner, samples, _BATCH, Skipped(allowed=False)):
+        for batch in answering.answer(in_batches(samples, _BATCH)):
             records += batch
             progress.advance([record.score for record in batch])
     return records

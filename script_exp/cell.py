@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,10 +11,13 @@ from typing import Any
 
 import torch
 
+from script_exp.benchmarks.ahead import in_batches
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
+from script_exp.evaluate import BatchSize
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
+from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.load import (
     check_attention,
     load_model,
@@ -139,13 +143,13 @@ class RunCell:
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once, whatever is asked of it."""
         settings = self.settings
-        key = (settings.model.wanted, self.device, self.dtype, settings.attention)
-        if key not in _loaded:
+        if self._model_key not in _loaded:
             _loaded.clear()  # before loading: two large models do not fit
-            _loaded[key] = load_model(
+            _features.clear()
+            _loaded[self._model_key] = load_model(
                 self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
             )
-        model = _loaded[key]
+        model = _loaded[self._model_key]
         if self.pruner.needs_query and model.query_encoder is None:
             model.query_encoder = load_query_encoder(self.checkpoint, model)
         processing = replace(model.processing, conversation=settings.model.conversation)
@@ -154,12 +158,31 @@ class RunCell:
             model.model, processing, model.adapter, model.query_encoder, settings.model.rules
         )
 
+    def features(self) -> FeatureCache:
+        """Encoded images, shared by the cells of one process that have model and benchmark in common."""
+        key = (*self._model_key, json.dumps(self.settings.benchmark, sort_keys=True))
+        if key not in _features:
+            _features.clear()
+            _features[key] = FeatureCache(self.settings.feature_cache_gib * 2**30)
+        return _features[key]
+
     def samples(self) -> Sequence[Sample]:
         """The benchmark's samples, the first ``limit`` of them."""
         return self.benchmark.samples()[: self.settings.limit]
 
+    def batches(self) -> list[list[Sample]]:
+        """The samples in batches: those of this shard, consecutive ones."""
+        batches = in_batches(self.samples(), BatchSize(self.settings.batch_size).value)
+        shards, shard = self.settings.shards, self.settings.shard or 0
+        return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
+
+    @property
+    def _model_key(self) -> tuple[Any, ...]:
+        return self.settings.model.wanted, self.device, self.dtype, self.settings.attention
+
 
 _loaded: dict[tuple[Any, ...], PrunableModel] = {}
+_features: dict[tuple[Any, ...], FeatureCache] = {}
 
 
 def _check_fit(

@@ -128,6 +128,12 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     print(json.dumps(last_line), flush=True)
 
 
+def print_unmerged(run_dir: Path) -> None:
+    """The last line of a shard that is not the last one: the same keys, without a result."""
+    nothing = dict.fromkeys(("accuracy", "tokens_kept", "llm_prefill_ms"))
+    print(json.dumps({"run_dir": str(run_dir), **nothing}), flush=True)
+
+
 def _points(result: dict[str, Any]) -> bool:
     """Whether the metric counts points rather than being a share."""
     return result["accuracy"] is not None and result["accuracy"]["scale"] == 1

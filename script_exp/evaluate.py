@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import torch
 from PIL import Image
+from torch import Tensor
 
+from script_exp.benchmarks.ahead import loaded_ahead
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.errors import DataError, UserError
+from script_exp.errors import DataError, SettingError, UserError
 from script_exp.measure.flops import PrunerOperations
-from script_exp.models.prunable import PrunableModel, PrunedPrompt
+from script_exp.models.feature_cache import FeatureCache
+from script_exp.models.images import SEPARATOR
+from script_exp.models.prunable import Features, PrunableModel, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord, SampleTokens
+
+log = logging.getLogger(__name__)
+
+FIRST_BATCH_SIZE = 32
+"""Where ``batch_size=auto`` begins."""
 
 
 @dataclass
@@ -30,47 +41,154 @@ class Skipped:
     allowed: bool
     reasons: dict[str, str] = field(default_factory=dict)
 
-    def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
-        """The samples that load, with their images in memory.
+    def leave_out(self, sample: Sample, error: DataError) -> None:
+        """Note a sample that does not load.
 
         Raises:
-            UserError: for the first that does not, unless it may be left out.
+            UserError: if none may be left out.
         """
+        if not self.allowed:
+            raise UserError(f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out") from error
+        self.reasons[sample.id] = str(error)
+
+    def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples that load, with their images in memory."""
         good = []
         for sample in samples:
             try:
                 visual = sample.visual()
             except DataError as error:
-                if not self.allowed:
-                    raise UserError(
-                        f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out"
-                    ) from error
-                self.reasons[sample.id] = str(error)
+                self.leave_out(sample, error)
             else:
                 good.append(replace(sample, visual=partial(_same, visual)))
         return good
 
 
-def answer(
-    model: PrunableModel,
-    benchmark: Benchmark,
-    pruner: Pruner | LayerPruner,
-    samples: Sequence[Sample],
-    batch_size: int,
-    skipped: Skipped,
-) -> Iterator[list[SampleRecord]]:
-    """Answer ``samples`` in order, ``batch_size`` at a time; yields each batch's records when it is done.
+class BatchSize:
+    """How many questions go through the model together.
 
-    Samples whose images cannot be loaded go into ``skipped``.
+    Args:
+        setting: ``batch_size``: a number, or ``auto``, which is halved whenever memory does not suffice.
     """
-    count = PrunerOperations()
-    for start in range(0, len(samples), batch_size):
-        batch = skipped.loaded(samples[start : start + batch_size])
-        yield _answer_batch(model, benchmark, pruner, batch, count) if batch else []
+
+    def __init__(self, setting: int | str) -> None:
+        self._is_auto = isinstance(setting, str)
+        self.value = FIRST_BATCH_SIZE if isinstance(setting, str) else setting
+
+    def shrink(self, error: torch.OutOfMemoryError) -> None:
+        """Halve it after ``error``.
+
+        Raises:
+            UserError: if it was given as a number, or is 1 already.
+        """
+        if not self._is_auto or self.value == 1:
+            smaller = "auto or a smaller one" if self.value > 1 else "a GPU with more memory"
+            raise SettingError("batch_size", self.value, f"{smaller}: the GPU is out of memory") from error
+        self.value //= 2
+        log.warning("out of GPU memory: batch_size=%d from here on", self.value)
+        torch.cuda.empty_cache()
 
 
-def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
-    return visual
+@dataclass(frozen=True)
+class Answering:
+    """What it takes to answer: shared by all batches of a cell.
+
+    Attributes:
+        model, benchmark, pruner: of the cell.
+        cache: encoded images of this model and benchmark.
+        skipped: gets the samples whose images cannot be loaded.
+        batch_size: of the batches that are given; may shrink.
+        record_kept: whether the records say which tokens were kept.
+    """
+
+    model: PrunableModel
+    benchmark: Benchmark
+    pruner: Pruner | LayerPruner
+    cache: FeatureCache
+    skipped: Skipped
+    batch_size: BatchSize
+    record_kept: bool = False
+
+    def answer(self, batches: Sequence[Sequence[Sample]]) -> Iterator[list[SampleRecord]]:
+        """Answer batch by batch; yields records when they are there, a batch's or fewer."""
+        count = PrunerOperations()
+        features: dict[str, Features] = {}
+        for batch, loading in loaded_ahead(batches, self._process):
+            begin = time.perf_counter()
+            earlier, features, good = features, {}, []
+            for sample in batch:
+                unit = sample.unit
+                if unit not in features:
+                    try:
+                        processed = loading[unit].result()
+                    except DataError as error:
+                        self.skipped.leave_out(sample, error)
+                        continue
+                    features[unit] = earlier.get(unit) or self._encoded(unit, processed)
+                good.append(sample)
+            spent = (time.perf_counter() - begin) / max(1, len(good))
+            yield from self._answer_all(good, features, count, spent)
+
+    def _process(self, sample: Sample) -> dict[str, Tensor] | None:
+        """Pixels of an image; None if it is encoded already."""
+        if self._key(sample.unit) in self.cache:
+            return None
+        return self.model.process(sample.visual())
+
+    def _key(self, unit: str) -> Hashable:
+        return unit, self.pruner.needs_query
+
+    def _encoded(self, unit: str, processed: dict[str, Tensor] | None) -> Features:
+        cached = self.cache.get(self._key(unit), self.model.device)
+        if cached is not None:
+            return cached
+        features = self.model.encode(processed or {}, with_joint=self.pruner.needs_query)
+        self.cache.put(self._key(unit), features)
+        return features
+
+    def _answer_all(
+        self, samples: Sequence[Sample], features: dict[str, Features], count: PrunerOperations, spent: float
+    ) -> Iterator[list[SampleRecord]]:
+        done = 0
+        while done < len(samples):
+            part = samples[done : done + self.batch_size.value]
+            try:
+                records = self._answer(part, [features[sample.unit] for sample in part], count, spent)
+            except torch.OutOfMemoryError as error:
+                self.batch_size.shrink(error)
+            else:
+                yield records
+                done += len(part)
+
+    def _answer(
+        self, samples: Sequence[Sample], images: Sequence[Features], count: PrunerOperations, spent: float
+    ) -> list[SampleRecord]:
+        begin = time.perf_counter()
+        batch = _prune_batch(self.model, self.pruner, samples, images, count)
+        generated = self.model.generate(batch.pruned, self.benchmark.max_new_tokens)
+        seconds = spent + (time.perf_counter() - begin) / len(samples)
+        records = []
+        for row, sample in enumerate(samples):
+            parsed = self.benchmark.parse(sample, generated.texts[row])
+            kept = _kept(batch.pruned, row, images[row], generated.remaining) if self.record_kept else None
+            records.append(
+                SampleRecord(
+                    **vars(_sizes(self.model, batch, row, sample, self.pruner)),
+                    id=sample.id,
+                    kind=sample.kind,
+                    unit=sample.unit,
+                    question=sample.question,
+                    references=list(sample.references),
+                    prompt_hash=hashlib.sha256(batch.prompts[row].encode()).hexdigest()[:16],
+                    prediction=generated.texts[row],
+                    answer=parsed,
+                    score=self.benchmark.score(sample, parsed),
+                    seconds=seconds,
+                    batch=len(samples),
+                    kept_indices=kept,
+                )
+            )
+        return records
 
 
 def count_tokens(
@@ -79,9 +197,14 @@ def count_tokens(
     """Sizes of the prompts of ``samples``, without answering: all there is to say about random weights."""
     counted, count = [], PrunerOperations()
     for sample in samples:
-        batch = _prune_batch(model, pruner, [sample], count)
+        image = model.encode(model.process(sample.visual()), with_joint=pruner.needs_query)
+        batch = _prune_batch(model, pruner, [sample], [image], count)
         counted.append(_sizes(model, batch, 0, sample, pruner))
     return counted
+
+
+def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
+    return visual
 
 
 @dataclass(frozen=True)
@@ -93,11 +216,14 @@ class _Batch:
 
 
 def _prune_batch(
-    model: PrunableModel, pruner: Pruner | LayerPruner, samples: Sequence[Sample], count: PrunerOperations
+    model: PrunableModel,
+    pruner: Pruner | LayerPruner,
+    samples: Sequence[Sample],
+    features: Sequence[Features],
+    count: PrunerOperations,
 ) -> _Batch:
     prompts = [model.chat_prompt(sample.prompt) for sample in samples]
-    inputs = model.preprocess([[sample.visual()] for sample in samples], prompts)
-    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    inputs, images = model.words(features, prompts), [one.image for one in features]
     queries = model.encode_queries([sample.question for sample in samples]) if pruner.needs_query else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
@@ -133,33 +259,13 @@ def _sizes(
     )
 
 
-def _answer_batch(
-    model: PrunableModel,
-    benchmark: Benchmark,
-    pruner: Pruner | LayerPruner,
-    samples: Sequence[Sample],
-    count: PrunerOperations,
-) -> list[SampleRecord]:
-    begin = time.perf_counter()
-    batch = _prune_batch(model, pruner, samples, count)
-    predictions = model.generate(batch.pruned, benchmark.max_new_tokens)
-    seconds = (time.perf_counter() - begin) / len(samples)
-    records = []
-    for row, sample in enumerate(samples):
-        parsed = benchmark.parse(sample, predictions[row])
-        records.append(
-            SampleRecord(
-                **vars(_sizes(model, batch, row, sample, pruner)),
-                id=sample.id,
-                kind=sample.kind,
-                unit=sample.unit,
-                question=sample.question,
-                references=list(sample.references),
-                prompt_hash=hashlib.sha256(batch.prompts[row].encode()).hexdigest()[:16],
-                prediction=predictions[row],
-                answer=parsed,
-                score=benchmark.score(sample, parsed),
-                seconds=seconds,
-            )
-        )
-    return records
+def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
+    """Of every crop the indices of the tokens that the pruner kept, its last stage's where it has several."""
+    if pruned.layer_pruner is None:
+        indices: list[list[int]] = pruned.kept[row].indices.tolist()
+        return indices
+    image = features.image
+    crops, n, _ = image.visual.projected.shape
+    sources = image.source[image.source != SEPARATOR]
+    left = sources[remaining[row][pruned.tokens[row]].to(sources.device)]
+    return [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ import yaml
 from script_exp.benchmarks.base import Sample
 from script_exp.cell import RunCell
 from script_exp.console import Progress, note
-from script_exp.errors import UserError
-from script_exp.evaluate import Skipped, answer, count_tokens
+from script_exp.errors import SettingError, UserError
+from script_exp.evaluate import Answering, BatchSize, Skipped, count_tokens
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
 from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord, SampleTokens
-from script_exp.results.run_directory import RunDirectory, read_result
+from script_exp.results.run_directory import RunDirectory, RunIsBusyError, read_result
 from script_exp.results.summarize import (
     summarize_accuracy,
     summarize_costs,
@@ -35,38 +35,89 @@ log = logging.getLogger(__name__)
 _MEASURED_SAMPLES = 8
 
 
-def run_cell(cell: RunCell) -> dict[str, Any]:
-    """Run a cell, or go on with it where it stopped; a finished one is only read.
+def run_cell(cell: RunCell) -> dict[str, Any] | None:
+    """Run a cell, or its shard, or go on with it where it stopped; a finished one is only read.
 
     Returns:
-        the contents of ``result.json``.
+        the contents of ``result.json``; None if other shards have to finish first.
 
     Raises:
         UserError: if the directory cannot be written, is damaged, or another process is running it.
     """
+    if cell.settings.shards == 1:
+        return _run_whole(cell)
+    done = read_finished(cell)
+    if done is not None:
+        note(f"finished already, only read: {cell.directory}")
+        return done
+    return _run_shard(cell)
+
+
+def _run_whole(cell: RunCell) -> dict[str, Any]:
     with RunDirectory(cell.directory) as directory:
         done = directory.finished_result()
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
+            _check_kept(cell, directory)
             note(f"finished already, only read: {directory.path}")
             return done
-        with _log_to(directory.path / "run.log"):
-            try:
-                directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False), cell.provenance())
-                directory.finish(_run(cell, directory))
-                result = read_result(directory.result_file)
-                cell.tracker.finish(final_metrics(result))
-            except BaseException as error:
-                log.exception("run failed")
-                cell.tracker.finish({}, failed=True)
-                directory.set_status("failed", f"{type(error).__name__}: {error}")
-                raise
+        with _working_on(cell, directory):
+            directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
+            directory.finish(_run(cell, directory))
+            result = read_result(directory.result_file)
+            cell.tracker.finish(final_metrics(result))
         return result
+
+
+def _run_shard(cell: RunCell) -> dict[str, Any] | None:
+    """Answer a shard's samples; whoever finishes last merges them all."""
+    count, number = cell.settings.shards, cell.settings.shard or 0
+    whole = RunDirectory(cell.directory)
+    with whole.shard(number, count) as directory:
+        if not directory.is_finished():
+            with _working_on(cell, directory):
+                _answer(cell, cell.load(), directory, Skipped(allowed=cell.benchmark.skips_errors))
+                directory.set_status("finished")
+    waiting = [other for other in range(count) if not whole.shard(other, count).is_finished()]
+    if waiting:
+        note(f"shard {number} of {count} is answered; not finished yet: {', '.join(map(str, waiting))}")
+        return None
+    try:
+        return _run_whole(cell)
+    except RunIsBusyError as error:
+        note(f"all {count} shards are answered, and being merged: {error}")
+        return None
 
 
 def read_finished(cell: RunCell) -> dict[str, Any] | None:
     """The result of a cell if it is finished, without running it."""
     file = cell.directory / "result.json"
     return read_result(file) if file.exists() else None
+
+
+@contextmanager
+def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
+    """Keep the log and the status while a cell, or a shard of it, runs."""
+    with _log_to(directory.path / "run.log"):
+        try:
+            directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False), cell.provenance())
+            yield
+        except BaseException as error:
+            log.exception("run failed")
+            cell.tracker.finish({}, failed=True)
+            with suppress(UserError):  # on a full disk, which the error itself tells
+                directory.set_status("failed", f"{type(error).__name__}: {error}")
+            raise
+
+
+def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
+    """Raise a :class:`SettingError` if kept tokens are asked for that a run did not record."""
+    if cell.settings.record_kept and any(
+        record.kept_indices is None
+        for record in directory.answered(sample.id for sample in cell.samples()).values()
+    ):
+        raise SettingError(
+            "record_kept", True, f"false, or force=true to start over: {directory.path} was run without it"
+        )
 
 
 def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
@@ -87,7 +138,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         accuracy = None
         sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
     else:
-        records = _answer(cell, model, samples, directory, skipped)
+        records = _answer(cell, model, directory, skipped)
         accuracy = None
         if cell.benchmark.is_scored:
             limited = settings.limit is not None
@@ -117,17 +168,31 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
 
 
 def _answer(
-    cell: RunCell, model: PrunableModel, samples: Sequence[Sample], directory: RunDirectory, skipped: Skipped
+    cell: RunCell, model: PrunableModel, directory: RunDirectory, skipped: Skipped
 ) -> list[SampleRecord]:
     """Answer what is not answered yet; the records of all samples that load, in order."""
+    batches = cell.batches()
+    samples = [sample for batch in batches for sample in batch]
     records = directory.answered(sample.id for sample in samples)
+    _check_kept(cell, directory)
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
-    pending = [sample for sample in samples if sample.id not in records]
+    # Whole batches, also where some of their answers are there: other batches would round otherwise.
+    pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]
+    answering = Answering(
+        model,
+        cell.benchmark,
+        cell.pruner,
+        cell.features(),
+        skipped,
+        BatchSize(cell.settings.batch_size),
+        cell.settings.record_kept,
+    )
     with Progress(cell.name, len(samples), [record.score for record in records.values()]) as progress:
-        for batch in answer(model, cell.benchmark, cell.pruner, pending, cell.settings.batch_size, skipped):
-            directory.append(batch)
-            records |= {record.id: record for record in batch}
-            accuracy = progress.advance([record.score for record in batch])
+        for answered in answering.answer(pending):
+            new = [record for record in answered if record.id not in records]
+            directory.append(new)
+            records |= {record.id: record for record in new}
+            accuracy = progress.advance([record.score for record in new])
             cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():

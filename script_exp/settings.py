@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from script_exp.budget import check_budget
-from script_exp.errors import SettingError, UserError, check_choice, check_whole
+from script_exp.errors import SettingError, UserError, check_choice, check_number, check_whole
 from script_exp.models.rules import PruningRules
 from script_exp.models.wanted import Wanted
 
@@ -83,7 +83,12 @@ class RunSettings:
     budget: int | float | None
     seed: int
     limit: int | None
-    batch_size: int
+    shards: int
+    shard: int | None
+    batch_size: int | str
+    feature_cache_gib: float
+    record_kept: bool
+    force: bool
     device: str
     dtype: str
     attention: str
@@ -112,7 +117,12 @@ class RunSettings:
         if not isinstance(plain["device"], str):
             raise SettingError("device", plain["device"], "auto, cpu, cuda or cuda:0 and so on")
         check_whole("seed", plain["seed"], lowest=0)
-        check_whole("batch_size", plain["batch_size"], lowest=1)
+        if plain["batch_size"] != "auto":
+            check_whole("batch_size", plain["batch_size"], lowest=1)
+        check_number("feature_cache_gib", plain["feature_cache_gib"], lambda gib: gib >= 0, "a number >= 0")
+        check_choice("record_kept", plain["record_kept"], (True, False))
+        check_choice("force", plain["force"], (True, False))
+        _check_shards(plain["shards"], plain["shard"], plain["force"])
         if plain["limit"] is not None:
             check_whole("limit", plain["limit"], lowest=1)
         check_choice("dtype", plain["dtype"], _DTYPES)
@@ -127,12 +137,25 @@ class RunSettings:
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
     def result_relevant(self) -> dict[str, Any]:
-        """The settings that can change a result; the tracker, latency and where it is written cannot.
+        """The settings that can change a result; the tracker, latency, shards and such cannot.
 
         Of the model only the name: what it is made of and where it runs is added by the run (``RunCell``).
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
+        irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
         benchmark = {key: value for key, value in self.benchmark.items() if key not in _PLACE_OF_DATA}
         settings["benchmark"] = benchmark
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
+
+
+def _check_shards(shards: int, shard: object, force: bool) -> None:
+    check_whole("shards", shards, lowest=1)
+    if shards == 1 and shard is None:
+        return
+    if isinstance(shard, bool) or not isinstance(shard, int) or not 0 <= shard < shards:
+        raise SettingError(
+            "shard", shard, f"the number of this shard, 0 to {shards - 1}, with shards={shards}"
+        )
+    if force:
+        raise SettingError("force", force, "false with shards: each of them would start the others over")

@@ -10,8 +10,7 @@ import torch
 from conftest import load
 
 from script_exp.benchmarks.shapes import Shapes
-from script_exp.evaluate import Skipped, answer
-from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned, Random, Script, ScriptReleased, Trim
+from script_exp.pruners import Graph, QueryConditioned, Random, Script, ScriptReleased, Trim
 from script_exp.pruners.script_released import released_loop
 from script_exp.tiny import WEIGHTS
 from script_exp.tiny.monitor import COVERED
@@ -75,17 +74,3 @@ def test_the_released_graph_has_no_effect(encoded, k):
         unit = torch.nn.functional.normalize(image.visual.projected, dim=-1)
         picks = released_loop(relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :], k)
         assert torch.equal(pruner(image.visual, query).indices, picks.sort(dim=1).values)
-
-
-@pytest.mark.parametrize(
-    "make", [NoPruning, lambda: Script(budget=64), lambda: Trim(budget=16), lambda: Random(budget=64),
-             lambda: FastV(budget=64, layer=1, budget_as="after")],
-)  # fmt: skip
-def test_answers_do_not_depend_on_the_batch_size(tiny, samples, make):
-    benchmark = Shapes(scenes=3, scene_seed=7)
-    by_size = []
-    for size in (1, 8):
-        batches = answer(tiny, benchmark, make(), samples, size, Skipped(allowed=False))
-        records = [record for batch in batches for record in batch]
-        by_size.append([(record.id, record.prediction, record.kept) for record in records])
-    assert by_size[0] == by_size[1]

@@ -23,8 +23,8 @@ class Sample:
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
-        unit: what is drawn anew in the bootstrap: samples of one unit are not independent (questions on one
-            image).
+        unit: names the image or video. Samples of one unit share it: it is loaded and encoded once for all of
+            them, and they are drawn together in the bootstrap, since they are not independent.
         extra: what else the rule needs, for example the choices.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -75,6 +75,29 @@ class EncodedImage:
             features = torch.cat([features, extra])
             rows[(~rows & is_token).nonzero()[-len(extra) :, 0]] = True
         return rows, features
+
+    def to(self, device: torch.device) -> EncodedImage:
+        """The same on another device."""
+        visual = self.visual
+        return replace(
+            self,
+            visual=replace(
+                visual,
+                projected=visual.projected.to(device),
+                joint=None if visual.joint is None else visual.joint.to(device),
+                tower=None if visual.tower is None else visual.tower.to(device),
+            ),
+            packed=self.packed.to(device),
+            source=self.source.to(device),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors, what they share counted once."""
+        visual = self.visual
+        tensors = [visual.projected, visual.joint, visual.tower, self.packed, self.source]
+        storages = {tensor.untyped_storage() for tensor in tensors if tensor is not None}
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 class ModelAdapter(ABC):

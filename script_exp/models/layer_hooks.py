@@ -31,12 +31,14 @@ class _Sequence:
     """What is left of a prompt at some layer, every part (batch, length) or with such dimensions.
 
     Attributes:
+        column: place in the prompt.
         token: false at padding.
         visual: true at the visual tokens.
         position_embeddings: cos and sin, (..., batch or 1, length, width).
         position_ids: (batch or 1, length), where the model passes them to its layers.
     """
 
+    column: Tensor
     token: Tensor
     visual: Tensor
     position_embeddings: tuple[Tensor, ...]
@@ -46,6 +48,7 @@ class _Sequence:
         """The columns ``index`` (batch, kept), of which ``token`` are not padding."""
         ids = self.position_ids
         return _Sequence(
+            self.column.gather(1, index),
             token,
             self.visual.gather(1, index) & token,
             tuple(_take(part, index) for part in self.position_embeddings),
@@ -53,10 +56,12 @@ class _Sequence:
         )
 
 
-class _Session:
+class LayerPruning:
     """One generation: the choices made at prefill and the masks that follow from them.
 
     Attributes:
+        remaining: (batch, length) the visual tokens of the prompt that the stages so far have left, of
+            every beam.
         schedules: of each row of the prompt, its counts by the stages' layers.
         kept: of each stage that has run, the mask (batch, kept) of what it left, true = token.
         mask: (batch, length) of this forward pass, as the caller gave it.
@@ -69,6 +74,7 @@ class _Session:
         self, llm: Any, pruner: LayerPruner, visual: Tensor, schedules: list[dict[int, int]]
     ) -> None:
         self.llm, self.pruner, self.visual, self.schedules = llm, pruner, visual, schedules
+        self.remaining = visual
         self.kept: dict[int, Tensor] = {}
         self.mask: Tensor | None = None
         self.sequence: _Sequence | None = None
@@ -115,6 +121,8 @@ class _Session:
         index = keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
         self.kept[stage], self.row = keep.gather(1, index), None
         self.sequence = sequence.take(index, self.kept[stage])
+        nothing = self.sequence.visual.new_zeros(len(index), self.visual.shape[1])
+        self.remaining = nothing.scatter(1, self.sequence.column, self.sequence.visual)
         return _take(hidden, index)
 
     def _prompt(self, hidden: Tensor, kwargs: dict[str, Any]) -> _Sequence:
@@ -126,7 +134,8 @@ class _Session:
             )
         visual = self.visual.to(hidden.device).repeat_interleave(len(hidden) // len(self.visual), dim=0)
         token = torch.ones_like(visual) if self.mask is None else self.mask.to(hidden.device).bool()
-        return _Sequence(token, visual, kwargs["position_embeddings"], kwargs.get("position_ids"))
+        column = torch.arange(visual.shape[1], device=hidden.device).expand(visual.shape)
+        return _Sequence(column, token, visual, kwargs["position_embeddings"], kwargs.get("position_ids"))
 
     def _choose(self, stage: int, sequence: _Sequence, attention: Tensor) -> Tensor:
         """What stays of ``sequence``: (batch, length)."""
@@ -167,7 +176,7 @@ def layer_pruning(
     visual: Tensor,
     crops: Sequence[int],
     tokens: Sequence[int] | None = None,
-) -> Iterator[None]:
+) -> Iterator[LayerPruning]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
     Args:
@@ -198,7 +207,7 @@ def layer_pruning(
             f"pruning inside the LLM: its layers are of type {', '.join(sorted(unknown))}; "
             f"expected {' or '.join(_MASKS)}"
         )
-    session = _Session(llm, pruner, visual, schedules)
+    session = LayerPruning(llm, pruner, visual, schedules)
     with ExitStack() as stack:
         stack.callback(session.reading.close)
         hooks = [llm.register_forward_pre_hook(session.before_llm, with_kwargs=True)]
@@ -212,7 +221,7 @@ def layer_pruning(
             hooks.append(ranking.register_forward_hook(session.after_ranking, always_call=True))
         for handle in hooks:
             stack.callback(handle.remove)
-        yield
+        yield session
 
 
 def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:

@@ -52,7 +52,9 @@ class LlavaNextVideoAdapter(ModelAdapter):
             videos.append(list(visual))
         counts = {len(video) for video in videos}
         if len(counts) > 1:
-            raise UserError(f"the videos of a batch have {sorted(counts)} frames: expected equally many")
+            raise UserError(
+                f"the videos of one batch have {sorted(counts)} frames: expected equally many in one tensor"
+            )
         frames = [image_processor(video, return_tensors="pt")["pixel_values"] for video in videos]
         return {"pixel_values_videos": torch.stack(frames)} if frames else {}
 
@@ -83,7 +85,7 @@ class LlavaNextVideoAdapter(ModelAdapter):
         ]
 
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        # One tensor, as the model's own: a list would get lost where beams repeat it. Equally many frames and
-        # one budget make the lengths equal.
-        videos = torch.stack(features)
+        # One tensor, as the model's own, where the lengths permit it: beams do not repeat a list.
+        equal = len({len(video) for video in features}) == 1
+        videos = torch.stack(features) if equal else features
         return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}

@@ -85,11 +85,24 @@ class Processing:
         """
         tensors = adapter.process(self.image_processor, visuals)
         lengths = iter(adapter.lengths(tensors) if tensors else [])
+        return tensors | self.words(prompts, [[next(lengths) for _ in images] for images in visuals])
+
+    def words(self, prompts: Sequence[str], lengths: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+        """Ids and mask of a batch, padded on the left.
+
+        Args:
+            prompts: one per row, with one placeholder for each of its images.
+            lengths: for the images of each row, the rows that each takes in the prompt.
+
+        Raises:
+            ValueError: if a prompt has not as many placeholders as images.
+        """
         texts = []
-        for images, prompt in zip(visuals, prompts, strict=True):
+        for prompt, images in zip(prompts, lengths, strict=True):
             before, *parts = prompt.split(self.placeholder)
             if len(parts) != len(images):
                 raise ValueError(f"a prompt has {len(parts)} placeholders for {len(images)} images")
-            texts.append(before + "".join(self.placeholder * next(lengths) + part for part in parts))
+            filled = (self.placeholder * length + part for length, part in zip(images, parts, strict=True))
+            texts.append(before + "".join(filled))
         words = self.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
-        return tensors | {name: words[name] for name in ("input_ids", "attention_mask")}
+        return {name: words[name] for name in ("input_ids", "attention_mask")}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from script_exp.models.images import SEPARATOR, EncodedImage, ModelAdapter, Visual
-from script_exp.models.layer_hooks import layer_pruning
+from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
@@ -59,6 +59,38 @@ class PrunedPrompt:
     layer_pruner: LayerPruner | None
 
 
+@dataclass(frozen=True)
+class Generated:
+    """What came out of the LLM.
+
+    Attributes:
+        texts: the answers, stripped.
+        remaining: (batch, length) the visual tokens of the prompt that are left after the last layer.
+    """
+
+    texts: list[str]
+    remaining: Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """One image as it was encoded, with all that a prompt about it needs; its pixels are gone.
+
+    Attributes:
+        image: what pruners see and what the prompt's rows are made of.
+        sizes: the processed tensors that tell its size, where the family needs them for positions.
+        length: rows that it takes in the prompt, before pruning.
+    """
+
+    image: EncodedImage
+    sizes: dict[str, Tensor]
+    length: int
+
+    def to(self, device: torch.device) -> Features:
+        """The same on another device; sizes stay where they are."""
+        return replace(self, image=self.image.to(device))
+
+
 class PrunableModel:
     """Model, processing and query encoder together.
 
@@ -93,13 +125,28 @@ class PrunableModel:
 
     def preprocess(self, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Tensors of a batch, on the model's device and in its dtype; ``visuals`` are the images by row."""
-        batch = self.processing.batch(self.adapter, visuals, prompts)
-        return {
-            name: tensor
-            if name in _ON_HOST
-            else tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
-            for name, tensor in batch.items()
-        }
+        return self._on_device(self.processing.batch(self.adapter, visuals, prompts))
+
+    def process(self, visual: Visual) -> dict[str, Tensor]:
+        """Pixels and sizes of one image, on the host; may run in any thread."""
+        return self.adapter.process(self.processing.image_processor, [[visual]])
+
+    def encode(self, processed: dict[str, Tensor], with_joint: bool) -> Features:
+        """One image after :meth:`process` through the tower and the projector.
+
+        Alone, with all of its crops: so it is bitwise the same whatever it is asked about together with.
+        """
+        tensors = self._on_device(processed)
+        (image,) = self.encode_images(tensors, with_joint)
+        (length,) = self.adapter.lengths(tensors)
+        return Features(
+            image, {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}, length
+        )
+
+    def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors of a batch with one encoded image per row: those of :meth:`preprocess` but the pixels."""
+        sizes = {name: torch.cat([image.sizes[name] for image in images]) for name in images[0].sizes}
+        return sizes | self._on_device(self.processing.words(prompts, [[image.length] for image in images]))
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor], with_joint: bool) -> list[EncodedImage]:
@@ -209,16 +256,16 @@ class PrunableModel:
         )
 
     @contextmanager
-    def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[None]:
+    def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[LayerPruning | None]:
         """Hooks of the layer pruner, if there is one, for the forward passes that share one cache."""
         if prompt.layer_pruner is None:
-            yield
+            yield None
             return
         rows = zip(prompt.budget_crops, prompt.before, strict=True)
         bases = [self._budget_basis(prompt.layer_pruner, *row) for row in rows]
         crops, tokens = zip(*bases, strict=True)
-        with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens):
-            yield
+        with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens) as inside:
+            yield inside
 
     @torch.no_grad()
     def prefill(self, prompt: PrunedPrompt) -> Any:
@@ -240,13 +287,14 @@ class PrunableModel:
         )
 
     @torch.no_grad()
-    def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> list[str]:
-        """Greedy answers of a batch, stripped."""
-        with self.pruning_inside(prompt):
+    def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> Generated:
+        """Greedy answers of a batch."""
+        with self.pruning_inside(prompt) as inside:
             ids = self.model.generate(**prompt.arguments, max_new_tokens=max_new_tokens, do_sample=False)
         new = ids[:, prompt.arguments["input_ids"].shape[1] :]
         answers = self.processing.tokenizer.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in answers]
+        remaining = prompt.tokens if inside is None else inside.remaining
+        return Generated([text.strip() for text in answers], remaining)
 
     def visual_by_layer(
         self, pruner: Pruner | LayerPruner, before: int, entering: int, budget_crops: int
@@ -292,6 +340,14 @@ class PrunableModel:
             return {}
         count = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
         return {"position_ids": count.gather(1, columns)}
+
+    def _on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: tensor
+            if name in _ON_HOST
+            else tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in tensors.items()
+        }
 
     def _encoder(self) -> QueryEncoder:
         if self.query_encoder is None:

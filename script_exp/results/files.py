@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ from script_exp.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary file beside ``path``, flush it to the disk, and rename it."""
+    """Write ``text`` to a temporary file beside ``path``, flush it to the disk, and rename it.
+
+    Raises:
+        UserError: if the disk is full or cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with _writable(path), temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -22,6 +28,29 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def append(path: Path, text: str) -> None:
+    """Add ``text`` and flush it to the disk.
+
+    Raises:
+        UserError: if the disk is full or cannot be written; a part of ``text`` may be there.
+    """
+    with _writable(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); once that is mended, the same command goes on where it "
+            "stopped"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

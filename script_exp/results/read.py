@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from script_exp.errors import UserError
-from script_exp.results.run_directory import read_result
+from script_exp.results.run_directory import read_result, result_files
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def load_runs(outputs: Path) -> Runs:
     measured is missing, never zero.
     """
     rows, problems = [], []
-    for path in sorted(outputs.rglob("result.json")):
+    for path in result_files(outputs):
         try:
             rows.append(_row(read_result(path), path.parent))
         except UserError as error:

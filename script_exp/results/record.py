@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,9 @@ class SampleRecord(SampleTokens):
         answer: the parsed output.
         score: in [0, 1]; 0 where a server scores.
         seconds: the batch's time divided by its size.
+        batch: questions that went through the model together.
+        kept_indices: of every crop the raster indices of the tokens that the pruner kept, where they were
+            asked for (``record_kept``).
     """
 
     id: str
@@ -60,6 +63,8 @@ class SampleRecord(SampleTokens):
     answer: str
     score: float
     seconds: float
+    batch: int
+    kept_indices: list[list[int]] | None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ samples.jsonl   one line per answered sample, appended and flushed
 skipped.jsonl   samples that were left out (benchmark.on_error=skip), and why; only if there are any
 result.json     written once, at the end, atomically
 run.log         the log
+shards/         directories of shards, which have everything but a result.json of their own
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from script_exp.errors import UserError
-from script_exp.results.files import read_json, write_atomically, write_json
+from script_exp.results.files import append, read_json, write_atomically, write_json
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord
+
+REPLACED = "replaced"
+"""Folder in ``outputs`` for runs that were started over."""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -92,6 +96,11 @@ class RunDirectory:
         status = {"state": state, "why": why, "host": platform.node(), "pid": os.getpid(), "time": now}
         write_json(self.path / "status.json", status)
 
+    def is_finished(self) -> bool:
+        """Whether the status says so; that of a shard, which has no result."""
+        file = self.path / "status.json"
+        return file.exists() and read_json(file)["state"] == "finished"
+
     def finished_result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None.
 
@@ -132,11 +141,31 @@ class RunDirectory:
 
     def append(self, records: Iterable[SampleRecord]) -> None:
         """Add answered samples and flush them to the disk."""
-        lines = "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
-        with self.samples_file.open("a", encoding="utf-8") as file:
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.samples_file, _lines(records))
+
+    def shard(self, number: int, count: int) -> RunDirectory:
+        """The directory of one of ``count`` shards, from 0."""
+        return RunDirectory(self.path / "shards" / f"{number}-of-{count}")
+
+    def merge_shards(self, ids: Sequence[str]) -> None:
+        """Take over what shards have answered, in the order of ``ids``, and who worked on them.
+
+        Raises:
+            RunIsBusyError: if one of them is still running.
+            UserError: as for :meth:`answered`.
+        """
+        shards = sorted(self.path.glob("shards/*-of-*"))
+        if not shards:
+            return
+        records, sessions = self.answered(ids), self.sessions()
+        before = len(records)
+        for path in shards:
+            with RunDirectory(path) as shard:
+                records |= shard.answered(ids)
+                sessions += [session for session in shard.sessions() if session not in sessions]
+        if len(records) > before:
+            write_atomically(self.samples_file, _lines(records[name] for name in ids if name in records))
+            write_json(self.path / "provenance.json", sessions)
 
     def write_skipped(self, reasons: Mapping[str, str]) -> None:
         """List the samples that were left out; a list from before is replaced."""
@@ -152,6 +181,34 @@ class RunDirectory:
         """Write the result and mark the run as finished."""
         write_json(self.result_file, asdict(result))
         self.set_status("finished")
+
+
+def set_aside(path: Path, outputs: Path) -> Path | None:
+    """Move a run directory into ``outputs/replaced``, so that its cell starts over; None if there is none.
+
+    Raises:
+        RunIsBusyError: if another process is running the cell.
+    """
+    if not path.exists():
+        return None
+    with RunDirectory(path):
+        place = outputs / REPLACED / path.relative_to(outputs)
+        number = 1 + len(list(place.parent.glob(f"{place.name}.*")))
+        place = place.with_name(f"{place.name}.{number}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(place)
+    return place
+
+
+def result_files(outputs: Path) -> list[Path]:
+    """Every ``result.json`` below ``outputs``, sorted, those that were set aside excepted."""
+    return sorted(
+        file for file in outputs.rglob("result.json") if REPLACED not in file.relative_to(outputs).parts
+    )
+
+
+def _lines(records: Iterable[SampleRecord]) -> str:
+    return "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
 
 
 def read_result(path: Path) -> dict[str, Any]:

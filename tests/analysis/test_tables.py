@@ -24,7 +24,7 @@ def save(
     folder = outputs / "tiny" / "shapes" / f"{pruner}-{budget}-{len(list(outputs.rglob('result.json')))}"
     folder.mkdir(parents=True)
     result = {
-        "schema_version": 2,
+        "schema_version": 3,
         "status": "finished",
         "identity": baseline if pruner == "none" else folder.name,
         "unpruned_identity": baseline,
@@ -109,7 +109,7 @@ def test_damaged_and_foreign_results_are_named(outputs):
     (damaged / "result.json").write_text("{")
     newer = save(outputs, "trim", 32, [1.0])
     (newer / "result.json").write_text(
-        (newer / "result.json").read_text().replace('"schema_version": 2', '"schema_version": 9')
+        (newer / "result.json").read_text().replace('"schema_version": 3', '"schema_version": 9')
     )
     runs = load_runs(outputs)
     assert len(runs.frame) == 4

@@ -231,3 +231,23 @@ def test_videos_are_lists_of_frames(tmp_path):
         model.preprocess([[picture(50, 50)]], [prompt])
     with pytest.raises(UserError, match=r"have \[1, 2\] frames"):
         model.preprocess([[[picture(50, 50)]], [[picture(50, 50)] * 2]], [prompt] * 2)
+
+
+def test_an_image_encoded_alone_is_the_same_in_any_prompt(model, family):
+    """What the evaluation does: pixels and towers image by image, words batch by batch."""
+    rows = visuals(family)
+    prompts = [model.chat_prompt(question) for question in QUESTIONS]
+    features = [model.encode(model.process(visual), with_joint=True) for (visual,) in rows]
+    for one, row, prompt in zip(features, rows, prompts, strict=True):
+        inputs = model.preprocess([row], [prompt])
+        (image,) = model.encode_images(inputs, with_joint=True)
+        words = model.words([one], [prompt])
+        assert torch.equal(one.image.packed, image.packed)
+        assert torch.equal(one.image.visual.joint, image.visual.joint)
+        assert all(torch.equal(tensor, inputs[name]) for name, tensor in words.items())
+    together, words = model.preprocess(rows, prompts), model.words(features, prompts)
+    assert all(torch.equal(tensor, together[name]) for name, tensor in words.items())
+    assert set(together) - set(words) <= set(model.adapter.inputs)
+    positions = model.adapter.position_ids(together)
+    if positions is not None:
+        assert torch.equal(positions, model.adapter.position_ids(words))

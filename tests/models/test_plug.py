@@ -25,7 +25,7 @@ def test_same_answers_as_the_runner(llava, make):
     images = llava.encode_images(inputs, with_joint=True)
     pruner = make(budget=40)
     prompt = llava.prune(inputs, images, pruner, llava.encode_queries(questions))
-    wanted = llava.generate(prompt, 4)
+    wanted = llava.generate(prompt, 4).texts
     with prune(llava.model, llava.processing, pruner, relevance_sign=1):
         ids = generate(llava, inputs)
     length = inputs["input_ids"].shape[1]

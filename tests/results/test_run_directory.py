@@ -20,7 +20,7 @@ RECORD = SampleRecord(
     id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0",
     prediction="réd", answer="réd", score=1.0,
     visual=576, kept=64, layer_average=64.0, separators=0, crops=1, budget_crops=1, grids=[], text=9, query=5,
-    pruner_operations=7, seconds=0.1,
+    pruner_operations=7, seconds=0.1, batch=1, kept_indices=None,
 )  # fmt: skip
 IDS = ["a", "b", "c"]
 
@@ -92,7 +92,7 @@ def test_a_file_is_complete_or_not_there(tmp_path):
 
 
 def test_a_damaged_result_is_named(directory):
-    for content in ("", "{", "[]", '{"cell": 1}', '{"schema_version": 2, "cell": {}}', "\x00"):
+    for content in ("", "{", "[]", '{"cell": 1}', '{"schema_version": 3, "cell": {}}', "\x00"):
         directory.result_file.write_text(content)
         with pytest.raises(UserError, match=r"result\.json is damaged"):
             directory.finished_result()

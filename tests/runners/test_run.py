@@ -238,7 +238,7 @@ def test_weights_that_are_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"schema_version": 2', "is damaged"), ('{"schema_version": 2, "cell": {}}', "it lacks"),
+    [('{"schema_version": 3', "is damaged"), ('{"schema_version": 2, "cell": {}}', "it lacks"),
      ('{"schema_version": 0}', "has schema version 0; this reads 2")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):

@@ -1,0 +1,46 @@
+"""Batches of a benchmark, and their images loaded in threads while the model is busy with earlier ones."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from script_exp.benchmarks.base import Sample
+
+_BATCHES_AHEAD = 2
+_THREADS = min(8, os.cpu_count() or 1)
+Loaded = TypeVar("Loaded")
+
+
+def in_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """All samples in batches of ``size``, questions about one image next to each other.
+
+    The same samples and size give the same batches, so that a run that goes on, or that is split into
+    shards, computes exactly what an uninterrupted one does.
+    """
+    by_unit: dict[str, list[Sample]] = {}
+    for sample in samples:
+        by_unit.setdefault(sample.unit, []).append(sample)
+    ordered = [sample for unit in by_unit.values() for sample in unit]
+    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+
+def loaded_ahead(
+    batches: Sequence[Sequence[Sample]], load: Callable[[Sample], Loaded]
+) -> Iterator[tuple[Sequence[Sample], dict[str, Future[Loaded]]]]:
+    """Each batch with what ``load`` gives for the first sample of every unit in it, a few batches ahead."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="load") as threads:
+        waiting: deque[tuple[Sequence[Sample], dict[str, Future[Loaded]]]] = deque()
+        try:
+            for batch in batches:
+                first = {sample.unit: sample for sample in reversed(batch)}
+                waiting.append((batch, {unit: threads.submit(load, one) for unit, one in first.items()}))
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            threads.shutdown(cancel_futures=True)
