@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -104,7 +105,7 @@ def test_batches_keep_the_questions_on_an_image_together(samples):
     batches = in_batches(mixed, 4)
     assert sorted(sample.id for batch in batches for sample in batch) == sorted(s.id for s in samples)
     units = [sample.unit for batch in batches for sample in batch]
-    assert len([1 for before, after in zip(units, units[1:], strict=False) if before != after]) == 2
+    assert len([1 for before, after in itertools.pairwise(units) if before != after]) == 2
     assert {len(batch) for batch in batches[:-1]} == {4}
 
 
