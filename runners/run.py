@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,8 +22,11 @@ from script_exp.settings import RunSettings
 
 def run(config: DictConfig) -> None:
     """One cell, and the unpruned one beside it if it is asked for."""
-    settings = RunSettings.from_config(config)
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    launch = HydraConfig.get()
+    sweep = launch.mode == RunMode.MULTIRUN
+    # An experiment keeps its name when it goes on; a sweep without one is known by its folder.
+    experiment = launch.runtime.choices.get("experiment")
+    settings = RunSettings.from_config(config, experiment or (Path(launch.sweep.dir).name if sweep else None))
 
     from script_exp.cell import RunCell
     from script_exp.console import (

@@ -62,7 +62,7 @@ class Progress:
 
 def note(text: str) -> None:
     """A line about what goes on, beside the progress bars."""
-    _stderr.print(Text(text))
+    _stderr.print(Text(text), soft_wrap=True)
 
 
 def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path) -> None:

@@ -98,7 +98,6 @@ class Answering:
         cache: encoded images of this model and benchmark.
         skipped: gets the samples whose images cannot be loaded.
         batch_size: of the batches that are given; may shrink.
-        record_kept: whether the records say which tokens were kept.
     """
 
     model: PrunableModel
@@ -107,7 +106,6 @@ class Answering:
     cache: FeatureCache
     skipped: Skipped
     batch_size: BatchSize
-    record_kept: bool = False
 
     def answer(self, batches: Sequence[Sequence[Sample]]) -> Iterator[list[SampleRecord]]:
         """Answer batch by batch; yields records when they are there, a batch's or fewer."""
@@ -170,7 +168,7 @@ class Answering:
         records = []
         for row, sample in enumerate(samples):
             parsed = self.benchmark.parse(sample, generated.texts[row])
-            kept = _kept(batch.pruned, row, images[row], generated.remaining) if self.record_kept else None
+            kept = _kept(batch.pruned, row, images[row], generated.remaining)
             records.append(
                 SampleRecord(
                     **vars(_sizes(self.model, batch, row, sample, self.pruner)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
 from script_exp.results.metrics import final_metrics
+from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord, SampleTokens
 from script_exp.results.run_directory import RunDirectory, RunIsBusyError, read_result
 from script_exp.results.summarize import (
@@ -28,11 +30,14 @@ from script_exp.results.summarize import (
     summarize_latency,
     summarize_tokens,
 )
+from script_exp.results.tracker import ShownSample, TrackedRun
 
 log = logging.getLogger(__name__)
 
 # Samples that the latency pass rotates among, and that the sizes of random weights are taken from.
 _MEASURED_SAMPLES = 8
+# Samples that the tracker shows with the tokens that were kept.
+_SHOWN_SAMPLES = 8
 
 
 def run_cell(cell: RunCell) -> dict[str, Any] | None:
@@ -82,7 +87,7 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
         note(f"shard {number} of {count} is answered; not finished yet: {', '.join(map(str, waiting))}")
         return None
     try:
-        return _run_whole(cell)
+        return _run_whole(replace(cell, settings=replace(cell.settings, shards=1, shard=None)))
     except RunIsBusyError as error:
         note(f"all {count} shards are answered, and being merged: {error}")
         return None
@@ -124,14 +129,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     settings = cell.settings
     model = cell.load()
     samples = cell.samples()
-    cell.tracker.start(
-        name=f"{settings.model.name}-{settings.benchmark['name']}-{cell.name}",
-        run_id=cell.identity,
-        group=f"{settings.model.name}-{settings.benchmark['name']}",
-        tags=[settings.model.name, settings.benchmark["name"], settings.pruner["name"]],
-        config=cell.resolved_config(),
-        folder=directory.path,
-    )
+    cell.tracker.start(_tracked(cell, directory))
     sizes: Sequence[SampleTokens]
     skipped = Skipped(allowed=cell.benchmark.skips_errors)
     if settings.model.weights == "random":
@@ -185,21 +183,53 @@ def _answer(
         cell.features(),
         skipped,
         BatchSize(cell.settings.batch_size),
-        cell.settings.record_kept,
     )
+    shown: dict[str, SampleRecord] = {}
     with Progress(cell.name, len(samples), [record.score for record in records.values()]) as progress:
         for answered in answering.answer(pending):
             new = [record for record in answered if record.id not in records]
+            shown |= {record.id: record for record in new[: _SHOWN_SAMPLES - len(shown)]}
+            if not cell.settings.record_kept:
+                new = [replace(record, kept_indices=None) for record in new]
             directory.append(new)
             records |= {record.id: record for record in new}
             accuracy = progress.advance([record.score for record in new])
             cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
+    cell.tracker.show(_shown(model, sample, shown[sample.id]) for sample in samples if sample.id in shown)
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
     if not records:
         raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
     return [records[sample.id] for sample in samples if sample.id in records]
+
+
+def _tracked(cell: RunCell, directory: RunDirectory) -> TrackedRun:
+    names = [cell.settings.model.name, cell.settings.benchmark["name"]]
+    return TrackedRun(
+        name="-".join([*names, cell.name]),
+        run_id=cell.identity,
+        group=cell.settings.group or "-".join(names),
+        tags=[*names, cell.settings.pruner["name"]],
+        config=cell.resolved_config(),
+        folder=directory.path,
+    )
+
+
+def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
+    pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
+    picture = None
+    if pictures is not None:
+        picture = kept_overlay(pictures, record.kept_indices or [], record.visual // record.crops)
+    return ShownSample(
+        record.id,
+        record.question,
+        record.references,
+        record.prediction,
+        record.score,
+        record.kept,
+        picture,
+    )
 
 
 def _measured(samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:

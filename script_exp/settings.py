@@ -95,10 +95,12 @@ class RunSettings:
     latency: str
     unpruned: str
     outputs: Path
+    group: str | None = None
+    """Name of the sweep, for the tracker."""
 
     @classmethod
-    def from_config(cls, config: DictConfig) -> RunSettings:
-        """Check the composed config.
+    def from_config(cls, config: DictConfig, group: str | None = None) -> RunSettings:
+        """Check the composed config of a cell of the sweep ``group``.
 
         Raises:
             UserError: for the first value that cannot be used.
@@ -107,9 +109,9 @@ class RunSettings:
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
         except OmegaConfBaseException as error:
             raise UserError(str(error).splitlines()[0]) from error
-        for group in ("model", "benchmark", "pruner", "tracker"):
-            if not isinstance(plain[group], dict):
-                raise SettingError(group, plain[group], f"the name of a file in conf/{group}")
+        for part in ("model", "benchmark", "pruner", "tracker"):
+            if not isinstance(plain[part], dict):
+                raise SettingError(part, plain[part], f"the name of a file in conf/{part}")
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
         given = check_budget(plain["budget"])
@@ -134,6 +136,7 @@ class RunSettings:
         # An unpruned run ignores the budget, so that a sweep over budgets runs it once.
         plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
         plain["outputs"] = Path(plain["outputs"])
+        plain["group"] = group
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
     def result_relevant(self) -> dict[str, Any]:
@@ -142,7 +145,7 @@ class RunSettings:
         Of the model only the name: what it is made of and where it runs is added by the run (``RunCell``).
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
-        irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force"}
+        irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
         benchmark = {key: value for key, value in self.benchmark.items() if key not in _PLACE_OF_DATA}
         settings["benchmark"] = benchmark

@@ -37,9 +37,9 @@ def samples():
     return SHAPES.samples()
 
 
-def answering(tiny, pruner, cache=None, skipped=None, batch_size=8, record_kept=False):
+def answering(tiny, pruner, cache=None, skipped=None, batch_size=8):
     cache, skipped = cache or FeatureCache(2**30), skipped or Skipped(allowed=False)
-    return Answering(tiny, SHAPES, pruner, cache, skipped, BatchSize(batch_size), record_kept)
+    return Answering(tiny, SHAPES, pruner, cache, skipped, BatchSize(batch_size))
 
 
 def answered(tiny, pruner, samples, batch_size=8, **more):
@@ -173,9 +173,7 @@ def test_a_given_batch_size_is_not_changed(tiny, samples, little_memory):
 @pytest.mark.parametrize("name", PRUNERS)
 def test_kept_indices_are_those_of_the_pruner(tiny, samples, name):
     pruner = PRUNERS[name]
-    for record, sample in zip(
-        answered(tiny, pruner, samples[:8], 3, record_kept=True), samples[:8], strict=True
-    ):
+    for record, sample in zip(answered(tiny, pruner, samples[:8], 3), samples[:8], strict=True):
         (kept,) = record.kept_indices
         assert kept == sorted(set(kept))
         assert len(kept) == record.kept - (name == "trim")  # one token of TRIM's stands for all the others

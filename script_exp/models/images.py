@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -176,6 +177,18 @@ class ModelAdapter(ABC):
             inputs: pixels and sizes, on the model's device.
             encoder: embeds the patches in the query's space; None if no pruner asks for it.
         """
+
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
+        """(crops, height, width, 3) bytes: what the tower sees of one processed image.
+
+        None for towers that take patches rather than pictures.
+        """
+        pixels = processed[self.inputs[0]]
+        if pixels.ndim < 4:
+            return None
+        crops = pixels.float().flatten(0, -4).permute(0, 2, 3, 1)
+        mean, std = (torch.tensor(getattr(image_processor, f"image_{name}")) for name in ("mean", "std"))
+        return ((crops * std + mean) * 255).round().clamp(0, 255).byte().numpy()
 
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
         """Keyword arguments that give the model ``features``, one (length, d) per image, for its pixels."""

@@ -49,8 +49,8 @@ class SampleRecord(SampleTokens):
         score: in [0, 1]; 0 where a server scores.
         seconds: the batch's time divided by its size.
         batch: questions that went through the model together.
-        kept_indices: of every crop the raster indices of the tokens that the pruner kept, where they were
-            asked for (``record_kept``).
+        kept_indices: of every crop the raster indices of the tokens that the pruner kept; written where they
+            were asked for (``record_kept``).
     """
 
     id: str

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL import Image
+
 from script_exp.errors import UserError, check_choice
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What names a run.
+
+    Attributes:
+        name: ``model-benchmark-pruner-budget-seed``.
+        run_id: the cell's identity: a run that goes on is the same run.
+        group: the sweep.
+        tags: of what it is made.
+        config: every setting.
+        folder: the run directory.
+    """
+
+    name: str
+    run_id: str
+    group: str
+    tags: list[str]
+    config: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """One answered sample to look at; ``picture`` shows what was kept, where that can be drawn."""
+
+    id: str
+    question: str
+    references: list[str]
+    prediction: str
+    score: float
+    kept: int
+    picture: Image.Image | None
 
 
 class Tracker(ABC):
     """A place that metrics are sent to."""
 
     @abstractmethod
-    def start(
-        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
-    ) -> None:
-        """Open the run; ``folder`` is the run directory."""
+    def start(self, run: TrackedRun) -> None:
+        """Open the run."""
 
     @abstractmethod
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Metrics after ``step`` samples."""
+        """Metrics after ``step`` samples; nothing if the run is not open."""
+
+    @abstractmethod
+    def show(self, samples: Iterable[ShownSample]) -> None:
+        """A table of a few samples."""
 
     @abstractmethod
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
-        """Close the run with its final metrics."""
+        """Close the run, if it is open, with its final metrics."""
 
 
 class NoTracker(Tracker):
     """Send nothing anywhere."""
 
-    def start(
-        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
-    ) -> None:
+    def start(self, run: TrackedRun) -> None:
         pass
 
     def log(self, metrics: dict[str, float], step: int) -> None:
+        pass
+
+    def show(self, samples: Iterable[ShownSample]) -> None:
         pass
 
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
@@ -43,7 +89,11 @@ class NoTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Weights & Biases. Offline unless asked: nothing leaves the machine.
+    """Weights & Biases. Everything is logged into the run directory, in either mode.
+
+    ``online`` starts a process beside the run that sends the log as it grows; so a server that is slow or
+    away, or a service that dies, never delays or fails a run, and ``wandb beta sync`` sends the log later. An
+    error of W&B's own ends the tracking, not the run.
 
     Args:
         mode: ``offline`` or ``online``.
@@ -67,29 +117,71 @@ class WandbTracker(Tracker):
         self._wandb, self._mode, self._project, self._entity = wandb, mode, project, entity
         self._run: Any = None
 
-    def start(
-        self, name: str, run_id: str, group: str, tags: list[str], config: dict[str, Any], folder: Path
-    ) -> None:
-        self._run = self._wandb.init(
-            mode=self._mode,
-            project=self._project,
-            entity=self._entity,
-            name=name,
-            id=run_id,
-            group=group,
-            tags=tags,
-            config=config,
-            dir=folder,
-            resume="allow" if self._mode == "online" else None,
-            reinit="finish_previous",
-            settings=self._wandb.Settings(silent=True),
-        )
+    def start(self, run: TrackedRun) -> None:
+        def open_run() -> None:
+            self._run = self._wandb.init(
+                mode="offline",
+                project=self._project,
+                entity=self._entity,
+                name=run.name,
+                id=run.run_id,
+                group=run.group,
+                job_type="evaluation",
+                tags=run.tags,
+                config=run.config,
+                dir=run.folder,
+                reinit="finish_previous",
+                settings=self._wandb.Settings(silent=True, finish_timeout=30, finish_timeout_raises=False),
+            )
+
+        self._guarded(open_run)
+        if self._run is not None and self._mode == "online":
+            self._guarded(lambda: self._send(run.folder / "wandb"))
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        self._run.log(metrics, step=step)
+        if self._run is not None:
+            self._guarded(lambda: self._run.log(metrics, step=step))
+
+    def show(self, samples: Iterable[ShownSample]) -> None:
+        if self._run is not None:
+            self._guarded(lambda: self._run.log(self._shown(list(samples))))
 
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
-        if self._run is None:  # it failed before it was opened
-            return
-        self._run.summary.update(summary)
-        self._run.finish(exit_code=1 if failed else 0)
+        if self._run is not None:
+            run, self._run = self._run, None
+            self._guarded(lambda: run.summary.update(summary))
+            self._guarded(lambda: run.finish(exit_code=1 if failed else 0))
+
+    def _shown(self, samples: list[ShownSample]) -> dict[str, Any]:
+        columns = ["id", "question", "references", "prediction", "score", "kept"]
+        table = self._wandb.Table(columns=columns)
+        for one in samples:
+            table.add_data(
+                one.id, one.question, ", ".join(one.references), one.prediction, one.score, one.kept
+            )
+        # Apart from the table: its pictures would be stored outside the run directory.
+        pictures = [
+            self._wandb.Image(one.picture, caption=f"{one.id}: {one.question} {one.prediction}")
+            for one in samples
+            if one.picture is not None
+        ]
+        return {"samples": table, **({"kept_tokens": pictures} if pictures else {})}
+
+    def _send(self, folder: Path) -> None:
+        """Start the process that sends the log; it ends with the run, and what it says goes into a file."""
+        log_folder = str(Path(self._run.dir).parent)
+        with (folder / "sync.log").open("ab") as output:
+            subprocess.Popen(
+                [sys.executable, "-m", "wandb", "beta", "sync", "--live", "--yes", log_folder],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _guarded(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B raises, the run goes on
+            log.warning("W&B is given up for this run: %s: %s", type(error).__name__, error)
+            self._run = None

@@ -1,0 +1,38 @@
+"""Pictures of what a pruner kept: the crops of an image with the dropped patches faded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+_FADED = 0.25
+"""How much of a dropped patch is left; the rest is white."""
+_MOST_CROPS = 5
+
+
+def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: int) -> Image.Image | None:
+    """Crops side by side, the first five.
+
+    Args:
+        pictures: (crops, height, width, 3) bytes.
+        kept: of every crop the raster indices of the tokens that were kept.
+        tokens: tokens of one crop.
+
+    Returns:
+        the picture; None where tokens are no square grid of patches.
+    """
+    side = math.isqrt(tokens)
+    if side * side != tokens or len(kept) != len(pictures):
+        return None
+    tiles = []
+    for picture, indices in list(zip(pictures, kept, strict=True))[:_MOST_CROPS]:
+        height, width, _ = picture.shape
+        grid = np.zeros(tokens, bool)
+        grid[list(indices)] = True
+        rows, columns = np.arange(height) * side // height, np.arange(width) * side // width
+        shown = grid.reshape(side, side)[rows[:, None], columns][..., None]
+        tiles.append(np.where(shown, picture, 255 - _FADED * (255.0 - picture)).astype(np.uint8))
+    return Image.fromarray(np.concatenate(tiles, axis=1))
