@@ -49,23 +49,23 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(whole, tmp_path):
-    """SIGKILL at random moments, each after some progress or none."""
-    arguments = [*QUICK, f"outputs={tmp_path}"]
-    place = tmp_path / whole.relative_to(whole.parents[2])
-    rng, kills = random.Random(5), 0
-    while kills < 20:
+def test_twenty_kills_change_nothing(tmp_path):
+    """SIGKILL at random moments: before, while and after something is written."""
+    arguments = ["latency=off", "unpruned=off", "batch_size=1", "limit=40"]
+    whole = Path(start(tmp_path / "out", *arguments, f"outputs={tmp_path / 'a'}").last_line()["run_dir"])
+    arguments.append(f"outputs={tmp_path / 'b'}")
+    place = tmp_path / "b" / whole.relative_to(tmp_path / "a")
+    rng = random.Random(5)
+    for kill in range(20):
         before = _answered(place)
         run = start(tmp_path / "out", *arguments)
-        while run.process.is_alive() and _answered(place) <= before and rng.random() > 0.05:
-            time.sleep(0.02)
-        time.sleep(rng.random() * 0.05)
+        while kill % 4 and run.process.is_alive() and _answered(place) <= before:
+            time.sleep(0.01)
+        time.sleep(rng.random() * (0.05 if kill % 4 else 2))
         run.process.kill()
         run.process.join()
-        if run.process.exitcode != -signal.SIGKILL:  # it was faster
-            break
-        kills += 1
-    assert kills >= min(20, LIMIT // 4)
+        assert run.process.exitcode == -signal.SIGKILL, run.text()
+    assert 0 < _answered(place) < 40
     assert_same(Path(start(tmp_path / "out", *arguments).last_line()["run_dir"]), whole)
 
 
