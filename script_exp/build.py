@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import InstantiationException
 
 from script_exp.benchmarks.base import Benchmark
 from script_exp.errors import SettingError, UserError
-from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.tracker import Tracker
 from script_exp.settings import RunSettings
+
+if TYPE_CHECKING:  # a benchmark is built without torch
+    from script_exp.pruners import LayerPruner, Pruner
 
 
 def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
@@ -26,9 +28,13 @@ def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
     return _instantiate("pruner", settings.pruner, **budget)  # type: ignore[no-any-return]
 
 
-def build_benchmark(settings: RunSettings) -> Benchmark:
-    """The benchmark; its samples are read when asked for, once for all cells of a sweep that share it."""
-    return _benchmark(json.dumps(settings.benchmark, sort_keys=True))
+def build_benchmark(config: dict[str, Any]) -> Benchmark:
+    """The benchmark; its samples are read when asked for, once for all cells of a sweep that share it.
+
+    Raises:
+        UserError: for a setting that cannot be used.
+    """
+    return _benchmark(json.dumps(config, sort_keys=True))
 
 
 def build_tracker(settings: RunSettings) -> Tracker:

@@ -69,7 +69,7 @@ class RunCell:
             UserError: for the first thing that is not right.
         """
         pruner = build_pruner(settings)
-        benchmark = build_benchmark(settings)
+        benchmark = build_benchmark(settings.benchmark)
         checkpoint = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
         _check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
@@ -89,8 +89,8 @@ class RunCell:
         return "-".join([self.settings.pruner["name"], *budget, f"s{self.settings.seed}"])
 
     @cached_property
-    def identity(self) -> str:
-        """Hash of every setting that can change a result."""
+    def identified_by(self) -> dict[str, Any]:
+        """Every setting that can change a result."""
         model = self.settings.model
         shortened = not isinstance(self.pruner, LayerPruner | NoPruning)  # else the rules play no part
         newline = shortened and self.checkpoint.adapter.has_separators
@@ -106,7 +106,12 @@ class RunCell:
             "device": self.device.type,
             "dtype": str(self.dtype),
         }
-        return identity_hash(self.settings.result_relevant() | used)
+        return self.settings.result_relevant() | used
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of every setting that can change a result."""
+        return identity_hash(self.identified_by)
 
     @property
     def directory(self) -> Path:

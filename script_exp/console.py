@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import progress
 from rich.console import Console
@@ -18,12 +20,32 @@ from rich.tree import Tree
 _stdout = Console(soft_wrap=True)
 _stderr = Console(stderr=True)
 
+_Thing = TypeVar("_Thing")
+
 
 def print_config(config: dict[str, Any]) -> None:
     """The composed config as a tree."""
     tree = Tree("config")
     _grow(tree, config)
     _stdout.print(tree)
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal, and readable when piped."""
+    wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if wide_enough else 100)
+
+
+def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:
+    """The things, with a progress bar that goes away at the end."""
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=_stderr, transient=True) as bar:
+        yield from bar.track(things, total=total, description=name)
 
 
 class Progress:

@@ -184,6 +184,7 @@ class Answering:
                     seconds=seconds,
                     batch=len(samples),
                     kept_indices=kept,
+                    rule=self.benchmark.rule_version,
                 )
             )
         return records

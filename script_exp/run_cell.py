@@ -22,14 +22,10 @@ from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
 from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
-from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord, SampleTokens
+from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
 from script_exp.results.run_directory import RunDirectory, RunIsBusyError, read_result
-from script_exp.results.summarize import (
-    summarize_accuracy,
-    summarize_costs,
-    summarize_latency,
-    summarize_tokens,
-)
+from script_exp.results.scoring import outcome, score_again
+from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
 from script_exp.results.tracker import ShownSample, TrackedRun
 
 log = logging.getLogger(__name__)
@@ -64,6 +60,8 @@ def _run_whole(cell: RunCell) -> dict[str, Any]:
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
             note(f"finished already, only read: {directory.path}")
+            if done.get("rule_version", 1) != cell.benchmark.rule_version:
+                note(f"scored by an earlier rule: python runners/score.py {directory.path} scores it anew")
             return done
         with _working_on(cell, directory):
             directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
@@ -104,7 +102,8 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Keep the log and the status while a cell, or a shard of it, runs."""
     with _log_to(directory.path / "run.log"):
         try:
-            directory.start(yaml.safe_dump(cell.resolved_config(), sort_keys=False), cell.provenance())
+            config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
+            directory.start(config, cell.identified_by, cell.provenance())
             yield
         except BaseException as error:
             log.exception("run failed")
@@ -127,6 +126,7 @@ def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
 
 def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     settings = cell.settings
+    before = directory.finished_result()  # there is one if the latency is added later
     model = cell.load()
     samples = cell.samples()
     cell.tracker.start(_tracked(cell, directory))
@@ -137,14 +137,13 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
     else:
         records = _answer(cell, model, directory, skipped)
-        accuracy = None
-        if cell.benchmark.is_scored:
-            limited = settings.limit is not None
-            accuracy = summarize_accuracy(cell.benchmark.metric, records, limited, len(skipped.reasons))
-        submission = cell.benchmark.submission({record.id: record.answer for record in records})
+        limited = settings.limit is not None
+        accuracy, submission = outcome(cell.benchmark, records, limited, len(skipped.reasons))
         if submission is not None:
             name, contents = submission
             write_atomically(directory.path / name, contents)
+        if before is not None:  # only runners/score.py changes a score
+            accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
         sizes = records
     measured = _measured([sample for sample in samples if sample.id not in skipped.reasons], skipped)
     latencies = _latency(cell, model, measured) if settings.latency == "on" else None
@@ -162,6 +161,8 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         latency=summarize_latency(latencies["pruned"], latencies["unpruned"]) if latencies else None,
         peak_memory_bytes=latencies["pruned"].peak_bytes if latencies else None,
         provenance=directory.sessions(),
+        rule_version=before.get("rule_version", 1) if before else cell.benchmark.rule_version,
+        rescored=before.get("rescored", []) if before else [],
     )
 
 
@@ -173,6 +174,10 @@ def _answer(
     samples = [sample for batch in batches for sample in batch]
     records = directory.answered(sample.id for sample in samples)
     _check_kept(cell, directory)
+    stale = any(record.rule != cell.benchmark.rule_version for record in records.values())
+    if stale and not directory.result_file.exists():
+        records = score_again(cell.benchmark, samples, records)
+        directory.replace_records(records.values())
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
     # Whole batches, also where some of their answers are there: other batches would round otherwise.
     pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]

@@ -21,7 +21,7 @@ PROTOCOL_VERSION = 1
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 _UNPRUNED = "none"
-_PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
+PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,13 @@ class RunSettings:
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
-        benchmark = {key: value for key, value in self.benchmark.items() if key not in _PLACE_OF_DATA}
-        settings["benchmark"] = benchmark
+        settings["benchmark"] = without_place(self.benchmark)
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
+
+
+def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:
+    """The benchmark's settings that are part of a run's identity."""
+    return {key: value for key, value in benchmark.items() if key not in PLACE_OF_DATA}
 
 
 def _check_shards(shards: int, shard: object, force: bool) -> None:

@@ -43,12 +43,17 @@ class Benchmark(ABC):
 
     Attributes:
         name: as in ``conf/benchmark``.
-        prompt_version: goes up whenever the prompt or the rule changes; part of a run's identity.
+        prompt_version: goes up whenever the prompt changes; part of a run's identity.
+        rule_version: goes up whenever parsing, the score or the metric changes. Not part of the identity:
+            ``runners/score.py`` brings finished runs up to it without a model.
+        scoring_settings: settings that concern the rule alone, so that ``runners/score.py`` may change them.
         modality: ``image`` or ``video``.
     """
 
     name: ClassVar[str]
     prompt_version: ClassVar[int]
+    rule_version: ClassVar[int] = 1
+    scoring_settings: ClassVar[frozenset[str]] = frozenset()
     modality: ClassVar[str] = "image"
 
     @property

@@ -6,9 +6,10 @@ import io
 import json
 import os
 import struct
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pyarrow.parquet
 from PIL import Image
 
 from script_exp.errors import DataError, UserError
+
+_READING = threading.Lock()
 
 # What Pillow raises for damaged files of one format or another.
 _NOT_AN_IMAGE = (
@@ -102,17 +105,22 @@ def within(folder: Path, relative: str, place: str) -> Path:
 def image_file(folder: Path, relative: str, place: str) -> Callable[[], Image.Image]:
     """Loads an image of ``folder`` in RGB when called; a missing or broken one is a :class:`DataError`."""
     path = within(folder, relative, place)
+    return partial(open_image, path)
 
-    def load() -> Image.Image:
-        try:
-            with Image.open(path) as opened:
-                return opened.convert("RGB")
-        except FileNotFoundError as error:
-            raise DataError(f"the image {path} is missing") from error
-        except _NOT_AN_IMAGE as error:
-            raise DataError(f"the image {path} does not decode ({error})") from error
 
-    return load
+def open_image(path: Path) -> Image.Image:
+    """The image in RGB.
+
+    Raises:
+        DataError: if it is missing or broken.
+    """
+    try:
+        with Image.open(path) as opened:
+            return opened.convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"the image {path} is missing") from error
+    except _NOT_AN_IMAGE as error:
+        raise DataError(f"the image {path} does not decode ({error})") from error
 
 
 class ParquetTable:
@@ -159,7 +167,9 @@ class ParquetTable:
 
         def load() -> Image.Image:
             try:
-                cell = _image_column(path, group, str(self._image))[row].as_py()
+                with _READING:  # several threads that want one row group read it once
+                    column = _image_column(path, group, str(self._image))
+                cell = column[row].as_py()
                 with Image.open(io.BytesIO(cell["bytes"])) as opened:
                     return opened.convert("RGB")
             except (*_NOT_AN_IMAGE, KeyError, pyarrow.ArrowException) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from script_exp.results.code_version import git_state
 
 _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "tokenizers")
 
@@ -22,7 +23,7 @@ def provenance(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "checkpoint": checkpoint,
         "weights": weights,
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "device": device_name(device),
@@ -45,17 +46,3 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it; None outside a checkout or without git."""
-    try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

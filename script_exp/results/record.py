@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 3
@@ -51,6 +51,7 @@ class SampleRecord(SampleTokens):
         batch: questions that went through the model together.
         kept_indices: of every crop the raster indices of the tokens that the pruner kept; written where they
             were asked for (``record_kept``).
+        rule: the benchmark's ``rule_version`` that gave answer and score.
     """
 
     id: str
@@ -65,6 +66,7 @@ class SampleRecord(SampleTokens):
     seconds: float
     batch: int
     kept_indices: list[list[int]] | None
+    rule: int = 1
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class RunResult:
             switched off.
         peak_memory_bytes: of an LLM prefill; None where it was not measured.
         provenance: checkpoint, versions, commit, device of every process that worked on the run, in order.
+        rule_version: the benchmark's, that gave the accuracy.
+        rescored: one entry for every time that ``runners/score.py`` changed something, in order.
     """
 
     schema_version: int
@@ -141,3 +145,5 @@ class RunResult:
     latency: dict[str, Any] | None
     peak_memory_bytes: int | None
     provenance: list[dict[str, Any]]
+    rule_version: int = 1
+    rescored: list[dict[str, Any]] = field(default_factory=list)

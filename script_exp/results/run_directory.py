@@ -1,6 +1,7 @@
 """The directory of one run: its name is its identity, and it is enough to resume the run.
 
 config.yaml     the resolved settings
+identity.json   every setting that can change a result: what the hash in the name is made of
 status.json     running / finished / failed and why
 provenance.json code, versions and machine of every process that worked on it
 samples.jsonl   one line per answered sample, appended and flushed
@@ -17,7 +18,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord
 
 REPLACED = "replaced"
 """Folder in ``outputs`` for runs that were started over."""
+SHARDS = "shards"
+"""Folder in a run directory for the directories of its shards."""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -79,9 +82,10 @@ class RunDirectory:
         owner = read_json(status)
         return f"process {owner['pid']} on {owner['host']}"
 
-    def start(self, config_yaml: str, provenance: dict[str, Any]) -> None:
+    def start(self, config_yaml: str, identified_by: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Record the settings, that the run is under way, and who works on it from now on."""
         write_atomically(self.path / "config.yaml", config_yaml)
+        write_json(self.path / "identity.json", identified_by)
         write_json(self.path / "provenance.json", [*self.sessions(), provenance])
         self.set_status("running")
 
@@ -110,32 +114,40 @@ class RunDirectory:
         return read_result(self.result_file) if self.result_file.exists() else None
 
     def answered(self, ids: Iterable[str]) -> dict[str, SampleRecord]:
-        """Records of samples answered so far; a torn last line is cut off, unknown ids are an error.
+        """Records of samples answered so far; a torn last line is cut off.
 
         Raises:
-            UserError: if a line other than the last does not parse, or names a sample that is not in ``ids``.
+            UserError: as :meth:`records`.
         """
         if not self.samples_file.exists():
             return {}
-        known = set(ids)
         data = self.samples_file.read_bytes()
-        complete = data[: data.rfind(b"\n") + 1]
-        if len(complete) < len(data):
+        complete = data.rfind(b"\n") + 1
+        if complete < len(data):
             with self.samples_file.open("r+b") as file:
-                file.truncate(len(complete))
+                file.truncate(complete)
+        return self.records(ids)
+
+    def records(self, ids: Iterable[str]) -> dict[str, SampleRecord]:
+        """Records by id, in the order of their lines.
+
+        Raises:
+            UserError: if a line does not parse, is there twice, or names a sample that is not in ``ids``.
+        """
+        known = set(ids)
         records: dict[str, SampleRecord] = {}
-        for number, line in enumerate(complete.split(b"\n")[:-1], start=1):
+        for number, line in enumerate(self.samples_file.read_bytes().split(b"\n"), start=1):
+            if not line:
+                continue
+            place = f"{self.samples_file}, line {number}"
             try:
                 record = SampleRecord(**json.loads(line))
             except (ValueError, TypeError) as error:
-                raise UserError(
-                    f"{self.samples_file}, line {number} is damaged ({error}); remove {self.path} to start "
-                    "over"
-                ) from error
+                raise UserError(f"{place} is damaged ({error}); remove {self.path} to start over") from error
             if record.id not in known:
-                raise UserError(
-                    f"{self.samples_file}, line {number}: unknown sample {record.id!r}; remove {self.path}"
-                )
+                raise UserError(f"{place}: unknown sample {record.id!r}; remove {self.path}")
+            if record.id in records:
+                raise UserError(f"{place}: sample {record.id!r} is there twice; remove {self.path}")
             records[record.id] = record
         return records
 
@@ -145,7 +157,7 @@ class RunDirectory:
 
     def shard(self, number: int, count: int) -> RunDirectory:
         """The directory of one of ``count`` shards, from 0."""
-        return RunDirectory(self.path / "shards" / f"{number}-of-{count}")
+        return RunDirectory(self.path / SHARDS / f"{number}-of-{count}")
 
     def merge_shards(self, ids: Sequence[str]) -> None:
         """Take over what shards have answered, in the order of ``ids``, and who worked on them.
@@ -154,7 +166,7 @@ class RunDirectory:
             RunIsBusyError: if one of them is still running.
             UserError: as for :meth:`answered`.
         """
-        shards = sorted(self.path.glob("shards/*-of-*"))
+        shards = sorted(self.path.glob(f"{SHARDS}/*-of-*"))
         if not shards:
             return
         records, sessions = self.answered(ids), self.sessions()
@@ -166,6 +178,10 @@ class RunDirectory:
         if len(records) > before:
             write_atomically(self.samples_file, _lines(records[name] for name in ids if name in records))
             write_json(self.path / "provenance.json", sessions)
+
+    def replace_records(self, records: Iterable[SampleRecord]) -> None:
+        """Write all answered samples anew, atomically."""
+        write_atomically(self.samples_file, _lines(records))
 
     def write_skipped(self, reasons: Mapping[str, str]) -> None:
         """List the samples that were left out; a list from before is replaced."""
@@ -225,7 +241,10 @@ def read_result(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}; {remedy}"
         )
-    missing = {field.name for field in fields(RunResult)} - result.keys()
+    required = {
+        field.name for field in fields(RunResult) if field.default is field.default_factory is MISSING
+    }
+    missing = required - result.keys()
     if missing:
         raise UserError(f"{path} is damaged (it lacks {', '.join(sorted(missing))}); {remedy}")
     return result

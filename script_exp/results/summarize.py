@@ -8,30 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from script_exp.benchmarks.metric import Metric
 from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
-from script_exp.measure.interval import bootstrap_interval
 from script_exp.measure.latency import Latency, Spread
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import LayerPruner, Pruner
-from script_exp.results.record import Accuracy, SampleRecord, SampleTokens, Tokens
-
-
-def summarize_accuracy(
-    metric: Metric, records: Sequence[SampleRecord], limited: bool, skipped: int
-) -> Accuracy:
-    """The official number with its interval, overall and by kind."""
-    return Accuracy(
-        metric=metric.name,
-        scale=metric.scale,
-        value=metric.of(records),
-        n=len(records),
-        ci95=bootstrap_interval(metric.by_unit(records), metric.value),
-        by_kind=metric.by_kind(records),
-        partial=limited or skipped > 0,
-        skipped=skipped,
-    )
+from script_exp.results.record import SampleTokens, Tokens
 
 
 def summarize_tokens(records: Sequence[SampleTokens], requested: int | float | None) -> Tokens:

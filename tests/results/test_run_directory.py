@@ -28,7 +28,7 @@ IDS = ["a", "b", "c"]
 @pytest.fixture
 def directory(tmp_path):
     with RunDirectory(tmp_path / "run") as opened:
-        opened.start("budget: 64\n", {"host": "here"})
+        opened.start("budget: 64\n", {"budget": 64}, {"host": "here"})
         yield opened
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_result_is_named(directory):
 
 
 def test_every_process_that_worked_on_it_is_on_record(directory):
-    directory.start("budget: 64\n", {"host": "there"})
+    directory.start("budget: 64\n", {"budget": 64}, {"host": "there"})
     assert [session["host"] for session in directory.sessions()] == ["here", "there"]
 
 

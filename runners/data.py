@@ -1,0 +1,57 @@
+"""Is the data of the benchmarks there, complete and readable, and where is what is missing to be had?
+
+python runners/data.py status                                    # all benchmarks in the folder data/
+python runners/data.py status pope mme data=playground/data/eval # two of them, elsewhere
+python runners/data.py status textvqa --deep                     # load every image
+
+Exit code: 0 if all that was asked for is complete, 1 if something is missing, 2 for a mistake in the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from script_exp.data_status import check_data, file_benchmarks
+from script_exp.errors import SettingError, UserError
+from script_exp.reports import print_data
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    status = commands.add_parser(
+        "status", help="what is there, and what is missing", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    status.add_argument(
+        "words", nargs="*", metavar="benchmark | data=FOLDER",
+        help="files in conf/benchmark (all), and the folder that has a folder for each",
+    )  # fmt: skip
+    status.add_argument("--deep", action="store_true", help="load every image or video, in parallel")
+    given = parser.parse_args(arguments)
+    try:
+        names, data = _split(given.words)
+        statuses = [check_data(one, deep=given.deep) for one in file_benchmarks(names, data)]
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print_data(statuses)
+    return 0 if all(status.is_complete for status in statuses) else 1
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Names of benchmarks, and the folder of the data."""
+    data = None
+    for key, _, value in (word.partition("=") for word in words if "=" in word):
+        if key != "data" or not value:
+            raise SettingError(key, value, "data=FOLDER, or the name of a benchmark")
+        data = value
+    return [word for word in words if "=" not in word], data
+
+
+if __name__ == "__main__":
+    sys.exit(main())

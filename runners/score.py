@@ -1,0 +1,57 @@
+"""Score finished runs again from samples.jsonl, without a model: after a scorer was fixed, or with a judge.
+
+python runners/score.py outputs --dry-run                        # what would change in all runs below
+python runners/score.py outputs/tiny/shapes/script-64-s0-*       # one run
+python runners/score.py outputs/*/pope/* data=/data/eval         # the data has moved
+
+A run whose scores stay as they are is not touched. A run is left alone if it is unfinished, busy or damaged,
+or if its samples or prompts are not those that the benchmark has now.
+
+Exit code: 0 if all runs have the present scores, 1 if a run was left alone, 2 for a mistake in the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from script_exp.errors import UserError
+from script_exp.reports import print_rescored
+from script_exp.rescore import Overrides, find_runs, rescore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "words", nargs="+", metavar="RUN_DIR | KEY=VALUE",
+        help="run directories, folders of runs or patterns; data=FOLDER, benchmark.data=FOLDER, or a "
+        "setting of the benchmark that concerns the score alone",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    given = parser.parse_args(arguments)
+    settings = [word for word in given.words if "=" in word and not Path(word).exists()]
+    rescored, refused = [], {}
+    try:
+        overrides = Overrides.parse(settings)
+        runs = find_runs([word for word in given.words if word not in settings])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for run in runs:
+        try:
+            rescored.append(rescore(run, overrides, dry_run=given.dry_run))
+        except UserError as error:
+            refused[run] = str(error)
+    if rescored:
+        print_rescored(rescored, dry_run=given.dry_run)
+    for run, why in refused.items():
+        print(f"left alone: {run}: {why}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
