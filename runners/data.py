@@ -22,17 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    status = commands.add_parser(
-        "status", help="what is there, and what is missing", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    status.add_argument(
+    parser.add_argument("command", choices=["status"], help="what is there, and what is missing")
+    parser.add_argument(
         "words", nargs="*", metavar="benchmark | data=FOLDER",
         help="files in conf/benchmark (all), and the folder that has a folder for each",
     )  # fmt: skip
-    status.add_argument("--deep", action="store_true", help="load every image or video, in parallel")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--deep", action="store_true", help="load every image or video, in parallel")
+    given = parser.parse_intermixed_args(arguments)
     try:
         names, data = _split(given.words)
         statuses = [check_data(one, deep=given.deep) for one in file_benchmarks(names, data)]

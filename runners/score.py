@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "setting of the benchmark that concerns the score alone",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     settings = [word for word in given.words if "=" in word and not Path(word).exists()]
     rescored, refused = [], {}
     try:

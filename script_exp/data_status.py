@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -93,11 +93,13 @@ def check_data(benchmark: FileBenchmark, *, deep: bool = False) -> DataStatus:
         samples = benchmark.samples()
     except UserError as error:
         return replace(status, problem=str(error), samples=_count(benchmark))
-    status = replace(status, samples=len(samples))
+    shown = _one_of_each_visual(samples)
     if not deep:
         few = _LOOKED_AT[benchmark.modality]
-        samples = samples[:: max(1, len(samples) // few)][:few]
-    return _with_images(status, samples)
+        shown = shown[:: max(1, len(shown) // few)][:few]
+    reasons = list(counted(_load(shown), len(shown), benchmark.name))
+    bad = {sample.id: why for sample, why in zip(shown, reasons, strict=True) if why is not None}
+    return replace(status, samples=len(samples), looked_at=len(shown), bad=bad)
 
 
 def download(benchmark: FileBenchmark) -> list[str]:
@@ -120,27 +122,20 @@ def _count(benchmark: FileBenchmark) -> int | None:
         return None
 
 
-def _with_images(status: DataStatus, samples: Sequence[Sample]) -> DataStatus:
+def _one_of_each_visual(samples: Iterable[Sample]) -> list[Sample]:
+    """The first sample of each image or video, as far as their loaders tell which they load."""
     distinct: dict[Any, Sample] = {}
     for sample in samples:
         visual = sample.visual
         distinct.setdefault((visual.func, visual.args) if isinstance(visual, partial) else visual, sample)
-    found = list(_load_all(list(distinct.values()), status.name))
-    return replace(
-        status, looked_at=len(found), bad={sample.id: why for sample, why in found if why is not None}
-    )
+    return list(distinct.values())
 
 
-def _load_all(samples: Sequence[Sample], name: str) -> Iterator[tuple[Sample, str | None]]:
-    """Each sample with the reason why its image does not load, or None."""
-
-    def loaded() -> Iterator[tuple[Sample, str | None]]:
-        with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:
-            for start in range(0, len(samples), _BATCH):
-                batch = samples[start : start + _BATCH]
-                yield from zip(batch, threads.map(_why_not, batch), strict=True)
-
-    return counted(loaded(), len(samples), name)
+def _load(samples: Sequence[Sample]) -> Iterator[str | None]:
+    """For each sample why its image or video does not load; None if it does."""
+    with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(samples), _BATCH):
+            yield from threads.map(_why_not, samples[start : start + _BATCH])
 
 
 def _why_not(sample: Sample) -> str | None:

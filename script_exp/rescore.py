@@ -124,8 +124,10 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
         raise UserError("not finished: there is no result.json")
     with RunDirectory(path) as directory:
         result = directory.finished_result() or {}
-        if not directory.samples_file.exists() and result["provenance"][-1]["weights"] == "random":
-            return Rescored(path, None, None, has_answers=False)
+        if not directory.samples_file.exists():
+            if result["provenance"][-1]["weights"] == "random":
+                return Rescored(path, None, None, has_answers=False)
+            raise UserError(f"samples.jsonl is missing; {_REMEDY}")
         identified_by = _identified_by(path, result["identity"])
         config = _benchmark_settings(path, identified_by, result, overrides)
         benchmark = build_benchmark(config)
@@ -189,7 +191,8 @@ def _benchmark_settings(
         recorded = yaml.safe_load(file.read_text(encoding="utf-8"))["benchmark"]
         of_run = without_place(recorded)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is damaged ({type(error).__name__}: {error}); {_REMEDY}") from error
+        why = " ".join(str(error).split())
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {why}); {_REMEDY}") from error
     if of_run != identified_by["benchmark"]:
         raise UserError(f"{file} and {path / 'identity.json'} differ in benchmark; {_REMEDY}")
     settings = dict(recorded)
