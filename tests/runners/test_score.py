@@ -23,8 +23,8 @@ from test_run_directory import RECORD
 from runners.score import main
 from script_exp.benchmarks.vqav2 import Vqav2Val
 from script_exp.results.read import load_runs
-from script_exp.results.record import Cell, RunResult, Tokens
-from script_exp.results.run_directory import RunDirectory, identity_hash
+from script_exp.results.record import SCHEMA_VERSION, Cell, RunResult, Tokens
+from script_exp.results.run_directory import REPLACED, RunDirectory, identity_hash
 
 PREDICTIONS = dict(zip((row[0] for row in test_gqa.ROWS), test_gqa.PREDICTIONS, strict=True))
 
@@ -273,12 +273,17 @@ def test_data_that_has_moved(origin, place, gqa, capsys):
 
 
 def test_several_runs(place, gqa, vqav2, capsys):
+    """Also beside shards, which are no runs, and a run that was set aside."""
     data = f"data={place / 'data'}"
+    with RunDirectory(gqa).shard(0, 2) as shard:
+        shard.set_status("finished")
+    shutil.copytree(gqa, place / "outputs" / REPLACED / "tiny" / f"{gqa.name}.1")
     for words, count in [
         ([str(gqa), str(vqav2)], 2),
         ([str(gqa), str(gqa.parent), str(gqa)], 1),
         ([str(place / "outputs" / "*" / "g*" / "*")], 1),
-        ([str(place / "outputs" / "**"), "--dry-run"], 2),
+        ([str(place / "outputs"), "--dry-run"], 2),
+        ([str(place / "outputs" / REPLACED / "tiny" / "*")], 1),
     ]:
         assert main([*words, data]) == 0
         assert capsys.readouterr().out.count("unchanged") == count
@@ -443,7 +448,8 @@ def write_run(path, benchmark, config):
         for turn, sample in enumerate(benchmark.samples())
     ]  # fmt: skip
     result = RunResult(
-        schema_version=2, status="finished", identity=identity_hash(identified_by), unpruned_identity="",
+        schema_version=SCHEMA_VERSION, status="finished", identity=identity_hash(identified_by), 
+        unpruned_identity="",
         cell=Cell("tiny", "vqav2_val", "random", 64, 0, ""), accuracy=None,
         tokens=Tokens(576, 0, 1, 64, 64, 64), flops={}, kv_cache_bytes=0, latency=None,
         peak_memory_bytes=None, provenance=[{"weights": "pretrained"}],
