@@ -448,7 +448,7 @@ def write_run(path, benchmark, config):
         for turn, sample in enumerate(benchmark.samples())
     ]  # fmt: skip
     result = RunResult(
-        schema_version=SCHEMA_VERSION, status="finished", identity=identity_hash(identified_by), 
+        schema_version=SCHEMA_VERSION, status="finished", identity=identity_hash(identified_by),
         unpruned_identity="",
         cell=Cell("tiny", "vqav2_val", "random", 64, 0, ""), accuracy=None,
         tokens=Tokens(576, 0, 1, 64, 64, 64), flops={}, kv_cache_bytes=0, latency=None,
