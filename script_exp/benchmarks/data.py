@@ -96,10 +96,10 @@ def within(folder: Path, relative: str, place: str) -> Path:
     Raises:
         UserError: if it would; links that the user put into the folder are followed.
     """
-    path = Path(os.path.normpath(folder / relative))
-    if not path.is_relative_to(os.path.normpath(folder)):
+    inside = os.path.normpath(relative)
+    if os.path.isabs(inside) or inside.split(os.sep, 1)[0] == os.pardir:
         raise UserError(f"{place}: {relative!r} leads out of {folder}")
-    return path
+    return folder / inside
 
 
 def image_file(folder: Path, relative: str, place: str) -> Callable[[], Image.Image]:

@@ -224,7 +224,7 @@ def result_files(outputs: Path) -> list[Path]:
 
 
 def _lines(records: Iterable[SampleRecord]) -> str:
-    return "".join(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+    return "".join(json.dumps(vars(record), ensure_ascii=False) + "\n" for record in records)
 
 
 def read_result(path: Path) -> dict[str, Any]:
