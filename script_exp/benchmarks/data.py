@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow
@@ -97,7 +97,7 @@ def within(folder: Path, relative: str, place: str) -> Path:
         UserError: if it would; links that the user put into the folder are followed.
     """
     inside = os.path.normpath(relative)
-    if os.path.isabs(inside) or inside.split(os.sep, 1)[0] == os.pardir:
+    if PurePath(inside).is_absolute() or inside.split(os.sep, 1)[0] == os.pardir:
         raise UserError(f"{place}: {relative!r} leads out of {folder}")
     return folder / inside
 
