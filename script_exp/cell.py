@@ -201,6 +201,9 @@ def _check_fit(
             settings.benchmark["name"],
             f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
         )
+    if benchmark.has_judge:
+        expected = "null: a run only answers, runners/score.py grades its answers with the judge"
+        raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)

@@ -263,5 +263,6 @@ def _history(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(result.get("rescored", []))
 
 
-def _holds(file: Path, contents: str) -> bool:
-    return file.exists() and file.read_bytes() == contents.encode()
+def _holds(file: Path, contents: str | bytes) -> bool:
+    expected = contents.encode() if isinstance(contents, str) else contents
+    return file.exists() and file.read_bytes() == expected

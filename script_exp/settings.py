@@ -22,6 +22,7 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 _UNPRUNED = "none"
 PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
+_AFTERWARDS = ("judge",)  # grades finished answers
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class RunSettings:
 
 def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:
     """The benchmark's settings that are part of a run's identity."""
-    return {key: value for key, value in benchmark.items() if key not in PLACE_OF_DATA}
+    return {key: value for key, value in benchmark.items() if key not in (*PLACE_OF_DATA, *_AFTERWARDS)}
 
 
 def _check_shards(shards: int, shard: object, force: bool) -> None:

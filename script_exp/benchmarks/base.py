@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
@@ -38,6 +38,17 @@ class Sample:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Predicted(Protocol):
+    """What a model said about a sample; a line of ``samples.jsonl`` is one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def prediction(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+
+
 class Benchmark(ABC):
     """Samples and rules. A benchmark never sees the pruner.
 
@@ -68,8 +79,18 @@ class Benchmark(ABC):
 
     @property
     def is_scored(self) -> bool:
-        """Whether the references are there; if not, a server scores the submission file."""
+        """Whether answers can be scored; if not, a server scores the submission file."""
         return True
+
+    @property
+    def has_judge(self) -> bool:
+        """Whether a judge scores. A run leaves that to ``runners/score.py``, which can be repeated."""
+        return False
+
+    @property
+    def scored_by(self) -> Mapping[str, Any] | None:
+        """What has to be told beside a score by a judge: whose it is; None where the rule says it all."""
+        return None
 
     @property
     def skips_errors(self) -> bool:
@@ -96,6 +117,6 @@ class Benchmark(ABC):
     def score(self, sample: Sample, answer: str) -> float:
         """Score in [0, 1] of a parsed answer; 0 where a server scores."""
 
-    def submission(self, answers: Mapping[str, str]) -> tuple[str, str] | None:
-        """Name and contents of the file for the server, from parsed answers by id; None if there is none."""
+    def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str | bytes] | None:
+        """Name and contents of the file for the server; None if there is none."""
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import io
 import json
 import os
@@ -75,6 +77,29 @@ def read_lines(file: Path) -> list[str]:
     return [line for line in _read_text(file).split("\n") if line.strip()]
 
 
+def read_tsv(file: Path) -> list[tuple[str, dict[str, str]]]:
+    """(file and line, row) of a table with tabs between and names in the first line; cells may be quoted.
+
+    Raises:
+        UserError: for a file that is missing, or a row with more or fewer cells than there are names.
+    """
+    lines = csv.reader(io.StringIO(_read_text(file)), delimiter="\t")
+    limit = csv.field_size_limit(2**31 - 1)  # a cell may hold an image
+    try:
+        names = next(lines, [])
+        rows = []
+        for cells in lines:
+            place = f"{file}, line {lines.line_num}"
+            if len(cells) != len(names):
+                raise UserError(f"{place}: {len(cells)} cells, but the first line names {len(names)} columns")
+            rows.append((place, dict(zip(names, cells, strict=True))))
+    except csv.Error as error:
+        raise UserError(f"{file}, line {lines.line_num}: not a table ({error})") from error
+    finally:
+        csv.field_size_limit(limit)
+    return rows
+
+
 def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[type, ...] = str) -> Any:
     """``entry[key]``, which has to be a ``kind``.
 
@@ -121,6 +146,19 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"the image {path} is missing") from error
     except _NOT_AN_IMAGE as error:
         raise DataError(f"the image {path} does not decode ({error})") from error
+
+
+def encoded_image(text: str, place: str) -> Callable[[], Image.Image]:
+    """Loads an image that a table holds in base64; one that does not decode is a :class:`DataError`."""
+
+    def load() -> Image.Image:
+        try:
+            with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as opened:
+                return opened.convert("RGB")
+        except _NOT_AN_IMAGE as error:  # binascii.Error is a ValueError
+            raise DataError(f"{place}: the image does not decode ({error})") from error
+
+    return load
 
 
 class ParquetTable:

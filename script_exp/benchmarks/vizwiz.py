@@ -16,12 +16,12 @@ Rule:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, ClassVar
 
-from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.data import ParquetTable, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source
 from script_exp.benchmarks.vqa_rule import m4c_score, normalize_prediction, vqa_score
@@ -128,9 +128,9 @@ class VizWizTest(VizWiz):
             )
         return samples
 
-    def submission(self, answers: Mapping[str, str]) -> tuple[str, str]:
+    def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str]:
         """A JSON list of ``image`` and ``answer``."""
-        entries = [{"image": f"{name}.jpg", "answer": answer} for name, answer in answers.items()]
+        entries = [{"image": f"{one.id}.jpg", "answer": one.answer} for one in predicted]
         return "submission.json", json.dumps(entries, ensure_ascii=False)
 
 

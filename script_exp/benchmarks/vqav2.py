@@ -15,13 +15,13 @@ Rule:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.data import ParquetTable, check_unique, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.benchmarks.vqa_rule import normalize_prediction, vqa_score
@@ -94,7 +94,7 @@ class Vqav2(FileBenchmark):
     def score(self, sample: Sample, answer: str) -> float:
         return vqa_score(answer, sample.references) if sample.references else 0.0
 
-    def submission(self, answers: Mapping[str, str]) -> tuple[str, str] | None:
+    def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str] | None:
         """A JSON list of ``question_id`` and ``answer``, blank for the questions outside test-dev.
 
         The hub's copy has no list of the whole test set beside test-dev, so that the file then has only the
@@ -102,6 +102,7 @@ class Vqav2(FileBenchmark):
         """
         if self.is_scored:
             return None
+        answers = {one.id: one.answer for one in predicted}
         names = self._test_questions if self.source == "llava" else list(answers)
         entries = [{"question_id": int(name), "answer": answers.get(name, "")} for name in names]
         return "submission.json", json.dumps(entries)

@@ -12,16 +12,16 @@ from typing import Any
 from script_exp.errors import UserError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary file beside ``path``, flush it to the disk, and rename it.
+def write_atomically(path: Path, contents: str | bytes) -> None:
+    """Write ``contents`` to a temporary file beside ``path``, flush it to the disk, and rename it.
 
     Raises:
         UserError: if the disk is full or cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with _writable(path), temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with _writable(path), temporary.open("wb") as file:
+            file.write(contents.encode() if isinstance(contents, str) else contents)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -43,7 +43,7 @@ def summarize_accuracy(
 
 def outcome(
     benchmark: Benchmark, records: Sequence[SampleRecord], limited: bool, skipped: int
-) -> tuple[Accuracy | None, tuple[str, str] | None]:
+) -> tuple[Accuracy | None, tuple[str, str | bytes] | None]:
     """Accuracy, or None where a server scores, and the name and contents of the file for the server, if any.
 
     Args:
@@ -55,7 +55,7 @@ def outcome(
     accuracy = (
         summarize_accuracy(benchmark.metric, records, limited, skipped) if benchmark.is_scored else None
     )
-    return accuracy, benchmark.submission({record.id: record.answer for record in records})
+    return accuracy, benchmark.submission(records)
 
 
 def _scored(benchmark: Benchmark, sample: Sample, record: SampleRecord) -> SampleRecord:

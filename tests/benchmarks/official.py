@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -60,6 +61,15 @@ def scores(benchmark, predictions):
         answer = benchmark.parse(sample, predictions[sample.id])
         result[sample.id] = benchmark.score(sample, answer)
     return result
+
+
+def predicted(benchmark, predictions):
+    """What a model said, as a submission takes it; not every sample needs to be among it."""
+    return [
+        SimpleNamespace(id=s.id, prediction=predictions[s.id], answer=benchmark.parse(s, predictions[s.id]))
+        for s in benchmark.samples()
+        if s.id in predictions
+    ]
 
 
 class Answered:

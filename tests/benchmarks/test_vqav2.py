@@ -9,6 +9,7 @@ from official import (
     SHORT,
     cell,
     finished,
+    predicted,
     run_benchmark,
     scores,
     write_json,
@@ -107,7 +108,7 @@ def test_validation(folder):
     assert all(s.prompt == s.question + SHORT for s in samples)
     assert samples[0].visual().size == (40, 30)
     assert scores(benchmark, PREDICTIONS) == pytest.approx(SCORES)
-    assert benchmark.submission(PREDICTIONS) is None
+    assert benchmark.submission([]) is None
 
 
 def test_a_question_without_annotation(tmp_path):
@@ -124,8 +125,7 @@ def test_a_question_without_annotation(tmp_path):
 def test_the_submission_has_the_whole_test_set(tmp_path):
     benchmark = Vqav2(data=str(write_llava(tmp_path)), check_count=False)
     assert [s.id for s in benchmark.samples()] == [str(row[0]) for row in ROWS]
-    parsed = {s.id: benchmark.parse(s, PREDICTIONS[s.id]) for s in benchmark.samples()}
-    name, contents = benchmark.submission(parsed)
+    name, contents = benchmark.submission(predicted(benchmark, PREDICTIONS))
     assert name == "submission.json"
     assert json.loads(contents) == [
         {"question_id": 7, "answer": ""},

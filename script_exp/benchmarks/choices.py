@@ -1,0 +1,17 @@
+"""What questions with lettered choices share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+LETTER_ANSWER = "\nAnswer with the option's letter from the given choices directly."
+
+
+def lettered(choices: Iterable[str]) -> dict[str, str]:
+    """Choices by letter: A, B, and so on."""
+    return {chr(ord("A") + turn): choice for turn, choice in enumerate(choices)}
+
+
+def listed(choices: Iterable[str]) -> str:
+    """``A. ...``, ``B. ...``, one a line."""
+    return "\n".join(f"{letter}. {choice}" for letter, choice in lettered(choices).items())

@@ -1,0 +1,248 @@
+"""MMBench (Liu et al., 2023), dev: questions with two to four choices, asked with the choices rotated.
+
+Data:
+    ``mmbench/mmbench_dev_20230712.tsv`` and ``mmbench_cn/mmbench_dev_cn_20231003.tsv`` of
+    https://github.com/open-compass/MMBench, images inside; or
+    https://huggingface.co/datasets/lmms-lab/MMBench, the dev splits of its ``en`` and ``cn``. Rows whose
+    index is the same modulo 1,000,000 are one question with its choices rotated: 4,377 rows in LLaVA's
+    English file, 4,329 in the Chinese one and in both of the hub's, which are later releases.
+Prompt:
+    the hint, if there is one; the question; the choices as "A. ...", one a line; "Answer with the option's
+    letter from the given choices directly." or, in Chinese, "请直接回答选项字母。". LLaVA asks each row once.
+    lmms-eval joins hint, question and "There are several options:" by spaces, has an empty line before the
+    last one, and in Chinese "有如下几个选项：" and "请直接使用所提供的选项字母作为答案回答。".
+Rule:
+    circular evaluation: a question is right only if it is right in every rotation. A letter is found as the
+    paper's first step does: a letter from A to E that stands as a word, with or without punctuation, unless
+    two do ("A" in more than three words is an article); else the one choice whose text is in the answer. What
+    the paper then gives to GPT is wrong here, under both protocols. ``submission.xlsx`` is for the official
+    server, which has GPT: https://opencompass.org.cn/leaderboard-multimodal.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from openpyxl import Workbook
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+from PIL import Image
+
+from script_exp.benchmarks.base import Predicted, Sample
+from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
+from script_exp.benchmarks.data import ParquetTable, encoded_image, read_tsv, value_of
+from script_exp.benchmarks.files import FileBenchmark, Source
+from script_exp.benchmarks.metric import Metric, Scored
+from script_exp.errors import UserError
+
+ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
+    "attribute_reasoning",
+    "coarse_perception",
+    "finegrained_perception (cross-instance)",
+    "finegrained_perception (instance-level)",
+    "logic_reasoning",
+    "relation_reasoning",
+)
+_ROTATION = 1_000_000
+_COLUMNS = "ABCD"
+_LETTERS = "ABCDE"  # E: none of them, as the paper's first step allows
+_MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a"}  # pandas reads these as no text
+# What may stand around a letter, in the order in which it is looked for.
+_AROUND = [
+    ("", ""),
+    *(("", end) for end in (".", ",", ":", ")", ").")),
+    *(("(", end) for end in (")", ").")),
+    *((":", end) for end in ("", ",", ".", ")", ").")),
+]
+
+
+class CircularAccuracy(Metric):
+    """The share of questions that are right in every rotation; the unit is one question.
+
+    Of a question with rotations that were skipped or cut off by ``limit``, those that were asked count.
+    """
+
+    name = "circular_accuracy"
+
+    def totals(self, answers: Sequence[Scored]) -> np.ndarray:
+        """(2,): whether all rotations are right, one question."""
+        return np.array([all(answer.score == 1 for answer in answers), 1])
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        accuracy: np.ndarray = totals[..., 0] / totals[..., 1]
+        return accuracy
+
+    def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
+        """Of every ability that was asked for, and of every ``ability/category``."""
+        abilities: dict[str, list[Scored]] = defaultdict(list)
+        for answer in answers:
+            abilities[answer.kind.split("/")[0]].append(answer)
+        return {name: self.of(abilities[name]) for name in sorted(abilities)} | super().by_kind(answers)
+
+
+@dataclass(kw_only=True)
+class MmBench(FileBenchmark):
+    """English; kinds are ``ability/category``, units the questions with their rotations."""
+
+    name: ClassVar[str] = "mmbench"
+    prompt_version: ClassVar[int] = 1
+    question_file: ClassVar[str] = "mmbench_dev_20230712.tsv"
+    parquet: ClassVar[str] = "en/dev-*.parquet"
+    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/MMBench"
+    counts: ClassVar[Mapping[Source, int]] = {"llava": 4_377, "hub": 4_329}
+    instruction: ClassVar[str] = LETTER_ANSWER
+    lmms_options: ClassVar[str] = "There are several options:"
+    lmms_instruction: ClassVar[str] = LETTER_ANSWER
+    lmms_tokens: ClassVar[int] = 1024
+
+    @property
+    def max_new_tokens(self) -> int:
+        """LLaVA's ``model_vqa_mmbench.py``, and lmms-eval's tasks."""
+        return 1024 if self.protocol == "llava" else self.lmms_tokens
+
+    @property
+    def metric(self) -> Metric:
+        return CircularAccuracy()
+
+    def from_llava(self) -> list[Sample]:
+        once: dict[str, str] = {}  # the rotations repeat their image: one copy each
+        samples = []
+        for place, row in read_tsv(self.folder / self.question_file):
+            text = value_of(row, "image", place)
+            load = encoded_image(once.setdefault(text, text), place)
+            samples.append(self._sample(place, row, load, "l2-category"))
+        return _with_originals(samples)
+
+    def from_hub(self) -> list[Sample]:
+        ability = "L2-category"
+        columns = ["index", "question", "hint", *_COLUMNS, "answer", "category", ability, "split"]
+        table = ParquetTable(self.parquet_files(self.parquet), columns, image="image")
+        return _with_originals([self._sample(place, row, load, ability) for place, row, load in table])
+
+    def _sample(
+        self, place: str, row: Mapping[str, Any], load: Callable[[], Image.Image], ability: str
+    ) -> Sample:
+        index = _index(value_of(row, "index", place, (int, str)), place)
+        choices = _choices(row, place)
+        answer = value_of(row, "answer", place)
+        if answer not in choices:
+            raise UserError(f"{place}: answer={answer}: expected one of {', '.join(choices)}")
+        level = value_of(row, ability, place)
+        if level not in ABILITIES:
+            raise UserError(f"{place}: {ability}={level}: expected one of {', '.join(ABILITIES)}")
+        question, hint = value_of(row, "question", place), _given(row.get("hint"))
+        asked = "\n".join([*([hint] if hint else []), question, listed(choices.values())])
+        prompt = asked + self.instruction
+        if self.protocol == "lmms":
+            joined = " ".join([*([hint] if hint else []), question, self.lmms_options])
+            prompt = f"{joined}\n{listed(choices.values())}\n{self.lmms_instruction}"
+        return Sample(
+            id=str(index),
+            visual=load,
+            question=asked,
+            prompt=prompt,
+            references=(answer,),
+            kind=f"{level}/{value_of(row, 'category', place)}",
+            unit=str(index % _ROTATION),
+            extra={"question": question, "choices": choices, "split": _given(row.get("split"))},
+        )
+
+    def parse(self, sample: Sample, prediction: str) -> str:
+        return _letter(prediction) or _content(prediction, sample.extra["choices"]) or "other"
+
+    def score(self, sample: Sample, answer: str) -> float:
+        return float(answer in sample.references)
+
+    def submission(self, predicted: Iterable[Predicted]) -> tuple[str, bytes]:
+        """The table for the server: the columns that LLaVA's converter leaves, with what the model said."""
+        said = {one.id: one.prediction for one in predicted}
+        rows = [["index", "question", *_COLUMNS, "prediction", "answer", "split"]]
+        for sample in self.samples():
+            choices = [sample.extra["choices"].get(letter) for letter in _COLUMNS]
+            cells = [sample.extra["question"], *choices, said.get(sample.id), *sample.references]
+            rows.append([int(sample.id), *cells, sample.extra["split"]])
+        return "submission.xlsx", _sheet(rows)
+
+
+@dataclass(kw_only=True)
+class MmBenchCn(MmBench):
+    """Chinese."""
+
+    name: ClassVar[str] = "mmbench_cn"
+    question_file: ClassVar[str] = "mmbench_dev_cn_20231003.tsv"
+    parquet: ClassVar[str] = "cn/dev-*.parquet"
+    counts: ClassVar[Mapping[Source, int]] = {"llava": 4_329, "hub": 4_329}
+    instruction: ClassVar[str] = "\n请直接回答选项字母。"
+    lmms_options: ClassVar[str] = "有如下几个选项："
+    lmms_instruction: ClassVar[str] = "\n请直接使用所提供的选项字母作为答案回答。"
+    lmms_tokens: ClassVar[int] = 256
+
+
+def _letter(text: str) -> str | None:
+    """The letter that stands as a word, where only one does."""
+    words = text.split()
+    for before, after in _AROUND:
+        found = [letter for letter in _LETTERS if before + letter + after in words]
+        article = not before and not after and found == ["A"] and len(words) > 3
+        if len(found) == 1 and not article:
+            return found[0]
+    return None
+
+
+def _content(text: str, choices: Mapping[str, str]) -> str | None:
+    """The letter of the choice whose text is in ``text``, where only one is."""
+    lower = text.lower()
+    found = [letter for letter, choice in choices.items() if choice.lower() in lower]
+    return found[0] if len(found) == 1 else None
+
+
+def _index(value: int | str, place: str) -> int:
+    if not str(value).isdecimal():
+        raise UserError(f"{place}: index={value}: expected a whole number")
+    return int(value)
+
+
+def _given(value: Any) -> str | None:
+    """The text of a cell, None where there is none."""
+    return None if value is None or str(value).strip().lower() in _MISSING else str(value)
+
+
+def _choices(row: Mapping[str, Any], place: str) -> dict[str, str]:
+    """The choices by letter, up to the first that is missing."""
+    choices: list[str] = []
+    for letter in _COLUMNS:
+        choice = _given(value_of(row, letter, place, (str, type(None))))
+        if choice is None:
+            break
+        choices.append(choice)
+    if len(choices) < 2:
+        raise UserError(f"{place}: expected texts in the columns A and B")
+    return lettered(choices)
+
+
+def _with_originals(samples: list[Sample]) -> list[Sample]:
+    names = {sample.id for sample in samples}
+    for sample in samples:
+        if sample.unit not in names:
+            raise UserError(f"row {sample.id} is a rotation of {sample.unit}, which is not there")
+    return samples
+
+
+def _sheet(rows: list[list[Any]]) -> bytes:
+    """An Excel file; a text is only a text, even if it begins as a formula does."""
+    book = Workbook()
+    sheet = book.active
+    for number, cells in enumerate(rows, start=1):
+        for column, value in enumerate(cells, start=1):
+            cell = sheet.cell(number, column)
+            if isinstance(value, str):
+                cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub("", value), "s"
+            else:
+                cell.value = value
+    buffer = io.BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()

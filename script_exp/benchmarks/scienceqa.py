@@ -1,0 +1,141 @@
+"""ScienceQA (Lu et al., 2022): school questions with two to five choices, those that have an image.
+
+Data:
+    ``scienceqa/llava_test_CQM-A.json`` of LLaVA's ``eval.zip``, with ``problems.json``, ``pid_splits.json``
+    and the images, in ``images/test``, of https://github.com/lupantech/ScienceQA; or
+    https://huggingface.co/datasets/lmms-lab/ScienceQA, the test split of its ``ScienceQA-IMG``. 2,017 of the
+    4,241 test questions have an image. The others say nothing about visual tokens and are not asked: LLaVA
+    asks all, but what it and the pruning papers report is the accuracy over the 2,017 ("IMG-Accuracy").
+    ``llava_test_CQM-I.json`` of the pruning papers has just these, with the same words.
+Prompt:
+    the hint, if there is one, as "Context: ..." on lines of its own; the question; the choices as "A. ...",
+    one a line; "Answer with the option's letter from the given choices directly." lmms-eval has the same.
+Rule:
+    LLaVA's ``eval_science_qa.py``: a letter from A to E, alone or before a period and a space, or the only
+    one in "The answer is X" that something follows; all else is wrong. lmms-eval takes the letter alone, or
+    at the start with a period after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
+from script_exp.benchmarks.data import ParquetTable, image_file, read_json, value_of
+from script_exp.benchmarks.files import FileBenchmark, Source
+from script_exp.errors import UserError
+
+SUBJECTS = ("natural science", "social science", "language science")
+_OPTIONS = "ABCDE"
+_SENTENCE = re.compile(r"The answer is ([A-Z]).")  # the dot is any character, as in LLaVA's
+
+
+@dataclass(kw_only=True)
+class ScienceQa(FileBenchmark):
+    """The test questions with an image; kinds are the subjects."""
+
+    name: ClassVar[str] = "scienceqa"
+    prompt_version: ClassVar[int] = 1
+    question_file: ClassVar[str] = "llava_test_CQM-A.json"
+    parquet: ClassVar[str] = "ScienceQA-IMG/test-*.parquet"
+    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/ScienceQA"
+    counts: ClassVar[Mapping[Source, int]] = {"llava": 2_017, "hub": 2_017}
+
+    @property
+    def max_new_tokens(self) -> int:
+        """LLaVA's ``model_vqa_science.py``, and lmms-eval's ``scienceqa_img``."""
+        return 1024 if self.protocol == "llava" else 16
+
+    def from_llava(self) -> list[Sample]:
+        problems_file, splits_file = self.folder / "problems.json", self.folder / "pid_splits.json"
+        problems = _object(read_json(problems_file), str(problems_file))
+        splits = _object(read_json(splits_file), str(splits_file))
+        test = set(value_of(splits, "test", str(splits_file), list))
+        file = self.folder / self.question_file
+        entries = read_json(file)
+        if not isinstance(entries, list):
+            raise UserError(f"{file}: expected a JSON list")
+        samples = []
+        for number, content in enumerate(entries):
+            place = f"{file}, entry {number}"
+            entry = _object(content, place)
+            name = value_of(entry, "id", place)
+            if name not in test:
+                raise UserError(f"{place}: question {name} is not in the test split of {splits_file}")
+            if name not in problems:
+                raise UserError(f"{place}: question {name} is not in {problems_file}")
+            if "image" not in entry:
+                continue
+            image = image_file(self.folder / "images" / "test", value_of(entry, "image", place), place)
+            where = f"{problems_file}, question {name}"
+            problem = _object(problems[name], where)
+            samples.append(_sample(name, image, _first_turn(entry, place), problem, where))
+        return samples
+
+    def from_hub(self) -> list[Sample]:
+        columns = ["question", "choices", "answer", "hint", "subject"]
+        table = ParquetTable(self.parquet_files(self.parquet), columns, image="image")
+        samples = []
+        for number, (place, row, load) in enumerate(table):  # the rows have no ids
+            hint, choices = value_of(row, "hint", place), _choices(row, place)
+            context = f"Context: {hint}\n" if hint else ""
+            asked = f"{context}{value_of(row, 'question', place)}\n{listed(choices)}"
+            samples.append(_sample(f"test-{number}", load, asked, row, place))
+        return samples
+
+    def parse(self, sample: Sample, prediction: str) -> str:
+        if self.protocol == "lmms":
+            return prediction[0] if prediction[:1].isupper() and prediction[1:2] == "." else prediction
+        if prediction in [*_OPTIONS]:
+            return prediction
+        if prediction[:1] in [*_OPTIONS] and prediction[1:3] == ". ":
+            return prediction[0]
+        found = _SENTENCE.findall(prediction)
+        return found[0] if len(found) == 1 else "FAILED"
+
+    def score(self, sample: Sample, answer: str) -> float:
+        return float(answer in sample.references)
+
+
+def _sample(name: str, load: Any, asked: str, problem: Mapping[str, Any], place: str) -> Sample:
+    choices, answer = _choices(problem, place), value_of(problem, "answer", place, int)
+    if not 0 <= answer < len(choices):
+        raise UserError(f"{place}: answer={answer}: expected the number of one of {len(choices)} choices")
+    subject = value_of(problem, "subject", place)
+    if subject not in SUBJECTS:
+        raise UserError(f"{place}: subject={subject}: expected one of {', '.join(SUBJECTS)}")
+    return Sample(
+        id=name,
+        visual=load,
+        question=asked,
+        prompt=asked + LETTER_ANSWER,
+        references=([*lettered(choices)][answer],),
+        kind=subject,
+        unit=name,
+    )
+
+
+def _choices(problem: Mapping[str, Any], place: str) -> Sequence[str]:
+    choices: list[str] = value_of(problem, "choices", place, list)
+    if not 2 <= len(choices) <= len(_OPTIONS) or not all(isinstance(choice, str) for choice in choices):
+        raise UserError(f"{place}: choices={choices}: expected two to five texts")
+    return choices
+
+
+def _first_turn(entry: Mapping[str, Any], place: str) -> str:
+    """What the person says, without the mark of the image."""
+    turns = value_of(entry, "conversations", place, list)
+    if not turns:
+        raise UserError(f"{place}: no conversations")
+    text: str = value_of(_object(turns[0], place), "value", place)
+    return text.replace("<image>", "").strip()
+
+
+def _object(content: Any, place: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise UserError(f"{place}: expected a JSON object")
+    return content
