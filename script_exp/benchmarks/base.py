@@ -88,11 +88,6 @@ class Benchmark(ABC):
         return False
 
     @property
-    def scored_by(self) -> Mapping[str, Any] | None:
-        """What has to be told beside a score by a judge: whose it is; None where the rule says it all."""
-        return None
-
-    @property
     def skips_errors(self) -> bool:
         """Whether a sample whose image cannot be loaded is left out, rather than ending the run."""
         return False

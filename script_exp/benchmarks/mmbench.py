@@ -25,12 +25,12 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
-from openpyxl import Workbook
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from PIL import Image
+from xlsxwriter import Workbook
 
 from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
@@ -233,16 +233,12 @@ def _with_originals(samples: list[Sample]) -> list[Sample]:
 
 
 def _sheet(rows: list[list[Any]]) -> bytes:
-    """An Excel file; a text is only a text, even if it begins as a formula does."""
-    book = Workbook()
-    sheet = book.active
-    for number, cells in enumerate(rows, start=1):
-        for column, value in enumerate(cells, start=1):
-            cell = sheet.cell(number, column)
-            if isinstance(value, str):
-                cell.value, cell.data_type = ILLEGAL_CHARACTERS_RE.sub("", value), "s"
-            else:
-                cell.value = value
+    """An Excel file, the same whenever it is written; a text is a text, even if it looks like a formula."""
     buffer = io.BytesIO()
-    book.save(buffer)
+    plain = {"strings_to_formulas": False, "strings_to_urls": False, "in_memory": True}
+    with Workbook(buffer, plain) as book:
+        book.set_properties({"created": datetime(2023, 7, 12)})  # of the English questions
+        sheet = book.add_worksheet()
+        for number, cells in enumerate(rows):
+            sheet.write_row(number, 0, cells)
     return buffer.getvalue()

@@ -40,9 +40,6 @@ from script_exp.benchmarks.metric import MeanScore, Scored
 from script_exp.errors import UserError
 
 ABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")
-GRADING_VERSION = 1
-"""Goes up whenever the judge's question or the reading of its reply changes."""
-
 _REASONING = (
     "First please perform reasoning, and think step by step to provide best answer to the following question:"
     " \n\n"
@@ -101,6 +98,7 @@ class MmVet(FileBenchmark):
 
     name: ClassVar[str] = "mmvet"
     prompt_version: ClassVar[int] = 1
+    rule_version: ClassVar[int] = 1  # also of the judge's question and the reading of its reply
     scoring_settings: ClassVar[frozenset[str]] = frozenset({"judge"})
     question_file: ClassVar[str] = "llava-mm-vet.jsonl"
     parquet: ClassVar[str] = "data/test-*.parquet"
@@ -123,10 +121,6 @@ class MmVet(FileBenchmark):
     @property
     def has_judge(self) -> bool:
         return self.judge.url is not None
-
-    @property
-    def scored_by(self) -> Mapping[str, Any] | None:
-        return {"judge": self.judge.model, "grading_version": GRADING_VERSION} if self.has_judge else None
 
     def from_llava(self) -> list[Sample]:
         file = self._metadata()

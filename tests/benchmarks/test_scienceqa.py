@@ -17,7 +17,7 @@ ROWS = [  # id, subject, hint, question, choices, answer
         "42", "natural science", "The allele for hairy fleece (F) is dominant.\nThe square shows a cross.",
         "What is the expected ratio?", ["0:4", "4:0", "2:2", "1:3", "3:1"], 4,
     ),
-    ("46", "natural science", "Select the best answer.", "Which property?", ["shiny", "slippery", "opaque"], 2),
+    ("46", "natural science", "Select the best answer.", "Which property?", ["shiny", "wet", "opaque"], 2),
     ("180", "natural science", "75°F – or 85°F?", "Which was dependent?", ["the temperature", "the days"], 0),
     ("205", "language science", "", "Which is a compound word?", ["rainbow", "purple", "quickly"], 0),
     ("230", "social science", "", "Which state is farthest north?", ["Maine", "Kansas"], 0),
