@@ -77,27 +77,29 @@ def read_lines(file: Path) -> list[str]:
     return [line for line in _read_text(file).split("\n") if line.strip()]
 
 
-def read_tsv(file: Path) -> list[tuple[str, dict[str, str]]]:
+def read_tsv(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """(file and line, row) of a table with tabs between and names in the first line; cells may be quoted.
 
     Raises:
-        UserError: for a file that is missing, or a row with more or fewer cells than there are names.
+        UserError: for a file that is missing or not text, or a row with more or fewer cells than names.
     """
-    lines = csv.reader(io.StringIO(_read_text(file)), delimiter="\t")
     limit = csv.field_size_limit(2**31 - 1)  # a cell may hold an image
+    number = 0
     try:
-        names = next(lines, [])
-        rows = []
-        for cells in lines:
-            place = f"{file}, line {lines.line_num}"
-            if len(cells) != len(names):
-                raise UserError(f"{place}: {len(cells)} cells, but the first line names {len(names)} columns")
-            rows.append((place, dict(zip(names, cells, strict=True))))
-    except csv.Error as error:
-        raise UserError(f"{file}, line {lines.line_num}: not a table ({error})") from error
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            lines = csv.reader(text, delimiter="\t")
+            names = next(lines, [])
+            for cells in lines:
+                number = lines.line_num
+                if len(cells) != len(names):
+                    raise UserError(
+                        f"{file}, line {number}: {len(cells)} cells, but line 1 names {len(names)} columns"
+                    )
+                yield f"{file}, line {number}", dict(zip(names, cells, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}, after line {number}: cannot be read ({error})") from error
     finally:
         csv.field_size_limit(limit)
-    return rows
 
 
 def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[type, ...] = str) -> Any:
