@@ -48,10 +48,14 @@ class GraphRedundancy:
     def redundancy(self, projected: Tensor) -> Tensor:
         """R of every token: (crops, n) from projected tokens (crops, n, d)."""
         unit = functional.normalize(projected, dim=-1)
-        similarity = unit[:, 0::2] @ unit[:, 1::2].mT
+        return self.redundancy_from(unit[:, 0::2] @ unit[:, 1::2].mT)
+
+    def redundancy_from(self, similarity: Tensor) -> Tensor:
+        """R of every token (crops, n) from the cosines (crops, V_src, V_dst)."""
+        crops, sources, targets = similarity.shape
         edges = similarity >= self.threshold
         weights = similarity * edges
-        scores = torch.empty(projected.shape[:2], dtype=similarity.dtype, device=similarity.device)
+        scores = similarity.new_empty(crops, sources + targets)
         scores[:, 0::2] = self._combine(edges.sum(dim=2), weights.sum(dim=2))
         scores[:, 1::2] = self._combine(edges.sum(dim=1), weights.sum(dim=1))
         return scores

@@ -58,9 +58,7 @@ class QueryDPP:
     def order(self, visual: VisualTokens, query: Query, picks: int) -> tuple[Tensor, Tensor]:
         """The DPP's first ``picks`` tokens in its order (crops, picks), and the relevance (crops, n)."""
         relevance = self.relevance(visual, query)
-        unit = functional.normalize(visual.projected, dim=-1)
-        kernel = relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :]
-        return greedy_map(kernel, picks), relevance
+        return greedy_map(dpp_kernel(cosines(visual.projected), relevance), picks), relevance
 
 
 @dataclass(kw_only=True)
@@ -77,6 +75,17 @@ class QueryConditioned(QueryDPP, Pruner):
         if query is None:
             raise ValueError("query is missing")
         return self.order(visual, query, k)[0]
+
+
+def cosines(tokens: Tensor) -> Tensor:
+    """S, (crops, n, n), of tokens (crops, n, d)."""
+    unit = functional.normalize(tokens, dim=-1)
+    return unit @ unit.mT
+
+
+def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
+    """L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
+    return (relevance[:, :, None] * similarity).mul_(relevance[:, None])
 
 
 def min_max(values: Tensor, over: str = "crop") -> Tensor:

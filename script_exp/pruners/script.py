@@ -15,8 +15,9 @@ from torch import Tensor
 
 from script_exp.errors import check_choice, check_number
 from script_exp.pruners.base import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.dpp import greedy_map
 from script_exp.pruners.graph import GraphRedundancy
-from script_exp.pruners.query import QueryDPP
+from script_exp.pruners.query import QueryDPP, cosines, dpp_kernel
 
 
 @dataclass(kw_only=True)
@@ -62,8 +63,10 @@ class Script(Pruner):
         if query is None:
             raise ValueError("query is missing")
         crops, n, _ = visual.projected.shape
-        redundancy = self.graph.redundancy(visual.projected)
-        order, relevance = self.query.order(visual, query, min(n, math.ceil(self.walk * k)))
+        similarity = cosines(visual.projected)  # the graph's cosines are a quarter of the DPP's
+        redundancy = self.graph.redundancy_from(similarity[:, 0::2, 1::2])
+        relevance = self.query.relevance(visual, query)
+        order = greedy_map(dpp_kernel(similarity, relevance), min(n, math.ceil(self.walk * k)))
 
         graph_set = torch.zeros(crops, n, dtype=torch.bool, device=redundancy.device)
         graph_set.scatter_(1, top_indices(-redundancy, max(k, math.ceil(self.graph_keep * n))), True)

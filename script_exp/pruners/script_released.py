@@ -16,7 +16,7 @@ from torch.nn import functional
 from script_exp.errors import check_choice
 from script_exp.pruners.base import Pruner, Query, VisualTokens, top_indices
 from script_exp.pruners.dpp import greedy_map
-from script_exp.pruners.query import min_max
+from script_exp.pruners.query import cosines, dpp_kernel, min_max
 
 _THRESHOLD, _MIN_DEGREE, _GAMMA, _EPSILON = 0.2, 4, 1.0, 1e-6
 
@@ -52,8 +52,8 @@ class ScriptReleased(Pruner):
         if query is None or visual.joint is None:
             raise ValueError("query or patch embeddings are missing")
         relevance = self.relevance(visual.joint, query)
-        similarity = _cosines(visual.projected)
-        kernel = relevance[:, :, None] * similarity * relevance[:, None, :]
+        similarity = cosines(visual.projected)
+        kernel = dpp_kernel(similarity, relevance)
         if self.version == "head":
             picks = released_loop(kernel, k)
             return intersect(
@@ -62,7 +62,7 @@ class ScriptReleased(Pruner):
         picks = greedy_map(kernel, k)
         if self.version == "plot":
             tower = visual.projected if visual.tower is None else visual.tower.float()
-            graph_set = top_indices(-released_redundancy(_cosines(tower)), k)
+            graph_set = top_indices(-released_redundancy(cosines(tower)), k)
             return intersect(graph_set, picks, relevance, pad_from=None)
         return picks
 
@@ -147,8 +147,3 @@ def merge_dropped(tokens: Tensor, indices: Tensor, kept: Tensor) -> Tensor:
 
 def _unit(vectors: Tensor) -> Tensor:
     return functional.normalize(vectors, dim=-1)
-
-
-def _cosines(tokens: Tensor) -> Tensor:
-    unit = _unit(tokens)
-    return unit @ unit.mT
