@@ -7,16 +7,14 @@ hits all of them.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 
+from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.memory import peak_memory
 from script_exp.models.images import Visual
 from script_exp.models.prunable import PrunableModel
@@ -49,15 +47,6 @@ class LatencyInput:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Median with quartiles, in ms."""
-
-    median: float
-    q1: float
-    q3: float
-
-
-@dataclass(frozen=True)
 class Latency:
     """What one method took.
 
@@ -79,30 +68,6 @@ class Latency:
     repeats: int
 
 
-class _Clock:
-    """Collects milliseconds by name; CUDA events on a GPU, a monotonic clock elsewhere."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.times: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self.device.type == "cuda":
-            event: Any = torch.cuda.Event
-            start, end = event(enable_timing=True), event(enable_timing=True)
-            torch.cuda.synchronize(self.device)
-            start.record()
-            yield
-            end.record()
-            end.synchronize()
-            self.times[name].append(start.elapsed_time(end))
-        else:
-            begin = time.perf_counter_ns()
-            yield
-            self.times[name].append((time.perf_counter_ns() - begin) / 1e6)
-
-
 def measure_latency(
     model: PrunableModel,
     inputs: Sequence[LatencyInput],
@@ -121,9 +86,9 @@ def measure_latency(
         one :class:`Latency` per name.
     """
     protocol = protocol or LatencyProtocol()
-    clocks = {name: _Clock(model.device) for name in pruners}
+    clocks = {name: Clock(model.device) for name in pruners}
     cache_bytes: dict[str, list[int]] = defaultdict(list)
-    warm = _Clock(model.device)
+    warm = Clock(model.device)
     for turn in range(protocol.warm_up):
         for pruner in pruners.values():
             _one_pass(model, inputs[turn % len(inputs)], pruner, warm, protocol.decode_steps)
@@ -138,7 +103,7 @@ def measure_latency(
 
 
 def _one_pass(
-    model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner, clock: _Clock, decode_steps: int
+    model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner, clock: Clock, decode_steps: int
 ) -> int:
     """One prefill and a few decoding steps; the bytes that the KV cache holds after prefill."""
     with ExitStack() as hooks:
@@ -179,7 +144,7 @@ def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPrun
 
 
 def _summarize(times: dict[str, list[float]], peak: int, cache_bytes: list[int]) -> Latency:
-    spreads = {name: _spread(values) for name, values in times.items()}
+    spreads = {name: Spread.of(values) for name, values in times.items()}
     return Latency(
         stages=spreads,
         llm_prefill=spreads.pop("llm_prefill"),
@@ -188,8 +153,3 @@ def _summarize(times: dict[str, list[float]], peak: int, cache_bytes: list[int])
         kv_cache_bytes=float(np.mean(cache_bytes)),
         repeats=len(times["ttft"]),
     )
-
-
-def _spread(values: list[float]) -> Spread:
-    q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
-    return Spread(float(median), float(q1), float(q3))

@@ -45,7 +45,7 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
     ) -> Any:
         if module is layer:
             scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-            receive(_last_row(query, key, attention_mask, scaling))
+            receive(last_row(query, key, attention_mask, scaling))
         return kernel(module)(module, query, key, value, attention_mask, *args, **kwargs)
 
     previous = ALL_ATTENTION_FUNCTIONS._local_mapping.get(name)
@@ -59,11 +59,19 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
             ALL_ATTENTION_FUNCTIONS[name] = previous
 
 
-def _last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """Attention of the last query (batch, heads, keys); it sees every key, so causality needs no mask."""
-    groups = query.shape[1] // key.shape[1]
-    keys = key.repeat_interleave(groups, dim=1) if groups > 1 else key
-    scores = (query[:, :, -1:].float() @ keys.float().mT)[:, :, 0] * scaling
+def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """Attention of the last query (batch, heads, keys) in float32; it sees every key, so causality needs no
+    mask.
+
+    Args:
+        query: (batch, heads, queries, width).
+        key: (batch, key heads, keys, width); groups of heads share one.
+        mask: as the attention kernel gets it.
+        scaling: of the scores.
+    """
+    batch, heads, _, width = query.shape
+    groups = query[:, :, -1].float().reshape(batch, key.shape[1], -1, width)
+    scores = (groups @ key.float().mT).reshape(batch, heads, -1) * scaling
     if mask is not None and mask.ndim == 2:  # flash attention: 1 where there is a token
         scores = scores.masked_fill(~mask.bool()[:, None, -scores.shape[-1] :], -torch.inf)
     elif mask is not None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from script_exp.measure.clock import Spread
 from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
-from script_exp.measure.latency import Latency, Spread
+from script_exp.measure.latency import Latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import LayerPruner, Pruner

@@ -1,0 +1,80 @@
+"""Times on any device: what is waited for, and what is reported of several."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median with quartiles, in ms."""
+
+    median: float
+    q1: float
+    q3: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of several times."""
+        q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
+        return cls(float(median), float(q1), float(q3))
+
+
+class Clock:
+    """Collects milliseconds by name; CUDA events on a GPU, a monotonic clock elsewhere.
+
+    The device is waited for before and after every stage.
+
+    Args:
+        device: what is waited for.
+        now: the clock on a CPU, in ns. ``time.process_time_ns`` counts the time on the processor alone, which
+            for one thread is what the monotonic clock would show if nobody else used the machine.
+    """
+
+    def __init__(self, device: torch.device, now: Callable[[], int] = time.perf_counter_ns) -> None:
+        self.device, self._now = device, now
+        self.times: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self.device.type == "cuda":
+            event: Any = torch.cuda.Event
+            start, end = event(enable_timing=True), event(enable_timing=True)
+            torch.cuda.synchronize(self.device)
+            start.record()
+            yield
+            end.record()
+            end.synchronize()
+            self.times[name].append(start.elapsed_time(end))
+        else:
+            begin = self._now()
+            yield
+            self.times[name].append((self._now() - begin) / 1e6)
+
+
+def interleaved(
+    clock: Clock, calls: Mapping[str, Callable[[], object]], *, warm_up: int, repeats: int
+) -> dict[str, Spread]:
+    """Time several calls in turn, so that a drift of the device's speed hits all of them.
+
+    Args:
+        clock: what times them; its earlier times are dropped.
+        calls: what is timed, by name.
+        warm_up: turns that are not counted.
+        repeats: counted turns.
+    """
+    for turn in range(warm_up + repeats):
+        if turn == warm_up:
+            clock.times.clear()
+        for name, call in calls.items():
+            with clock.stage(name):
+                call()
+    return {name: Spread.of(times) for name, times in clock.times.items()}
