@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= pruner=script budget=64
 
-.PHONY: help run test lint sweep table clean
+.PHONY: help run test lint sweep speed table clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -21,6 +21,9 @@ lint: .venv/ready-dev  ## check format, lint and types
 
 sweep: .venv/ready  ## run the sweep whose table is in the README
 	$(BIN)/python runners/run.py -m experiment=readme
+
+speed: .venv/ready  ## measure every number of docs/speed.md on the device at hand
+	$(BIN)/python benchmarks_speed/all.py
 
 table: .venv/ready  ## print the tables of all finished runs
 	$(BIN)/python analysis/tables.py

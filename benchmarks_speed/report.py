@@ -1,4 +1,4 @@
-"""What every benchmark here writes and prints."""
+"""What every micro-benchmark here takes, prints and writes: ratios of times taken in one process."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from script_exp.pruners.query import QueryDPP, cosines, dpp_kernel
 
 _N, _WIDTH, _JOINT = 576, 4096, 768  # of LLaVA-1.5-7B and LLaVA-NeXT-7B with CLIP ViT-L/14-336
 _LOOPS = ((5, 64), (5, 128), (1, 16), (1, 32), (1, 64), (1, 128), (1, 192))  # crops, picks
+_WHOLE = (5, 64)
 
 
 def tokens(crops: int, device: torch.device, seed: int = 0) -> tuple[VisualTokens, Query]:
@@ -79,7 +80,7 @@ def whole_case(crops: int, k: int, given: Given) -> dict[str, Any]:
 @torch.inference_mode()
 def main(arguments: list[str] | None = None) -> None:
     given = command_line(__doc__, arguments, repeats=30)
-    cases = [loop_case(crops, k, given) for crops, k in _LOOPS] + [whole_case(5, 64, given)]
+    cases = [loop_case(crops, k, given) for crops, k in _LOOPS] + [whole_case(*_WHOLE, given)]
     print_cases(f"selection ({given.clock_name})", cases, "ours")
     write_report("selection", given, {"cases": cases})
 

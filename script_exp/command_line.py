@@ -47,6 +47,22 @@ def check_arguments(arguments: Sequence[str]) -> None:
                 _check_writable(Path(value))
 
 
+def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Take the overrides of some keys out of checked ``arguments``; a key may have several values, by commas.
+
+    Returns:
+        the other arguments, and the values of the keys that were given.
+    """
+    rest, choices = [], {}
+    for word in arguments:
+        if _is_override(word) and word.split("=")[0] in keys:
+            (override,) = OverridesParser.create().parse_overrides([word])
+            choices[override.key_or_group] = _values(override)
+        else:
+            rest.append(word)
+    return rest, choices
+
+
 def _is_override(word: str) -> bool:
     return "=" in word and not word.startswith("-")
 

@@ -74,15 +74,16 @@ def summarize_costs(
 def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:
     """The part ``latency`` of ``result.json``, with the unpruned model measured in the same process."""
     return {
-        **_one_latency(pruned),
+        **one_latency(pruned),
         "repeats": pruned.repeats,
-        "unpruned": _one_latency(unpruned),
+        "unpruned": one_latency(unpruned),
         "llm_prefill_speedup": unpruned.llm_prefill.median / pruned.llm_prefill.median,
         "ttft_speedup": unpruned.ttft.median / pruned.ttft.median,
     }
 
 
-def _one_latency(latency: Latency) -> dict[str, Any]:
+def one_latency(latency: Latency) -> dict[str, Any]:
+    """One method's times and memory, as in ``result.json``."""
     return {
         "llm_prefill_ms": latency.llm_prefill.median,
         "llm_prefill_quartiles_ms": [latency.llm_prefill.q1, latency.llm_prefill.q3],

@@ -1,1 +1,0 @@
-"""Micro-benchmarks: each script prints ratios of times taken in one process, and writes them as JSON."""

@@ -1,0 +1,52 @@
+"""Every speed number of docs/speed.md in one command; without a GPU the small versions of them.
+
+python benchmarks_speed/all.py [--device cuda] [--results folder]
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import attention_row
+import selection
+from report import command_line
+
+_ROOT = Path(__file__).parents[1]
+_METHODS = ["pruner=script,query,graph,fastv", "budget=64,32"]
+# 2,880 visual tokens and about 60 of text: five crops, and a prompt without the long preamble of Vicuna
+_GOAL = [
+    "model=llava_next_7b",
+    "model.weights=random",
+    "model.conversation=chat_template",
+    "bench.image_size=[672,672]",
+    "bench.repeats=10",
+]
+
+
+def prefill(device: str, results: Path) -> None:
+    """``runners/bench.py`` at LLaVA-NeXT-7B's size on a GPU, with the embedded model on a CPU."""
+    model = _GOAL if device == "cuda" else ["model=tiny"]
+    with tempfile.TemporaryDirectory() as outputs:
+        command = [sys.executable, str(_ROOT / "runners/bench.py"), *model, *_METHODS]
+        command += [f"device={device}", f"outputs={outputs}"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        print(done.stdout)
+        written = json.loads(done.stdout.splitlines()[-1])
+        shutil.copy(written["bench"], results / f"prefill-{device}.json")
+        shutil.copy(written["figure"], results / f"prefill-{device}.png")
+
+
+def main() -> None:
+    given = command_line(__doc__, None, repeats=30)
+    selection.main(sys.argv[1:])
+    attention_row.main(sys.argv[1:])
+    prefill(given.clock.device.type, given.results)
+
+
+if __name__ == "__main__":
+    main()

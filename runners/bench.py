@@ -1,0 +1,93 @@
+"""Measure the speed of several pruners and budgets beside the unpruned model, in turn, in one process.
+
+python runners/bench.py pruner=script,fastv budget=64,32
+python runners/bench.py model=llava_next_7b model.weights=random bench.image_size=[672,672] budget=64
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from itertools import product
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+from script_exp.command_line import CONF, check_arguments, take_choices
+from script_exp.errors import UserError
+from script_exp.settings import RunSettings
+
+
+def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
+    """Every pruner at every budget."""
+    settings: list[RunSettings] = []
+    overrides = [word for word in HydraConfig.get().overrides.task if not _is_choice(word)]
+    for pruner, budget in product(pruners, budgets):
+        words = [*overrides, f"pruner={pruner}", f"budget={budget}"]
+        try:
+            composed = hydra.compose("bench", words)
+        except HydraException as error:
+            raise UserError(f"{' '.join(words)}: {str(error).splitlines()[0]}") from error
+        one = RunSettings.from_config(composed)
+        if one.budget is not None:  # the unpruned model is measured anyway
+            settings.append(one)
+    if not settings:
+        raise UserError("pruner=none: expected at least one method to measure beside the unpruned model")
+
+    from script_exp.bench import BenchSettings, run_bench  # torch is imported from here on
+    from script_exp.bench_report import draw_figure, print_table
+    from script_exp.cell import RunCell
+    from script_exp.results.files import write_json
+
+    plain = OmegaConf.to_container(config.bench, resolve=True)
+    how = BenchSettings.from_config(plain)  # type: ignore[arg-type]
+    result = run_bench([RunCell.prepare(one) for one in settings], how)
+    folder = (
+        settings[0].outputs / "bench" / settings[0].model.name / f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S-%f}"
+    )
+    folder.mkdir(parents=True)
+    write_json(folder / "bench.json", result)
+    draw_figure(result, folder / "bench.png")
+    print_table(result)
+    print(json.dumps({"bench": str(folder / "bench.json"), "figure": str(folder / "bench.png")}), flush=True)
+
+
+def _is_choice(word: str) -> bool:
+    return word.startswith(("pruner=", "budget="))
+
+
+def _fail(error: UserError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    """Check the command line, then let Hydra compose the config of the first method."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
+    try:
+        check_arguments(sys.argv[1:])
+        if {"-m", "--multirun"} & set(sys.argv):
+            raise UserError("-m: expected lists without it, as pruner=script,fastv: all are measured in turn")
+        rest, choices = take_choices(sys.argv[1:], ("pruner", "budget"))
+    except UserError as error:
+        sys.exit(_fail(error))
+    first = [f"{key}={values[0]}" for key, values in choices.items()]
+    sys.argv = [sys.argv[0], *rest, *first]
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="bench")
+    def composed(config: DictConfig) -> None:
+        try:
+            bench(config, choices.get("pruner", ["script"]), choices.get("budget", ["64"]))
+        except UserError as error:
+            sys.exit(_fail(error))
+
+    composed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The speed runner as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from test_run import last_line, run
+
+QUICK = ["bench.samples=1", "bench.repeats=1", "bench.warm_up=0", "bench.decode_steps=1"]
+
+
+def bench(*arguments):
+    return run(*arguments, script="runners/bench.py")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    process = bench(
+        "pruner=fastv,script", "budget=64,0.05", *QUICK, f"outputs={tmp_path_factory.mktemp('o')}"
+    )
+    line = last_line(process)
+    return process, json.loads(Path(line["bench"]).read_text()), Path(line["figure"])
+
+
+def test_every_pruner_at_every_budget_beside_the_unpruned_model(measured):
+    process, result, figure = measured
+    names = ["unpruned", "fastv @ 64", "fastv @ 0.05", "script @ 64", "script @ 0.05"]
+    assert [method["method"] for method in result["methods"]] == names
+    assert all(name in process.stdout for name in names)
+    assert result["provenance"]["device"] in process.stdout
+    assert [method["tokens"]["kept"] for method in result["methods"]] == [576, 64, 29, 64, 29]
+    with Image.open(figure) as image:
+        image.verify()
+
+
+def test_ratios_are_those_of_the_numbers_beside_them(measured):
+    _, result, _ = measured
+    unpruned = result["methods"][0]
+    ceiling = result["matmul_ceiling_flops_per_s"]
+    for method in result["methods"]:
+        latency, flops = method["latency"], method["flops"]
+        assert method["ttft_speedup"] == unpruned["latency"]["ttft_ms"] / latency["ttft_ms"]
+        assert method["llm_prefill_speedup"] == (
+            unpruned["latency"]["llm_prefill_ms"] / latency["llm_prefill_ms"]
+        )
+        assert method["flops_ratio"] == unpruned["flops"]["prefill_total"] / flops["prefill_total"]
+        assert method["kv_cache_bytes"] == latency["kv_cache_bytes_held"]
+        done = flops["stages"]["llm"] + flops["stages"]["lm_head"]
+        seconds = latency["stages"]["llm"]["median"] / 1e3
+        assert method["share_of_ceiling"]["llm"] == pytest.approx(done / seconds / ceiling)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pruner=scirpt,fastv"], "did you mean script"),
+        (["pruner=none"], "pruner=none: expected at least one method"),
+        (["budget=64,600"], "budget=600: expected at most 576"),
+        (["pruner=fastv,script", "pruner.layer=9"], "pruner.layer"),
+        (["bench.repeats=0"], "bench.repeats=0: expected a whole number >= 1"),
+        (["bench.image_size=[3]"], "bench.image_size"),
+        (["-m", "pruner=script,fastv"], "expected lists without it"),
+    ],
+)
+def test_errors_come_before_anything_is_loaded(arguments, message, tmp_path):
+    process = bench(*arguments, f"outputs={tmp_path}")
+    assert process.returncode == 2, process.stderr
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not any(tmp_path.iterdir())
