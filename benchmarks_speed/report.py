@@ -108,9 +108,9 @@ def print_cases(title: str, cases: list[dict[str, Any]], ours: str) -> None:
                 name,
                 f"{spread['median']:.3f}",
                 quartiles,
-                "" if ratio is None else f"{ratio:.2f}",
+                "" if ratio is None else f"{ratio:.3g}",
             )
-    Console(width=110).print(table)
+    Console(width=130).print(table)
 
 
 def write_report(name: str, given: Given, contents: dict[str, Any]) -> None:

@@ -44,11 +44,7 @@ def test_references_pick_what_they_stand_for(small, crops, k):
     ("benchmark", "ours", "others"),
     [
         (selection, "ours", {"straightforward", "released", "ours, plain torch"}),
-        (
-            attention_row,
-            "unpruned prefill",
-            {"prefill, row read", "prefill, one layer eager", "the row alone"},
-        ),
+        (attention_row, "unpruned", {"unpruned again", "row read", "one layer eager", "row alone"}),
     ],
 )
 def test_benchmarks_write_ratios_and_circumstances(small, tmp_path, capsys, benchmark, ours, others):
