@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+_Array = np.ndarray[Any, Any]
+
 # A residual below this share of the largest diagonal entry is rounding noise of the float32 updates.
 EXHAUSTED = 1e-5
 
@@ -71,34 +73,59 @@ def greedy_map_torch(kernel: Tensor, k: int) -> Tensor:
 def greedy_map_numpy(kernel: Tensor, k: int) -> Tensor:
     """:func:`greedy_map` on the CPU."""
     matrices = kernel.detach().numpy()
-    crops, n, _ = matrices.shape
-    rows = matrices.reshape(crops * n, n)
-    first_row = np.arange(crops) * n
     diagonal = matrices.diagonal(axis1=1, axis2=2)
-    residual = diagonal.copy()
-    factors = np.empty((k, crops, n), matrices.dtype)
-    product = np.empty((crops, n), matrices.dtype)
-    picks, live = np.empty((k, crops), np.int64), np.empty((k, crops), matrices.dtype)
-    flat_residual, flat_factors = residual.reshape(-1), factors.reshape(k, crops * n)
     with np.errstate(divide="ignore", invalid="ignore"):  # exhausted residuals, which are replaced below
-        for step in range(k):
-            best = residual.argmax(axis=1)
-            picks[step] = best
-            best += first_row
-            live[step] = flat_residual.take(best)
-            new = rows.take(best, axis=0, out=factors[step], mode="clip")
-            past = flat_factors[:step].take(best, axis=1)
-            np.matmul(past.T[:, None], factors[:step].transpose(1, 0, 2), out=product[:, None])
-            new -= product
-            new *= (live[step] ** -0.5)[:, None]
-            residual -= np.square(new, out=product)
-            flat_residual[best] = -np.inf
+        picks, live = (_steps_of_one if len(matrices) == 1 else _steps)(matrices, k)
     alive = np.logical_and.accumulate(live > EXHAUSTED * diagonal.max(axis=1), axis=0)
     for crop in np.flatnonzero(~alive[-1]):
         kept = picks[: alive[:, crop].sum(), crop]
         order = np.argsort(-diagonal[crop], kind="stable")
         picks[len(kept) :, crop] = order[~np.isin(order, kept)][: k - len(kept)]
     return torch.from_numpy(picks.T.copy())
+
+
+def _steps(matrices: _Array, k: int) -> tuple[_Array, _Array]:
+    """Picks and their residuals (k, crops) of several crops, together."""
+    crops, n, _ = matrices.shape
+    rows = matrices.reshape(crops * n, n)
+    first_row = np.arange(crops) * n
+    residual = matrices.diagonal(axis1=1, axis2=2).copy()
+    factors = np.empty((k, crops, n), matrices.dtype)
+    product = np.empty((crops, n), matrices.dtype)
+    picks, live = np.empty((k, crops), np.int64), np.empty((k, crops), matrices.dtype)
+    flat_residual, flat_factors = residual.reshape(-1), factors.reshape(k, crops * n)
+    for step in range(k):
+        best = residual.argmax(axis=1)
+        picks[step] = best
+        best += first_row
+        live[step] = flat_residual.take(best)
+        new = rows.take(best, axis=0, out=factors[step], mode="clip")
+        past = flat_factors[:step].take(best, axis=1)
+        np.matmul(past.T[:, None], factors[:step].transpose(1, 0, 2), out=product[:, None])
+        new -= product
+        new *= (live[step] ** -0.5)[:, None]
+        residual -= np.square(new, out=product)
+        flat_residual[best] = -np.inf
+    return picks, live
+
+
+def _steps_of_one(matrices: _Array, k: int) -> tuple[_Array, _Array]:
+    """:func:`_steps` of one crop, with vectors in place of stacks of them: half the time."""
+    (matrix,) = matrices
+    residual = matrix.diagonal().copy()
+    factors = np.empty((k, len(matrix)), matrix.dtype)
+    product = np.empty_like(residual)
+    picks, live = np.empty((k, 1), np.int64), np.empty((k, 1), matrix.dtype)
+    for step in range(k):
+        best = residual.argmax()
+        picks[step], live[step] = best, residual[best]
+        past, new = factors[:step], factors[step]
+        np.dot(past[:, best], past, out=product)
+        np.subtract(matrix[best], product, out=new)
+        new *= residual[best] ** -0.5
+        residual -= np.square(new, out=product)
+        residual[best] = -np.inf
+    return picks, live
 
 
 def _greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
