@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from script_exp.measure.clock import Clock, Spread
+from script_exp.results.code_version import git_state
 from script_exp.results.files import write_json
-from script_exp.results.provenance import device_name, git_state
+from script_exp.results.provenance import device_name
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "triton", "numpy", "transformers")
@@ -37,7 +38,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES if name in installed},
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(),
     }
 
 
