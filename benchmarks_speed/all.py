@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import attention_row
+import evaluation
 import selection
 from report import command_line
 
@@ -45,6 +46,7 @@ def main() -> None:
     given = command_line(__doc__, None, repeats=30)
     selection.main(sys.argv[1:])
     attention_row.main(sys.argv[1:])
+    evaluation.main(sys.argv[1:])
     prefill(given.clock.device.type, given.results)
 
 

@@ -13,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks_speed"))
 
 import attention_row
+import evaluation
 import references
 import selection
 
@@ -28,6 +29,8 @@ def small(monkeypatch):
     monkeypatch.setattr(selection, "_LOOPS", ((2, 12),))
     monkeypatch.setattr(selection, "_WHOLE", (3, 10))
     monkeypatch.setattr(attention_row, "_CASES", (("tiny", 30),))
+    monkeypatch.setattr(evaluation, "_SCENES", 1)
+    monkeypatch.setattr(evaluation, "_QUESTIONS", 9)
 
 
 @pytest.mark.parametrize(("crops", "k"), [(1, 1), (3, 20)])
@@ -44,6 +47,7 @@ def test_references_pick_what_they_stand_for(small, crops, k):
     ("benchmark", "ours", "others"),
     [
         (selection, "ours", {"straightforward", "released", "ours, plain torch"}),
+        (evaluation, "ours", {"naive"}),
         (attention_row, "unpruned", {"unpruned again", "row read", "one layer eager", "row alone"}),
     ],
 )
