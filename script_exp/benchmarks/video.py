@@ -55,7 +55,7 @@ class VideoBenchmark(FolderBenchmark):
         raise self.nothing_found()
 
     def json_files(self) -> list[Path]:
-        """The annotation files in the folder or one below it, sorted; deeper there may be a million frames."""
+        """The annotation files in the folder or one below it, sorted; deeper may be a million frames."""
         return sorted([*self.folder.glob(self.question_file), *self.folder.glob(f"*/{self.question_file}")])
 
     def score(self, sample: Sample, answer: str) -> float:

@@ -18,14 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.data import ParquetTable, read_lines, value_of
+from script_exp.benchmarks.data import ParquetTable, read_lines, value_of, within
 from script_exp.benchmarks.files import Source
 from script_exp.benchmarks.frames import announced, video_frames
 from script_exp.benchmarks.metric import MeanByPart, Metric
@@ -91,18 +90,22 @@ class VideoMme(VideoBenchmark):
             "options",
             "answer",
         ]
+        subtitles: dict[str, str] = {}  # of each video; there are three questions about it
         samples = []
         for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
             name = value_of(row, "videoID", place)
             options = options_of(row, "options", place)
             question = "\n".join([value_of(row, "question", place), *options])
             video = find_video(self.folder, [f"data/{name}"], place)
+            if self.subtitles and name not in subtitles:
+                file = within(self.folder / "subtitle", f"{name}.srt", place)
+                subtitles[name] = _shown(file, self.folder / video, self.frames)
             samples.append(
                 Sample(
                     id=value_of(row, "question_id", place),
                     visual=video_frames(self.folder, video, place, self.frames),
                     question=question,
-                    prompt=self._prompt(question, name, video),
+                    prompt=_prompt(question, subtitles.get(name)),
                     references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
                     kind="/".join(value_of(row, key, place) for key in ("duration", "domain", "task_type")),
                     unit=name,
@@ -110,19 +113,17 @@ class VideoMme(VideoBenchmark):
             )
         return samples
 
-    def _prompt(self, question: str, name: str, video: str) -> str:
-        if not self.subtitles:
-            return f"{_BEFORE}\n{question}\n{_AFTER}"
-        shown = _shown(self.folder / "subtitle" / f"{name}.srt", self.folder / video, self.frames)
-        return (
-            f"This video's subtitles are listed below: \n{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
-        )
-
     def parse(self, sample: Sample, prediction: str) -> str:
         return first_letter(prediction, _LEADS, "ABCD")
 
 
-@lru_cache(maxsize=8)  # three questions about a video follow each other
+def _prompt(question: str, subtitles: str | None) -> str:
+    if subtitles is None:
+        return f"{_BEFORE}\n{question}\n{_AFTER}"
+    shown = f"This video's subtitles are listed below: \n{subtitles}"
+    return f"{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
+
+
 def _shown(file: Path, video: Path, frames: int) -> str:
     """The subtitles over the frames, one a line, by the frames and the rate that the video's header says."""
     if not file.is_file():

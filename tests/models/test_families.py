@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, build, picture, visuals
+from families import CONFIGS, build, modality, picture, visuals
 
 from script_exp import prune, select
 from script_exp.errors import SettingError, UserError
@@ -33,7 +33,11 @@ def stock(model, inputs):
     """What the unmodified model needs besides what the framework passes."""
     if model.adapter.model.config.model_type != "qwen2_5_vl":
         return inputs
-    return inputs | {"mm_token_type_ids": (inputs["input_ids"] == model.adapter.placeholder_id).int()}
+    kind = {"image": 1, "video": 2}[model.adapter.modality]
+    more = {"mm_token_type_ids": kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()}
+    if "second_per_grid_ts" in inputs:
+        more["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
+    return inputs | more
 
 
 def pruned(model, inputs, pruner):
@@ -197,15 +201,15 @@ def test_trim_puts_its_token_last(model, family, inputs):
 def test_the_context_manager_and_select_agree_with_the_stages(model, family, inputs):
     pruner = Graph(budget=5)
     prompt = pruned(model, inputs, pruner)
-    with prune(model.model, model.processing, pruner):
+    with prune(model.model, model.processing, pruner, modality=modality(family)):
         output = model.model.generate(**stock(model, inputs), max_new_tokens=4, do_sample=False)
     _, tokens = scores(model, prompt.arguments)
     assert torch.equal(output[:, : inputs["input_ids"].shape[1]], inputs["input_ids"])
     assert torch.equal(output[:, -4:], tokens)
-    chosen = select(model.model, model.processing, pruner, inputs)
+    chosen = select(model.model, model.processing, pruner, inputs, modality=modality(family))
     assert all(torch.equal(one, kept.indices) for one, kept in zip(chosen, prompt.kept, strict=True))
     with pytest.raises(UserError, match="FastV chooses tokens inside the LLM"):
-        select(model.model, model.processing, FastV(budget=5, layer=2), inputs)
+        select(model.model, model.processing, FastV(budget=5, layer=2), inputs, modality=modality(family))
 
 
 def test_too_large_a_budget(model, family, inputs):
