@@ -20,6 +20,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from script_exp.frames import Frames
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import load_model, load_query_encoder
 from script_exp.models.prunable import PrunableModel
@@ -133,7 +134,8 @@ def picture(height: int, width: int, seed: int = 0) -> Image.Image:
 def visuals(family: str) -> list[list[object]]:
     """Rows with one image of unequal shapes; videos have equally many frames."""
     if family.endswith("_video"):
-        return [[[picture(120, 150, seed) for seed in range(row, row + 3)]] for row in (0, 10, 20)]
+        videos = [[picture(120, 150, seed) for seed in range(row, row + 3)] for row in (0, 10, 20)]
+        return [[Frames(videos[0], rate=0.7)], [Frames(videos[1], rate=3.0)], [videos[2]]]
     if family == "llava_onevision":
         return [[picture(60, 60)], [picture(40, 110)], [picture(300, 260)]]  # the last one is scaled down
     if family == "qwen2_5_vl":

@@ -23,6 +23,7 @@ from PIL import Image
 
 from script_exp.benchmarks.data import open_image, within
 from script_exp.errors import DataError
+from script_exp.frames import Frames
 
 _NOT_A_VIDEO = (av.FFmpegError, OSError, ValueError)
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -45,7 +46,7 @@ class Clip:
 
 def video_frames(
     folder: Path, relative: str, place: str, count: int, clip: Clip | None = None, rate: float = 3.0
-) -> Callable[[], list[Image.Image]]:
+) -> Callable[[], Frames]:
     """Loads ``count`` frames in RGB when called; a missing or broken video is a :class:`DataError`.
 
     Args:
@@ -61,7 +62,7 @@ def video_frames(
     """
     path = within(folder, relative, place)
 
-    def load() -> list[Image.Image]:
+    def load() -> Frames:
         if path.is_dir():
             return _from_pictures(path, count, clip, rate)
         try:
@@ -91,39 +92,57 @@ def announced(path: Path) -> tuple[int, float]:
         raise DataError(f"the video {path} does not decode ({error})") from error
 
 
-def spread(seconds: np.ndarray, count: int, clip: Clip | None = None) -> list[int]:
-    """Which frames to take of those that are shown at ``seconds``, ascending."""
+@dataclass(frozen=True)
+class Choice:
+    """Which frames to take.
+
+    Attributes:
+        places: of the frames among all.
+        rate: how many were taken of a second; None for a picture that stands still.
+    """
+
+    places: list[int]
+    rate: float | None
+
+
+def spread(seconds: np.ndarray, count: int, clip: Clip | None = None) -> Choice:
+    """Evenly many of the frames that are shown at ``seconds``, ascending."""
     first, last = 0, len(seconds) - 1
     if clip is not None:
         first = int(np.abs(seconds - clip.start).argmin())
         last = max(first, int(np.abs(seconds - clip.end).argmin()))
-    return [int(place) for place in np.linspace(first, last, count, dtype=int)]
+    places = [int(place) for place in np.linspace(first, last, count, dtype=int)]
+    if len(seconds) == 1:
+        return Choice(places, None)
+    each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    return Choice(places, count / float(seconds[last] - seconds[first] + each))
 
 
-def _from_pictures(path: Path, count: int, clip: Clip | None, rate: float) -> list[Image.Image]:
+def _from_pictures(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
     files = [file for file in path.iterdir() if file.suffix.lower() in _PICTURES]
     if not files:
         raise DataError(f"the folder of frames {path} has no {', '.join(_PICTURES)}")
     files.sort(key=lambda file: (len(file.name), file.name))  # 10.jpg comes after 9.jpg
-    places = spread((np.arange(len(files)) + 1) / rate, count, clip)
-    images = {place: open_image(files[place]) for place in set(places)}
-    return [images[place] for place in places]
+    chosen = spread((np.arange(len(files)) + 1) / rate, count, clip)
+    images = {place: open_image(files[place]) for place in set(chosen.places)}
+    return Frames((images[place] for place in chosen.places), chosen.rate)
 
 
-def _from_video(path: Path, count: int, clip: Clip | None) -> list[Image.Image]:
+def _from_video(path: Path, count: int, clip: Clip | None) -> Frames:
     with _opened(path) as (container, stream):
         packets = _Packets.of(container, stream)
         if packets.is_timeline:
             ticks = np.array(packets.times)
             seconds = (ticks - ticks[0]) * float(stream.time_base or 1)
-            wanted = [packets.times[place] for place in spread(seconds, count, clip)]
+            chosen = spread(seconds, count, clip)
+            wanted = [packets.times[place] for place in chosen.places]
             images = _decode_from_keyframes(container, stream, packets, wanted)
             if images is not None:
-                return [images[time] for time in wanted]
+                return Frames((images[time] for time in wanted), chosen.rate)
     return _decode_all(path, count, clip)
 
 
-def _decode_all(path: Path, count: int, clip: Clip | None) -> list[Image.Image]:
+def _decode_all(path: Path, count: int, clip: Clip | None) -> Frames:
     """For videos whose packets do not say which frames are shown: twice through it, to hold few in memory."""
     with _opened(path) as (_, stream):
         rate = float(stream.average_rate or 1)
@@ -132,9 +151,10 @@ def _decode_all(path: Path, count: int, clip: Clip | None) -> list[Image.Image]:
         raise ValueError("it has no frames")
     known = [time for time in times if time is not None]
     seconds = np.array(known) - known[0] if len(known) == len(times) else np.arange(len(times)) / rate
-    wanted = spread(seconds, count, clip)
+    chosen = spread(seconds, count, clip)
+    wanted = set(chosen.places)
     images = {place: _upright(frame) for place, frame in enumerate(_every_frame(path)) if place in wanted}
-    return [images[place] for place in wanted]
+    return Frames((images[place] for place in chosen.places), chosen.rate)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from videos import SIZE, coded, every_frame, index_of, write_video
 
 import script_exp.benchmarks.frames as module
-from script_exp.benchmarks.frames import Clip, announced, spread, video_frames
+from script_exp.benchmarks.frames import Choice, Clip, announced, spread, video_frames
 from script_exp.errors import DataError, UserError
 
 KINDS = {  # name: how it is written, and whether the packets alone say which frames are shown
@@ -46,6 +46,8 @@ def test_the_frames_are_those_of_decoding_everything(tmp_path, monkeypatch, name
     assert indices(path, count) == wanted
     assert bool(decoded_all) != seeks
     assert announced(path) == (40, 6.0)
+    rate = video_frames(path.parent, path.name, "here", count)().rate
+    assert rate == pytest.approx(count * 6 / 40, rel=1e-2)  # webm has times in milliseconds
 
 
 class Counting:
@@ -95,9 +97,12 @@ def test_uneven_times_and_clips(tmp_path):
 
 def test_where_frames_are_taken():
     seconds = np.arange(100) / 25
-    assert spread(seconds, 5) == [0, 24, 49, 74, 99]
-    assert spread(seconds, 3, Clip(1.0, 2.0)) == [25, 37, 50]
-    assert spread(seconds, 1) == [0]
+    assert spread(seconds, 5).places == [0, 24, 49, 74, 99]
+    assert spread(seconds, 5).rate == pytest.approx(5 / 4)  # of four seconds
+    assert spread(seconds, 3, Clip(1.0, 2.0)).places == [25, 37, 50]
+    assert spread(seconds, 3, Clip(1.0, 2.0)).rate == pytest.approx(3 / 1.04)
+    assert spread(seconds, 1).places == [0]
+    assert spread(seconds[:1], 2) == Choice([0, 0], None)
 
 
 @pytest.mark.parametrize(
