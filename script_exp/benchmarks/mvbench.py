@@ -84,7 +84,7 @@ class MvbenchAverage(MeanOverKinds):
 
 @dataclass(kw_only=True)
 class Mvbench(VideoBenchmark):
-    """Kinds are the tasks, units the videos."""
+    """Kinds are the tasks, units the videos or the parts of them that are meant."""
 
     name: ClassVar[str] = "mvbench"
     prompt_version: ClassVar[int] = 1
@@ -120,7 +120,7 @@ class Mvbench(VideoBenchmark):
             prompt=f"Question:{question}\nOption:\n{choices}\nOnly give the best option.\n",
             references=(letter_of(value_of(entry, "answer", place), options, place),),
             kind=task,
-            unit=video,
+            unit=video if clip is None else f"{video} from {clip.start} to {clip.end} s",
         )
 
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -95,6 +95,7 @@ def test_samples(folder):
 def test_the_parts_that_are_meant(tmp_path):
     """Seconds 2 to 6 of six frames a second; three pictures a second, of which the first is at 1/3 s."""
     whole = [[index_of(f) for f in s.visual()] for s in mvbench(write_whole(tmp_path / "whole")).samples()]
+    assert len({s.unit for s in mvbench(tmp_path / "whole").samples()}) == 6  # two parts of one video
     assert whole == [[12, 24, 36], [0, 9, 18], [0, 5, 11], [6, 30, 54], [0, 5, 11], [3, 6, 9]]
     cut = [[index_of(f) for f in s.visual()] for s in mvbench(write_cut(tmp_path / "cut")).samples()]
     assert cut == [[0, 12, 24], [0, 9, 18], [0, 5, 11], [0, 24, 48], [0, 5, 11], [0, 3, 6]]

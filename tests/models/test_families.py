@@ -259,6 +259,8 @@ def test_an_image_encoded_alone_is_the_same_in_any_prompt(model, family):
     positions = model.adapter.position_ids(together)
     if positions is not None:
         assert torch.equal(positions, model.adapter.position_ids(words))
+
+
 def test_qwen_takes_frames_in_pairs(tmp_path):
     """A pair's patches have channels, then time, then rows: half of each is what a single image has there."""
     model = build("qwen2_5_vl_video", tmp_path)
