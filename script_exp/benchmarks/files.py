@@ -82,12 +82,18 @@ class FolderBenchmark(Benchmark):
         """Files anywhere in the folder whose path ends as ``pattern``, sorted."""
         return sorted(self.folder.rglob(pattern))
 
+    @property
+    def looked_for(self) -> str:
+        """The files that tell one source or the other."""
+        return self._patterns()
+
     def nothing_found(self) -> SettingError:
         """The error for a folder with neither source."""
-        patterns = " or ".join(filter(None, (self.question_file, self.parquet)))
-        return SettingError(
-            "benchmark.data", self.data, f"a folder with {patterns} ({self.home}; docs/benchmarks.md)"
-        )
+        expected = f"a folder with {self._patterns()} ({self.home}; docs/benchmarks.md)"
+        return SettingError("benchmark.data", self.data, expected)
+
+    def _patterns(self) -> str:
+        return " or ".join(filter(None, (self.question_file, self.parquet)))
 
     def samples(self) -> Sequence[Sample]:
         return self._samples
@@ -128,6 +134,10 @@ class FileBenchmark(FolderBenchmark):
 
     protocol: str = "llava"
     protocols: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+
+    @property
+    def looked_for(self) -> str:
+        return f"{self.question_file} (LLaVA's files) or {self.parquet} (the hub's)"
 
     @property
     def max_new_tokens(self) -> int:

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -60,19 +61,7 @@ def video_frames(
     Raises:
         UserError: if the path leads out of the folder.
     """
-    path = within(folder, relative, place)
-
-    def load() -> Frames:
-        if path.is_dir():
-            return _from_pictures(path, count, clip, rate)
-        try:
-            return _from_video(path, count, clip)
-        except FileNotFoundError as error:
-            raise DataError(f"the video {path} is missing") from error
-        except _NOT_A_VIDEO as error:
-            raise DataError(f"the video {path} does not decode ({error})") from error
-
-    return load
+    return partial(_load, within(folder, relative, place), count, clip, rate)
 
 
 def announced(path: Path) -> tuple[int, float]:
@@ -116,6 +105,17 @@ def spread(seconds: np.ndarray, count: int, clip: Clip | None = None) -> Choice:
         return Choice(places, None)
     each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
     return Choice(places, count / float(seconds[last] - seconds[first] + each))
+
+
+def _load(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
+    if path.is_dir():
+        return _from_pictures(path, count, clip, rate)
+    try:
+        return _from_video(path, count, clip)
+    except FileNotFoundError as error:
+        raise DataError(f"the video {path} is missing") from error
+    except _NOT_A_VIDEO as error:
+        raise DataError(f"the video {path} does not decode ({error})") from error
 
 
 def _from_pictures(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
