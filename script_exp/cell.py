@@ -70,7 +70,8 @@ class RunCell:
         """
         pruner = build_pruner(settings)
         benchmark = build_benchmark(settings.benchmark)
-        checkpoint = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
+        found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
+        checkpoint = found.taking(benchmark.modality)
         _check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
         device = resolve_device(settings.device)
@@ -183,7 +184,8 @@ class RunCell:
 
     @property
     def _model_key(self) -> tuple[Any, ...]:
-        return self.settings.model.wanted, self.device, self.dtype, self.settings.attention
+        adapter = self.checkpoint.adapter  # for images or videos
+        return self.settings.model.wanted, adapter, self.device, self.dtype, self.settings.attention
 
 
 _loaded: dict[tuple[Any, ...], PrunableModel] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from script_exp.benchmark_config import benchmark_config, benchmark_names
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.files import FileBenchmark, Source
+from script_exp.benchmarks.files import FolderBenchmark, Source
 from script_exp.build import build_benchmark
 from script_exp.console import counted
 from script_exp.errors import DataError, UserError, unknown_name
@@ -40,7 +40,7 @@ class DataStatus:
     """
 
     name: str
-    benchmark: FileBenchmark
+    benchmark: FolderBenchmark
     source: Source | None = None
     samples: int | None = None
     official: int | None = None
@@ -59,7 +59,7 @@ class DataStatus:
         return self.benchmark.folder.absolute()
 
 
-def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FileBenchmark]:
+def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FolderBenchmark]:
     """The named benchmarks that are read from files, or all of them.
 
     Args:
@@ -70,14 +70,14 @@ def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FileBenc
         UserError: for a name that is not one of them.
     """
     built = {name: build_benchmark(benchmark_config(name, data)) for name in benchmark_names()}
-    from_files = {name: one for name, one in built.items() if isinstance(one, FileBenchmark)}
+    from_files = {name: one for name, one in built.items() if isinstance(one, FolderBenchmark)}
     for name in names or from_files:
         if name not in from_files:
             raise unknown_name("benchmark", name, from_files)
         yield from_files[name]
 
 
-def check_data(benchmark: FileBenchmark, *, deep: bool = False) -> DataStatus:
+def check_data(benchmark: FolderBenchmark, *, deep: bool = False) -> DataStatus:
     """Read the texts of a benchmark and count them, and load a few of its images, or all.
 
     Args:
@@ -102,7 +102,7 @@ def check_data(benchmark: FileBenchmark, *, deep: bool = False) -> DataStatus:
     return replace(status, samples=len(samples), looked_at=len(shown), bad=bad)
 
 
-def download(benchmark: FileBenchmark) -> list[str]:
+def download(benchmark: FolderBenchmark) -> list[str]:
     """Where the data can be had, as lines of text: the hub, and what the benchmark's file says."""
     lines = [benchmark.home]
     if "/lmms-lab/" in benchmark.home:
@@ -114,7 +114,7 @@ def download(benchmark: FileBenchmark) -> list[str]:
     return lines + [line.replace("``", "") for line in said]
 
 
-def _count(benchmark: FileBenchmark) -> int | None:
+def _count(benchmark: FolderBenchmark) -> int | None:
     """How many samples there are whether or not it is the official number; None if they cannot be read."""
     try:
         return len(replace(benchmark, check_count=False).samples())

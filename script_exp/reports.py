@@ -14,7 +14,7 @@ from script_exp.data_status import DataStatus, download
 from script_exp.rescore import Rescored
 
 _EVALUATION = "https://github.com/haotian-liu/LLaVA/blob/main/docs/Evaluation.md"
-_SOURCES = {None: "", "llava": "LLaVA's files", "hub": "hub parquet"}
+_SOURCES = {None: "", "llava": "LLaVA's files", "hub": "hub parquet", "json": "hub JSON"}
 
 
 def print_data(statuses: Sequence[DataStatus]) -> None:
@@ -82,7 +82,7 @@ def _what_is_missing(status: DataStatus) -> list[str]:
     if status.source is None:
         lines = [
             f"{status.name}: not found in {status.folder}",
-            f"  looked for  {benchmark.question_file} (LLaVA's files) or {benchmark.parquet} (the hub's)",
+            f"  looked for  {benchmark.looked_for}",
         ]
     elif status.problem is not None:
         lines = [f"{status.name}: {status.problem}"]

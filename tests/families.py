@@ -20,6 +20,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from script_exp.frames import Frames
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import load_model, load_query_encoder
 from script_exp.models.prunable import PrunableModel
@@ -51,6 +52,16 @@ def grid(size: int, *shapes: tuple[int, int]) -> list[list[int]]:
     return [[size * rows, size * columns] for rows, columns in shapes]
 
 
+def onevision(size: int) -> LlavaOnevisionConfig:
+    every = ((rows, columns) for rows in range(1, 7) for columns in range(1, 7))
+    return LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(**TOWER, image_size=size, patch_size=14, vision_use_head=False),
+        text_config=Qwen2Config(**TEXT), image_token_index=IMAGE, video_token_index=VIDEO,
+        image_grid_pinpoints=grid(size, *every), vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )  # fmt: skip
+
+
 NEXT_SHAPES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 CONFIGS = {
     "llava": lambda: LlavaConfig(
@@ -60,12 +71,8 @@ CONFIGS = {
         vision_config=clip(336), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
         image_grid_pinpoints=grid(336, *NEXT_SHAPES),
     ),
-    "llava_onevision": lambda: LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(**TOWER, image_size=56, patch_size=14, vision_use_head=False),
-        text_config=Qwen2Config(**TEXT), image_token_index=IMAGE, video_token_index=VIDEO,
-        image_grid_pinpoints=grid(56, *((rows, columns) for rows in range(1, 7) for columns in range(1, 7))),
-        vision_feature_layer=-1, vision_feature_select_strategy="full",
-    ),
+    "llava_onevision": lambda: onevision(56),
+    "llava_onevision_video": lambda: onevision(98),  # 7 x 7 patches, pooled to 4 x 4
     "llava_next_video": lambda: LlavaNextVideoConfig(
         vision_config=clip(112), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
         video_token_index=VIDEO, image_grid_pinpoints=grid(112, *NEXT_SHAPES),
@@ -82,6 +89,11 @@ CONFIGS = {
         image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=292, vision_end_token_id=293,
     ),
 }  # fmt: skip
+CONFIGS["qwen2_5_vl_video"] = CONFIGS["qwen2_5_vl"]
+
+
+def modality(family: str) -> str:
+    return "video" if family.endswith("_video") else "image"
 
 
 def build(
@@ -89,7 +101,9 @@ def build(
 ) -> PrunableModel:
     """A random model of a family, with weights large enough that attention is not uniform."""
     CONFIGS[family]().save_pretrained(folder)
-    checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True)
+    checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True).taking(
+        modality(family)
+    )
     loaded = load_model(checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention)
     encoder = load_query_encoder(checkpoint, loaded)
     own = replace(loaded.adapter.default_rules, **rules)
@@ -103,6 +117,15 @@ def build(
     return model
 
 
+def save(family: str, folder: Path) -> Path:
+    """The same on disk, as a user would have it; without CLIP's text tower."""
+    model = build(family, folder)
+    model.model.save_pretrained(folder)
+    model.processing.tokenizer.save_pretrained(folder)
+    model.processing.image_processor.save_pretrained(folder)
+    return folder
+
+
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
     pixels = np.random.default_rng([seed, height, width]).integers(0, 255, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -110,8 +133,9 @@ def picture(height: int, width: int, seed: int = 0) -> Image.Image:
 
 def visuals(family: str) -> list[list[object]]:
     """Rows with one image of unequal shapes; videos have equally many frames."""
-    if family == "llava_next_video":
-        return [[[picture(120, 150, seed) for seed in range(row, row + 3)]] for row in (0, 10, 20)]
+    if family.endswith("_video"):
+        videos = [[picture(120, 150, seed) for seed in range(row, row + 3)] for row in (0, 10, 20)]
+        return [[Frames(videos[0], rate=0.7)], [Frames(videos[1], rate=3.0)], [videos[2]]]
     if family == "llava_onevision":
         return [[picture(60, 60)], [picture(40, 110)], [picture(300, 260)]]  # the last one is scaled down
     if family == "qwen2_5_vl":

@@ -18,7 +18,7 @@ class Sample:
 
     Attributes:
         id: stable name, unique in the benchmark.
-        visual: loads the image, or the frames of the video, when called.
+        visual: loads the image, or the frames of the video (:class:`script_exp.frames.Frames`), when called.
         question: the bare question; the query encoder sees this text.
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.

@@ -68,6 +68,18 @@ def read_json(file: Path) -> Any:
         raise UserError(f"{file}: not JSON ({error})") from error
 
 
+def read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(file and number, object) of a JSON list of objects.
+
+    Raises:
+        UserError: for a file that is missing or something else.
+    """
+    entries = read_json(file)
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise UserError(f"{file}: expected a JSON list of objects")
+    return [(f"{file}, entry {number}", entry) for number, entry in enumerate(entries)]
+
+
 def read_lines(file: Path) -> list[str]:
     """The lines of a text file that are not empty.
 

@@ -15,56 +15,134 @@ from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.data import check_unique
 from script_exp.errors import SettingError, UserError, check_choice
 
-Source = Literal["llava", "hub"]
+Source = Literal["llava", "hub", "json"]
 
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
 
 
 @dataclass(kw_only=True)
-class FileBenchmark(Benchmark):
-    """A benchmark in LLaVA's evaluation folder, or in the parquet files of the hub data set.
+class FolderBenchmark(Benchmark):
+    """A benchmark in a folder of the user's.
 
     A subclass says where its files are and turns each source into samples.
 
     Attributes:
-        data: its folder: the one in LLaVA's ``playground/data/eval``, or a copy or snapshot of the hub data
-            set.
-        protocol: whose prompt and rule: ``llava`` (its evaluation scripts, the published tables) or ``lmms``
-            (lmms-eval). Either protocol works with either source.
-        on_error: what a sample whose image is missing or broken does: ``raise`` ends the run, ``skip`` leaves
-            the sample out and marks the result as partial.
+        data: its folder.
+        protocol: whose prompt and rule, one of ``protocols``.
+        on_error: what a sample whose image or video is missing or broken does: ``raise`` ends the run,
+            ``skip`` leaves the sample out and marks the result as partial.
         check_count: whether the number of samples has to be the official one.
-        question_file: what tells LLaVA's folder.
+        protocols: values that ``protocol`` can have.
+        question_file: what tells the official files from the hub data set's.
         parquet: pattern of the hub data set's files.
         home: where the data can be had.
         counts: official number of samples by source.
     """
 
     data: str
-    protocol: str = "llava"
+    protocol: str
     on_error: str = "raise"
     check_count: bool = True
 
+    protocols: ClassVar[tuple[str, ...]]
     question_file: ClassVar[str]
     parquet: ClassVar[str]
     home: ClassVar[str]
     counts: ClassVar[Mapping[Source, int]]
 
     def __post_init__(self) -> None:
-        check_choice("protocol", self.protocol, ("llava", "lmms"))
+        check_choice("protocol", self.protocol, self.protocols)
         check_choice("on_error", self.on_error, ("raise", "skip"))
         check_choice("check_count", self.check_count, (True, False))
         if not isinstance(self.data, str) or not self.data:
             raise SettingError("data", self.data, "the benchmark's folder")
 
     @property
+    def skips_errors(self) -> bool:
+        return self.on_error == "skip"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.data)
+
+    @property
+    @abstractmethod
+    def source(self) -> Source:
+        """Where the samples come from; the official files win where the hub's are there as well.
+
+        Raises:
+            UserError: if there is neither.
+        """
+
+    @abstractmethod
+    def read(self) -> list[Sample]:
+        """Samples from ``source``."""
+
+    def parquet_files(self, pattern: str) -> list[Path]:
+        """Files anywhere in the folder whose path ends as ``pattern``, sorted."""
+        return sorted(self.folder.rglob(pattern))
+
+    @property
+    def looked_for(self) -> str:
+        """The files that tell one source or the other."""
+        return self._patterns()
+
+    def nothing_found(self) -> SettingError:
+        """The error for a folder with neither source."""
+        expected = f"a folder with {self._patterns()} ({self.home}; docs/benchmarks.md)"
+        return SettingError("benchmark.data", self.data, expected)
+
+    def _patterns(self) -> str:
+        return " or ".join(filter(None, (self.question_file, self.parquet)))
+
+    def samples(self) -> Sequence[Sample]:
+        return self._samples
+
+    def fingerprint(self) -> str:
+        """Hash of ids, questions, prompts and references, in order; images and videos are not in it."""
+        digest = hashlib.sha256()
+        for sample in self._samples:
+            entry = [sample.id, sample.question, sample.prompt, *sample.references]
+            digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        official = self.counts[self.source]
+        samples = self.read()
+        if not samples:
+            raise UserError(f"{self.folder}: no samples")
+        check_unique((sample.id for sample in samples), str(self.folder))
+        if self.check_count and len(samples) != official:
+            raise UserError(
+                f"{self.folder}: {len(samples)} samples, but the official files have {official}; "
+                "benchmark.check_count=false takes them as they are"
+            )
+        return samples
+
+
+@dataclass(kw_only=True)
+class FileBenchmark(FolderBenchmark):
+    """A benchmark in LLaVA's evaluation folder, or in the parquet files of the hub data set.
+
+    Attributes:
+        data: its folder: the one in LLaVA's ``playground/data/eval``, or a copy or snapshot of the hub data
+            set.
+        protocol: whose prompt and rule: ``llava`` (its evaluation scripts, the published tables) or ``lmms``
+            (lmms-eval). Either protocol works with either source.
+    """
+
+    protocol: str = "llava"
+    protocols: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+
+    @property
+    def looked_for(self) -> str:
+        return f"{self.question_file} (LLaVA's files) or {self.parquet} (the hub's)"
+
+    @property
     def max_new_tokens(self) -> int:
         """LLaVA's ``model_vqa_loader.py``, and lmms-eval's tasks with short answers."""
         return 128 if self.protocol == "llava" else 16
-
-    @property
-    def skips_errors(self) -> bool:
-        return self.on_error == "skip"
 
     @abstractmethod
     def from_llava(self) -> list[Sample]:
@@ -74,55 +152,16 @@ class FileBenchmark(Benchmark):
     def from_hub(self) -> list[Sample]:
         """Samples from the parquet files of the hub data set."""
 
-    @property
-    def folder(self) -> Path:
-        return Path(self.data)
-
     @cached_property
     def source(self) -> Source:
-        """Where the samples come from; LLaVA's files win where both are there.
-
-        Raises:
-            UserError: if there is neither.
-        """
         if (self.folder / self.question_file).is_file():
             return "llava"
         if self.parquet_files(self.parquet):
             return "hub"
-        raise SettingError(
-            "benchmark.data",
-            self.data,
-            f"a folder with {self.question_file} or {self.parquet} ({self.home}; docs/benchmarks.md)",
-        )
+        raise self.nothing_found()
 
-    def parquet_files(self, pattern: str) -> list[Path]:
-        """Files anywhere in the folder whose path ends as ``pattern``, sorted."""
-        return sorted(self.folder.rglob(pattern))
-
-    def samples(self) -> Sequence[Sample]:
-        return self._samples
-
-    def fingerprint(self) -> str:
-        """Hash of ids, questions, prompts and references, in order; the images are not in it."""
-        digest = hashlib.sha256()
-        for sample in self._samples:
-            entry = [sample.id, sample.question, sample.prompt, *sample.references]
-            digest.update(json.dumps(entry).encode())
-        return digest.hexdigest()[:16]
-
-    @cached_property
-    def _samples(self) -> list[Sample]:
-        samples = self.from_llava() if self.source == "llava" else self.from_hub()
-        if not samples:
-            raise UserError(f"{self.folder}: no samples")
-        check_unique((sample.id for sample in samples), str(self.folder))
-        official = self.counts[self.source]
-        if self.check_count and len(samples) != official:
-            raise UserError(
-                f"{self.folder}: {len(samples)} samples, but the official files have {official}; "
-                "benchmark.check_count=false takes them as they are"
-            )
-        return samples
+    def read(self) -> list[Sample]:
+        return self.from_llava() if self.source == "llava" else self.from_hub()
 
 
 def bare_question(prompt: str) -> str:

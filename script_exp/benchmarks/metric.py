@@ -78,3 +78,38 @@ class MeanScore(Metric):
     def value(self, totals: np.ndarray) -> np.ndarray:
         mean: np.ndarray = totals[..., 0] / totals[..., 1]
         return mean
+
+
+class MeanByPart(MeanScore):
+    """The mean score; by kind that of every part of a kind such as ``short/Counting Problem``."""
+
+    def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
+        grouped: dict[str, list[Scored]] = defaultdict(list)
+        for answer in answers:
+            for part in answer.kind.split("/"):
+                grouped[part].append(answer)
+        return {part: self.of(grouped[part]) for part in sorted(grouped)}
+
+
+class MeanOverKinds(Metric):
+    """The mean over kinds of their mean scores, however many samples each has.
+
+    Attributes:
+        kinds: all of them; one that was not asked does not count.
+    """
+
+    kinds: ClassVar[tuple[str, ...]]
+
+    def totals(self, answers: Sequence[Scored]) -> np.ndarray:
+        """(kinds * 2,): sum of the scores and number of samples of every kind."""
+        sums = np.zeros((len(self.kinds), 2))
+        for answer in answers:
+            sums[self.kinds.index(answer.kind)] += answer.score, 1
+        return sums.ravel()
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        sums = totals.reshape(*totals.shape[:-1], len(self.kinds), 2)
+        asked = sums[..., 1] > 0
+        means = sums[..., 0] / np.maximum(sums[..., 1], 1)
+        mean: np.ndarray = means.sum(axis=-1) / asked.sum(axis=-1)
+        return mean

@@ -51,7 +51,7 @@ def normalize(text: str) -> str:
     """The official normalization: punctuation, case, number words, articles, contractions."""
     text = text.replace("\n", " ").replace("\t", " ").strip()
     if _ANY_PUNCTUATION.search(text):
-        text = _without_punctuation(text)
+        text = without_punctuation(text)
     words = (_WORDS.get(word, word) for word in text.lower().split())
     return " ".join(_REPAIRS.get(word, word) for word in words if word not in _ARTICLES)
 
@@ -86,7 +86,7 @@ def m4c_score(answer: str, references: Sequence[str]) -> float:
     return soft_accuracy(answer, [normalize_prediction(reference) for reference in references])
 
 
-def _without_punctuation(text: str) -> str:
+def without_punctuation(text: str) -> str:
     """A mark beside a space, or any mark where a number has a comma, disappears; others become a space."""
     number = _COMMA_IN_NUMBER.search(text) is not None
     result = text

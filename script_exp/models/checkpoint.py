@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ class Checkpoint:
     def tokens_per_crop(self) -> int | None:
         """Visual tokens of one crop; None where that depends on the image."""
         return self.adapter.tokens_per_crop(self.config)
+
+    def taking(self, modality: str) -> Checkpoint:
+        """The same model with its family's adapter for a modality."""
+        return replace(self, adapter=self.adapter.taking(modality))
 
     @property
     def fingerprint(self) -> str:

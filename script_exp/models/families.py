@@ -29,8 +29,8 @@ def has_clip_tower(config: Any) -> bool:
     return getattr(config.vision_config, "model_type", None) == "clip_vision_model"
 
 
-def adapter_of(model: Any) -> ModelAdapter:
-    """The adapter for a model.
+def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
+    """The adapter for a model, for videos if it takes both and ``modality`` says so.
 
     Raises:
         UserError: if its family is not supported.
@@ -38,7 +38,7 @@ def adapter_of(model: Any) -> ModelAdapter:
     family = getattr(model.config, "model_type", None)
     if family not in ADAPTERS:
         raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
-    return ADAPTERS[family](model)
+    return ADAPTERS[family].taking(modality)(model)
 
 
 def query_encoder(adapter: ModelAdapter, tokenizer: Any, clip: Source | None) -> QueryEncoder:

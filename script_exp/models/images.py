@@ -105,7 +105,8 @@ class ModelAdapter(ABC):
     """What differs between model families. One subclass a file; the rest of the framework knows only this.
 
     Attributes:
-        modality: key of the encoder's output in ``mm_encoder_outputs``.
+        modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
+        video: the adapter for the same models on videos, where they take both.
         variable_size: whether images of different size give different numbers of tokens per crop. Then an
             image with fewer tokens than the budget keeps them all; otherwise it would be an error.
         has_separators: whether the model puts tokens of its own between the visual ones.
@@ -116,6 +117,7 @@ class ModelAdapter(ABC):
     """
 
     modality: ClassVar[str] = "image"
+    video: ClassVar[type[ModelAdapter] | None] = None
     variable_size: ClassVar[bool] = False
     has_separators: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
@@ -124,6 +126,11 @@ class ModelAdapter(ABC):
 
     def __init__(self, model: Any) -> None:
         self.model = model
+
+    @classmethod
+    def taking(cls, modality: str) -> type[ModelAdapter]:
+        """The family's adapter for a modality; this one where there is none."""
+        return cls.video if modality == "video" and cls.video is not None else cls
 
     @classmethod  # noqa: B027 - most families permit every choice
     def check_rules(cls, rules: PruningRules) -> None:

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessorPil
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from script_exp.errors import UserError
-from script_exp.models.images import EncodedImage, ModelAdapter, Visual, projector_seen
+from script_exp.models.images import EncodedImage, projector_seen
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.video import VideoAdapter
 from script_exp.pruners.base import VisualTokens
 
 
-class LlavaNextVideoAdapter(ModelAdapter):
+class LlavaNextVideoAdapter(VideoAdapter):
     """``LlavaNextVideoForConditionalGeneration``, videos only.
 
     The budget is per frame. A pooled patch is embedded in the query's space as the mean that the model
     itself takes of its features, normalized afterwards.
     """
-
-    modality = "video"
-    inputs = ("pixel_values_videos",)
-
-    @classmethod
-    def placeholder_of(cls, config: Any) -> int:
-        return int(config.video_token_id)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
@@ -41,22 +31,6 @@ class LlavaNextVideoAdapter(ModelAdapter):
     def load_image_processor(cls, folder: Path) -> Any:
         """For single frames: what the video processor does, which needs torchvision."""
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-
-    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
-        videos = []
-        for visual in (visual for row in visuals for visual in row):
-            if isinstance(visual, Image.Image):
-                raise UserError(
-                    "LLaVA-NeXT-Video takes videos: expected a list of frames, got a single image"
-                )
-            videos.append(list(visual))
-        counts = {len(video) for video in videos}
-        if len(counts) > 1:
-            raise UserError(
-                f"the videos of one batch have {sorted(counts)} frames: expected equally many in one tensor"
-            )
-        frames = [image_processor(video, return_tensors="pt")["pixel_values"] for video in videos]
-        return {"pixel_values_videos": torch.stack(frames)} if frames else {}
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         videos, frames = inputs["pixel_values_videos"].shape[:2]
@@ -83,9 +57,3 @@ class LlavaNextVideoAdapter(ModelAdapter):
                 torch.split(projected, frames), joints, torch.split(tower, frames), strict=True
             )
         ]
-
-    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        # One tensor, as the model's own, where the lengths permit it: beams do not repeat a list.
-        equal = len({len(video) for video in features}) == 1
-        videos = torch.stack(features) if equal else features
-        return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from script_exp.models.images import SEPARATOR, EncodedImage, Visual
 from script_exp.models.llava_next import LlavaNextAdapter
+from script_exp.models.llava_onevision_video import LlavaOnevisionVideoAdapter
 from script_exp.models.rules import PruningRules
 from script_exp.pruners.base import VisualTokens
 
 
 class LlavaOnevisionAdapter(LlavaNextAdapter):
-    """``LlavaOnevisionForConditionalGeneration``, images only.
+    """``LlavaOnevisionForConditionalGeneration`` on images.
 
     A picture whose crops hold more than ``anyres_max_9`` allows is scaled down bilinearly after the
     projector, so that its tokens belong to no crop any more: they are pruned as one crop with the budget of
@@ -26,6 +27,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     has_projector = False  # a picture that was scaled down has none
     inputs = ("pixel_values", "image_sizes", "batch_num_images")
     default_rules = PruningRules(relevance_sign=1)
+    video = LlavaOnevisionVideoAdapter
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """The model cuts an image up only where it is the only one in its row."""

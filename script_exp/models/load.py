@@ -87,7 +87,10 @@ def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
 def _processing(checkpoint: Checkpoint) -> Processing:
     config, adapter, template = checkpoint.config, checkpoint.adapter, None
     if checkpoint.source is None:
-        tokenizer, image_processor = random_tokenizer(config), random_image_processor(config)
+        tokenizer, image_processor = (
+            random_tokenizer(config),
+            random_image_processor(config, adapter.modality),
+        )
     elif checkpoint.layout == "original":
         tokenizer = original_tokenizer(checkpoint.source.folder, config)
         image_processor = original_image_processor(config, _vision_folder(checkpoint))

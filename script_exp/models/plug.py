@@ -33,6 +33,7 @@ def prune(
     *,
     clip: str | Path | None = None,
     questions: Sequence[str] | None = None,
+    modality: str = "image",
     **rules: Any,
 ) -> Iterator[None]:
     """Within the context, ``model.generate(**inputs)`` runs with the visual tokens that ``pruner`` keeps.
@@ -48,13 +49,14 @@ def prune(
             the question; None for the folder ``clip`` inside the model's own. Models without CLIP compare the
             question with the visual tokens in the LLM's input space and need none.
         questions: the bare questions, one per row; None to read them from the prompt.
+        modality: what is pruned where a model takes both: ``image`` or ``video``.
         rules: fields of :class:`script_exp.models.rules.PruningRules` that differ from the family's defaults;
             the embedded tiny model needs ``relevance_sign=1``.
 
     Raises:
         UserError: if the family is not supported or the CLIP checkpoint does not fit.
     """
-    prunable = _prunable(model, processor, pruner, clip, rules)
+    prunable = _prunable(model, processor, pruner, clip, modality, rules)
     outer = vars(model).get("generate")  # of an enclosing context, if there is one
     model.generate = _pruned_generate(model.generate, prunable, pruner, questions)
     try:
@@ -73,13 +75,14 @@ def select(
     *,
     clip: str | Path | None = None,
     questions: Sequence[str] | None = None,
+    modality: str = "image",
     **rules: Any,
 ) -> list[Tensor]:
     """The tokens that ``pruner`` keeps, without running the LLM.
 
     Args:
         inputs: what the processor made.
-        model, processor, pruner, clip, questions, rules: as for :func:`prune`.
+        model, processor, pruner, clip, questions, modality, rules: as for :func:`prune`.
 
     Returns:
         ascending raster indices (crops, k) for each image, in the order of the prompt.
@@ -91,7 +94,7 @@ def select(
         raise UserError(
             f"{type(pruner).__name__} chooses tokens inside the LLM: expected one that does before"
         )
-    prunable = _prunable(model, processor, pruner, clip, rules)
+    prunable = _prunable(model, processor, pruner, clip, modality, rules)
     ids = inputs["input_ids"]
     images = prunable.encode_images(dict(inputs), with_joint=pruner.needs_query)
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
@@ -105,9 +108,10 @@ def _prunable(
     processor: Any,
     pruner: Pruner | LayerPruner,
     clip: str | Path | None,
+    modality: str,
     rules: dict[str, Any],
 ) -> PrunableModel:
-    adapter = adapter_of(model)
+    adapter = adapter_of(model, modality)
     processing = Processing.of(processor, adapter)
     encoder = None
     if pruner.needs_query:

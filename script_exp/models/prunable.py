@@ -25,8 +25,8 @@ from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
 from script_exp.pruners.none import NoPruning
 
-# Sizes that are only read to lay out the prompt: on a GPU every look at them would wait for it.
-_ON_HOST = ("image_sizes", "batch_num_images")
+# Sizes and times that are only read to lay out the prompt: on a GPU every look at them would wait for it.
+_ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
 

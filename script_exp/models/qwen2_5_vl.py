@@ -10,12 +10,13 @@ from torch import Tensor
 from script_exp.errors import SettingError
 from script_exp.models.images import EncodedImage, ModelAdapter
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.rules import PruningRules
 from script_exp.pruners.base import VisualTokens
 
 
 class Qwen25VLAdapter(ModelAdapter):
-    """``Qwen2_5_VLForConditionalGeneration``, images only.
+    """``Qwen2_5_VLForConditionalGeneration`` on images.
 
     What a pruner sees are the tokens after the patch merger, in raster order: they are what the LLM sees, and
     the tower's own features are in window order. There is no projector to send an aggregated token through.
@@ -25,6 +26,7 @@ class Qwen25VLAdapter(ModelAdapter):
     has_projector = False
     inputs = ("pixel_values", "image_grid_thw")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
+    video = Qwen25VLVideoAdapter
 
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:

@@ -23,6 +23,7 @@ from transformers import (
     LlavaOnevisionImageProcessorPil,
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessorPil,
+    SiglipImageProcessorPil,
 )
 
 from script_exp.errors import SettingError
@@ -110,15 +111,15 @@ def random_tokenizer(config: Any) -> Any:
     return tokenizer
 
 
-def random_image_processor(config: Any) -> Any:
+def random_image_processor(config: Any, modality: str = "image") -> Any:
     """The image processor of the family, without torchvision, at the size that the vision tower takes.
 
-    LLaVA-1.5 pads to a square, as its evaluation does. For LLaVA-NeXT-Video it is the one for frames.
+    LLaVA-1.5 pads to a square, as its evaluation does. For videos it is the one for frames.
 
     Raises:
         SettingError: if the family is not known.
     """
-    vision, family = config.vision_config, config.model_type
+    vision, family, video = config.vision_config, config.model_type, modality == "video"
     if family == "qwen2_5_vl":
         return Qwen2VLImageProcessorPil(
             patch_size=vision.patch_size,
@@ -132,7 +133,7 @@ def random_image_processor(config: Any) -> Any:
         "llava": (LlavaImageProcessorPil, {"do_pad": True}),
         "llava_next": (LlavaNextImageProcessorPil, {}),
         "llava_next_video": (CLIPImageProcessorPil, {}),
-        "llava_onevision": (LlavaOnevisionImageProcessorPil, {}),
+        "llava_onevision": (SiglipImageProcessorPil if video else LlavaOnevisionImageProcessorPil, {}),
     }
     if family not in classes:
         raise SettingError("model_type", family, f"one of {', '.join([*classes, 'qwen2_5_vl'])}")
@@ -140,7 +141,7 @@ def random_image_processor(config: Any) -> Any:
     side, siglip = vision.image_size, vision.model_type == "siglip_vision_model"
     square = {"height": side, "width": side}
     settings |= {"size": square} if siglip else {"size": {"shortest_edge": side}, "crop_size": square}
-    if family in ("llava_next", "llava_onevision"):
+    if family in ("llava_next", "llava_onevision") and not video:
         settings["image_grid_pinpoints"] = config.image_grid_pinpoints
     return kind(
         image_mean=_SIGLIP_MEAN if siglip else _CLIP_MEAN,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
-from families import CONFIGS, build, picture, visuals
+from families import CONFIGS, build, modality, picture, visuals
 
 from script_exp import prune, select
 from script_exp.errors import SettingError, UserError
+from script_exp.frames import Frames
+from script_exp.models.families import ADAPTERS
 from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
@@ -33,7 +37,11 @@ def stock(model, inputs):
     """What the unmodified model needs besides what the framework passes."""
     if model.adapter.model.config.model_type != "qwen2_5_vl":
         return inputs
-    return inputs | {"mm_token_type_ids": (inputs["input_ids"] == model.adapter.placeholder_id).int()}
+    kind = {"image": 1, "video": 2}[model.adapter.modality]
+    more = {"mm_token_type_ids": kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()}
+    if "second_per_grid_ts" in inputs:
+        more["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
+    return inputs | more
 
 
 def pruned(model, inputs, pruner):
@@ -197,15 +205,15 @@ def test_trim_puts_its_token_last(model, family, inputs):
 def test_the_context_manager_and_select_agree_with_the_stages(model, family, inputs):
     pruner = Graph(budget=5)
     prompt = pruned(model, inputs, pruner)
-    with prune(model.model, model.processing, pruner):
+    with prune(model.model, model.processing, pruner, modality=modality(family)):
         output = model.model.generate(**stock(model, inputs), max_new_tokens=4, do_sample=False)
     _, tokens = scores(model, prompt.arguments)
     assert torch.equal(output[:, : inputs["input_ids"].shape[1]], inputs["input_ids"])
     assert torch.equal(output[:, -4:], tokens)
-    chosen = select(model.model, model.processing, pruner, inputs)
+    chosen = select(model.model, model.processing, pruner, inputs, modality=modality(family))
     assert all(torch.equal(one, kept.indices) for one, kept in zip(chosen, prompt.kept, strict=True))
     with pytest.raises(UserError, match="FastV chooses tokens inside the LLM"):
-        select(model.model, model.processing, FastV(budget=5, layer=2), inputs)
+        select(model.model, model.processing, FastV(budget=5, layer=2), inputs, modality=modality(family))
 
 
 def test_too_large_a_budget(model, family, inputs):
@@ -251,3 +259,46 @@ def test_an_image_encoded_alone_is_the_same_in_any_prompt(model, family):
     positions = model.adapter.position_ids(together)
     if positions is not None:
         assert torch.equal(positions, model.adapter.position_ids(words))
+
+
+def test_qwen_takes_frames_in_pairs(tmp_path):
+    """A pair's patches have channels, then time, then rows: half of each is what a single image has there."""
+    model = build("qwen2_5_vl_video", tmp_path)
+    frames = [picture(336, 364, seed) for seed in range(3)]
+    inputs = model.adapter.process(model.processing.image_processor, [[Frames(frames, rate=0.5)], [frames]])
+    alone = [
+        model.processing.image_processor([frame], return_tensors="pt")["pixel_values"].view(-1, 3, 2, 14, 14)
+        for frame in frames
+    ]
+    patches = 24 * 26
+    assert inputs["video_grid_thw"].tolist() == [[2, 24, 26], [2, 24, 26]]
+    assert inputs["second_per_grid_ts"].tolist() == [4.0, 1.0]  # two frames a step; unknown: two a second
+    video = inputs["pixel_values_videos"].view(2, 2, patches, 3, 2, 14, 14)
+    assert torch.equal(video[0], video[1])
+    for step, pair in enumerate([(0, 1), (2, 2)]):  # the last frame fills up the last pair
+        for half, frame in enumerate(pair):
+            assert torch.equal(video[0, step, :, :, half], alone[frame][:, :, half])
+    with pytest.raises(UserError, match="the frames of a video differ in size"):
+        model.adapter.process(model.processing.image_processor, [[[picture(336, 364), picture(364, 336)]]])
+
+
+def test_the_adapter_is_chosen_by_what_is_asked_about():
+    for family, video in [("llava_onevision", True), ("qwen2_5_vl", True), ("llava", False)]:
+        adapter = ADAPTERS[family]
+        assert adapter.taking("image") is adapter
+        assert adapter.modality == "image"
+        assert (adapter.taking("video").modality == "video") == video
+    assert ADAPTERS["llava_next_video"].taking("video") is ADAPTERS["llava_next_video"]
+
+
+def test_settings_of_frames_are_where_transformers_looks(tmp_path):
+    """processor_config.json, then video_preprocessor_config.json, then the images' own."""
+    load = ADAPTERS["llava_onevision"].taking("video").load_image_processor
+    files = {
+        "preprocessor_config.json": {"image_mean": [0.1] * 3, "size": {"height": 28, "width": 28}},
+        "video_preprocessor_config.json": {"image_mean": [0.2] * 3, "size": {"height": 28, "width": 28}},
+        "processor_config.json": {"video_processor": {"image_mean": [0.3] * 3}},
+    }
+    for mean, (name, settings) in zip((0.1, 0.2, 0.3), files.items(), strict=True):
+        (tmp_path / name).write_text(json.dumps(settings))
+        assert list(load(tmp_path).image_mean) == [mean] * 3

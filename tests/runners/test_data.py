@@ -67,7 +67,7 @@ def test_nothing_is_there(tmp_path):
     for benchmark in file_benchmarks([], str(tmp_path)):
         assert row_of(process, benchmark.name)[:2] == [benchmark.name, "missing"]
         assert f"{benchmark.name}: not found in {benchmark.folder}\n" in process.stdout
-        assert f"looked for  {benchmark.question_file} (LLaVA's files)" in process.stdout
+        assert f"looked for  {benchmark.looked_for}" in process.stdout
         assert f"into        {benchmark.folder}\n" in process.stdout
     assert "shapes" not in process.stdout
     for text in (

@@ -143,6 +143,10 @@ def fails(tmp_path, *arguments):
             ["model=llava_next_video_7b", "model.weights=random"],
             "benchmark=shapes: expected one with videos",
         ),
+        (
+            ["benchmark=mvbench"],
+            "benchmark=mvbench: expected one with images; model=tiny does not take videos",
+        ),
         (["model.path=null"], "model.path=None: expected text"),
         (
             ["model=llava_1_5_7b", "model.weights=random", "pruner=fastv", "budget=32"],

@@ -1,0 +1,126 @@
+"""MLVU (Zhou et al., 2024), development set: long videos, seven multiple-choice tasks.
+
+Data:
+    https://huggingface.co/datasets/MLVU/MVLU: ``json/1_plotQA.json`` to ``json/7_topic_reasoning.json`` with
+    the videos in ``video/1_plotQA`` and so on; or https://huggingface.co/datasets/sy1998/MLVU_dev:
+    ``mlvu/test-*.parquet``, with the videos of its ``video_part_*.zip`` in the folder itself or in ``video``.
+    2,174 questions. The tasks 8 and 9 want free text and are passed over.
+Prompt:
+    the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (".
+Rule:
+    lmms-eval's: the character before the first ")", or all of the answer where there is none, has to be the
+    letter. M-Avg: accuracy averaged over the seven tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.data import ParquetTable, read_entries, value_of
+from script_exp.benchmarks.files import Source
+from script_exp.benchmarks.frames import video_frames
+from script_exp.benchmarks.metric import MeanOverKinds, Metric
+from script_exp.benchmarks.video import (
+    VideoBenchmark,
+    find_video,
+    letter_of,
+    lettered,
+    one_of_letters,
+    options_of,
+)
+from script_exp.errors import UserError
+
+TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
+_FREE_TEXT = ("sub_scene", "summary")
+_AFTER = "\nOnly give the best option.\nBest option: ("
+
+
+class MlvuAverage(MeanOverKinds):
+    """M-Avg, the mean over the seven tasks."""
+
+    name = "mlvu_m_avg"
+    kinds = TASKS
+
+
+@dataclass(kw_only=True)
+class Mlvu(VideoBenchmark):
+    """Kinds are the tasks, units the videos."""
+
+    name: ClassVar[str] = "mlvu"
+    prompt_version: ClassVar[int] = 1
+    question_file: ClassVar[str] = "json/*_*.json"
+    parquet: ClassVar[str] = "mlvu/test-*.parquet"
+    home: ClassVar[str] = "https://huggingface.co/datasets/MLVU/MVLU"
+    counts: ClassVar[Mapping[Source, int]] = {"json": 2_174, "hub": 2_174}
+
+    @property
+    def metric(self) -> Metric:
+        return MlvuAverage()
+
+    def read(self) -> list[Sample]:
+        return self._from_json() if self.source == "json" else self._from_hub()
+
+    def _from_json(self) -> list[Sample]:
+        samples = []
+        for file in self.json_files():
+            task, root = file.stem.split("_", 1)[1], file.parents[1]
+            if task in _FREE_TEXT:
+                continue
+            for number, (place, entry) in enumerate(read_entries(file)):
+                name, options = value_of(entry, "video", place), options_of(entry, "candidates", place)
+                folders = (f"video/{file.stem}", f"video/{task}")
+                video = find_video(root, [f"{folder}/{name}" for folder in folders], place)
+                question = f"{value_of(entry, 'question', place)}\n{lettered(options, '({}) {}')}"
+                samples.append(
+                    Sample(
+                        id=f"{_known(task, str(file))}-{number}",
+                        visual=video_frames(root, video, place, self.frames),
+                        question=question,
+                        prompt=question + _AFTER,
+                        references=(letter_of(value_of(entry, "answer", place), options, place),),
+                        kind=task,
+                        unit=video,
+                    )
+                )
+        return samples
+
+    def _from_hub(self) -> list[Sample]:
+        """The questions have their options in the text already, and the answers are letters."""
+        counts = dict.fromkeys(TASKS, 0)
+        columns = ["video_name", "question", "candidates", "answer", "task_type"]
+        samples = []
+        for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
+            task = _known(value_of(row, "task_type", place), place)
+            name, question = value_of(row, "video_name", place), value_of(row, "question", place)
+            video = find_video(self.folder, [name, f"video/{name}"], place)
+            samples.append(
+                Sample(
+                    id=f"{task}-{counts[task]}",
+                    visual=video_frames(self.folder, video, place, self.frames),
+                    question=question,
+                    prompt=question + _AFTER,
+                    references=(_letter(row, place),),
+                    kind=task,
+                    unit=video,
+                )
+            )
+            counts[task] += 1
+        return samples
+
+    def parse(self, sample: Sample, prediction: str) -> str:
+        text = prediction.strip()
+        before, parenthesis, _ = text.partition(")")
+        return before[-1:] if parenthesis else text
+
+
+def _letter(row: Mapping[str, Any], place: str) -> str:
+    return one_of_letters(value_of(row, "answer", place), len(options_of(row, "candidates", place)), place)
+
+
+def _known(task: str, place: str) -> str:
+    if task not in TASKS:
+        raise UserError(f"{place}: task {task}: expected one of {', '.join(TASKS)}")
+    return task

@@ -1,0 +1,164 @@
+"""Video-MME (Fu et al., 2024): 900 videos from eleven seconds to an hour, multiple choice.
+
+Data:
+    https://huggingface.co/datasets/lmms-lab/Video-MME: ``videomme/test-*.parquet``; the folder ``data`` with
+    the videos, from ``videos_chunked_*.zip``; with ``subtitles``, the folder ``subtitle`` from
+    ``subtitle.zip``. 2,700 questions.
+Prompt:
+    lmms-eval's: "Select the best answer to the following multiple-choice question based on the video and the
+    subtitles. ...", which it says without subtitles too, the question, its four options, and "Answer with the
+    option's letter from the given choices directly." behind an empty line. With subtitles, those that are
+    shown over one of the frames come first, and the last line is "The best answer is:".
+Rule:
+    the first capital from A to D behind phrases such as "The best answer is". Accuracy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.data import ParquetTable, read_lines, value_of, within
+from script_exp.benchmarks.files import Source
+from script_exp.benchmarks.frames import announced, video_frames
+from script_exp.benchmarks.metric import MeanByPart, Metric
+from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, one_of_letters, options_of
+from script_exp.errors import DataError, SettingError, UserError, check_choice
+
+_BEFORE = (
+    "Select the best answer to the following multiple-choice question based on the video and the subtitles. "
+    "Respond with only the letter (A, B, C, or D) of the correct option."
+)
+_AFTER = "\nAnswer with the option's letter from the given choices directly."
+_AFTER_SUBTITLES = "The best answer is:"
+# The last two are two each in the official list, where a comma is missing: neither is ever found.
+_LEADS = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option isThe correct option is",
+    "Best answer:Best option:",
+)
+_TIMES = re.compile(r"(\d+):(\d\d):(\d\d),(\d{3}) --> (\d+):(\d\d):(\d\d),(\d{3})")
+_TAG = re.compile(r"<[^>]*>")
+
+
+@dataclass(kw_only=True)
+class VideoMme(VideoBenchmark):
+    """Kinds are how long a video is, its domain and what is asked; units are the videos.
+
+    Attributes:
+        subtitles: whether the prompt has the subtitles over the frames that the model gets.
+    """
+
+    subtitles: bool = False
+
+    name: ClassVar[str] = "videomme"
+    prompt_version: ClassVar[int] = 1
+    question_file: ClassVar[str] = ""
+    parquet: ClassVar[str] = "videomme/test-*.parquet"
+    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/Video-MME"
+    counts: ClassVar[Mapping[Source, int]] = {"hub": 2_700}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("subtitles", self.subtitles, (True, False))
+
+    @property
+    def metric(self) -> Metric:
+        return MeanByPart()
+
+    def read(self) -> list[Sample]:
+        if self.subtitles and not (self.folder / "subtitle").is_dir():
+            raise SettingError(
+                "benchmark.subtitles", True, f"the folder subtitle of subtitle.zip in {self.folder}"
+            )
+        columns = [
+            "question_id",
+            "videoID",
+            "duration",
+            "domain",
+            "task_type",
+            "question",
+            "options",
+            "answer",
+        ]
+        subtitles: dict[str, str] = {}  # of each video; there are three questions about it
+        samples = []
+        for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
+            name = value_of(row, "videoID", place)
+            options = options_of(row, "options", place)
+            question = "\n".join([value_of(row, "question", place), *options])
+            video = find_video(self.folder, [f"data/{name}"], place)
+            if self.subtitles and name not in subtitles:
+                file = within(self.folder / "subtitle", f"{name}.srt", place)
+                subtitles[name] = _shown(file, self.folder / video, self.frames)
+            samples.append(
+                Sample(
+                    id=value_of(row, "question_id", place),
+                    visual=video_frames(self.folder, video, place, self.frames),
+                    question=question,
+                    prompt=_prompt(question, subtitles.get(name)),
+                    references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
+                    kind="/".join(value_of(row, key, place) for key in ("duration", "domain", "task_type")),
+                    unit=name,
+                )
+            )
+        return samples
+
+    def parse(self, sample: Sample, prediction: str) -> str:
+        return first_letter(prediction, _LEADS, "ABCD")
+
+
+def _prompt(question: str, subtitles: str | None) -> str:
+    if subtitles is None:
+        return f"{_BEFORE}\n{question}\n{_AFTER}"
+    shown = f"This video's subtitles are listed below: \n{subtitles}"
+    return f"{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
+
+
+def _shown(file: Path, video: Path, frames: int) -> str:
+    """The subtitles over the frames, one a line, by the frames and the rate that the video's header says."""
+    if not file.is_file():
+        return "No subtitles available"
+    try:
+        total, rate = announced(video)
+    except DataError:
+        return ""  # the sample's frames cannot be loaded either; what then is up to on_error
+    taken = np.linspace(0, total - 1, frames, dtype=int)
+    lines = [
+        text
+        for start, end, text in _subtitles(file)
+        if ((taken >= int(start * rate)) & (taken < int(end * rate))).any()
+    ]
+    return "\n".join(lines)
+
+
+def _subtitles(file: Path) -> list[tuple[float, float, str]]:
+    """(start, end) in seconds and text of each subtitle, without tags."""
+    lines = read_lines(file)
+    heads = [number for number, line in enumerate(lines) if " --> " in line]
+    found = []
+    for head, following in zip(heads, [*heads[1:], len(lines) + 1], strict=True):
+        times = _TIMES.match(lines[head].strip())
+        if times is None:
+            raise UserError(f"{file}: {lines[head].strip()!r}: expected 00:00:00,000 --> 00:00:00,000")
+        start, end = (_seconds(times.groups()[first : first + 4]) for first in (0, 4))
+        text = _TAG.sub(
+            "", " ".join(lines[head + 1 : following - 1])
+        )  # the next one's number comes before it
+        if text.strip():
+            found.append((start, end, text))
+    return found
+
+
+def _seconds(parts: tuple[str, ...]) -> float:
+    hours, minutes, seconds, milliseconds = map(int, parts)
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
