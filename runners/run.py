@@ -73,7 +73,6 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(config: DictConfig) -> None:
-    end_on_signals()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         with SweepJob.of(HydraConfig.get()) as job:
             run(config, job)
@@ -90,9 +89,12 @@ def command_line() -> int:
         check_arguments(sys.argv[1:])
     except UserError as error:
         return _fail(error)
+    end_on_signals()
     code = 0
     try:
         main()
+    except KeyboardInterrupt:
+        code = 130  # what a shell says
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     sweep = current_sweep()

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
@@ -19,6 +19,7 @@ from script_exp.errors import SettingError
 # Hydra imports every plugin, also where submitit is not installed; choosing it there is found by the runner.
 if importlib.util.find_spec("submitit"):
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+    from submitit import LocalExecutor, LocalJob
 
     log = logging.getLogger(__name__)
     _TEN_YEARS_MIN = 10 * 365 * 24 * 60  # submitit wants a limit
@@ -37,31 +38,35 @@ if importlib.util.find_spec("submitit"):
             self._gpus, self._processes = gpus, processes
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            from submitit import LocalExecutor
-
             free = self._places()
             waiting = deque(enumerate(job_overrides, start=initial_job_idx))
-            running: dict[Any, list[int]] = {}
-            log.info("Launching %d jobs in %d local processes at a time", len(waiting), len(free))
-            while waiting or running:
-                for job in [job for job in running if job.done()]:
-                    free.append(running.pop(job))
-                    if not job.paths.result_pickle.exists():
-                        log.warning("\ta process died; its last words: %s", job.paths.stderr)
-                while waiting and free:
-                    number, overrides = waiting.popleft()
-                    gpus = free.pop(0)
-                    executor = LocalExecutor(self.params["submitit_folder"], max_num_timeout=0)
-                    executor.update_parameters(
-                        timeout_min=_TEN_YEARS_MIN, gpus_per_node=len(gpus), visible_gpus=gpus
-                    )
-                    job = executor.submit(
-                        self, list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state()
-                    )
-                    running[job] = gpus
-                    log.info("\t#%d : %s : %s", number, " ".join(filter_overrides(overrides)), job.paths.stderr)
-                time.sleep(0.2)
+            running: dict[LocalJob[JobReturn], list[int]] = {}
+            log.info("Launching %d jobs, %d at a time", len(waiting), len(free))
+            try:
+                while waiting or running:
+                    for job in [job for job in running if job.done()]:
+                        free.append(running.pop(job))
+                        if not job.paths.result_pickle.exists():
+                            log.warning("\ta process died; its last words: %s", job.paths.stderr)
+                    while waiting and free:
+                        gpus = free.pop(0)
+                        running[self._start(*waiting.popleft(), gpus)] = gpus
+                    time.sleep(0.2)
+            finally:  # nothing is left unless this process was told to end
+                for job in running:
+                    job.cancel()
             return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
+
+        def _start(self, number: int, overrides: Sequence[str], gpus: list[int]) -> LocalJob[JobReturn]:
+            executor = LocalExecutor(self.params["submitit_folder"], max_num_timeout=0)
+            executor.update_parameters(
+                timeout_min=_TEN_YEARS_MIN, gpus_per_node=len(gpus), visible_gpus=gpus
+            )
+            job = executor.submit(
+                self, list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state()
+            )
+            log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+            return job
 
         def _places(self) -> list[list[int]]:
             """For each process at a time the GPUs that it sees: one, or none on a CPU."""

@@ -12,6 +12,8 @@ from hydra.core.utils import JobReturn
 # Hydra imports every plugin, also where submitit is not installed; choosing it there is found by the runner.
 if importlib.util.find_spec("submitit"):
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
+    from submitit import SlurmJob
+    from submitit.core.utils import UncompletedJobError
 
     log = logging.getLogger(__name__)
 
@@ -22,15 +24,14 @@ if importlib.util.find_spec("submitit"):
         """
 
         def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            from submitit import SlurmJob
-            from submitit.core.utils import UncompletedJobError
-
             folder = Path(self.params["submitit_folder"])  # .../jobs/%j
             try:
                 return super().launch(job_overrides, initial_job_idx)
             except UncompletedJobError as error:
                 log.warning("%s", str(error).splitlines()[0])
-            for path in sorted(folder.parent.iterdir()):
-                if path.is_dir():
-                    SlurmJob(folder, path.name).wait()
+            except KeyboardInterrupt:
+                log.warning("the jobs go on: scancel ends them, runners/status.py shows them")
+                raise
+            for submitted in sorted(folder.parent.glob("*/*_submitted.pkl")):
+                SlurmJob(folder, submitted.parent.name).wait()
             return []
