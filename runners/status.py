@@ -93,7 +93,10 @@ def _progress(state: RunState) -> str:
     parts = [f"{state.done} of {state.total} samples"]
     if state.rate is not None and state.seconds_left is not None:
         left = timedelta(seconds=round(state.seconds_left))
-        parts += [f"{state.rate:.2g} per second", f"{left} left" if state.done != state.total else "measuring"]
+        parts += [
+            f"{state.rate:.2g} per second",
+            f"{left} left" if state.done != state.total else "measuring",
+        ]
     return ", ".join(parts)
 
 

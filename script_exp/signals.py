@@ -20,7 +20,7 @@ class Terminated(SystemExit):
 
 
 def end_on_signals() -> None:
-    """Raise :class:`Terminated` on SIGTERM and SIGUSR2, unless somebody handles them already (submitit does)."""
+    """Raise :class:`Terminated` on SIGTERM and SIGUSR2, unless they are handled already (submitit does)."""
     for number in _SIGNALS:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)

@@ -1,4 +1,4 @@
-"""A benchmark that is slow or ends badly, for tests of what a run survives: benchmark._target_=troubled.Troubled."""
+"""A benchmark that is slow or ends badly, for tests of what a run survives."""
 
 from __future__ import annotations
 

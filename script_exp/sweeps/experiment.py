@@ -48,7 +48,7 @@ def experiment_cells(arguments: Sequence[str]) -> list[CellState]:
     """
     states: dict[str, CellState] = {}
     for all_overrides, config in composed_cells(arguments):
-        overrides = [one for one in all_overrides if one not in arguments]
+        overrides = [one for one in all_overrides if one not in arguments] or all_overrides
         try:
             cell = RunCell.prepare(RunSettings.from_config(config))
         except UserError as error:

@@ -15,7 +15,7 @@ from script_exp.sweeps.record import SweepRecord
 
 
 class SweepJob:
-    """The cell's note in the sweep's folder. As a context manager it writes an error down instead of raising it.
+    """The cell's note in the sweep's folder. As a context manager it notes an error instead of raising it.
 
     The other cells go on, and the summary at the end names the error and sets the exit code.
 
@@ -46,7 +46,9 @@ class SweepJob:
     ) -> bool:
         if not isinstance(error, Exception):  # none, or one that ends the whole process
             return False
-        if isinstance(error, RunIsBusyError):  # cells that are the same one, as pruner=none at several budgets
+        if isinstance(
+            error, RunIsBusyError
+        ):  # cells that are the same one, as pruner=none at several budgets
             print(f"left to another process: {error}", file=sys.stderr)
             return True
         if isinstance(error, UserError):

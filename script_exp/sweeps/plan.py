@@ -1,4 +1,4 @@
-"""Which cells a sweep has: from the sweeper's parameters and the command line to one list of overrides a cell."""
+"""Which cells a sweep has: the overrides of each, from the sweeper's parameters and the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from script_exp.sweeps.record import SweepRecord
 
@@ -35,7 +35,7 @@ class RecordPlan(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
         sweep = SweepRecord(Path(hydra.sweep.dir))
-        sweep.plan(expand(hydra.sweeper.params, OmegaConf.to_object(hydra.overrides.task)))
+        sweep.plan(expand(hydra.sweeper.params, list(hydra.overrides.task)))
         _current[:] = [sweep]
 
 

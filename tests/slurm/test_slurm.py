@@ -64,7 +64,13 @@ def test_jobs_that_raise_or_die_are_named_and_the_others_finish(slurm, tmp_path)
 
 def test_a_preempted_job_goes_on_by_itself(slurm, tmp_path):
     whole = call(
-        "runners/run.py", "-m", "pruner=random", WITH_TROUBLE, "limit=24", *QUICK, f"outputs={tmp_path / 'whole'}"
+        "runners/run.py",
+        "-m",
+        "pruner=random",
+        WITH_TROUBLE,
+        "limit=24",
+        *QUICK,
+        f"outputs={tmp_path / 'whole'}",
     )
     assert whole.returncode == 0, whole.stderr
     slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=0.3", "limit=24"]
