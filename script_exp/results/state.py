@@ -56,9 +56,14 @@ def read_states(outputs: Path) -> Iterator[RunState]:
         if state is not None:
             yield state
         if state is None or state.state != "finished":
-            for shard in sorted(path.glob("shards/*/")):
-                if (part := read_state(shard)) is not None:
-                    yield part
+            yield from read_shards(path)
+
+
+def read_shards(run_dir: Path) -> Iterator[RunState]:
+    """The shards of a run, if it is split."""
+    for shard in sorted(run_dir.glob("shards/*/")):
+        if (state := read_state(shard)) is not None:
+            yield state
 
 
 def read_state(run_dir: Path) -> RunState | None:
@@ -74,7 +79,8 @@ def read_state(run_dir: Path) -> RunState | None:
         return RunState(run_dir, "damaged", str(error) or f"{file} is damaged")
     if state == "failed" or state == "interrupted":
         return RunState(run_dir, state, why, **owner)
-    if (run_dir / "result.json").exists():
+    is_shard = run_dir.parent.name == "shards"  # which has no result of its own
+    if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
         return RunState(run_dir, "finished", **owner)
     silence = _silence(owner["host"], owner["pid"], touched)
     if silence is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from script_exp.results.files import read_json, write_json
-from script_exp.results.state import RunState, read_state
+from script_exp.results.state import RunState, read_shards, read_state
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,17 @@ class SweepRecord:
             return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may tell why")
         note = read_json(self._note(number))
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
-        state = None if run_dir is None else read_state(run_dir)
+        state = None if run_dir is None else read_state(run_dir) or _unfinished_shard(run_dir)
         if state is None:
             return CellState(overrides, "failed", note["error"] or "it ended before its first line", run_dir)
         return CellState(overrides, state.state, _why(state, note["error"]), run_dir)
 
     def _note(self, number: int) -> Path:
         return self.folder / "cells" / f"{number}.json"
+
+
+def _unfinished_shard(run_dir: Path) -> RunState | None:
+    return next((shard for shard in read_shards(run_dir) if shard.state != "finished"), None)
 
 
 def _why(state: RunState, error: str | None) -> str | None:
