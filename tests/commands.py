@@ -34,7 +34,7 @@ def _listen():
 def call(script, *arguments, env=None):
     """A command that has ended: its exit code, stdout and stderr."""
     process = start(script, *arguments, env=env)
-    stdout, stderr = process.communicate(timeout=400)
+    stdout, stderr = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 

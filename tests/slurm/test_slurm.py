@@ -110,9 +110,9 @@ def test_a_job_that_timed_out_too_often_is_named(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_over_its_time_limit_is_queued_again_and_goes_on(slurm, tmp_path):
-    """The real limit of a minute; SLURM looks at limits every half minute."""
-    slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=1.5", "limit=50"]
-    limits = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20"]
+    """A real limit, of two minutes: SLURM looks at limits every half minute, and loading takes a part of it."""
+    slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=2.2", "limit=50"]
+    limits = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20"]
     process = sweep(*slow, *limits, f"outputs={tmp_path}", env=slurm)
     assert process.returncode == 0, process.stderr
     (run_dir,) = run_dirs(tmp_path).values()
