@@ -110,7 +110,7 @@ def test_a_job_that_timed_out_too_often_is_named(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_over_its_time_limit_is_queued_again_and_goes_on(slurm, tmp_path):
-    """A real limit, of two minutes: SLURM looks at limits every half minute, and loading takes a part of it."""
+    """A real limit, of two minutes: SLURM looks at it every half minute, and loading takes a part."""
     slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=2.2", "limit=50"]
     limits = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20"]
     process = sweep(*slow, *limits, f"outputs={tmp_path}", env=slurm)
