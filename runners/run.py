@@ -18,15 +18,19 @@ from omegaconf import DictConfig
 from script_exp.command_line import CONF, check_arguments
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
+from script_exp.signals import end_on_signals
+from script_exp.sweeps.job import SweepJob
+from script_exp.sweeps.plan import current_sweep
+from script_exp.sweeps.summary import summarize_sweep
 
 
-def run(config: DictConfig) -> None:
-    """One cell, and the unpruned one beside it if it is asked for."""
+def run(config: DictConfig, job: SweepJob | None) -> None:
+    """One cell, and the unpruned one beside it if it is asked for; ``job`` is its place in a sweep."""
     launch = HydraConfig.get()
-    sweep = launch.mode == RunMode.MULTIRUN
     # An experiment keeps its name when it goes on; a sweep without one is known by its folder.
     experiment = launch.runtime.choices.get("experiment")
-    settings = RunSettings.from_config(config, experiment or (Path(launch.sweep.dir).name if sweep else None))
+    group = experiment or (None if job is None else Path(launch.sweep.dir).name)
+    settings = RunSettings.from_config(config, group)
 
     from script_exp.cell import RunCell
     from script_exp.console import (
@@ -39,7 +43,9 @@ def run(config: DictConfig) -> None:
     from script_exp.run_cell import read_finished, run_cell
 
     cell = RunCell.prepare(settings)
-    if not sweep:
+    if job is not None:
+        job.runs_in(cell.directory)
+    else:
         print_config(cell.resolved_config())
     if settings.force and not os.environ.get(
         "SLURM_RESTART_COUNT"
@@ -52,7 +58,7 @@ def run(config: DictConfig) -> None:
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
         unpruned = read_finished(baseline)
-        alone = settings.unpruned == "auto" and not sweep and settings.shards == 1
+        alone = settings.unpruned == "auto" and job is None and settings.shards == 1
         if unpruned is None and (settings.unpruned == "run" or alone):
             try:
                 unpruned = run_cell(baseline)
@@ -67,13 +73,36 @@ def run(config: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(config: DictConfig) -> None:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        with SweepJob.of(HydraConfig.get()) as job:
+            run(config, job)
+    else:
+        try:
+            run(config, None)
+        except UserError as error:
+            sys.exit(_fail(error))
+
+
+def command_line() -> int:
+    """Run what the command line says; returns the exit code, which for a sweep covers all its cells."""
     try:
-        run(config)
+        check_arguments(sys.argv[1:])
     except UserError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            _fail(error)
-            raise  # the other cells of the sweep still run; Hydra exits with 1
-        sys.exit(_fail(error))
+        return _fail(error)
+    end_on_signals()
+    code = 0
+    try:
+        main()
+    except KeyboardInterrupt:
+        code = 130  # what a shell says
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sweep = current_sweep()
+    if sweep is None or not sweep.was_launched():
+        return code
+    lines, finished = summarize_sweep(sweep)
+    print(*lines, sep="\n", file=sys.stderr)
+    return code or int(not finished)
 
 
 def _fail(error: UserError) -> int:
@@ -84,8 +113,4 @@ def _fail(error: UserError) -> int:
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
-    try:
-        check_arguments(sys.argv[1:])
-    except UserError as error:
-        sys.exit(_fail(error))
-    main()
+    sys.exit(command_line())

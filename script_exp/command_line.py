@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -21,8 +22,8 @@ _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 def check_arguments(arguments: Sequence[str]) -> None:
     """Check what a sweep would otherwise find out in its last cell, or Hydra tell by a traceback.
 
-    That is: every ``group=name`` names a file in ``conf/group``, every budget is one, and ``outputs`` can be
-    written.
+    That is: every ``group=name`` names a file in ``conf/group``, every budget is one, ``outputs`` can be
+    written, and the launcher is installed.
 
     Raises:
         UserError: for the first thing that is not right.
@@ -39,6 +40,12 @@ def check_arguments(arguments: Sequence[str]) -> None:
             for value in values:
                 if value not in (*known, "null"):
                     raise unknown_name(key, value, known)
+        elif key == "hydra/launcher":
+            if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
+                raise UserError(
+                    f"hydra/launcher={values[0]}: the package hydra-submitit-launcher is not installed; "
+                    "pip install 'script-exp[slurm]'"
+                )
         elif key == "budget":
             for value in values:
                 check_budget(yaml.safe_load(value))

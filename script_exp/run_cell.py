@@ -20,6 +20,7 @@ from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
+from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
@@ -100,16 +101,17 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
 @contextmanager
 def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Keep the log and the status while a cell, or a shard of it, runs."""
-    with _log_to(directory.path / "run.log"):
+    with _log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
             yield
         except BaseException as error:
-            log.exception("run failed")
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            log.exception("run %s", state)
             cell.tracker.finish({}, failed=True)
             with suppress(UserError):  # on a full disk, which the error itself tells
-                directory.set_status("failed", f"{type(error).__name__}: {error}")
+                directory.set_status(state, f"{type(error).__name__}: {error}")
             raise
 
 
@@ -179,6 +181,7 @@ def _answer(
         records = score_again(cell.benchmark, samples, records)
         directory.replace_records(records.values())
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
+    directory.set_progress(len(records), len(samples))
     # Whole batches, also where some of their answers are there: other batches would round otherwise.
     pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]
     answering = Answering(

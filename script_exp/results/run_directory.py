@@ -2,7 +2,7 @@
 
 config.yaml     the resolved settings
 identity.json   every setting that can change a result: what the hash in the name is made of
-status.json     running / finished / failed and why
+status.json     running / finished / interrupted / failed and why; who works on it since when
 provenance.json code, versions and machine of every process that worked on it
 samples.jsonl   one line per answered sample, appended and flushed
 skipped.jsonl   samples that were left out (benchmark.on_error=skip), and why; only if there are any
@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from script_exp.errors import UserError
 from script_exp.results.files import append, read_json, write_atomically, write_json
+from script_exp.results.heartbeat import slurm_job
 from script_exp.results.record import SCHEMA_VERSION, RunResult, SampleRecord
 
 REPLACED = "replaced"
@@ -56,7 +57,9 @@ class RunDirectory:
         self.samples_file = path / "samples.jsonl"
         self.result_file = path / "result.json"
         self.skipped_file = path / "skipped.jsonl"
+        self.status_file = path / "status.json"
         self._lock = FileLock(path / ".lock")
+        self._progress: dict[str, Any] | None = None
 
     def __enter__(self) -> RunDirectory:
         try:
@@ -76,10 +79,9 @@ class RunDirectory:
         self._lock.release()
 
     def _owner(self) -> str:
-        status = self.path / "status.json"
-        if not status.exists():  # it has the lock, but has not written anything yet
+        if not self.status_file.exists():  # it has the lock, but has not written anything yet
             return "another process"
-        owner = read_json(status)
+        owner = read_json(self.status_file)
         return f"process {owner['pid']} on {owner['host']}"
 
     def start(self, config_yaml: str, identified_by: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -95,15 +97,19 @@ class RunDirectory:
         return list(read_json(file)) if file.exists() else []
 
     def set_status(self, state: str, why: str | None = None) -> None:
-        """Record the state: ``running``, ``finished`` or ``failed``."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        status = {"state": state, "why": why, "host": platform.node(), "pid": os.getpid(), "time": now}
-        write_json(self.path / "status.json", status)
+        """Record the state: ``running``, ``finished``, ``interrupted`` or ``failed``."""
+        owner = {"host": platform.node(), "pid": os.getpid(), "job": slurm_job()}
+        status = {"state": state, "why": why, **owner, "time": _now(), "progress": self._progress}
+        write_json(self.status_file, status)
+
+    def set_progress(self, before: int, total: int) -> None:
+        """Record that answering begins, ``before`` of ``total`` samples being answered already."""
+        self._progress = {"before": before, "total": total, "since": _now()}
+        self.set_status("running")
 
     def is_finished(self) -> bool:
         """Whether the status says so; that of a shard, which has no result."""
-        file = self.path / "status.json"
-        return file.exists() and read_json(file)["state"] == "finished"
+        return self.status_file.exists() and read_json(self.status_file)["state"] == "finished"
 
     def finished_result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None.
@@ -225,6 +231,10 @@ def result_files(outputs: Path) -> list[Path]:
 
 def _lines(records: Iterable[SampleRecord]) -> str:
     return "".join(json.dumps(vars(record), ensure_ascii=False) + "\n" for record in records)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def read_result(path: Path) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_an_interrupted_run_says_why(tmp_path):
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
     status = json.loads((files[0].parent / "status.json").read_text())
-    assert status["state"] == "failed"
+    assert status["state"] == "interrupted"
     assert "KeyboardInterrupt" in status["why"]
     assert not (files[0].parent / "result.json").exists()
 

@@ -1,0 +1,93 @@
+"""``hydra/launcher=local_processes``: one process for each cell, as many at a time as there are GPUs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+
+from script_exp.errors import SettingError
+
+log = logging.getLogger(__name__)
+_TEN_YEARS_MIN = 10 * 365 * 24 * 60  # submitit wants a limit
+
+
+class LocalProcesses(BaseSubmititLauncher):
+    """A process that dies takes only its own cell with it; the next cell gets its GPU.
+
+    Args:
+        submitit_folder: where the processes' files go.
+        gpus: numbers of the GPUs, one process each at a time; None: all that are visible.
+        processes: processes at a time where there is no GPU.
+    """
+
+    def __init__(self, submitit_folder: str, gpus: list[int] | None, processes: int | None) -> None:
+        super().__init__(submitit_folder=submitit_folder)
+        self._gpus, self._processes = gpus, processes
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the cells; what became of each is told by its run directory."""
+        free = self._places()
+        waiting = deque(enumerate(job_overrides, start=initial_job_idx))
+        running: dict[Any, list[int]] = {}
+        log.info("Launching %d jobs, %d at a time", len(waiting), len(free))
+        try:
+            while waiting or running:
+                for job in [job for job in running if job.done()]:
+                    free.append(running.pop(job))
+                    if not job.paths.result_pickle.exists():
+                        log.warning("\ta process died; its last words: %s", job.paths.stderr)
+                while waiting and free:
+                    gpus = free.pop(0)
+                    running[self._start(*waiting.popleft(), gpus)] = gpus
+                time.sleep(0.2)
+        finally:  # nothing is left unless this process was told to end
+            for job in running:
+                job.cancel()
+        return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
+
+    def _start(self, number: int, overrides: Sequence[str], gpus: list[int]) -> Any:
+        """A job of submitit."""
+        from submitit import LocalExecutor  # not before it is needed: Hydra imports this file at every start
+
+        executor = LocalExecutor(self.params["submitit_folder"], max_num_timeout=0)
+        executor.update_parameters(timeout_min=_TEN_YEARS_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)
+        log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
+        return executor.submit(
+            self, list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state()
+        )
+
+    def _places(self) -> list[list[int]]:
+        """For each process at a time the GPUs that it sees: one, or none on a CPU."""
+        gpus = self._gpus if self._gpus is not None else _visible_gpus()
+        if gpus:
+            return [[gpu] for gpu in gpus]
+        if self._processes is None:
+            _leave("processes", None, "how many at a time, where there is no GPU")
+        return [[] for _ in range(self._processes)]
+
+
+def _visible_gpus() -> list[int]:
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        try:
+            return [int(number) for number in named.split(",") if number]
+        except ValueError:
+            _leave("gpus", None, f"numbers, as CUDA_VISIBLE_DEVICES={named} has none")
+    import torch
+
+    return list(range(torch.cuda.device_count()))
+
+
+def _leave(key: str, value: object, expected: str) -> NoReturn:
+    """One sentence instead of the traceback that Hydra would print."""
+    print(f"error: {SettingError(f'hydra.launcher.{key}', value, expected)}", file=sys.stderr)
+    sys.exit(2)

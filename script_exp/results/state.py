@@ -1,0 +1,131 @@
+"""How far a run is, told from its directory alone, without reading its samples or its result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from script_exp.errors import UserError
+from script_exp.results.files import read_json
+from script_exp.results.heartbeat import SILENT_AFTER_S
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run at a glance.
+
+    Attributes:
+        path: the run directory.
+        state: ``finished``; ``running``; ``stopped`` (its process died or was killed); ``interrupted`` (by a
+            signal, after tidying up); ``failed``; ``damaged``. All but the first two go on when they are
+            started again.
+        why: the reason, unless it is finished or running.
+        host, pid, job: who works or worked on it; ``job`` is SLURM's id, or None.
+        done, total: samples answered and all of them; None unless it is running.
+        rate: samples per second of the process at work; None before its first one.
+    """
+
+    path: Path
+    state: str
+    why: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    job: str | None = None
+    done: int | None = None
+    total: int | None = None
+    rate: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last sample is answered; the latency pass is not counted."""
+        if self.done is None or self.total is None or not self.rate:
+            return None
+        return (self.total - self.done) / self.rate
+
+
+def read_states(outputs: Path) -> Iterator[RunState]:
+    """All runs below ``outputs/<model>/<benchmark>``, and the shards of those that are not finished."""
+    for path in sorted(outputs.glob("*/*/*/")):
+        state = read_state(path)
+        if state is not None:
+            yield state
+        if state is None or state.state != "finished":
+            yield from read_shards(path)
+
+
+def read_shards(run_dir: Path) -> Iterator[RunState]:
+    """The shards of a run, if it is split."""
+    for shard in sorted(run_dir.glob("shards/*/")):
+        if (state := read_state(shard)) is not None:
+            yield state
+
+
+def read_state(run_dir: Path) -> RunState | None:
+    """The state of a run, or None where there is none."""
+    file = run_dir / "status.json"
+    try:
+        status, touched = read_json(file), file.stat().st_mtime
+        state, why = status["state"], status["why"]
+        owner = {key: status.get(key) for key in ("host", "pid", "job")}
+    except FileNotFoundError:
+        return None
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        return RunState(run_dir, "damaged", str(error) or f"{file} is damaged")
+    if state == "failed" or state == "interrupted":
+        return RunState(run_dir, state, why, **owner)
+    is_shard = run_dir.parent.name == "shards"  # which has no result of its own
+    if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
+        return RunState(run_dir, "finished", **owner)
+    silence = _silence(owner["host"], owner["pid"], touched)
+    if silence is not None:
+        return RunState(run_dir, "stopped", silence, **owner)
+    return RunState(run_dir, "running", **owner, **_progress(run_dir, status))
+
+
+def _silence(host: Any, pid: Any, touched: float) -> str | None:
+    """Why the owner is taken for dead, or None."""
+    owner = f"process {pid} on {host}"
+    if host == platform.node() and not _is_alive(pid):
+        return f"{owner} ended without a word"
+    age = time.time() - touched
+    return f"no sign of life from {owner} for {age / 60:.0f} minutes" if age > SILENT_AFTER_S else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
+
+
+def _progress(run_dir: Path, status: dict[str, Any]) -> dict[str, Any]:
+    """Samples so far, and how fast the process at work answers them."""
+    progress = status.get("progress")
+    if progress is None:  # the model is being loaded
+        return {}
+    samples = run_dir / "samples.jsonl"
+    done = samples.read_bytes().count(b"\n") if samples.exists() else 0
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(progress["since"])).total_seconds()
+    answered = done - progress["before"]
+    rate = answered / seconds if answered > 0 and seconds > 0 else None
+    return {"done": done, "total": progress["total"], "rate": rate}
+
+
+def last_lines(run_dir: Path, count: int = 3) -> list[str]:
+    """The end of ``run.log``."""
+    log = run_dir / "run.log"
+    if not log.exists():
+        return []
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 4096))
+        lines = file.read().decode(errors="replace").splitlines()
+    return [line for line in lines if line.strip()][-count:]

@@ -1,0 +1,92 @@
+"""The cells of a named experiment, and their run directories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from script_exp.cell import RunCell
+from script_exp.command_line import CONF, check_arguments
+from script_exp.errors import UserError
+from script_exp.results.state import read_state
+from script_exp.settings import RunSettings
+from script_exp.sweeps.plan import expand
+from script_exp.sweeps.record import CellState
+
+
+def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictConfig]]:
+    """Overrides and composed config of every cell that ``runners/run.py -m <arguments>`` would run.
+
+    Raises:
+        UserError: if the arguments cannot be composed.
+    """
+    check_arguments(arguments)
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            parsed = OverridesParser.create().parse_overrides(list(arguments))
+            fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+            config = compose("config", overrides=fixed, return_hydra_config=True)
+            for overrides in expand(config.hydra.sweeper.params, arguments):
+                yield overrides, compose("config", overrides=overrides)
+    except HydraException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+def experiment_cells(arguments: Sequence[str]) -> list[CellState]:
+    """What became of the cells; those that are one and the same, as unpruned ones at several budgets, once.
+
+    Raises:
+        UserError: if the arguments cannot be composed.
+    """
+    states: dict[str, CellState] = {}
+    for all_overrides, config in composed_cells(arguments):
+        overrides = [one for one in all_overrides if one not in arguments] or all_overrides
+        try:
+            cell = RunCell.prepare(RunSettings.from_config(config))
+        except UserError as error:
+            states[" ".join(overrides)] = CellState(overrides, "invalid", str(error))
+            continue
+        states.setdefault(cell.identity, _state(cell, overrides))
+    return list(states.values())
+
+
+def _state(cell: RunCell, overrides: list[str]) -> CellState:
+    run_dir = _find(cell)
+    state = None if run_dir is None else read_state(run_dir)
+    if state is None:
+        return CellState(overrides, "missing")
+    return CellState(overrides, state.state, state.why, run_dir)
+
+
+def _find(cell: RunCell) -> Path | None:
+    """The cell's directory, also if ``auto`` stood for another device or dtype where it was run."""
+    if cell.directory.exists():
+        return cell.directory
+    for directory in cell.directory.parent.glob(f"{cell.name}-*/"):
+        try:
+            used = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+            elsewhere = replace(
+                cell,
+                device=torch.device(used["device"]) if cell.settings.device == "auto" else cell.device,
+                dtype=_dtype(used["dtype"]) if cell.settings.dtype == "auto" else cell.dtype,
+            )
+        except (OSError, yaml.YAMLError, KeyError, TypeError, RuntimeError, AttributeError):
+            continue  # not a run, or a damaged one: then it is missing
+        if elsewhere.directory == directory:
+            return directory
+    return None
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name.removeprefix("torch."))
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name} is no dtype")
+    return dtype

@@ -1,0 +1,61 @@
+"""One cell of a sweep, in whichever process it runs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from hydra.conf import HydraConf
+
+from script_exp.errors import UserError
+from script_exp.results.run_directory import RunIsBusyError
+from script_exp.sweeps.record import SweepRecord
+
+
+class SweepJob:
+    """The cell's note in the sweep's folder. As a context manager it notes an error instead of raising it.
+
+    The other cells go on, and the summary at the end names the error and sets the exit code.
+
+    Args:
+        sweep: the sweep's folder.
+        number: the cell's.
+    """
+
+    def __init__(self, sweep: SweepRecord, number: int) -> None:
+        self._sweep, self._number = sweep, number
+        self._run_dir: Path | None = None
+
+    @classmethod
+    def of(cls, hydra: HydraConf) -> SweepJob:
+        """The job that Hydra says this is."""
+        return cls(SweepRecord(Path(hydra.sweep.dir)), hydra.job.num)
+
+    def runs_in(self, run_dir: Path) -> None:
+        """Write down where the cell is run."""
+        self._run_dir = run_dir
+        self._sweep.note_cell(self._number, run_dir)
+
+    def __enter__(self) -> SweepJob:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):  # none, or one that ends the whole process
+            return False
+        if isinstance(
+            error, RunIsBusyError
+        ):  # cells that are the same one, as pruner=none at several budgets
+            print(f"left to another process: {error}", file=sys.stderr)
+            return True
+        if isinstance(error, UserError):
+            text = str(error)
+        else:
+            traceback.print_exception(error)
+            text = f"{type(error).__name__}: {error}"
+        print(f"error: {text}", file=sys.stderr)
+        self._sweep.note_cell(self._number, self._run_dir, text)
+        return True

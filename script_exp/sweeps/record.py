@@ -1,0 +1,87 @@
+"""What a sweep's folder holds: the planned cells, and where each of them went.
+
+planned.json     the overrides of every cell, in order; a cell's number is its place in the list
+cells/<n>.json   written by the process that runs cell n: its run directory, and the error if there was one
+jobs/<id>/       what a job of SLURM or a local process printed (submitit's files)
+multirun.yaml    what was asked for (Hydra's file)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from script_exp.results.files import read_json, write_json
+from script_exp.results.state import RunState, read_shards, read_state
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What became of one planned cell.
+
+    Attributes:
+        overrides: what it was started with.
+        state: as in :class:`~script_exp.results.state.RunState`, or ``missing`` if it never got that far.
+        why: the reason, if it is not finished.
+        run_dir: where it is; None if it failed before that was known.
+    """
+
+    overrides: list[str]
+    state: str
+    why: str | None = None
+    run_dir: Path | None = None
+
+
+class SweepRecord:
+    """A sweep's folder.
+
+    Args:
+        folder: ``outputs/sweeps/<time>``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def plan(self, cells: Sequence[Sequence[str]]) -> None:
+        """Write which cells there are."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / "planned.json", list(cells))
+
+    def note_cell(self, number: int, run_dir: Path | None, error: str | None = None) -> None:
+        """Write where cell ``number`` is run, or why it is not."""
+        (self.folder / "cells").mkdir(exist_ok=True)
+        note = {"run_dir": None if run_dir is None else str(run_dir.absolute()), "error": error}
+        write_json(self._note(number), note)
+
+    def was_launched(self) -> bool:
+        """Whether a cell or a job was started; not after a mistake on the command line."""
+        return any((self.folder / name).exists() for name in ("cells", "jobs"))
+
+    def cells(self) -> list[CellState]:
+        """The state of every planned cell."""
+        return [
+            self._cell(number, overrides)
+            for number, overrides in enumerate(read_json(self.folder / "planned.json"))
+        ]
+
+    def _cell(self, number: int, overrides: list[str]) -> CellState:
+        if not self._note(number).exists():
+            return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may tell why")
+        note = read_json(self._note(number))
+        run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
+        state = None if run_dir is None else read_state(run_dir) or _unfinished_shard(run_dir)
+        if state is None:
+            return CellState(overrides, "failed", note["error"] or "it ended before its first line", run_dir)
+        return CellState(overrides, state.state, _why(state, note["error"]), run_dir)
+
+    def _note(self, number: int) -> Path:
+        return self.folder / "cells" / f"{number}.json"
+
+
+def _unfinished_shard(run_dir: Path) -> RunState | None:
+    return next((shard for shard in read_shards(run_dir) if shard.state != "finished"), None)
+
+
+def _why(state: RunState, error: str | None) -> str | None:
+    return None if state.state == "finished" else error or state.why

@@ -1,0 +1,117 @@
+"""Sweeps without SLURM: local processes, signals, and what is said at the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import pytest
+from commands import ROOT, answered, answers, call, result, run_dirs, start, wait_until
+from troubled import WITH_TROUBLE
+
+QUICK = ["latency=off", "unpruned=off", "batch_size=2"]
+LOCAL = ["hydra/launcher=local_processes", "hydra.launcher.processes=2"]
+
+
+@pytest.mark.parametrize("launcher", [[], LOCAL])
+def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
+    trouble = "raise,none" if not launcher else "exit,raise,none"
+    process = call(
+        "runners/run.py", "-m", *QUICK, *launcher, "limit=6", "pruner=random", "budget=600,16", WITH_TROUBLE,
+        f"+benchmark.trouble={trouble}", f"outputs={tmp_path}",
+    )  # fmt: skip
+    assert process.returncode == 1
+    summary = process.stderr[process.stderr.index("sweep ") :]
+    cells = 2 * len(trouble.split(","))
+    assert f"1 of {cells} cells finished" in summary
+    named = [line.split(": ") for line in summary.splitlines() if "+benchmark.trouble=" in line]
+    assert len(named) == cells - 1
+    reasons = {(state, words[-1]) for state, *words in named}
+    expected = {
+        ("failed", "expected at most 576, the number of visual tokens of one crop"),
+        ("failed", "out of luck"),
+    }
+    if launcher:
+        (died,) = reasons - expected
+        assert died[0] == "stopped"
+        assert died[1].endswith("ended without a word")
+    else:
+        assert reasons == expected
+
+
+def test_local_processes_give_what_one_process_gives(tmp_path):
+    cells = ["pruner=none,graph", "limit=4", *QUICK]
+    one = call("runners/run.py", "-m", *cells, f"outputs={tmp_path / 'one'}")
+    local = call("runners/run.py", "-m", *cells, *LOCAL, f"outputs={tmp_path / 'local'}")
+    assert (one.returncode, local.returncode) == (0, 0), local.stderr
+    expected, found = run_dirs(tmp_path / "one"), run_dirs(tmp_path / "local")
+    assert expected.keys() == found.keys() == {"none-s0", "graph-64-s0"}
+    for name in expected:
+        assert answers(found[name]) == answers(expected[name])
+        assert result(found[name]) == result(expected[name])
+
+
+def test_each_local_process_sees_one_gpu(tmp_path):
+    """Checked by what the processes were given; no GPU is needed for that."""
+    (tmp_path / "sees.py").write_text(
+        "import os\n"
+        "from dataclasses import dataclass\n"
+        "from script_exp.benchmarks.shapes import Shapes\n"
+        "@dataclass\n"
+        "class Sees(Shapes):\n"
+        "    def parse(self, sample, prediction):\n"
+        "        return os.environ['CUDA_VISIBLE_DEVICES']\n"
+    )
+    process = call(
+        "runners/run.py", "-m", *QUICK, LOCAL[0], "hydra.launcher.gpus=[2,5]", "device=cpu", "limit=2",
+        "pruner=random", "seed=0,1", "benchmark._target_=sees.Sees", f"outputs={tmp_path / 'outputs'}",
+        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    seen = {record["answer"] for path in run_dirs(tmp_path / "outputs").values() for record in answers(path)}
+    assert seen == {"2", "5"}
+
+
+def test_local_processes_need_a_number_without_gpu(tmp_path):
+    process = call(
+        "runners/run.py", "-m", *QUICK, LOCAL[0], "seed=0,1", f"outputs={tmp_path}",
+        env={"CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert "error: hydra.launcher.processes=None: expected how many at a time" in process.stderr
+
+
+def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
+    from script_exp import command_line
+    from script_exp.errors import UserError
+
+    monkeypatch.setattr(command_line, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'script-exp\[slurm\]'"):
+        command_line.check_arguments(["-m", "hydra/launcher=slurm"])
+    command_line.check_arguments(["-m", "hydra/launcher=basic"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGUSR2")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_signal_leaves_a_run_that_goes_on(tmp_path, number):
+    cell = ["pruner=random", "limit=12", WITH_TROUBLE, *QUICK]
+    slow = [*cell, "+benchmark.seconds=0.3", f"outputs={tmp_path / 'slow'}"]
+    process = start("runners/run.py", *slow)
+    run_dir = wait_until(lambda: answered(tmp_path / "slow", 2))
+    process.send_signal(number)
+    process.communicate(timeout=100)
+    assert process.returncode == 128 + number
+    status = json.loads((run_dir / "status.json").read_text())
+    assert (status["state"], status["why"]) == ("interrupted", f"Terminated: {number.name}")
+    before = answers(run_dir)
+    assert 2 <= len(before) < 12
+    states = call("runners/status.py", tmp_path / "slow")
+    assert states.returncode == 1
+    assert "1 interrupted" in states.stdout
+    assert call("runners/run.py", *slow).returncode == 0
+    assert answers(run_dir)[: len(before)] == before
+    assert call("runners/run.py", *cell, f"outputs={tmp_path / 'whole'}").returncode == 0
+    (whole,) = run_dirs(tmp_path / "whole").values()
+    assert answers(run_dir) == answers(whole)
+    assert result(run_dir) == result(whole)

@@ -1,0 +1,87 @@
+"""Every file in conf/experiment composes and has the cells that its comment promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from omegaconf import OmegaConf
+
+from script_exp.build import build_pruner
+from script_exp.command_line import CONF
+from script_exp.errors import UserError
+from script_exp.settings import RunSettings
+from script_exp.sweeps.experiment import composed_cells, experiment_cells
+
+IMAGE10 = ["vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn", "mmvet"]
+FIVE_BUDGETS = [192, 128, 64, 32, 16]
+
+
+def cells(name, *arguments):
+    """Settings of the distinct cells."""
+    settings = [
+        RunSettings.from_config(config) for _, config in composed_cells([f"experiment={name}", *arguments])
+    ]
+    for one in settings:
+        build_pruner(one)
+    return {(s.model.name, s.benchmark["name"], s.pruner["name"], s.budget) for s in settings}
+
+
+def tiny(pruner, budget):
+    return ("tiny", "shapes", pruner, budget)
+
+
+def names(group):
+    return {file.stem for file in (CONF / group).glob("*.yaml")}
+
+
+def test_module_ablation():
+    pruned = {tiny(pruner, budget) for pruner in ("graph", "query", "script") for budget in FIVE_BUDGETS}
+    assert cells("module_ablation") == {tiny("none", None)} | pruned
+
+
+def test_budget_sweep_has_every_method():
+    methods = names("pruner") - {"none", "script_released"}
+    pruned = {tiny(pruner, budget) for pruner in methods for budget in FIVE_BUDGETS}
+    assert cells("budget_sweep") == {tiny("none", None)} | pruned
+
+
+def test_graph_threshold():
+    settings = [
+        RunSettings.from_config(config) for _, config in composed_cells(["experiment=graph_threshold"])
+    ]
+    counts = Counter((one.pruner["name"], one.pruner["threshold"]) for one in settings)
+    assert counts == {("graph", threshold): 3 for threshold in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)}
+    assert {one.budget for one in settings} == {192, 64, 16}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "methods", "budgets"),
+    [
+        ("paper_llava_1_5", "llava_1_5_7b", {"fastv", "trim", "script"}, [192, 128, 64]),
+        ("paper_llava_next", "llava_next_7b", {"trim", "script"}, [128, 64, 32]),
+    ],
+)
+def test_papers(name, model, methods, budgets):
+    params = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").hydra.sweeper.params
+    assert params.benchmark.split(",") == IMAGE10
+    pruned = {(model, "pope", method, budget) for method in methods for budget in budgets}
+    assert cells(name, "benchmark=pope") == {(model, "pope", "none", None)} | pruned
+    # Every cell can be run: budgets that a method cannot reach are found without weights and data.
+    states = experiment_cells([f"experiment={name}", "benchmark=shapes", "model.weights=random"])
+    assert {state.state for state in states} == {"missing"}
+    assert len(states) == 1 + len(methods) * len(budgets)
+
+
+def test_smoke_is_one_quick_cell():
+    ((_, config),) = composed_cells(["experiment=smoke"])
+    assert RunSettings.from_config(config).limit == 16
+
+
+def test_readme_is_a_part_of_the_budget_sweep():
+    assert len(cells("readme", "budget=64")) == 7
+
+
+def test_a_wrong_override_is_one_sentence():
+    with pytest.raises(UserError, match="Could not override 'budgt'"):
+        list(composed_cells(["experiment=readme", "budgt=64"]))

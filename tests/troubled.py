@@ -1,0 +1,27 @@
+"""A benchmark that is slow or ends badly, for tests of what a run survives."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from script_exp.benchmarks.shapes import Shapes
+
+WITH_TROUBLE = "benchmark._target_=troubled.Troubled"
+
+
+@dataclass
+class Troubled(Shapes):
+    """Shapes whose answers take ``seconds`` each; the third one raises or ends the process, if asked to."""
+
+    seconds: float = 0.0
+    trouble: str = "none"
+
+    def parse(self, sample, prediction):
+        time.sleep(self.seconds)
+        if sample.id == self.samples()[2].id and self.trouble == "raise":
+            raise RuntimeError("out of luck")
+        if sample.id == self.samples()[2].id and self.trouble == "exit":
+            os._exit(7)
+        return super().parse(sample, prediction)
