@@ -147,9 +147,14 @@ class RunSettings:
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
-        benchmark = {key: value for key, value in self.benchmark.items() if key not in _PLACE_OF_DATA}
-        settings["benchmark"] = benchmark
+        settings["benchmark"] = {"_target_": self.benchmark["_target_"], "name": self.benchmark["name"]}
+        settings["benchmark"] |= self.benchmark_rules()
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
+
+    def benchmark_rules(self) -> dict[str, Any]:
+        """The benchmark's settings but for its name and where its data is."""
+        other = ("_target_", "name", *_PLACE_OF_DATA)
+        return {key: value for key, value in self.benchmark.items() if key not in other}
 
 
 def _check_shards(shards: int, shard: object, force: bool) -> None:

@@ -11,16 +11,13 @@ _BLOCK = 2_000_000  # numbers drawn at a time, whatever the size of the benchmar
 _SEED = 0  # the interval of a finished run must not change when it is computed again
 
 
-def bootstrap_interval(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
-    """95 % percentile interval of a number when whole units are drawn with replacement.
+def bootstrap_draws(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(draws,) values of a number when whole units are drawn with replacement.
 
     Args:
         totals: (units, sums) what each unit, for example the questions on one image, adds to the number's
             sums.
         value: from sums (draws, sums) to the number (draws,).
-
-    Returns:
-        lower and upper end.
     """
     units = len(totals)
     generator = np.random.default_rng(_SEED)
@@ -30,5 +27,10 @@ def bootstrap_interval(totals: np.ndarray, value: Callable[[np.ndarray], np.ndar
     for start in range(0, _RESAMPLES, rows):
         draws = generator.multinomial(units, share, min(rows, _RESAMPLES - start))
         values.append(value(draws @ totals))
-    low, high = np.quantile(np.concatenate(values), [0.025, 0.975])
+    return np.concatenate(values)
+
+
+def bootstrap_interval(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+    """95 % percentile interval: lower and upper end. Arguments as for :func:`bootstrap_draws`."""
+    low, high = np.quantile(bootstrap_draws(totals, value), [0.025, 0.975])
     return float(low), float(high)
