@@ -22,8 +22,8 @@ lint: .venv/ready-dev  ## check format, lint and types
 sweep: .venv/ready  ## run the sweep whose table is in the README
 	$(BIN)/python runners/run.py -m experiment=readme
 
-table: .venv/ready  ## print the tables of all finished runs
-	$(BIN)/python analysis/tables.py
+table: .venv/ready  ## tables and figures of all finished runs
+	$(BIN)/python analysis/make.py
 
 clean:  ## remove the environment (runs in outputs/ stay)
 	rm -rf .venv

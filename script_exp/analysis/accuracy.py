@@ -12,8 +12,8 @@ from script_exp.analysis.published import reference_rows
 from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
 
 _INTERVAL = (
-    "±: half of the 95 % interval: bootstrap over units (questions on one image are drawn together), and "
-    "over seeds where there are several."
+    "±: half of the 95 % interval, by bootstrap over units (questions on one image are drawn together); with "
+    "several seeds also Student's t over the seeds."
 )
 
 
@@ -55,7 +55,7 @@ def heading(cells: pd.DataFrame) -> str:
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
     """Cells of each budget: unpruned first, then the largest."""
-    groups = [(float(budget), group) for budget, group in cells.groupby("budget", dropna=False)]
+    groups = [(group["budget"].iloc[0], group) for _, group in cells.groupby("budget", dropna=False)]
     return sorted(groups, key=lambda group: -np.inf if np.isnan(group[0]) else -group[0])
 
 
@@ -84,11 +84,16 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None) -> Tabl
         groups.append(Group(heading(group), [*map(Row, rows), *gray]))
     notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
     if several:
-        notes.append("Average: mean of the benchmarks' shares of the unpruned accuracy, in %.")
+        notes.append("Retained: mean of the benchmarks' shares of the unpruned accuracy, in %.")
     return Table(
         name="accuracy",
         title=f"Accuracy ({setup_title(cells)})",
-        columns=["Method", "Tokens", *(_column_heading(column, cells) for column in columns), "Retained, %"],
+        columns=[
+            "Method",
+            "Tokens",
+            *(", ".join(column_heading(column, cells)) for column in columns),
+            "Retained, %",
+        ],
         groups=groups,
         notes=[*notes, *_seeds(cells), *column_notes(cells), *references.notes],
         data=_data(cells),
@@ -98,14 +103,8 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None) -> Tabl
 def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) -> list[list[Entry]]:
     """Rows of one budget, the best of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
-    tokens = [
-        Entry(
-            f"{np.mean([at[label, column]['layer_average'] for column in columns if (label, column) in at]):.0f}"
-        )
-        if any((label, column) in at for column in columns)
-        else Entry()
-        for label in labels
-    ]
+    means = group.groupby("label")["layer_average"].mean()
+    tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
     parts = [[Entry(label) for label in labels], tokens]
     for column in columns:
         found = [at.get((label, column)) for label in labels]
@@ -158,11 +157,11 @@ def _budget_table(cells: pd.DataFrame) -> Table:
     column = cells["column"].iloc[0]
     return Table(
         name="by_budget",
-        title=f"{_column_heading(column, cells)} by budget ({setup_title(cells)})",
+        title=f"{', '.join(column_heading(column, cells))}, by budget ({setup_title(cells)})",
         columns=["Method", *(_budget_heading(group) for _, group in budgets)],
         groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
         notes=[
-            "In brackets the share of the unpruned accuracy; the best of a budget is bold, the second underlined.",
+            "In brackets the share of the unpruned accuracy. Best of a budget bold, second underlined.",
             *_seeds(cells),
             *column_notes(cells),
         ],
@@ -180,9 +179,10 @@ def _budget_heading(cells: pd.DataFrame) -> str:
     return f"{100 * budget:g} %" if budget < 1 else f"{budget:g}"
 
 
-def _column_heading(column: str, cells: pd.DataFrame) -> str:
-    metric = cells[cells["column"] == column]["metric"].iloc[0]
-    return f"{column}, {_METRICS.get(metric, metric)}"
+def column_heading(column: str, cells: pd.DataFrame) -> tuple[str, str]:
+    """The benchmark with its protocol, and what its number is."""
+    metric = cells[cells["column"] == column]["metric"].dropna().iloc[0]
+    return column, _METRICS.get(metric, metric)
 
 
 _METRICS = {"mean": "%", "mean_f1": "F1 %", "pooled_f1": "F1 %", "mme_perception": "points"}

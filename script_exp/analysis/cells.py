@@ -81,7 +81,7 @@ def make_cells(runs: pd.DataFrame) -> Cells:
 def rank(label: str) -> tuple[int, str]:
     """Order of methods: the two bounds first, Script and its modules last, as papers have it."""
     name = label.split(" ")[0]
-    fixed = {"none": 0, "random": 1, "graph": 3, "query": 4, "script": 5, "script_released": 6}
+    fixed = {"none": 0, "unpruned": 0, "random": 1, "graph": 3, "query": 4, "script": 5, "script_released": 6}
     return fixed.get(name, 2), label
 
 
@@ -89,6 +89,21 @@ def is_main(cells: pd.DataFrame) -> pd.Series:
     """Whether a cell is its method's main one, rather than one of several variants of it."""
     labels = cells.groupby("pruner")["label"].transform("nunique")
     return (cells["variant"] == "") & (cells["label"] == cells["pruner"]) | (labels == 1)
+
+
+def for_figures(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells of a setup with labels that fit a legend, and at most three variants of a method.
+
+    A method with more is a sweep, which has a figure of its own: of it the one with the published defaults is
+    left, if it was run. Settings are left out of ``label`` where a method has one variant alone.
+    """
+    variants = cells.groupby("pruner")["label"].transform("nunique")
+    main = is_main(cells)
+    has_main = main.groupby(cells["pruner"]).transform("any")
+    few = cells[(variants <= 3) | main | ~has_main]
+    alone = few.groupby("pruner")["label"].transform("nunique") == 1
+    labels = few["label"].where(~alone, few["pruner"])
+    return few.assign(label=labels.where(few["pruner"] != "none", "unpruned"))
 
 
 def setup_title(cells: pd.DataFrame) -> str:

@@ -60,7 +60,8 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
         groups.append(Group(heading(group), rows))
     column, device = cells["column"].iloc[0], cells["device"].iloc[0]
     identical = [
-        "model", "column", "device", "pruner", "variant", "budget", "seeds", "visual", "kept", "layer_average",
+        "model", "column", "device", "pruner", "variant", "budget", "seeds", "visual", "kept",
+        "layer_average",
     ]  # fmt: skip
     return Table(
         name="efficiency",
@@ -72,10 +73,10 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
         groups=groups,
         notes=[
             "Tokens: visual tokens, mean over the LLM's layers. Prefill: every stage, 2 FLOPs per "
-            "multiply-accumulate; LLM visual: the LLM's layers on visual tokens alone. In brackets the share of "
-            "the unpruned model's.",
-            f"Latency: medians at batch 1 on {device}; LLM prefill includes the pruner. A speed-up compares with "
-            "the unpruned model in the same process, in turn with the pruned one, so that it need not be the "
+            "multiply-accumulate; LLM visual: the LLM's layers on visual tokens alone. In brackets the share "
+            "of the unpruned model's.",
+            f"Latency: medians at batch 1 on {device}; LLM prefill includes the pruner. A speed-up compares "
+            "with the unpruned model in the same process, in turn with the pruned one: it need not be the "
             "ratio of two rows.",
         ],
         data=cells[[*identical, *_COSTS]].rename(columns={"column": "benchmark"}),

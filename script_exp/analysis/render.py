@@ -50,7 +50,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     frames = [table.data.assign(table=table.title) for table in tables if len(table.data)]
     contents = {
         "md": "\n".join(markdown(table) for table in tables),
-        "tex": "% \\usepackage{booktabs,xcolor}\n" + "\n".join(latex(table) for table in tables),
+        "tex": "% \\usepackage{booktabs,graphicx,xcolor}\n" + "\n".join(latex(table) for table in tables),
         "html": page(tables),
         "csv": pd.concat(frames).to_csv(index=False) if frames else "",
     }
@@ -65,7 +65,7 @@ def write_document(names: Sequence[str], folder: Path) -> Path:
     lines = [
         r"\documentclass{article}",
         r"\usepackage[a4paper,margin=1.5cm]{geometry}",
-        r"\usepackage{booktabs,xcolor}",
+        r"\usepackage{booktabs,graphicx,xcolor}",
         r"\extrafloats{200}",
         r"\begin{document}",
         *(rf"\input{{{name}.tex}}" + "\n" + r"\clearpage" for name in names),
@@ -97,7 +97,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table for ``\\input``; needs the packages booktabs and xcolor."""
+    """A booktabs table for ``\\input``; needs the packages booktabs, graphicx and xcolor."""
 
     def row_of(row: Row) -> str:
         cells = [_latex_entry(entry) for entry in row.entries]
@@ -111,6 +111,7 @@ def latex(table: Table) -> str:
         r"\begin{table}[htbp]",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{_escape(table.title)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",  # no wider than the page
         rf"\begin{{tabular}}{{{spec}}}",
         r"\toprule",
         " & ".join(_escape(column) for column in table.columns) + r" \\",
@@ -120,9 +121,9 @@ def latex(table: Table) -> str:
         if group.heading:
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textit{{{_escape(group.heading)}}}}} \\")
         lines += [row_of(row) for row in group.rows]
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.notes:
-        notes = r" \\ ".join(map(_escape, table.notes))
+        notes = r" \\{} ".join(map(_escape, table.notes))
         lines.append(rf"\par\smallskip\parbox{{0.95\linewidth}}{{\footnotesize {notes}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 

@@ -14,6 +14,7 @@ from script_exp.analysis.accuracy import accuracy_entry, by_budget, heading
 from script_exp.analysis.cells import Cells, rank, setup_title
 from script_exp.analysis.table import Entry, Group, Row, Table
 from script_exp.benchmarks import METRICS
+from script_exp.benchmarks.metric import Metric
 from script_exp.errors import UserError
 from script_exp.results.compare import Comparison, compare, holm
 from script_exp.results.read import load_samples
@@ -22,11 +23,11 @@ _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓")
 _LEVEL = 0.05
 
 _NOTES = [
-    "Difference in the metric's unit (points of a percentage) with its 95 % interval, paired on the same "
-    "questions; answers that became worse and better.",
-    "p: two-sided, by paired bootstrap over units and by McNemar's exact test over answers, both corrected for "
-    "all rows of this table (Holm). McNemar's takes questions on one image as independent, and is left out "
-    "where seeds are pooled.",
+    "Difference in points with its 95 % interval, paired on the same questions; answers that are worse and "
+    "better.",
+    "p: two-sided, by paired bootstrap over units and by McNemar's exact test over answers, both corrected "
+    "for all rows of this table (Holm). McNemar's takes questions on one image as independent, and is left "
+    "out where seeds are pooled.",
 ]
 
 
@@ -49,6 +50,7 @@ class PairedTests:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
         self._read = lru_cache(maxsize=64)(load_samples)
+        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Comparison | None] = {}
         self.problems: list[str] = []
 
     def against_unpruned(self, cell: pd.Series) -> Outcome:
@@ -71,17 +73,21 @@ class PairedTests:
         return Outcome(cell, other["label"], self._compare(cell, pairs, second))
 
     def _compare(self, cell: pd.Series, first: pd.DataFrame, second: pd.DataFrame) -> Comparison | None:
-        folders = [list(frame["run_dir"]) for frame in (first, second)]
-        if any(pd.isna(folder) for side in folders for folder in side):
+        if first["run_dir"].isna().any() or second["run_dir"].isna().any():
             return None
+        key = tuple(first["run_dir"]), tuple(second["run_dir"])
+        if key not in self._made:
+            self._made[key] = self._compare_folders(METRICS[cell["metric"]], *key)
+        return self._made[key]
+
+    def _compare_folders(
+        self, metric: Metric, first: tuple[str, ...], second: tuple[str, ...]
+    ) -> Comparison | None:
         try:
-            after, before = ([self._read(Path(folder)) for folder in side] for side in folders)
-            return compare(METRICS[cell["metric"]], after, before)
-        except (UserError, ValueError) as error:
-            between = " with ".join(", ".join(side) for side in folders)
-            problem = f"{between} cannot be compared: {error}"
-            if problem not in self.problems:
-                self.problems.append(problem)
+            after, before = ([self._read(Path(folder)) for folder in side] for side in (first, second))
+            return compare(metric, after, before)
+        except (UserError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.problems.append(f"{', '.join(first)} cannot be compared with {', '.join(second)}: {error}")
             return None
 
 
@@ -228,8 +234,8 @@ def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Tab
         columns=["Method", "Graph", "Query", *(f"{budget:g}" for budget, _ in budgets)],
         groups=[Group("", rows)],
         notes=[
-            "Accuracy by budget, in brackets the paired difference to script; *: p < 0.05 by paired bootstrap, "
-            "corrected for all differences of this table (Holm)."
+            "Accuracy by budget, in brackets the paired difference to script; *: p < 0.05 by paired "
+            "bootstrap, corrected for all differences of this table (Holm)."
         ],
         data=pd.DataFrame(
             [

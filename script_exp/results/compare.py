@@ -39,7 +39,11 @@ class Comparison:
 
 
 def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame]) -> Comparison:
-    """Compare two methods' samples, one frame per seed as :func:`script_exp.results.read.load_samples` gives it.
+    """Compare two methods' samples.
+
+    Args:
+        first: its samples, a frame per seed as :func:`script_exp.results.read.load_samples` gives it.
+        second: those of the other, of the same seeds.
 
     Raises:
         ValueError: if there are no runs, or any two have not answered the same samples.
@@ -78,7 +82,7 @@ def mcnemar(lost: int, won: int) -> float:
     """Exact two-sided p-value that of ``lost + won`` flips so few go one way, if both ways are as likely."""
     flips = lost + won
     tail = sum(comb(flips, count) for count in range(min(lost, won) + 1))
-    return min(1.0, 2 * tail / 2**flips)
+    return float(min(1.0, 2 * tail / 2**flips))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "kept": (_NUMBER, "visual tokens left after all pruning"),
     "layer_average": (_NUMBER, "visual tokens, mean over the LLM's layers"),
     "crops": (_NUMBER, "crops that the budget was spent on, per sample"),
-    "prefill_tflops": (_NUMBER, "FLOPs of all stages up to the first token, 2 per multiply-accumulate, in 1e12"),
+    "prefill_tflops": (_NUMBER, "FLOPs of all stages of a prefill, 2 per multiply-accumulate, in 1e12"),
     "llm_visual_tflops": (_NUMBER, "of these, the LLM's on visual tokens alone"),
     "kv_mib": (_NUMBER, "keys and values after prefill, MiB"),
     "llm_prefill_ms": (_NUMBER, "pruner and LLM up to the first token, median of batch 1, ms"),
@@ -88,7 +89,7 @@ class Runs:
 def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``; a run that failed or is not finished is a problem."""
     files = sorted(outputs.rglob("result.json"))
-    runs = collect((str(path.parent), lambda path=path: read_result(path), path.parent) for path in files)  # type: ignore[misc]
+    runs = collect((str(path.parent), partial(read_result, path), path.parent) for path in files)
     finished = {path.parent for path in files}
     return Runs(runs.frame, [*runs.problems, *_unfinished(outputs, finished)])
 

@@ -6,6 +6,7 @@ Every run that this package logs has its whole ``result.json`` in the summary, u
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from script_exp.errors import UserError
@@ -35,9 +36,7 @@ def load_wandb(project: str, api: Any = None) -> Runs:
     except (wandb.Error, ValueError, OSError) as error:
         raise UserError(f"--wandb={project}: cannot be read ({error})") from error
     done = [(place, summary) for place, state, summary in found if state == "finished"]
-    runs = collect(
-        (place, lambda place=place, summary=summary: _result(place, summary), None) for place, summary in done
-    )  # type: ignore[misc]
+    runs = collect((place, partial(_result, place, summary), None) for place, summary in done)
     others = [f"{place} has no result: {state}" for place, state, _ in found if state != "finished"]
     return Runs(runs.frame, [*runs.problems, *others])
 
