@@ -13,9 +13,9 @@ STAGES = {"preprocess": 2.0, "vision": 14.0, "query_encoder": 1.5, "pruner": 3.0
 
 def save_run(
     outputs, pruner, budget, scores, *, benchmark="shapes", model="tiny", variant="", settings=None, seed=0,
-    benchmark_settings=None, prompt_version=1, protocol_version=1, limit=None, skipped=0, weights="pretrained",
-    checkpoint="embedded", dtype="float32", device="CPU X", latency=10.0, baseline="full", kept=None,
-    metric="mean", scale=100, time="2026-11-23T00:00:00+00:00", identity=None,
+    benchmark_settings=None, prompt_version=1, protocol_version=1, limit=None, skipped=0,
+    weights="pretrained", checkpoint="embedded", dtype="float32", device="CPU X", latency=10.0,
+    baseline="full", kept=None, metric="mean", scale=100, time="2026-11-23T00:00:00+00:00", identity=None,
 ):  # fmt: skip
     """A run directory; two samples make a unit. ``baseline`` names the unpruned runs; seeds have their own.
 
