@@ -17,7 +17,7 @@ import pandas as pd
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
 from script_exp.analysis.cells import Cells, make_cells
 from script_exp.analysis.efficiency import efficiency_tables
-from script_exp.analysis.filters import of_experiment, only
+from script_exp.analysis.filters import at_budgets, of_experiment, only
 from script_exp.analysis.published import load_published
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
     for column in ("model", "benchmark", "pruner"):
         parser.add_argument(f"--{column}", type=_names, metavar="NAME,...", help=f"only these {column}s")
+    parser.add_argument(
+        "--budget", type=_names, metavar="K,...", help="only these budgets, and unpruned runs"
+    )
     parser.add_argument("--experiment", metavar="NAME", help="only runs that experiment=NAME asks for")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
     parser.add_argument(
@@ -86,6 +89,8 @@ def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
         for column in ("model", "benchmark", "pruner"):
             if (names := getattr(arguments, column)) is not None:
                 frame = only(frame, column, names)
+        if arguments.budget is not None:
+            frame = at_budgets(frame, arguments.budget)
         if arguments.experiment is not None:
             frame = of_experiment(frame, arguments.experiment, _EXPERIMENTS)
     if frame.empty:

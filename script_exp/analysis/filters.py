@@ -28,6 +28,20 @@ def only(runs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
     return runs[runs[column].isin(names)]
 
 
+def at_budgets(runs: pd.DataFrame, budgets: list[str]) -> pd.DataFrame:
+    """The runs at one of ``budgets``, and the unpruned ones.
+
+    Raises:
+        UserError: if there is no run at one of them, with the budgets that there are.
+    """
+    there = sorted(set(runs["budget"].dropna()))
+    known = {f"{budget:g}": budget for budget in there}
+    for budget in budgets:
+        if budget not in known:
+            raise UserError(f"--budget={budget}: expected one with a finished run: {', '.join(known)}")
+    return runs[runs["budget"].isna() | runs["budget"].isin([known[budget] for budget in budgets])]
+
+
 def of_experiment(runs: pd.DataFrame, name: str, folder: Path) -> pd.DataFrame:
     """The runs that ``experiment=name`` asks for.
 

@@ -76,6 +76,13 @@ def test_filters(outputs, tmp_path):
     process = call(outputs, *arguments, "--model", "tiny", "--benchmark", "gqa", "--pruner", "none,script")
     assert process.returncode == 0, process.stderr
     assert rows(tmp_path) == {"model": {"tiny"}, "benchmark": {"gqa"}, "pruner": {"none", "script"}}
+    assert call(outputs, *arguments, "--budget", "32").returncode == 0
+    tokens = (tmp_path / "tables" / "accuracy.md").read_text()
+    assert "*32 tokens" in tokens
+    assert "*Unpruned*" in tokens
+    assert "*64 tokens" not in tokens
+    wrong = call(outputs, *arguments, "--budget", "16")
+    assert wrong.stderr == "error: --budget=16: expected one with a finished run: 32, 64\n"
     wrong = call(outputs, *arguments, "--pruner", "none,scirpt")
     assert wrong.returncode == 2
     assert wrong.stderr == (
