@@ -88,7 +88,7 @@ class Runs:
 
 def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``; a run that failed or is not finished is a problem."""
-    files = sorted(outputs.rglob("result.json"))
+    files = result_files(outputs)
     runs = collect((str(path.parent), partial(read_result, path), path.parent) for path in files)
     finished = {path.parent for path in files}
     return Runs(runs.frame, [*runs.problems, *_unfinished(outputs, finished)])
@@ -131,7 +131,8 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
 
 def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
     for path in sorted(outputs.rglob("status.json")):
-        if path.parent in finished:
+        inside = path.relative_to(outputs).parts
+        if path.parent in finished or REPLACED in inside or "shards" in inside:
             continue
         try:
             status = read_json(path)

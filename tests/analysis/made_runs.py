@@ -32,7 +32,7 @@ def save_run(
     unpruned = f"{baseline}-{benchmark}-s{seed}"
     value, low, high = (None,) * 3 if weights == "random" else interval_of(scores)
     result = {
-        "schema_version": 3,
+        "schema_version": 4,
         "status": "finished",
         "identity": identity or (unpruned if pruner == "none" else f"{zlib.crc32(str(folder).encode()):08x}"),
         "unpruned_identity": unpruned,

@@ -270,8 +270,8 @@ def test_weights_that_are_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"schema_version": 3', "is damaged"), ('{"schema_version": 3, "cell": {}}', "it lacks"),
-     ('{"schema_version": 0}', "has schema version 0; this reads 3")],
+    [('{"schema_version": 4', "is damaged"), ('{"schema_version": 4, "cell": {}}', "it lacks"),
+     ('{"schema_version": 0}', "has schema version 0; this reads 4")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
     arguments = ["limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
