@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_runs import draw, save_grid, save_run
 
@@ -59,6 +60,17 @@ def test_failed_and_unfinished_runs_are_named(tmp_path):
     (folder / "status.json").write_text("{")
     (problem,) = load_runs(tmp_path).problems
     assert "status cannot be read" in problem
+
+
+def test_shards_and_runs_that_were_started_over_are_no_runs(tmp_path):
+    folder = save_run(tmp_path, "none", None, [1.0])
+    for inside in ("shards/0-of-2", "shards/1-of-2"):
+        (folder / inside).mkdir(parents=True)
+        (folder / inside / "status.json").write_text('{"state": "finished", "why": null}')
+    save_run(tmp_path / "replaced", "none", None, [0.0])
+    runs = load_runs(tmp_path)
+    assert list(runs.frame["accuracy"]) == [1.0]
+    assert runs.problems == []
 
 
 def test_retained_compares_with_the_runs_own_unpruned_run(tmp_path):
@@ -147,8 +159,6 @@ def test_seeds_that_change_nothing_do_not_widen_the_interval():
 
 
 def load_frame(rows):
-    import pandas as pd
-
     return pd.DataFrame(rows, columns=["accuracy", "ci_low", "ci_high"])
 
 
