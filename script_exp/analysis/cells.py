@@ -68,8 +68,9 @@ def make_cells(runs: pd.DataFrame) -> Cells:
     runs["label"] = runs["pruner"].where(runs["variant"] == "", runs["pruner"] + " (" + runs["variant"] + ")")
     runs, problems = _one_run_per_seed(runs)
     by_identity = runs.drop_duplicates("identity").set_index("identity")["accuracy"]
-    rows = [_cell(group, by_identity) for _, group in runs.groupby(_CELL, dropna=False, sort=False)]
-    frame = pd.DataFrame(rows)
+    groups = runs.groupby(_CELL, dropna=False, sort=False)
+    rows = pd.DataFrame([_cell(group, by_identity) for _, group in groups])
+    frame = pd.concat([rows, groups[_MEANS].mean().reset_index(drop=True)], axis=1)
     if len(frame):
         order = frame["label"].map(rank)
         frame = frame.assign(_order=order).sort_values(
@@ -191,7 +192,6 @@ def _cell(runs: pd.DataFrame, accuracies: pd.Series) -> dict[str, Any]:
         "metric",
     )
     row = {key: first[key] for key in (*_CELL, *own)}
-    row |= {key: runs[key].mean() for key in _MEANS}
     row |= {
         "n": runs["n"].max(),
         "skipped": runs["skipped"].max(),
