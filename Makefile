@@ -25,8 +25,8 @@ sweep: .venv/ready  ## run the sweep whose table is in the README
 speed: .venv/ready  ## measure every number of docs/speed.md on the device at hand
 	$(BIN)/python benchmarks_speed/all.py
 
-table: .venv/ready  ## print the tables of all finished runs
-	$(BIN)/python analysis/tables.py
+table: .venv/ready  ## tables and figures of all finished runs
+	$(BIN)/python analysis/make.py
 
 clean:  ## remove the environment (runs in outputs/ stay)
 	rm -rf .venv

@@ -28,13 +28,13 @@ from script_exp.models.load import (
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
-from script_exp.pruners.base import non_default_fields
+from script_exp.pruners.base import all_fields, non_default_fields
 from script_exp.pruners.trim import NO_PROJECTOR
 from script_exp.results.provenance import provenance
 from script_exp.results.record import Cell
 from script_exp.results.run_directory import identity_hash
 from script_exp.results.tracker import Tracker
-from script_exp.settings import RunSettings
+from script_exp.settings import PROTOCOL_VERSION, RunSettings
 
 _UNPRUNED = {"_target_": "script_exp.pruners.NoPruning", "name": "none"}
 
@@ -134,6 +134,11 @@ class RunCell:
             budget=settings.budget,
             seed=settings.seed,
             variant=", ".join(f"{key}={value}" for key, value in changed.items()),
+            pruner_settings=all_fields(self.pruner),
+            benchmark_settings=settings.benchmark_rules(),
+            prompt_version=self.benchmark.prompt_version,
+            protocol_version=PROTOCOL_VERSION,
+            limit=settings.limit,
         )
 
     def resolved_config(self) -> dict[str, Any]:

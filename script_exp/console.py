@@ -140,7 +140,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     if is_pruned and unpruned is None:
         _stdout.print("The unpruned run is missing: pruner=none runs it.")
     print(f"run directory: {run_dir}")
-    print(f"all runs as a table: python analysis/tables.py {run_dir.parents[2]}")
+    print(f"tables and figures of all runs: python analysis/make.py {run_dir.parents[2]}")
     last_line = {
         "run_dir": str(run_dir),
         "accuracy": result["accuracy"]["value"] if result["accuracy"] else None,

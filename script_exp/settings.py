@@ -151,6 +151,11 @@ class RunSettings:
         settings["benchmark"] = without_place(self.benchmark)
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
 
+    def benchmark_rules(self) -> dict[str, Any]:
+        """The benchmark's settings but for its name and where its data is."""
+        settings = without_place(self.benchmark)
+        return {key: value for key, value in settings.items() if key not in ("_target_", "name")}
+
 
 def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:
     """The benchmark's settings that are part of a run's identity."""

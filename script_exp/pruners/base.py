@@ -177,6 +177,18 @@ def non_default_fields(method: Any) -> dict[str, Any]:
     return changed
 
 
+def all_fields(method: Any) -> dict[str, Any]:
+    """Hyper-parameters, all but the budget; nested ones are named like ``graph.threshold``."""
+    values: dict[str, Any] = {}
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if is_dataclass(value):
+            values |= {f"{field.name}.{key}": inner for key, inner in all_fields(value).items()}
+        elif field.name != "budget":
+            values[field.name] = value
+    return values
+
+
 def _in_float32(visual: VisualTokens) -> VisualTokens:
     """Scores are computed in float32 whatever the model's dtype: half precision reorders near-ties."""
     joint = None if visual.joint is None else visual.joint.float()

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
 def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """The final metrics under the names that the tracker shows."""
+    """The final metrics under the names that the tracker shows.
+
+    ``result`` is all of ``result.json`` as one text, so that the tables can be made from a W&B project alone
+    (``script_exp.results.read_wandb``); as a dictionary it would be a column for each of its numbers there.
+    """
     metrics = {
+        "result": json.dumps(result),
         "tokens/kept": result["tokens"]["kept"],
         "tokens/layer_average": result["tokens"]["layer_average"],
         "flops/prefill_total": result["flops"]["prefill_total"],

@@ -1,16 +1,76 @@
-"""All finished runs below a folder, as one tidy table."""
+"""All finished runs below a folder, as one tidy table with typed columns."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from script_exp.errors import UserError
-from script_exp.results.run_directory import read_result, result_files
+from script_exp.results.files import read_json
+from script_exp.results.run_directory import REPLACED, read_result, result_files
+
+STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
+"""The stages of a time to first token, in the order in which they run."""
+
+_TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "bool"
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "model": (_TEXT, "name of the model, as in conf/model"),
+    "checkpoint": (_TEXT, "its folder or hub id; ``embedded`` is the tiny model of the package"),
+    "weights": (_TEXT, "``pretrained``, or ``random``, which have no accuracy"),
+    "benchmark": (_TEXT, "name of the benchmark, as in conf/benchmark"),
+    "benchmark_settings": (_TEXT, "JSON of what can change its number, for example the protocol"),
+    "prompt_version": (_COUNT, "of its prompt and rule"),
+    "protocol_version": (_COUNT, "of everything else in the code that can change a result"),
+    "limit": (_COUNT, "samples that were asked for; missing: all of them"),
+    "pruner": (_TEXT, "method, as in conf/pruner"),
+    "variant": (_TEXT, "its settings that are not the published defaults"),
+    "pruner_settings": (_TEXT, "JSON of all its settings but the budget"),
+    "budget": (_NUMBER, "tokens kept per crop, or a share below 1; missing: unpruned"),
+    "seed": (_COUNT, "seed of whatever draws at random"),
+    "identity": (_TEXT, "hash of every setting that can change the result"),
+    "unpruned_identity": (_TEXT, "identity of the unpruned run to compare with"),
+    "metric": (_TEXT, "what the accuracy is; missing: random weights, or a server scores"),
+    "scale": (_NUMBER, "100: the accuracy is a share, printed in percent; 1: it counts points"),
+    "accuracy": (_NUMBER, "the benchmark's official number"),
+    "ci_low": (_NUMBER, "lower end of its 95 % interval"),
+    "ci_high": (_NUMBER, "upper end of its 95 % interval"),
+    "n": (_COUNT, "samples that it is over"),
+    "partial": (_FLAG, "whether these are fewer than the benchmark has"),
+    "skipped": (_COUNT, "samples left out because their images are missing or broken"),
+    "visual": (_NUMBER, "visual tokens before pruning, mean over samples, as all that follow"),
+    "kept": (_NUMBER, "visual tokens left after all pruning"),
+    "layer_average": (_NUMBER, "visual tokens, mean over the LLM's layers"),
+    "crops": (_NUMBER, "crops that the budget was spent on, per sample"),
+    "prefill_tflops": (_NUMBER, "FLOPs of all stages of a prefill, 2 per multiply-accumulate, in 1e12"),
+    "llm_visual_tflops": (_NUMBER, "of these, the LLM's on visual tokens alone"),
+    "kv_mib": (_NUMBER, "keys and values after prefill, MiB"),
+    "llm_prefill_ms": (_NUMBER, "pruner and LLM up to the first token, median of batch 1, ms"),
+    "ttft_ms": (_NUMBER, "time to first token, every stage, median of batch 1, ms"),
+    "unpruned_llm_prefill_ms": (_NUMBER, "the unpruned model's, measured in the same process"),
+    "unpruned_ttft_ms": (_NUMBER, "the unpruned model's, measured in the same process"),
+    "prefill_speedup": (_NUMBER, "ratio of the two LLM prefills"),
+    "ttft_speedup": (_NUMBER, "ratio of the two times to first token"),
+    **{f"{stage}_ms": (_NUMBER, f"median time of stage {stage}, ms") for stage in STAGES},
+    "decode_ms": (_NUMBER, "median time of one more token, ms"),
+    "peak_mib": (_NUMBER, "peak memory of an LLM prefill, MiB"),
+    "device": (_TEXT, "name of the GPU or the processor that it was measured on"),
+    "device_type": (_TEXT, "``cuda`` or ``cpu``"),
+    "dtype": (_TEXT, "of the weights"),
+    "attention": (_TEXT, "attention kernel"),
+    "commit": (_TEXT, "git commit of the code; missing: not run from a checkout"),
+    "dirty": (_FLAG, "whether the code differed from the commit"),
+    "finished": (_TEXT, "when the last process that worked on it started, UTC"),
+    "place": (_TEXT, "the run directory, or the W&B run"),
+    "run_dir": (_TEXT, "the run directory with the samples; missing: read from W&B"),
+}  # fmt: skip
+"""Columns of the table of runs: their type and meaning. What was not measured is missing, never zero."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +78,8 @@ class Runs:
     """Finished runs and what could not be read.
 
     Attributes:
-        frame: one row per run; empty if there is none.
-        problems: one sentence per file that was left out.
+        frame: one row per run, with the columns of :data:`COLUMNS`; empty if there is none.
+        problems: one sentence per run that was left out.
     """
 
     frame: pd.DataFrame
@@ -27,23 +87,30 @@ class Runs:
 
 
 def load_runs(outputs: Path) -> Runs:
-    """Read every ``result.json`` below ``outputs``.
+    """Read every ``result.json`` below ``outputs``; a run that failed or is not finished is a problem."""
+    files = result_files(outputs)
+    runs = collect((str(path.parent), partial(read_result, path), path.parent) for path in files)
+    finished = {path.parent for path in files}
+    return Runs(runs.frame, [*runs.problems, *_unfinished(outputs, finished)])
 
-    Columns: the cell (model, benchmark, pruner, budget, seed, variant), identity, unpruned_identity, embedded
-    (the tiny model of the package), weights (pretrained or random), metric, scale
-    (100: a share, 1: points), accuracy, ci_low, ci_high, n, partial, skipped, kept, layer_average, visual,
-    prefill_tflops, llm_visual_tflops, kv_mib, llm_prefill_ms, ttft_ms, speedup, and run_dir. What was not
-    measured is missing, never zero.
+
+def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | None]]) -> Runs:
+    """The table of runs from wherever their results are.
+
+    Args:
+        sources: of every run its place in words, what reads its ``result.json``, and the run directory if
+            there is one.
     """
     rows, problems = [], []
-    for path in result_files(outputs):
+    for place, read, run_dir in sources:
         try:
-            rows.append(_row(read_result(path), path.parent))
+            rows.append(_typed(_row(read(), place, run_dir)))
         except UserError as error:
             problems.append(str(error))
-        except (KeyError, TypeError) as error:
-            problems.append(f"{path} is damaged ({type(error).__name__}: {error})")
-    return Runs(pd.DataFrame(rows), problems)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            problems.append(f"the result of {place} is damaged ({type(error).__name__}: {error})")
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return Runs(frame.astype({name: kind for name, (kind, _) in COLUMNS.items()}), problems)
 
 
 def load_samples(run_dir: Path) -> pd.DataFrame:
@@ -62,35 +129,85 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
         ) from error
 
 
-def _row(result: dict[str, Any], run_dir: Path) -> dict[str, Any]:
-    tokens, flops = result["tokens"], result["flops"]
-    latency = result["latency"] or {}
+def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
+    for path in sorted(outputs.rglob("status.json")):
+        inside = path.relative_to(outputs).parts
+        if path.parent in finished or REPLACED in inside or "shards" in inside:
+            continue
+        try:
+            status = read_json(path)
+            why = f": {status['why']}" if status["why"] else ""
+            yield f"{path.parent} has no result: {status['state']}{why}"
+        except (UserError, KeyError, TypeError) as error:
+            yield f"{path.parent} has no result, and its status cannot be read ({error})"
+
+
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with every value as its column's type, so that one wrong value spoils no other run."""
+    kinds = {_TEXT: str, _NUMBER: float, _COUNT: int, _FLAG: bool}
+    given = ((name, kinds[kind], row.get(name)) for name, (kind, _) in COLUMNS.items())
+    return {name: None if value is None else convert(value) for name, convert, value in given}
+
+
+def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, Any]:
+    cell, tokens, flops = result["cell"], result["tokens"], result["flops"]
+    last = result["provenance"][-1]
+    git = last["git"] or {}
+    peak = result["peak_memory_bytes"]
     return {
-        **result["cell"],
+        **cell,
+        "pruner_settings": json.dumps(cell["pruner_settings"], sort_keys=True),
+        "benchmark_settings": json.dumps(cell["benchmark_settings"], sort_keys=True),
         "identity": result["identity"],
         "unpruned_identity": result["unpruned_identity"],
-        "embedded": result["provenance"][-1]["checkpoint"] == "embedded",
-        "weights": result["provenance"][-1]["weights"],
+        "checkpoint": last["checkpoint"],
+        "weights": last["weights"],
         **_accuracy(result["accuracy"]),
         "visual": tokens["visual"],
         "kept": tokens["kept"],
         "layer_average": tokens["layer_average"],
+        "crops": tokens["crops"],
         "prefill_tflops": flops["prefill_total"] / 1e12,
         "llm_visual_tflops": flops["llm_visual_only"] / 1e12,
         "kv_mib": result["kv_cache_bytes"] / 2**20,
-        "llm_prefill_ms": latency.get("llm_prefill_ms"),
-        "ttft_ms": latency.get("ttft_ms"),
-        "speedup": latency.get("llm_prefill_speedup"),
-        "run_dir": str(run_dir),
+        **_latency(result["latency"]),
+        "peak_mib": None if peak is None else peak / 2**20,
+        "device": last["device"],
+        "device_type": "cpu" if last["cuda"] is None else "cuda",
+        "dtype": last["dtype"],
+        "attention": last["attention"],
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty", False),
+        "finished": last["time"],
+        "place": place,
+        "run_dir": None if run_dir is None else str(run_dir),
     }
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
     """Columns of the metric; empty for random weights and where a server scores."""
-    columns = ("metric", "scale", "accuracy", "ci_low", "ci_high")
     if accuracy is None:
-        return dict.fromkeys(columns) | {"n": 0, "partial": False, "skipped": 0}
+        return {"n": 0, "partial": False, "skipped": 0}
     low, high = accuracy["ci95"]
-    values = (accuracy["metric"], accuracy["scale"], accuracy["value"], low, high)
-    counts = {"n": accuracy["n"], "partial": accuracy["partial"], "skipped": accuracy.get("skipped", 0)}
-    return dict(zip(columns, values, strict=True)) | counts
+    same = ("metric", "scale", "n", "partial", "skipped")
+    return {key: accuracy[key] for key in same} | {
+        "accuracy": accuracy["value"],
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
+def _latency(latency: dict[str, Any] | None) -> dict[str, Any]:
+    if latency is None:
+        return {}
+    medians = {name: spread["median"] for name, spread in latency["stages"].items()}
+    return {
+        "llm_prefill_ms": latency["llm_prefill_ms"],
+        "ttft_ms": latency["ttft_ms"],
+        "unpruned_llm_prefill_ms": latency["unpruned"]["llm_prefill_ms"],
+        "unpruned_ttft_ms": latency["unpruned"]["ttft_ms"],
+        "prefill_speedup": latency["llm_prefill_speedup"],
+        "ttft_speedup": latency["ttft_speedup"],
+        **{f"{stage}_ms": medians[stage] for stage in STAGES if stage in medians},
+        "decode_ms": medians.get("decode_per_token"),
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,17 @@ class SampleRecord(SampleTokens):
 
 @dataclass(frozen=True)
 class Cell:
-    """What a run answers for. ``variant`` lists the pruner's settings that are not the published defaults."""
+    """What a run answers for, and what has to be the same for two runs to be comparable.
+
+    Attributes:
+        variant: the pruner's settings that are not the published defaults.
+        pruner_settings: all of the pruner's settings but the budget; nested ones are named like
+            ``graph.threshold``.
+        benchmark_settings: the benchmark's settings, for example its ``protocol``; not where its data is.
+        prompt_version: of the benchmark's prompt and rule.
+        protocol_version: of everything else in the code that can change a result.
+        limit: how many samples were asked for; None for all.
+    """
 
     model: str
     benchmark: str
@@ -79,6 +89,11 @@ class Cell:
     budget: int | float | None
     seed: int
     variant: str
+    pruner_settings: dict[str, Any]
+    benchmark_settings: dict[str, Any]
+    prompt_version: int
+    protocol_version: int
+    limit: int | None
 
 
 @dataclass(frozen=True)

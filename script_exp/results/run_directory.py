@@ -243,18 +243,25 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if it does not parse, is not a result, or is one of another version.
     """
-    result = read_json(path)
-    remedy = f"remove the folder {path.parent} to run this cell again"
+    return check_result(read_json(path), str(path), f"remove the folder {path.parent} to run this cell again")
+
+
+def check_result(result: Any, place: str, remedy: str) -> dict[str, Any]:
+    """What was read from ``place``, if it is a result of this version.
+
+    Raises:
+        UserError: if it is not; ends with ``remedy``.
+    """
     if not isinstance(result, dict) or "schema_version" not in result:
-        raise UserError(f"{path} is damaged (not a result); {remedy}")
+        raise UserError(f"{place} is damaged (not a result); {remedy}")
     if result["schema_version"] != SCHEMA_VERSION:
         raise UserError(
-            f"{path} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}; {remedy}"
+            f"{place} has schema version {result['schema_version']}; this reads {SCHEMA_VERSION}; {remedy}"
         )
     required = {
         field.name for field in fields(RunResult) if field.default is field.default_factory is MISSING
     }
     missing = required - result.keys()
     if missing:
-        raise UserError(f"{path} is damaged (it lacks {', '.join(sorted(missing))}); {remedy}")
+        raise UserError(f"{place} is damaged (it lacks {', '.join(sorted(missing))}); {remedy}")
     return result

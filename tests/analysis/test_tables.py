@@ -1,175 +1,386 @@
-"""The numbers in the tables against values computed from the result files by hand."""
+"""The numbers in the tables against values computed from samples.jsonl by slow code of their own."""
 
 from __future__ import annotations
 
+import csv
+import html.parser
+import itertools
 import json
+import random
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
+import pandas as pd
 import pytest
+from made_runs import draw, save_grid, save_run
 
-from analysis.tables import accuracy_table, tables
+from script_exp.analysis.accuracy import accuracy_tables, budget_tables
+from script_exp.analysis.cells import make_cells
+from script_exp.analysis.efficiency import efficiency_tables
+from script_exp.analysis.published import load_published
+from script_exp.analysis.render import latex, markdown, text, write_document, write_tables
+from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
+from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
 from script_exp.results.read import load_runs
 
-ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ("gqa", "pope", "textvqa")
 
 
-def save(
-    outputs, pruner, budget, scores, *, variant="", partial=False, latency=10.0, baseline="full",
-    weights="pretrained",
-):  # fmt: skip
-    """A finished run as the runner writes it, with these scores; ``baseline`` names the unpruned run."""
-    folder = outputs / "tiny" / "shapes" / f"{pruner}-{budget}-{len(list(outputs.rglob('result.json')))}"
-    folder.mkdir(parents=True)
-    result = {
-        "schema_version": 3,
-        "status": "finished",
-        "identity": baseline if pruner == "none" else folder.name,
-        "unpruned_identity": baseline,
-        "cell": {
-            "model": "tiny", "benchmark": "shapes", "pruner": pruner, "budget": budget, "seed": 0,
-            "variant": variant,
-        },
-        "accuracy": None if weights == "random" else {
-            "metric": "mean", "scale": 100, "value": sum(scores) / len(scores), "n": len(scores),
-            "ci95": [0.1, 0.9], "by_kind": {}, "partial": partial,
-        },
-        "tokens": {"visual": 576, "requested": budget, "kept": budget or 576, "layer_average": budget or 576},
-        "flops": {"prefill_total": 3.5e9, "llm_visual_only": 1.5e9, "stages": {}},
-        "kv_cache_bytes": 2**21,
-        "latency": latency and {"llm_prefill_ms": latency, "ttft_ms": 20.0, "llm_prefill_speedup": 2.5},
-        "peak_memory_bytes": None,
-        "provenance": [{"checkpoint": "embedded", "weights": weights}],
-    }  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(result))
-    lines = [json.dumps({"id": str(i), "unit": str(i), "score": score}) for i, score in enumerate(scores)]
-    (folder / "samples.jsonl").write_text("\n".join(lines) + "\n")
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("grid")
+    save_grid(folder, BENCHMARKS)
     return folder
 
 
-@pytest.fixture
-def outputs(tmp_path):
-    save(tmp_path, "none", None, [1.0, 1.0, 1.0, 0.0])
-    save(tmp_path, "script", 64, [1.0, 0.0, 1.0, 1.0])
-    save(tmp_path, "script", 32, [1.0, 0.0, 1.0, 0.0], latency=None)
-    save(tmp_path, "random", 64, [0.0, 0.0, 1.0, 0.0])
-    return tmp_path
+@pytest.fixture(scope="module")
+def cells(outputs):
+    return make_cells(load_runs(outputs).frame)
 
 
-def test_accuracy_and_retained_share(outputs):
-    (_, accuracy), (_, cost) = tables(load_runs(outputs).frame)
-    assert list(accuracy.columns) == ["all", "64", "32"]
-    assert list(accuracy.index) == ["none", "random", "script"]
-    assert accuracy.loc["none", "all"] == "75.0"
-    assert accuracy.loc["script", "64"] == "75.0 (100 %)"
-    assert accuracy.loc["script", "32"] == "50.0 (67 %)"
-    assert accuracy.loc["random", "32"] == ""
-    row = cost[cost["budget"] == "64"].loc["script"]
-    assert row["against unpruned"].startswith("+0.0 [")
-    assert row["against unpruned"].endswith("-1 +1")
-    assert (row["prefill, GFLOPs"], row["KV, MiB"], row["speed-up"]) == ("3.500", "2.00", "2.50x")
+def mean(outputs, pruner, budget, benchmark):
+    """The mean score in percent, from the samples."""
+    (file,) = outputs.glob(f"tiny/{benchmark}/{pruner}-{budget}-*/samples.jsonl")
+    scores = [json.loads(line)["score"] for line in file.read_text().splitlines()]
+    return 100 * sum(scores) / len(scores), scores
 
 
-def test_what_was_not_measured_is_empty(outputs):
-    (_, _), (_, cost) = tables(load_runs(outputs).frame)
-    assert cost[cost["budget"] == "32"].loc["script", "LLM prefill, ms"] == ""
+def rows_of(table, heading):
+    (group,) = [group for group in table.groups if group.heading.startswith(heading)]
+    return {row.entries[0].text: row.entries for row in group.rows}
 
 
-def test_partial_runs_and_variants_have_rows_of_their_own(outputs):
-    save(outputs, "script", 64, [1.0, 1.0], partial=True, baseline="other")
-    save(outputs, "script", 64, [0.0] * 4, variant="walk=3")
-    save(outputs, "random", 64, [1.0] * 4)
-    (_, accuracy), _ = tables(load_runs(outputs).frame)
-    assert accuracy.loc["script, first 2", "64"] == "100.0"
-    assert accuracy.loc["script (walk=3)", "64"] == "0.0 (0 %)"
-    assert accuracy.loc["script", "64"] == "75.0 (100 %)"
-    assert sorted(accuracy.loc[[name for name in accuracy.index if name.startswith("random #")], "64"]) == [
-        "100.0 (133 %)", "25.0 (33 %)",
+def test_accuracy_of_every_cell(outputs, cells):
+    (table,) = accuracy_tables(cells)
+    assert table.columns == ["Method", "Tokens", "gqa, %", "pope, %", "textvqa, %", "Retained, %"]
+    assert [group.heading for group in table.groups] == [
+        "Unpruned", "64 tokens, 88.9 % removed", "32 tokens, 94.4 % removed",
     ]  # fmt: skip
+    for budget in (64, 32):
+        rows = rows_of(table, f"{budget} tokens")
+        assert list(rows) == ["random", "trim", "graph", "query", "script"]
+        for pruner, entries in rows.items():
+            values = [mean(outputs, pruner, budget, name)[0] for name in BENCHMARKS]
+            full = [mean(outputs, "none", None, name)[0] for name in BENCHMARKS]
+            assert [entry.text for entry in entries[2:5]] == [f"{value:.1f}" for value in values]
+            assert entries[1].text == str(budget)
+            shares = [100 * value / whole for value, whole in zip(values, full, strict=True)]
+            assert entries[5].text == f"{sum(shares) / 3:.1f}"
+            assert entries[2].small == "±6.5"  # the made interval reaches from 5 below to 8 above
 
 
-def test_random_weights_have_a_table_of_costs_alone(outputs):
-    save(outputs, "script", 64, [], weights="random")
-    found = dict(tables(load_runs(outputs).frame))
-    title = next(title for title in found if "random weights: no accuracy" in title)
-    assert len(found) == 3
-    assert found[title].loc["script", "accuracy"] == found[title].loc["script", "95 % interval"] == ""
-    assert found[title].loc["script", "KV, MiB"] == "2.00"
+def test_best_and_second_of_every_column(cells):
+    (table,) = accuracy_tables(cells)
+    for group in table.groups[1:]:
+        for column in range(2, 6):
+            values = [float(row.entries[column].text) for row in group.rows]
+            ranked = sorted(set(values), reverse=True)
+            for row, value in zip(group.rows, values, strict=True):
+                assert row.entries[column].place == {ranked[0]: 1, ranked[1]: 2}.get(value, 0)
 
 
-def test_a_table_needs_runs(tmp_path):
-    assert load_runs(tmp_path).frame.empty
-    assert load_runs(tmp_path / "nowhere").frame.empty
+def test_equal_as_printed_is_equal():
+    entries = [Entry("79.2"), Entry("79.2"), Entry("70.0"), Entry(), Entry("99.0†")]
+    marked = mark_best(entries, [79.21, 79.19, 70.0, None, None])
+    assert [entry.place for entry in marked] == [1, 1, 2, 0, 0]
+    assert [entry.place for entry in mark_best([Entry("1.0"), Entry()], [1.0, None])] == [0, 0]
 
 
-def test_damaged_and_foreign_results_are_named(outputs):
-    damaged = save(outputs, "trim", 64, [1.0])
-    (damaged / "result.json").write_text("{")
-    newer = save(outputs, "trim", 32, [1.0])
-    (newer / "result.json").write_text(
-        (newer / "result.json").read_text().replace('"schema_version": 3', '"schema_version": 9')
+def test_holes_are_shown(tmp_path):
+    save_grid(tmp_path, BENCHMARKS)
+    for file in tmp_path.glob("tiny/pope/query-64-*"):
+        shutil.rmtree(file)
+    for file in tmp_path.glob("tiny/*/trim-32-*"):
+        shutil.rmtree(file)
+    (table,) = accuracy_tables(make_cells(load_runs(tmp_path).frame))
+    query = rows_of(table, "64 tokens")["query"]
+    assert query[3] == Entry()
+    assert query[5].small == "(2 of 3)"
+    assert query[5].place == 0
+    assert [entry.text for entry in rows_of(table, "32 tokens")["trim"]] == ["trim", "", "", "", "", ""]
+    assert "| trim | – | – | – | – | – |" in markdown(table)
+
+
+def test_by_budget(outputs, cells):
+    tables = {table.title.split(",")[0]: table for table in budget_tables(cells)}
+    assert set(tables) == set(BENCHMARKS)
+    full, _ = mean(outputs, "none", None, "pope")
+    table = tables["pope"]
+    assert table.columns == ["Method", "64", "32"]
+    assert table.groups[0].heading == f"Unpruned, 576 tokens: {full:.1f} ±6.5"
+    for row in table.groups[0].rows:
+        for entry, budget in zip(row.entries[1:], (64, 32), strict=True):
+            value, _ = mean(outputs, row.entries[0].text, budget, "pope")
+            assert (entry.text, entry.small) == (f"{value:.1f}", f"({100 * value / full:.0f} %)")
+
+
+def test_costs(outputs, cells):
+    tables = efficiency_tables(cells)
+    assert len(tables) == 3
+    script = dict(zip(tables[0].columns[:6], rows_of(tables[0], "64 tokens")["script"], strict=False))
+    (file,) = outputs.glob("tiny/gqa/script-64-*/result.json")
+    result = json.loads(file.read_text())
+    whole = json.loads(next(outputs.glob("tiny/gqa/none-*/result.json")).read_text())
+    total, full = result["flops"]["prefill_total"], whole["flops"]["prefill_total"]
+    assert script["Prefill, GFLOPs"] == Entry(f"{total / 1e9:.2f}", f"({100 * total / full:.0f} %)")
+    share = 100 * result["kv_cache_bytes"] / whole["kv_cache_bytes"]
+    assert script["KV, MiB"] == Entry(f"{result['kv_cache_bytes'] / 2**20:.2f}", f"({share:.0f} %)")
+    latency = result["latency"]
+    assert script["LLM prefill, ms"] == Entry(f"{latency['llm_prefill_ms']:.1f}")
+    entries = rows_of(tables[0], "64 tokens")["script"]
+    assert entries[6].text == f"{latency['llm_prefill_speedup']:.2f}×"
+    assert entries[7].text == f"{latency['ttft_ms']:.1f}"
+    assert entries[8].text == f"{latency['ttft_speedup']:.2f}×"
+    assert entries[9].text == "8.0"
+
+
+def test_what_was_not_measured_is_a_hole(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None)
+    (table,) = efficiency_tables(make_cells(load_runs(tmp_path).frame))
+    entries = rows_of(table, "64 tokens")["script"]
+    assert [entry.text for entry in entries[5:]] == [""] * 5
+    assert entries[2].text  # FLOPs are there
+
+
+def test_devices_have_tables_of_their_own(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 0.0], device="GPU A")
+    save_run(tmp_path, "random", 64, [1.0, 0.0], device="GPU B")
+    tables = efficiency_tables(make_cells(load_runs(tmp_path).frame))
+    assert [[row.entries[0].text for row in table.groups[0].rows] for table in tables] == [
+        ["script"], ["random"],
+    ]  # fmt: skip
+    assert len(accuracy_tables(make_cells(load_runs(tmp_path).frame))) == 1
+
+
+def slow_p_values(first, second):
+    """McNemar by listing all outcomes of the flips, and a small paired bootstrap over pairs of samples."""
+    flips = [a - b for a, b in zip(first, second, strict=True) if a != b]
+    won = sum(flip > 0 for flip in flips)
+    count = len(flips)
+    as_extreme = [ways for ways in range(count + 1) if abs(ways - count / 2) >= abs(won - count / 2)]
+    exact = sum(len(list(itertools.combinations(range(count), ways))) for ways in as_extreme) / 2**count
+    units = [sum(first[i : i + 2]) - sum(second[i : i + 2]) for i in range(0, len(first), 2)]
+    source = random.Random(0)
+    draws = [sum(source.choices(units, k=len(units))) for _ in range(4000)]
+    below = sum(value <= 0 for value in draws) / len(draws)
+    above = sum(value >= 0 for value in draws) / len(draws)
+    return exact, min(1.0, 2 * min(below, above)), won, count - won
+
+
+def test_significance_against_the_unpruned_model(outputs, cells):
+    tests = PairedTests(cells)
+    (table,) = unpruned_tables(cells, tests)
+    data = table.data.set_index(["benchmark", "pruner", "budget"])
+    assert len(data) == 30
+    holm = {}
+    for key in [("gqa", "script", 64), ("pope", "trim", 64), ("textvqa", "query", 64)]:
+        benchmark, pruner, budget = key
+        value, scores = mean(outputs, pruner, budget, benchmark)
+        full, before = mean(outputs, "none", None, benchmark)
+        exact, bootstrap, won, lost = slow_p_values(scores, before)
+        row = data.loc[key]
+        assert row["difference"] == pytest.approx(value - full)
+        assert (row["better"], row["worse"]) == (won, lost)
+        assert row["p_mcnemar"] == pytest.approx(exact)
+        assert row["p_bootstrap"] == pytest.approx(bootstrap, abs=0.05)
+        holm[key] = row["p_mcnemar_holm"]
+        shown = rows_of(table, f"{benchmark}, {budget} tokens")[pruner]
+        assert shown[1].text == f"{value - full:+.1f}"
+        assert (shown[3].text, shown[4].text) == (str(lost), str(won))
+    ordered = data["p_mcnemar"].sort_values()
+    steps = [(len(ordered) - i) * p for i, p in enumerate(ordered)]
+    expected = dict(zip(ordered.index, itertools.accumulate(steps, max), strict=True))
+    for key, value in holm.items():
+        assert value == pytest.approx(min(1, expected[key]))
+    assert tests.problems == []
+
+
+def test_significance_between_two_methods(outputs, cells):
+    (table,) = pair_tables(cells, PairedTests(cells), "script")
+    data = table.data.set_index(["benchmark", "pruner", "budget"])
+    assert len(data) == 3 * 2 * 4
+    value, scores = mean(outputs, "random", 64, "pope")
+    script, others = mean(outputs, "script", 64, "pope")
+    row = data.loc[("pope", "random", 64)]
+    assert row["difference"] == pytest.approx(value - script)
+    assert row["p_mcnemar"] == pytest.approx(slow_p_values(scores, others)[0])
+    assert pair_tables(cells, PairedTests(cells), "nothing") == []
+
+
+def test_ablation(outputs, cells):
+    tables = {table.title: table for table in ablation_tables(cells, PairedTests(cells))}
+    (table,) = [table for title, table in tables.items() if "on gqa" in title]
+    rows = {row.entries[0].text: [entry.text for entry in row.entries[1:3]] for row in table.groups[0].rows}
+    assert rows == {"random": ["", ""], "graph": ["✓", ""], "query": ["", "✓"], "script": ["✓", "✓"]}
+    graph, script = mean(outputs, "graph", 32, "gqa")[0], mean(outputs, "script", 32, "gqa")[0]
+    (entry,) = [row.entries[4] for row in table.groups[0].rows if row.entries[0].text == "graph"]
+    assert entry.text == f"{graph:.1f}"
+    assert entry.small.rstrip(")").rstrip("*") == f"({graph - script:+.1f}"
+
+
+def test_several_seeds_are_compared_together(tmp_path):
+    save_grid(tmp_path, ("gqa",), budgets=(64,), seeds=(0, 1))
+    cells = make_cells(load_runs(tmp_path).frame)
+    (table,) = pair_tables(cells, PairedTests(cells), "script")
+    row = table.data.set_index("pruner").loc["random"]
+    values = {
+        (pruner, seed): next(tmp_path.glob(f"tiny/gqa/{pruner}-64-s{seed}-*/samples.jsonl"))
+        for pruner in ("random", "script")
+        for seed in (0, 1)
+    }
+    scores = {
+        key: [json.loads(line)["score"] for line in file.read_text().splitlines()]
+        for key, file in values.items()
+    }
+    means = {key: 100 * sum(one) / len(one) for key, one in scores.items()}
+    expected = sum(means["random", seed] - means["script", seed] for seed in (0, 1)) / 2
+    assert row["difference"] == pytest.approx(expected)
+    pairs = [zip(scores["random", seed], scores["script", seed], strict=True) for seed in (0, 1)]
+    assert row["worse"] == sum(a < b for pair in pairs for a, b in pair)
+    assert pd.isna(row["p_mcnemar"])
+
+
+def test_samples_that_cannot_be_read_are_a_hole_and_named(tmp_path):
+    save_grid(tmp_path, ("gqa",), budgets=(64,))
+    next(tmp_path.glob("tiny/gqa/query-64-*/samples.jsonl")).write_text("{")
+    next(tmp_path.glob("tiny/gqa/trim-64-*/samples.jsonl")).write_text(
+        '{"id": "7", "score": 1, "unit": "7"}\n'
     )
-    runs = load_runs(outputs)
-    assert len(runs.frame) == 4
-    assert len(runs.problems) == 2
-    assert "is damaged" in runs.problems[1]
-    assert "schema version 9" in runs.problems[0]
+    cells = make_cells(load_runs(tmp_path).frame)
+    tests = PairedTests(cells)
+    (table,) = unpruned_tables(cells, tests)
+    rows = rows_of(table, "gqa, 64")
+    assert [entry.text for entry in rows["query"][1:]] == [""] * 6
+    assert rows["graph"][1].text
+    assert len(tests.problems) == 2
+    assert any("samples.jsonl cannot be read" in problem for problem in tests.problems)
+    assert any("not answered the same samples" in problem for problem in tests.problems)
 
 
-def call(*arguments):
-    command = [sys.executable, str(ROOT / "analysis" / "tables.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def test_titles_say_what_the_numbers_are_worth(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 0.0])
+    save_run(tmp_path, "script", 64, [1.0], limit=1)
+    save_run(tmp_path, "script", 64, [], weights="random", checkpoint="random")
+    cells = make_cells(load_runs(tmp_path).frame)
+    titles = [table.title for table in accuracy_tables(cells)]
+    assert len(titles) == 2
+    assert all("says nothing about 7B models" in title for title in titles)
+    assert sum("only the first 1 samples" in title for title in titles) == 1
+    costs = [table.title for table in efficiency_tables(cells)]
+    assert any("random weights: no accuracy" in title for title in costs)
 
 
-def test_a_run_is_compared_with_its_own_unpruned_run(outputs):
-    save(outputs, "none", None, [1.0, 0.0, 0.0, 0.0], baseline="other")
-    save(outputs, "trim", 64, [1.0, 0.0, 1.0, 0.0], baseline="other")
-    (_, accuracy), _ = tables(load_runs(outputs).frame)
-    assert accuracy.loc["trim", "64"] == "50.0 (200 %)"
-    assert accuracy.loc["script", "64"] == "75.0 (100 %)"
+def test_skipped_samples_are_marked_and_not_ranked(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 1.0, 1.0], skipped=1)
+    save_run(tmp_path, "random", 64, [1.0, 0.0, 0.0, 0.0])
+    save_run(tmp_path, "graph", 64, [1.0, 1.0, 0.0, 0.0])
+    (table,) = accuracy_tables(make_cells(load_runs(tmp_path).frame))
+    rows = rows_of(table, "64 tokens")
+    assert (rows["script"][2].text, rows["script"][2].place) == ("100.0†", 0)
+    assert rows["graph"][2].place == 1
+    assert any(note.startswith("†") for note in table.notes)
 
 
-def test_samples_that_cannot_be_read_are_one_sentence(outputs):
-    next(outputs.rglob("script-64-*/samples.jsonl")).write_text("{")
-    process = call(outputs)
-    assert process.returncode == 2
-    assert process.stderr.count("\n") == 1
-    assert "samples.jsonl cannot be read" in process.stderr
+def test_published_numbers_are_gray_and_never_ranked(tmp_path):
+    same = {"model": "llava_1_5_7b", "checkpoint": "/m", "benchmark_settings": {"protocol": "llava"}}
+    save_grid(tmp_path, ("gqa", "pope"), **same)
+    cells = make_cells(load_runs(tmp_path).frame)
+    (plain,) = accuracy_tables(cells)
+    (table,) = accuracy_tables(cells, load_published())
+    ours = [[row for row in group.rows if not row.reference] for group in table.groups]
+    assert ours == [group.rows for group in plain.groups]
+    gray = {
+        row.entries[0].text: row.entries for row in table.groups[2].rows if row.reference
+    }  # those at 32 tokens
+    assert [entry.text for entry in gray["CDPruner [1]"]] == ["CDPruner [1]", "", "57.0", "87.1", ""]
+    assert all(entry.place == 0 for entries in gray.values() for entry in entries)
+    assert any(note.startswith("[1] EADP") for note in table.notes)
+    assert len(table.data) == len(plain.data)
+    assert r"\textcolor{gray}{57.0}" in latex(table)
+    assert '<tr class="reference">' in page_of(table)
 
 
-def test_formats(outputs):
-    text = call(outputs)
-    assert "75.0 (100 %)" in text.stdout
-    assert "says nothing about 7B models" in text.stdout
-    assert "+0.0 [" in text.stdout
-    markdown = call(outputs, "--format", "markdown").stdout
-    assert "| script |  | 75.0 (100 %) | 50.0 (67 %) |" in markdown
-    latex = call(outputs, "--format", "latex").stdout
-    assert r"script &  & 75.0 (100 \%) & 50.0 (67 \%) \\" in latex
-    assert latex.count(r"\toprule") == latex.count(r"\end{tabular}") == 2
+@pytest.mark.parametrize(
+    "other", [{"benchmark_settings": {"protocol": "lmms"}}, {"limit": 10}, {"model": "tiny"}]
+)
+def test_published_numbers_stand_beside_comparable_ones_alone(tmp_path, other):
+    same = {"model": "llava_1_5_7b", "checkpoint": "/m", "benchmark_settings": {"protocol": "llava"}}
+    save_grid(tmp_path, ("gqa", "pope"), **same | other)
+    (table,) = accuracy_tables(make_cells(load_runs(tmp_path).frame), load_published())
+    assert not any(row.reference for group in table.groups for row in group.rows)
 
 
-def test_filters(outputs):
-    assert call(outputs, "--model", "tiny").returncode == 0
-    nothing = call(outputs, "--model", "llava")
-    assert nothing.returncode == 2
-    assert "no finished runs" in nothing.stderr
+def test_published_numbers_have_a_source_each():
+    published = load_published()
+    assert published[["model", "method", "tokens", "benchmark", "value", "source"]].notna().all(axis=None)
+    assert not published.duplicated(["model", "method", "tokens", "benchmark", "source"]).any()
+    next_7b = published[published["model"] == "llava_next_7b"]
+    assert (next_7b["budget"].isna() | (next_7b["tokens"] == 5 * next_7b["budget"])).all()
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX installation")
-def test_latex_compiles(outputs, tmp_path):
-    body = call(outputs, "--format", "latex").stdout
-    document = tmp_path / "table.tex"
-    document.write_text(
-        r"\documentclass{article}\usepackage{booktabs}\begin{document}" + body + r"\end{document}"
-    )
-    subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name], cwd=tmp_path, check=True
-    )
+AWKWARD = Table(
+    name="awkward",
+    title="50 % of a_b & c#1 {x} \\ ~ ^ $ | <b>",
+    columns=["Method", "a_b, %"],
+    groups=[
+        Group("x_y <", [Row([Entry("m|n_1 #2"), Entry("1.0", "±2.0 %", 1)]), Row([Entry("z"), Entry()])])
+    ],
+    data=pd.DataFrame({"a": [1.0]}),
+    notes=["[1] first", "[2] 5 % & more"],
+)
 
 
-def test_accuracy_table_alone_needs_labels(outputs):
-    frame = load_runs(outputs).frame.assign(label=lambda runs: runs["pruner"])
-    assert accuracy_table(frame).loc["script", "64"] == "75.0 (100 %)"
+def page_of(table):
+    from script_exp.analysis.render import page
+
+    return page([table])
+
+
+def test_formats_escape_what_means_something_to_them():
+    assert "m\\|n_1 #2 | **1.0** ±2.0 % |" in markdown(AWKWARD)
+    assert r"m|n\_1 \#2 & \textbf{1.0} {\scriptsize $\pm$2.0 \%} \\" in latex(AWKWARD)
+    page = page_of(AWKWARD)
+    assert "&lt;b&gt;" in page
+    assert "<b>1.0</b> <small>±2.0 %</small>" in page
+    assert "–" in text(AWKWARD)
+    html.parser.HTMLParser().feed(page)
+
+
+def test_all_formats_hold_the_same_entries(cells, tmp_path):
+    tables = accuracy_tables(cells)
+    files = {file.suffix: file for file in write_tables(tables, tmp_path)}
+    assert set(files) == {".md", ".tex", ".html", ".csv"}
+    with files[".csv"].open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3 * (1 + 2 * 5)
+    for ending in (".md", ".tex", ".html"):
+        content = files[ending].read_text()
+        for group in tables[0].groups:
+            for row in group.rows:
+                assert all(entry.text in content for entry in row.entries)
+    by_key = {(row["benchmark"], row["pruner"], row["budget"]): float(row["accuracy"]) for row in rows}
+    shown = float(rows_of(tables[0], "64 tokens")["script"][2].text)
+    assert round(by_key["gqa", "script", "64.0"], 1) == shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex (texlive-latex-recommended)")
+def test_latex_compiles(cells, tmp_path):
+    save_run(tmp_path / "more", "script", 64, draw(1, 0.5), latency=None)
+    tests = PairedTests(cells)
+    names = []
+    for tables in (
+        accuracy_tables(cells, load_published()), budget_tables(cells), efficiency_tables(cells),
+        ablation_tables(cells, tests), unpruned_tables(cells, tests), pair_tables(cells, tests, "script"),
+        [AWKWARD],
+    ):  # fmt: skip
+        write_tables(tables, tmp_path)
+        names.append(tables[0].name)
+    document = write_document(names, tmp_path)
+    process = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout[-2000:]
+    assert "Overfull \\hbox" not in process.stdout
+    assert (tmp_path / "all.pdf").stat().st_size > 10_000

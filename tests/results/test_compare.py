@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from script_exp.benchmarks.metric import MeanScore
-from script_exp.results.compare import compare
+from script_exp.results.compare import compare, holm, mcnemar
 
 
 def frame(scores):
@@ -15,17 +15,56 @@ def frame(scores):
 
 
 def test_counts_flips_both_ways():
-    result = compare(MeanScore(), frame([0.0, 1.0, 1.0, 1.0]).iloc[::-1], frame([1.0, 1.0, 0.0, 1.0]))
+    result = compare(MeanScore(), [frame([0.0, 1.0, 1.0, 1.0]).iloc[::-1]], [frame([1.0, 1.0, 0.0, 1.0])])
     assert (result.difference, result.lost, result.won) == (0.0, 1, 1)
     assert result.interval[0] < 0 < result.interval[1]
 
 
 def test_identical_runs_have_no_difference():
-    result = compare(MeanScore(), frame([1.0, 0.0, 1.0, 1.0]), frame([1.0, 0.0, 1.0, 1.0]))
+    result = compare(MeanScore(), [frame([1.0, 0.0, 1.0, 1.0])], [frame([1.0, 0.0, 1.0, 1.0])])
     assert result.interval == (0, 0)
     assert (result.difference, result.lost, result.won) == (0, 0, 0)
+    assert (result.p_bootstrap, result.p_mcnemar) == (1, 1)
 
 
 def test_other_samples_are_not_compared():
     with pytest.raises(ValueError, match="same samples"):
-        compare(MeanScore(), frame([1.0] * 4), frame([1.0] * 4).iloc[:3])
+        compare(MeanScore(), [frame([1.0] * 4)], [frame([1.0] * 4).iloc[:3]])
+
+
+def test_as_many_runs_of_the_one_as_of_the_other():
+    for second in ([], [frame([1.0] * 4)] * 2):
+        with pytest.raises(ValueError, match="as many runs"):
+            compare(MeanScore(), [frame([1.0] * 4)], second)
+
+
+def test_seeds_are_averaged_and_drawn_together():
+    alone = compare(MeanScore(), [frame([0.0, 1.0, 1.0, 0.0])], [frame([1.0, 1.0, 1.0, 1.0])])
+    twice = compare(MeanScore(), [frame([0.0, 1.0, 1.0, 0.0])] * 2, [frame([1.0, 1.0, 1.0, 1.0])] * 2)
+    assert twice.difference == alone.difference == -0.5
+    assert twice.interval == alone.interval  # a copy is no new information
+    assert (twice.lost, twice.p_mcnemar) == (2 * alone.lost, None)
+
+
+def test_a_large_difference_has_a_small_p_value():
+    index = pd.Index(map(str, range(200)), name="id")
+    units = [str(i // 2) for i in range(200)]
+    right, wrong = (
+        pd.DataFrame({"score": [score] * 200, "unit": units}, index=index) for score in (1.0, 0.0)
+    )
+    result = compare(MeanScore(), [wrong], [right])
+    assert result.p_bootstrap == pytest.approx(2 / 10_001)
+    assert result.p_mcnemar == pytest.approx(2 / 2**200)
+
+
+def test_mcnemar_by_hand():
+    assert mcnemar(0, 0) == 1
+    assert mcnemar(3, 3) == 1
+    assert mcnemar(0, 5) == mcnemar(5, 0) == pytest.approx(2 / 32)
+    assert mcnemar(2, 8) == pytest.approx(2 * (1 + 10 + 45) / 1024)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([]) == []

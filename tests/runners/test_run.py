@@ -8,11 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from wandb_log import read_wandb
 
+from script_exp.benchmarks.shapes import Shapes
+from script_exp.results.read import COLUMNS, load_runs
+from script_exp.results.read_wandb import load_wandb
 from script_exp.results.run_directory import RunDirectory
+from script_exp.settings import PROTOCOL_VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["limit=6", "latency=off", "unpruned=off"]
@@ -66,6 +72,12 @@ def test_the_run_directory(first):
     assert result["status"] == "finished"
     assert result["cell"] == {
         "model": "tiny", "benchmark": "shapes", "pruner": "script", "budget": 64, "seed": 0, "variant": "",
+        "pruner_settings": {
+            "graph.threshold": 0.2, "graph.gamma": 1.0, "query.sign": None, "query.relevance_range": "crop",
+            "query.normalize": True, "graph_keep": 0.5, "walk": 2.0, "padding": "dpp",
+        },
+        "benchmark_settings": {"scenes": 80, "scene_seed": 20262}, "prompt_version": Shapes.prompt_version,
+        "protocol_version": PROTOCOL_VERSION, "limit": 10,
     }  # fmt: skip
     records = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
     assert len(records) == len({record["id"] for record in records}) == result["accuracy"]["n"] == 10
@@ -105,6 +117,23 @@ def test_wandb_offline_holds_what_was_logged(first):
     assert logged.summary["latency/llm_prefill_ms"] == pytest.approx(result["latency"]["llm_prefill_ms"])
     assert logged.history[-1]["accuracy/running"] == pytest.approx(result["accuracy"]["value"])
     assert logged.exit_code == 0
+
+
+def test_a_wandb_project_gives_the_same_table_of_runs(first):
+    outputs, _ = first
+    logged = [(path.parent.name, read_wandb(path)) for path in sorted(outputs.rglob("*.wandb"))]
+    runs = [SimpleNamespace(id=name, state="finished", summary=log.summary) for name, log in logged]
+    api = SimpleNamespace(runs=lambda project: runs if project == "me/mine" else [])
+    expected = load_runs(outputs).frame
+    read = load_wandb("me/mine", api)
+    assert len(read.frame) == len(expected) == 2
+    assert read.problems == []
+    own = [name for name in COLUMNS if name not in ("place", "run_dir")]
+    pd.testing.assert_frame_equal(
+        read.frame[own].sort_values("identity", ignore_index=True),
+        expected[own].sort_values("identity", ignore_index=True),
+    )
+    assert read.frame["run_dir"].isna().all()
 
 
 def test_the_same_command_finds_it_finished(first):
@@ -176,9 +205,12 @@ def test_a_sweep(tmp_path):
     assert process.returncode == 0, process.stderr
     runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
-    table = run(tmp_path, "--format", "markdown", script="analysis/tables.py")
-    assert table.returncode == 0
-    assert "| random, first 6 |" in table.stdout
+    table = run(tmp_path, "--figures", "off", script="analysis/make.py")
+    assert table.returncode == 0, table.stderr
+    accuracy = (tmp_path / "analysis" / "tables" / "accuracy.md").read_text()
+    assert "only the first 6 samples" in accuracy
+    assert "| *5 % of the tokens, 95.0 % removed* |" in accuracy
+    assert "| random | 29 |" in accuracy
 
 
 def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
@@ -238,8 +270,8 @@ def test_weights_that_are_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"schema_version": 3', "is damaged"), ('{"schema_version": 2, "cell": {}}', "it lacks"),
-     ('{"schema_version": 0}', "has schema version 0; this reads 2")],
+    [('{"schema_version": 4', "is damaged"), ('{"schema_version": 4, "cell": {}}', "it lacks"),
+     ('{"schema_version": 0}', "has schema version 0; this reads 4")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
     arguments = ["limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
@@ -249,7 +281,7 @@ def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, messa
     assert process.returncode == 2
     assert message in process.stderr
     assert not list(run_dir.parent.glob("none-*"))
-    table = run(tmp_path, script="analysis/tables.py")
+    table = run(tmp_path, script="analysis/make.py")
     assert table.returncode == 2
     assert "left out" in table.stderr
 

@@ -1,0 +1,205 @@
+"""Accuracy as the papers' tables have it, and of one benchmark by budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from script_exp.analysis.cells import Cells, column_notes, is_main, rank, setup_title
+from script_exp.analysis.published import reference_rows
+from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
+
+_INTERVAL = (
+    "±: half of the 95 % interval, by bootstrap over units (questions on one image are drawn together); with "
+    "several seeds also Student's t over the seeds."
+)
+
+
+def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list[Table]:
+    """One table per setup: methods grouped by budget against benchmarks, retained average last.
+
+    Args:
+        cells: what was measured.
+        published: numbers of others (:func:`script_exp.analysis.published.load_published`), to be shown in
+            gray beside ours; they are never ranked.
+    """
+    answered = (setup[setup["accuracy"].notna()] for setup in cells.setups())
+    return [_accuracy_table(setup, published) for setup in answered if len(setup)]
+
+
+def budget_tables(cells: Cells) -> list[Table]:
+    """One table per setup and benchmark: methods against budgets, with the share of the unpruned accuracy."""
+    tables = []
+    for setup in cells.setups():
+        answered = setup[setup["accuracy"].notna()]
+        for _, group in answered.groupby("column", sort=True):
+            if group["budget"].notna().any():
+                tables.append(_budget_table(group))
+    return tables
+
+
+def heading(cells: pd.DataFrame) -> str:
+    """What is kept of the tokens at the budget of these cells, and the share that is removed."""
+    budget = cells["budget"].iloc[0]
+    if pd.isna(budget):
+        return "Unpruned"
+    removed = 1 - (cells["kept"] / cells["visual"]).median()
+    if budget < 1:
+        kept = f"{100 * budget:g} % of the tokens"
+    else:
+        kept = f"{budget:g} tokens" + (" per crop" if cells["crops"].max() > 1 else "")
+    return f"{kept}, {100 * removed:.1f} % removed"
+
+
+def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
+    """Cells of each budget: unpruned first, then the largest."""
+    groups = [(group["budget"].iloc[0], group) for _, group in cells.groupby("budget", dropna=False)]
+    return sorted(groups, key=lambda group: -np.inf if np.isnan(group[0]) else -group[0])
+
+
+def methods(cells: pd.DataFrame, everywhere: pd.DataFrame) -> list[str]:
+    """Labels of the rows of one budget: all methods that were run at any, and the variants of this one.
+
+    So that a cell that is missing is a hole in the table, rather than a row that nobody misses.
+    """
+    pruned = everywhere[everywhere["budget"].notna()]
+    expected = set(pruned[is_main(pruned)]["label"]) if cells["budget"].notna().any() else set()
+    return sorted(expected | set(cells["label"]), key=rank)
+
+
+def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+    columns = sorted(set(cells["column"]))
+    several = len(columns) > 1
+    references = reference_rows(cells, columns, published)
+    groups = []
+    for budget, group in by_budget(cells):
+        labels = methods(group, cells)
+        rows = _ranked(labels, columns, group)
+        gray = [
+            Row([Entry(name), Entry(), *map(Entry, values), Entry()], reference=True)
+            for name, values in references.rows(budget)
+        ]
+        groups.append(Group(heading(group), [*map(Row, rows), *gray]))
+    notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
+    if several:
+        notes.append("Retained: mean of the benchmarks' shares of the unpruned accuracy, in %.")
+    return Table(
+        name="accuracy",
+        title=f"Accuracy ({setup_title(cells)})",
+        columns=[
+            "Method",
+            "Tokens",
+            *(", ".join(column_heading(column, cells)) for column in columns),
+            "Retained, %",
+        ],
+        groups=groups,
+        notes=[*notes, *_seeds(cells), *column_notes(cells), *references.notes],
+        data=_data(cells),
+    )
+
+
+def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) -> list[list[Entry]]:
+    """Rows of one budget, the best of every column marked."""
+    at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
+    means = group.groupby("label")["layer_average"].mean()
+    tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
+    parts = [[Entry(label) for label in labels], tokens]
+    for column in columns:
+        found = [at.get((label, column)) for label in labels]
+        parts.append(
+            mark_best(
+                [Entry() if one is None else accuracy_entry(one) for one in found],
+                [None if one is None or one["skipped"] else one["accuracy"] for one in found],
+            )
+        )
+    averages, complete = [], []
+    for label in labels:
+        shares = [at[label, column]["retained"] for column in columns if (label, column) in at]
+        shares = [share for share in shares if not np.isnan(share)]
+        whole = len(shares) == len(columns)
+        text = f"{np.mean(shares):.1f}" if shares else ""
+        averages.append(Entry(text, "" if whole or not shares else f"({len(shares)} of {len(columns)})"))
+        skipped = any(at[label, column]["skipped"] for column in columns if (label, column) in at)
+        complete.append(float(np.mean(shares)) if whole and not skipped else None)
+    parts.append(mark_best(averages, complete))
+    return [list(row) for row in zip(*parts, strict=True)]
+
+
+def accuracy_entry(cell: pd.Series) -> Entry:
+    """The accuracy with half of its interval."""
+    skipped = "†" if cell["skipped"] else ""
+    return Entry(f"{cell['accuracy']:.1f}{skipped}", f"±{(cell['high'] - cell['low']) / 2:.1f}")
+
+
+def _budget_table(cells: pd.DataFrame) -> Table:
+    unpruned = cells[cells["budget"].isna()]
+    pruned = cells[cells["budget"].notna()]
+    labels = sorted(set(pruned["label"]), key=rank)
+    budgets = by_budget(pruned)
+    parts = [[Entry(label) for label in labels]]
+    for _, group in budgets:
+        at = {row["label"]: row for _, row in group.iterrows()}
+        parts.append(
+            mark_best(
+                [_retained_entry(at[label]) if label in at else Entry() for label in labels],
+                [
+                    at[label]["accuracy"] if label in at and not at[label]["skipped"] else None
+                    for label in labels
+                ],
+            )
+        )
+    before = "The unpruned run is missing"
+    if len(unpruned):
+        entry = accuracy_entry(unpruned.iloc[0])
+        before = f"Unpruned, {unpruned['visual'].iloc[0]:g} tokens: {entry.text} {entry.small}"
+    column = cells["column"].iloc[0]
+    return Table(
+        name="by_budget",
+        title=f"{', '.join(column_heading(column, cells))}, by budget ({setup_title(cells)})",
+        columns=["Method", *(_budget_heading(group) for _, group in budgets)],
+        groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
+        notes=[
+            "In brackets the share of the unpruned accuracy. Best of a budget bold, second underlined.",
+            *_seeds(cells),
+            *column_notes(cells),
+        ],
+        data=_data(cells),
+    )
+
+
+def _retained_entry(cell: pd.Series) -> Entry:
+    share = "" if np.isnan(cell["retained"]) else f"({cell['retained']:.0f} %)"
+    return Entry(accuracy_entry(cell).text, share)
+
+
+def _budget_heading(cells: pd.DataFrame) -> str:
+    budget = cells["budget"].iloc[0]
+    return f"{100 * budget:g} %" if budget < 1 else f"{budget:g}"
+
+
+def column_heading(column: str, cells: pd.DataFrame) -> tuple[str, str]:
+    """The benchmark with its protocol, and what its number is."""
+    metric = cells[cells["column"] == column]["metric"].dropna().iloc[0]
+    return column, _METRICS.get(metric, metric)
+
+
+_METRICS = {"mean": "%", "mean_f1": "F1 %", "pooled_f1": "F1 %", "mme_perception": "points"}
+
+
+def _seeds(cells: pd.DataFrame) -> list[str]:
+    counts = sorted(set(cells["seeds"]))
+    if counts == [1]:
+        return []
+    if len(counts) == 1:
+        return [f"Means over {counts[0]} seeds."]
+    return [f"Means over {counts[0]} to {counts[-1]} seeds."]
+
+
+def _data(cells: pd.DataFrame) -> pd.DataFrame:
+    columns: Sequence[str] = [
+        "model", "column", "pruner", "variant", "budget", "seeds", "n", "visual", "kept", "layer_average",
+        "accuracy", "low", "high", "unpruned", "retained",
+    ]  # fmt: skip
+    return cells[list(columns)].rename(columns={"column": "benchmark"})

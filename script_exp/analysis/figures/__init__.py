@@ -1,0 +1,97 @@
+"""Figures of finished runs, as PDF, SVG and PNG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from script_exp.analysis.cells import SETUP, Cells, for_figures
+from script_exp.analysis.figures.accuracy import against_budget, over_benchmarks, sweeps
+from script_exp.analysis.figures.cost import against_cost, by_stage
+from script_exp.analysis.figures.overlap import overlaps
+from script_exp.analysis.figures.style import Looks, save, style
+from script_exp.errors import UserError
+
+_NEEDS = {
+    "accuracy_by_budget": "a pruned run with an accuracy",
+    "accuracy_by_prefill_time": "runs with an accuracy and latency=on",
+    "accuracy_by_flops": "a pruned run with an accuracy",
+    "latency_by_stage": "pruned runs with latency=on",
+    "radar": "three benchmarks or more, with their unpruned runs",
+    "sweep": "one setting of a method run with three values or more, all else equal",
+    "overlap": "two methods or more whose runs recorded the kept tokens",
+}
+
+
+def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
+    """Write every figure that the runs allow.
+
+    Returns:
+        names of the figures, and a sentence for each kind of which there is none.
+    """
+    written, kinds, reasons = [], set(), []
+    with style():
+        try:
+            for kind, name, figure in figures(cells):
+                save(figure, folder, name)
+                written.append(name)
+                kinds.add(kind)
+        except UserError as error:  # the last kind is the only one that reads samples
+            reasons.append(str(error))
+    missing = [f"{kind} needs {needed}" for kind, needed in _NEEDS.items() if kind not in kinds]
+    return written, [*missing, *reasons]
+
+
+def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
+    """Kind, name and figure, of every setup; names say which where there are several."""
+    setups = list(cells.setups())
+    looks = Looks(pd.concat(map(for_figures, setups)))
+    for whole in setups:
+        setup = for_figures(whole)
+        end = _ending(setup, cells.frame)
+        giga = setup["prefill_tflops"].max() < 1
+        factor, unit = (1000.0, "GFLOPs") if giga else (1.0, "TFLOPs")
+        one_of_setup = {
+            "accuracy_by_budget": against_budget(setup, looks),
+            "accuracy_by_flops": against_cost(setup, looks, "prefill_tflops", f"prefill, {unit}", factor),
+            "radar": over_benchmarks(setup, looks),
+        }
+        yield from ((kind, kind + end, figure) for kind, figure in one_of_setup.items() if figure)
+        for name, figure in sweeps(whole):
+            yield "sweep", _slug(name) + end, figure
+        for device, group in setup.groupby("device"):
+            place = end + (_slug(f"-{device}") if setup["device"].nunique() > 1 else "")
+            prefill = against_cost(group, looks, "llm_prefill_ms", f"LLM prefill, ms ({device})")
+            if prefill:
+                yield "accuracy_by_prefill_time", f"accuracy_by_prefill_time{place}", prefill
+            for column, own in group.groupby("column"):
+                stages = by_stage(own)
+                if stages:
+                    stages.suptitle(f"{column}, batch 1 on {device}", fontsize=8.5)
+                    yield "latency_by_stage", f"latency_by_stage-{_slug(str(column))}{place}", stages
+    for setup in map(for_figures, setups):
+        for column, group in setup.groupby("column"):
+            heat = overlaps(group, cells)
+            if heat:
+                yield "overlap", f"overlap-{_slug(str(column))}{_ending(setup, cells.frame)}", heat
+
+
+def _ending(setup: pd.DataFrame, cells: pd.DataFrame) -> str:
+    """What tells the setup apart from the others in a file's name."""
+    differing = [name for name in SETUP if cells[name].nunique(dropna=False) > 1]
+    first = setup.iloc[0]
+    parts = []
+    for name in differing:
+        if name == "limit":
+            parts.append("all" if pd.isna(first[name]) else f"first {first[name]}")
+        else:
+            parts.append(str(first[name]))
+    return "".join(f"-{_slug(part)}" for part in parts)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w-]+", "_", text).strip("_")

@@ -1,0 +1,99 @@
+"""What accuracy costs: against prefill time and FLOPs with the Pareto front, and latency by stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from script_exp.analysis.accuracy import by_budget, column_heading, heading
+from script_exp.analysis.cells import rank
+from script_exp.analysis.figures.style import Looks, legend, panels, wrap
+from script_exp.results.read import STAGES
+
+# From light to dark in gray, too.
+_STAGE_COLORS = {
+    "preprocess": "#d9d9d9", "vision": "#9ecae1", "query_encoder": "#f0c75e", "pruner": "#d55e00",
+    "llm": "#08519c",
+}  # fmt: skip
+
+
+def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor: float = 1) -> Figure | None:
+    """Accuracy against a column of costs, with the Pareto front; one panel per benchmark.
+
+    Args:
+        cells: cells of one setup, measured on one device if ``cost`` is a time.
+        looks: color and marker of every method.
+        cost: the column, for example ``llm_prefill_ms``.
+        name: what the axis says.
+        factor: from the column's unit to the axis's.
+    """
+    known = cells[cells["accuracy"].notna() & cells[cost].notna()]
+    columns = sorted(set(known[known["budget"].notna()]["column"]))
+    if not columns:
+        return None
+    figure, axes = panels(len(columns), height=2.8)
+    for one, column in zip(axes, columns, strict=True):
+        group = known[known["column"] == column].assign(cost=lambda frame: factor * frame[cost])
+        front = pareto_front(group["cost"], group["accuracy"])
+        best = group.loc[front]
+        one.step(
+            [*best["cost"], group["cost"].max()],
+            [*best["accuracy"], best["accuracy"].iloc[-1]],
+            where="post", color="#bbbbbb", linewidth=2.2, label="Pareto front", zorder=1,
+        )  # fmt: skip
+        for label in sorted(set(group["label"]), key=rank):
+            points = group[group["label"] == label].sort_values("budget")
+            unpruned = {"marker": "*", "markersize": 9, "linestyle": "none"} if label == "unpruned" else {}
+            one.plot(
+                points["cost"],
+                points["accuracy"],
+                **{"label": label, "linewidth": 0.8} | looks.of(label) | unpruned,
+            )
+        one.set(xlabel=name, ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
+    legend(figure, axes)
+    return figure
+
+
+def pareto_front(cost: pd.Series, accuracy: pd.Series) -> list[int]:
+    """Labels of the points that no other one beats at no higher cost, from cheap to dear."""
+    front, best = [], -np.inf
+    for label in pd.DataFrame({"cost": cost, "accuracy": -accuracy}).sort_values(["cost", "accuracy"]).index:
+        if accuracy[label] > best:
+            front.append(label)
+            best = accuracy[label]
+    return front
+
+
+def by_stage(cells: pd.DataFrame) -> Figure | None:
+    """Time to first token, stage by stage, of every method; one panel per budget, unpruned on top.
+
+    Args:
+        cells: cells of one setup, benchmark and device.
+    """
+    timed = cells[cells["ttft_ms"].notna()]
+    unpruned, pruned = timed[timed["budget"].isna()], timed[timed["budget"].notna()]
+    if pruned.empty:
+        return None
+    budgets = by_budget(pruned)
+    most = max(len(group) for _, group in budgets) + len(unpruned)
+    figure, axes = panels(len(budgets), height=0.17 * most + 0.75, most=2, sharex=True)
+    for one, (_, group) in zip(axes, budgets, strict=True):
+        rows = pd.concat([unpruned, group])
+        left = np.zeros(len(rows))
+        for stage in STAGES:
+            widths = rows[f"{stage}_ms"].fillna(0).to_numpy()  # a stage that did not run took no time
+            one.barh(
+                np.arange(len(rows)), widths, left=left, height=0.75, color=_STAGE_COLORS[stage],
+                edgecolor="white", linewidth=0.4, label=stage.replace("_", " "),
+            )  # fmt: skip
+            left += widths
+        one.set_yticks(np.arange(len(rows)), [wrap(label) for label in rows["label"]])
+        one.invert_yaxis()
+        one.grid(visible=False, axis="y")
+        one.set_title(heading(group))
+        one.tick_params(axis="x", labelbottom=True)
+    for one in axes[-2:]:
+        one.set_xlabel("ms, medians of the stages")
+    legend(figure, axes, columns=5)
+    return figure

@@ -1,0 +1,83 @@
+"""How far methods keep the same tokens."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from script_exp.analysis.accuracy import by_budget, heading
+from script_exp.analysis.cells import Cells, rank
+from script_exp.analysis.figures.style import panels
+from script_exp.results.read import load_samples
+
+
+def kept_tokens(run_dir: Path) -> pd.Series | None:
+    """By sample the set of (crop, index) that were kept; None if the run did not record it."""
+    samples = load_samples(run_dir)
+    if "kept_indices" not in samples or samples["kept_indices"].isna().any():
+        return None
+    return samples["kept_indices"].map(
+        lambda crops: {(crop, index) for crop, indices in enumerate(crops) for index in indices}
+    )
+
+
+def overlap(cells: pd.DataFrame, runs: Cells) -> pd.DataFrame:
+    """Mean share of the kept tokens that two methods have in common, over the samples that both answered.
+
+    The share is of the smaller of the two sets. Of several seeds the first counts.
+
+    Args:
+        cells: cells of one setup, benchmark and budget.
+        runs: where they are from.
+
+    Returns:
+        (methods, methods), empty where fewer than two methods recorded what they kept.
+    """
+    kept = {}
+    for _, cell in cells.iterrows():
+        run_dir = runs.runs.loc[cell["runs"][0], "run_dir"]
+        tokens = None if pd.isna(run_dir) else kept_tokens(Path(run_dir))
+        if tokens is not None:
+            kept[cell["label"]] = tokens
+    labels = sorted(kept, key=rank)
+    if len(labels) < 2:
+        return pd.DataFrame()
+    shares = pd.DataFrame(np.nan, index=labels, columns=labels)
+    for first, second in combinations_with_replacement(labels, 2):
+        common = kept[first].index.intersection(kept[second].index)
+        pairs = [(kept[first][name], kept[second][name]) for name in common]
+        share = np.mean([len(a & b) / min(len(a), len(b)) for a, b in pairs]) if pairs else np.nan
+        shares.loc[first, second] = shares.loc[second, first] = share
+    return shares
+
+
+def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
+    """Heat maps of :func:`overlap`, one per budget.
+
+    Args:
+        cells: cells of one setup and benchmark.
+        runs: where they are from.
+    """
+    found = [(group, overlap(group, runs)) for _, group in by_budget(cells[cells["budget"].notna()])]
+    found = [(group, shares) for group, shares in found if len(shares)]
+    if not found:
+        return None
+    most = max(len(shares) for _, shares in found)
+    figure, axes = panels(len(found), height=0.34 * most + 1.0, most=2)
+    for one, (group, shares) in zip(axes, found, strict=True):
+        sns.heatmap(
+            100 * shares, ax=one, vmin=0, vmax=100, cmap="crest", annot=True, fmt=".0f", square=True,
+            linewidths=0.5, cbar=False, annot_kws={"size": 7},
+        )  # fmt: skip
+        one.set_title(heading(group))
+        one.tick_params(axis="x", rotation=45)
+        one.tick_params(axis="y", rotation=0)
+        for tick in one.get_xticklabels():
+            tick.set_horizontalalignment("right")
+    figure.suptitle("kept tokens in common, %", fontsize=8.5)
+    return figure

@@ -1,0 +1,253 @@
+"""Whether a difference can be chance: against the unpruned run, between two methods, between modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from script_exp.analysis.accuracy import accuracy_entry, by_budget, heading
+from script_exp.analysis.cells import Cells, rank, setup_title
+from script_exp.analysis.table import Entry, Group, Row, Table
+from script_exp.benchmarks import METRICS
+from script_exp.benchmarks.metric import Metric
+from script_exp.errors import UserError
+from script_exp.results.compare import Comparison, compare, holm
+from script_exp.results.read import load_samples
+
+_MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}
+_LEVEL = 0.05
+
+_NOTES = [
+    "Difference in points with its 95 % interval, paired on the same questions; answers that are worse and "
+    "better.",
+    "p: two-sided, by paired bootstrap over units and by McNemar's exact test over answers, both corrected "
+    "for all rows of this table (Holm). McNemar's takes questions on one image as independent, and is left "
+    "out where seeds are pooled.",
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A comparison of the cell ``cell`` with the one named ``other``; None if its samples are not there."""
+
+    cell: pd.Series
+    other: str
+    result: Comparison | None
+
+
+class PairedTests:
+    """Paired tests between cells; reads every samples file once.
+
+    Attributes:
+        problems: one sentence per comparison that cannot be made.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self._read = lru_cache(maxsize=64)(load_samples)
+        self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Comparison | None] = {}
+        self.problems: list[str] = []
+
+    def against_unpruned(self, cell: pd.Series) -> Outcome:
+        """A cell against the unpruned runs of the same seeds."""
+        runs = self._cells.runs
+        own = runs.loc[cell["runs"]]
+        unpruned = runs.drop_duplicates("identity").set_index("identity", drop=False)
+        found = [unpruned.loc[key] for key in own["unpruned_identity"] if key in unpruned.index]
+        if len(found) < len(own):
+            return Outcome(cell, "none", None)
+        return Outcome(cell, "none", self._compare(cell, own, pd.DataFrame(found)))
+
+    def against(self, cell: pd.Series, other: pd.Series) -> Outcome:
+        """A cell against another one, on the seeds that both have."""
+        runs = self._cells.runs
+        pairs = runs.loc[cell["runs"]].merge(runs.loc[other["runs"]], on="seed", suffixes=("", "_other"))
+        if pairs.empty:
+            return Outcome(cell, other["label"], None)
+        second = pairs[["run_dir_other"]].rename(columns={"run_dir_other": "run_dir"})
+        return Outcome(cell, other["label"], self._compare(cell, pairs, second))
+
+    def _compare(self, cell: pd.Series, first: pd.DataFrame, second: pd.DataFrame) -> Comparison | None:
+        if first["run_dir"].isna().any() or second["run_dir"].isna().any():
+            return None
+        key = tuple(first["run_dir"]), tuple(second["run_dir"])
+        if key not in self._made:
+            self._made[key] = self._compare_folders(METRICS[cell["metric"]], *key)
+        return self._made[key]
+
+    def _compare_folders(
+        self, metric: Metric, first: tuple[str, ...], second: tuple[str, ...]
+    ) -> Comparison | None:
+        try:
+            after, before = ([self._read(Path(folder)) for folder in side] for side in (first, second))
+            return compare(metric, after, before)
+        except (UserError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self.problems.append(f"{', '.join(first)} cannot be compared with {', '.join(second)}: {error}")
+            return None
+
+
+def unpruned_tables(cells: Cells, tests: PairedTests) -> list[Table]:
+    """One table per setup: every method against the unpruned model."""
+    tables = []
+    for setup in cells.setups():
+        pruned = setup[setup["budget"].notna() & setup["accuracy"].notna()]
+        tested = [tests.against_unpruned(cell) for _, cell in pruned.iterrows()]
+        tables += _table("against_unpruned", f"Against the unpruned model ({setup_title(setup)})", tested)
+    return tables
+
+
+def pair_tables(cells: Cells, tests: PairedTests, reference: str) -> list[Table]:
+    """One table per setup: every other method against ``reference`` at the same budget.
+
+    Args:
+        reference: the label of a method, for example ``script``.
+    """
+    tables = []
+    for setup in cells.setups():
+        title = f"Against {reference} ({setup_title(setup)})"
+        tables += _table(f"against_{reference}", title, list(_against(setup, tests, reference)))
+    return tables
+
+
+def ablation_tables(cells: Cells, tests: PairedTests) -> list[Table]:
+    """One table per setup and benchmark: Script's modules alone and together, with the difference to both."""
+    tables = []
+    for setup in cells.setups():
+        modules = setup[setup["pruner"].isin(list(_MODULES)) & setup["accuracy"].notna()]
+        for column, group in modules.groupby("column", sort=True):
+            if {"graph", "query", "script"} <= set(group["pruner"]):
+                tables.append(_ablation_table(str(column), group, tests))
+    return tables
+
+
+def _against(cells: pd.DataFrame, tests: PairedTests, reference: str) -> Iterable[Outcome]:
+    answered = cells[cells["accuracy"].notna() & cells["budget"].notna()]
+    for _, group in answered.groupby(["column", "budget"], sort=False):
+        ours = group[group["label"] == reference]
+        if len(ours):
+            for _, cell in group[group["label"] != reference].iterrows():
+                yield tests.against(cell, ours.iloc[0])
+
+
+def _corrected(tested: Sequence[Outcome], name: str) -> dict[int, float]:
+    """Holm-corrected p-values by the position in ``tested``; those that there is no test for are left out."""
+    raw = {
+        index: getattr(one.result, name)
+        for index, one in enumerate(tested)
+        if one.result is not None and getattr(one.result, name) is not None
+    }
+    return dict(zip(raw, holm(list(raw.values())), strict=True))
+
+
+def _table(name: str, title: str, tested: Sequence[Outcome]) -> list[Table]:
+    """The table, unless there is nothing to show."""
+    if not any(one.result for one in tested):
+        return []
+    bootstrap, mcnemar = _corrected(tested, "p_bootstrap"), _corrected(tested, "p_mcnemar")
+    rows, data = [], []
+    for index, one in enumerate(tested):
+        rows.append(_row(one, bootstrap.get(index), mcnemar.get(index)))
+        data.append(_numbers(one, bootstrap.get(index), mcnemar.get(index)))
+    keys = [(one.cell["column"], one.cell["budget"]) for one in tested]
+    groups = []
+    for key in sorted(set(keys), key=lambda key: (key[0], -key[1])):
+        chosen = [index for index, own in enumerate(keys) if own == key]
+        cells = pd.DataFrame([tested[index].cell for index in chosen])
+        groups.append(Group(f"{key[0]}, {heading(cells)}", [rows[index] for index in chosen]))
+    columns = ["Method", "Difference", "95 % interval", "Worse", "Better", "p, bootstrap", "p, McNemar"]
+    return [Table(name, title, columns, groups, pd.DataFrame(data), _NOTES)]
+
+
+def _row(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> Row:
+    result = tested.result
+    if result is None:
+        return Row([Entry(tested.cell["label"]), *[Entry()] * 6])
+    scale = METRICS[tested.cell["metric"]].scale
+    low, high = (scale * end for end in result.interval)
+    return Row(
+        [
+            Entry(tested.cell["label"]),
+            Entry(f"{scale * result.difference:+.1f}"),
+            Entry(f"{low:+.1f} to {high:+.1f}"),
+            Entry(str(result.lost)),
+            Entry(str(result.won)),
+            _p_value(bootstrap),
+            _p_value(mcnemar),
+        ]
+    )
+
+
+def _numbers(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> dict[str, object]:
+    cell, result = tested.cell, tested.result
+    row = {"model": cell["model"], "benchmark": cell["column"], "pruner": cell["pruner"]}
+    row |= {"variant": cell["variant"], "budget": cell["budget"], "against": tested.other}
+    if result is None:
+        return row
+    scale = METRICS[cell["metric"]].scale
+    return row | {
+        "difference": scale * result.difference,
+        "low": scale * result.interval[0],
+        "high": scale * result.interval[1],
+        "worse": result.lost,
+        "better": result.won,
+        "p_bootstrap": result.p_bootstrap,
+        "p_bootstrap_holm": bootstrap,
+        "p_mcnemar": result.p_mcnemar,
+        "p_mcnemar_holm": mcnemar,
+    }
+
+
+def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Table:
+    tested = list(_against(cells, tests, "script"))
+    corrected = _corrected(tested, "p_bootstrap")
+    differences = {
+        (one.cell["label"], one.cell["budget"]): (one.result, corrected.get(index))
+        for index, one in enumerate(tested)
+    }
+    scale = METRICS[cells["metric"].iloc[0]].scale
+    pruned = cells[cells["budget"].notna()]
+    labels = sorted(set(pruned["label"]), key=rank)
+    budgets = by_budget(pruned)
+    rows = []
+    for label in labels:
+        entries = [Entry(label), *map(Entry, _MODULES[label.split(" ")[0]])]
+        for budget, group in budgets:
+            cell = group[group["label"] == label]
+            if cell.empty:
+                entries.append(Entry())
+                continue
+            result, p_value = differences.get((label, budget), (None, None))
+            small = ""
+            if result is not None:
+                star = "*" if p_value is not None and p_value < _LEVEL else ""
+                small = f"({scale * result.difference:+.1f}{star})"
+            entries.append(Entry(accuracy_entry(cell.iloc[0]).text, small))
+        rows.append(Row(entries))
+    return Table(
+        name="ablation",
+        title=f"Script's modules on {column} ({setup_title(cells)})",
+        columns=["Method", "Graph", "Query", *(f"{budget:g}" for budget, _ in budgets)],
+        groups=[Group("", rows)],
+        notes=[
+            "Accuracy by budget, in brackets the paired difference to script; *: p < 0.05 by paired "
+            "bootstrap, corrected for all differences of this table (Holm)."
+        ],
+        data=pd.DataFrame(
+            [
+                _numbers(one, corrected.get(index), None) | {"accuracy": one.cell["accuracy"]}
+                for index, one in enumerate(tested)
+            ]
+        ).replace({None: np.nan}),
+        texts=3,
+    )
+
+
+def _p_value(value: float | None) -> Entry:
+    if value is None:
+        return Entry()
+    return Entry("<0.001" if value < 0.001 else f"{value:.3f}")

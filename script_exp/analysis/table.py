@@ -1,0 +1,80 @@
+"""A table as it stands in a paper, before it is written in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry.
+
+    Attributes:
+        text: what it says; empty: nothing was measured.
+        small: what follows in small type, for example an interval.
+        place: 1 for the best of its group, 2 for the second, 0 for all others.
+    """
+
+    text: str = ""
+    small: str = ""
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row; ``reference`` rows are not ours, and are printed in gray."""
+
+    entries: list[Entry]
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows under one heading, for example of one budget."""
+
+    heading: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: stem of its files.
+        title: what it shows.
+        columns: headings.
+        groups: the rows.
+        notes: sentences below it.
+        data: the same numbers, not rounded, one row per entry; what the CSV file holds.
+        texts: how many columns at the left are text.
+    """
+
+    name: str
+    title: str
+    columns: list[str]
+    groups: list[Group]
+    data: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+    texts: int = 1
+
+
+def mark_best(entries: Sequence[Entry], values: Sequence[float | None]) -> list[Entry]:
+    """The entries with the best and the second best of a column marked; equal as printed is equal.
+
+    Args:
+        entries: the entries of one column and group.
+        values: what to rank each by, larger is better; None is not ranked.
+    """
+    printed = [None if value is None or pd.isna(value) else round(value, 1) for value in values]
+    ranked = sorted({value for value in printed if value is not None}, reverse=True)
+    if sum(value is not None for value in printed) < 2:
+        return list(entries)
+    places = {value: index + 1 for index, value in enumerate(ranked[:2])}
+    return [
+        entry if value is None else replace(entry, place=places.get(value, 0))
+        for entry, value in zip(entries, printed, strict=True)
+    ]

@@ -1,0 +1,47 @@
+"""The runs of a Weights & Biases project as the same table that run directories give.
+
+Every run that this package logs has its whole ``result.json`` in the summary, under ``result``.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from script_exp.errors import UserError
+from script_exp.results.read import Runs, collect
+from script_exp.results.run_directory import check_result
+
+
+def load_wandb(project: str, api: Any = None) -> Runs:
+    """Read the finished runs of a project. Without samples, so that nothing paired can be computed from it.
+
+    Args:
+        project: ``entity/project``.
+        api: a ``wandb.Api``; None makes one, which needs an account's key.
+
+    Raises:
+        UserError: if wandb is not installed, or the project cannot be read.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise UserError("--wandb: the package wandb is not installed; pip install wandb") from error
+    if project.count("/") != 1:
+        raise UserError(f"--wandb={project}: expected entity/project")
+    try:
+        api = wandb.Api() if api is None else api
+        found = [(f"W&B run {project}/{run.id}", run.state, dict(run.summary)) for run in api.runs(project)]
+    except (wandb.Error, ValueError, OSError) as error:
+        raise UserError(f"--wandb={project}: cannot be read ({error})") from error
+    done = [(place, summary) for place, state, summary in found if state == "finished"]
+    runs = collect((place, partial(_result, place, summary), None) for place, summary in done)
+    others = [f"{place} has no result: {state}" for place, state, _ in found if state != "finished"]
+    return Runs(runs.frame, [*runs.problems, *others])
+
+
+def _result(place: str, summary: dict[str, Any]) -> dict[str, Any]:
+    if "result" not in summary:
+        raise UserError(f"{place} has no result in its summary: it was not logged by this program's tracker")
+    return check_result(json.loads(summary["result"]), place, f"log the run of {place} again")

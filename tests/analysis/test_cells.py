@@ -1,0 +1,171 @@
+"""What is comparable with what, and the number of a cell, against values computed by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_runs import draw, save_grid, save_run
+
+from script_exp.analysis.cells import _T, make_cells, over_seeds
+from script_exp.results.read import COLUMNS, load_runs
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def cells_of(outputs):
+    return make_cells(load_runs(outputs).frame)
+
+
+def test_columns_are_typed_and_what_was_not_measured_is_missing(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None, limit=2)
+    frame = load_runs(tmp_path).frame
+    assert {name: str(frame[name].dtype) for name in frame} == {
+        name: kind for name, (kind, _) in COLUMNS.items()
+    }
+    for name in ("llm_prefill_ms", "ttft_ms", "prefill_speedup", "peak_mib", "vision_ms"):
+        assert frame[name].isna().all()
+    assert (frame["limit"][0], frame["partial"][0], frame["n"][0]) == (2, True, 2)
+
+
+def test_no_runs(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        runs = load_runs(place)
+        assert runs.frame.empty
+        assert list(runs.frame) == list(COLUMNS)
+
+
+def test_one_wrong_value_spoils_no_other_run(tmp_path):
+    save_run(tmp_path, "none", None, [1.0])
+    for key, value in (("kv_cache_bytes", "many"), ("tokens", {}), ("provenance", [])):
+        folder = save_run(tmp_path, "trim", 64, [1.0])
+        result = json.loads((folder / "result.json").read_text()) | {key: value}
+        (folder / "result.json").write_text(json.dumps(result))
+    runs = load_runs(tmp_path)
+    assert len(runs.frame) == 1
+    assert len(runs.problems) == 3
+    assert all("trim-64" in problem and "is damaged" in problem for problem in runs.problems)
+
+
+def test_failed_and_unfinished_runs_are_named(tmp_path):
+    save_run(tmp_path, "none", None, [1.0])
+    folder = tmp_path / "tiny" / "shapes" / "script-64-s0-abc"
+    folder.mkdir()
+    (folder / "status.json").write_text('{"state": "failed", "why": "OutOfMemoryError: 80 GiB"}')
+    (problem,) = load_runs(tmp_path).problems
+    assert problem == f"{folder} has no result: failed: OutOfMemoryError: 80 GiB"
+    (folder / "status.json").write_text("{")
+    (problem,) = load_runs(tmp_path).problems
+    assert "status cannot be read" in problem
+
+
+def test_shards_and_runs_that_were_started_over_are_no_runs(tmp_path):
+    folder = save_run(tmp_path, "none", None, [1.0])
+    for inside in ("shards/0-of-2", "shards/1-of-2"):
+        (folder / inside).mkdir(parents=True)
+        (folder / inside / "status.json").write_text('{"state": "finished", "why": null}')
+    save_run(tmp_path / "replaced", "none", None, [0.0])
+    runs = load_runs(tmp_path)
+    assert list(runs.frame["accuracy"]) == [1.0]
+    assert runs.problems == []
+
+
+def test_retained_compares_with_the_runs_own_unpruned_run(tmp_path):
+    save_run(tmp_path, "none", None, [1.0, 1.0, 1.0, 0.0])
+    save_run(tmp_path, "none", None, [1.0, 0.0, 0.0, 0.0], dtype="bfloat16", baseline="half")
+    save_run(tmp_path, "script", 64, [1.0, 0.0, 1.0, 0.0], dtype="bfloat16", baseline="half")
+    save_run(tmp_path, "script", 64, [1.0, 1.0, 0.0, 0.0])
+    save_run(tmp_path, "trim", 64, [1.0, 1.0, 0.0, 0.0], baseline="missing")
+    cells = cells_of(tmp_path)
+    frame = cells.frame.set_index(["dtype", "label"])
+    assert frame.loc[("bfloat16", "script"), "retained"] == pytest.approx(200)
+    assert frame.loc[("float32", "script"), "retained"] == pytest.approx(200 / 3)
+    assert math.isnan(frame.loc[("float32", "trim"), "retained"])
+    assert len(list(cells.setups())) == 2
+
+
+def test_parts_of_a_benchmark_and_random_weights_are_setups_of_their_own(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0] * 4)
+    save_run(tmp_path, "script", 64, [1.0] * 2, limit=2)
+    save_run(tmp_path, "script", 64, [], weights="random", checkpoint="random")
+    assert [len(setup) for setup in cells_of(tmp_path).setups()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("other", "columns"),
+    [
+        ({"benchmark_settings": {"protocol": "lmms", "on_error": "raise"}}, ["pope (llava)", "pope (lmms)"]),
+        ({"prompt_version": 2}, ["pope (prompt 1)", "pope (prompt 2)"]),
+        ({"protocol_version": 2}, ["pope (code 1)", "pope (code 2)"]),
+        ({"benchmark_settings": {"protocol": "llava", "on_error": "skip"}}, ["pope"]),
+    ],
+)
+def test_runs_of_two_protocols_never_share_a_column(tmp_path, other, columns):
+    same = {"benchmark": "pope", "benchmark_settings": {"protocol": "llava", "on_error": "raise"}}
+    save_run(tmp_path, "script", 64, [1.0, 0.0], **same)
+    save_run(tmp_path, "random", 64, [1.0, 0.0], **same | other)
+    save_run(tmp_path, "script", 64, [1.0, 0.0], benchmark="gqa")
+    assert sorted(set(cells_of(tmp_path).frame["column"])) == ["gqa", *columns]
+
+
+def test_two_runs_of_one_cell_are_named_and_told_apart(tmp_path):
+    first = save_run(tmp_path, "script", 64, [1.0, 0.0], identity="aaaa")
+    second = save_run(tmp_path, "script", 64, [1.0, 1.0], identity="bbbb")
+    cells = cells_of(tmp_path)
+    assert set(cells.frame["label"]) == {"script #aaaa", "script #bbbb"}
+    (problem,) = cells.problems
+    assert f"0.5000 ({first})" in problem
+    assert f"1.0000 ({second})" in problem
+
+
+def test_of_two_results_of_the_same_settings_the_newest_is_used(tmp_path):
+    save_run(tmp_path / "a", "script", 64, [1.0, 1.0], identity="aaaa", time="2026-11-24T00:00:00+00:00")
+    save_run(tmp_path / "b", "script", 64, [1.0, 0.0], identity="aaaa", time="2026-11-23T00:00:00+00:00")
+    cells = cells_of(tmp_path)
+    assert list(cells.frame["accuracy"]) == [100.0]
+    assert "the newest, is used" in cells.problems[0]
+    copied = tmp_path / "same"
+    save_run(copied / "a", "script", 64, [1.0, 1.0], identity="aaaa")
+    save_run(copied / "b", "script", 64, [1.0, 1.0], identity="aaaa")
+    assert cells_of(copied).problems == []
+
+
+def test_variants_are_rows_of_their_own_in_the_papers_order(tmp_path):
+    save_grid(tmp_path, budgets=(64,))
+    save_run(tmp_path, "script", 64, draw(3, 0.5), variant="walk=3")
+    save_run(tmp_path, "divprune", 64, draw(4, 0.5))
+    assert list(cells_of(tmp_path).frame["label"]) == [
+        "none", "random", "divprune", "trim", "graph", "query", "script", "script (walk=3)",
+    ]  # fmt: skip
+
+
+def test_interval_over_seeds_by_hand(tmp_path):
+    shares = [0.25, 0.5, 0.75]
+    for seed, share in enumerate(shares):
+        save_run(tmp_path, "random", 64, [float(i < 40 * share) for i in range(40)], seed=seed)
+    (cell,) = (row for _, row in cells_of(tmp_path).frame.iterrows())
+    between = 4.303 * 25 / math.sqrt(3)  # Student's t of two degrees of freedom, deviation of 25 points
+    assert (cell["seeds"], cell["accuracy"]) == (3, pytest.approx(50))
+    assert cell["low"] == pytest.approx(50 - math.hypot(5, between))
+    assert cell["high"] == pytest.approx(50 + math.hypot(8, between))
+
+
+def test_seeds_that_change_nothing_do_not_widen_the_interval():
+    frame = load_frame([(0.5, 0.4, 0.7)] * 4)
+    assert over_seeds(frame) == pytest.approx((0.5, 0.4, 0.7))
+
+
+def load_frame(rows):
+    return pd.DataFrame(rows, columns=["accuracy", "ci_low", "ci_high"])
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 30])
+def test_students_quantiles_by_integrating_the_density(degrees):
+    norm = math.gamma((degrees + 1) / 2) / (math.sqrt(degrees * math.pi) * math.gamma(degrees / 2))
+    x = np.linspace(0, _T[degrees - 1], 200_001)
+    density = norm * (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
+    area = float(((density[1:] + density[:-1]) / 2 * np.diff(x)).sum())
+    assert 0.5 + area == pytest.approx(0.975, abs=2e-5)

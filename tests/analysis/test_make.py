@@ -1,0 +1,194 @@
+"""The command: what it writes, which runs it takes, and what it says about those that it does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from made_runs import draw, save_grid, save_run
+
+from script_exp.analysis.filters import of_experiment
+from script_exp.errors import UserError
+from script_exp.results.read import load_runs
+from script_exp.results.read_wandb import load_wandb
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = str(ROOT / "analysis" / "make.py")
+
+
+def call(*arguments, command=(COMMAND,)):
+    return subprocess.run(
+        [sys.executable, *command, *map(str, arguments)],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    save_grid(folder, ("gqa", "pope"))
+    save_grid(folder, ("gqa",), model="llava_1_5_7b", checkpoint="/m")
+    return folder
+
+
+def rows(folder):
+    """Model, benchmark and pruner of the runs that the tables were made of."""
+    import pandas as pd
+
+    table = pd.read_csv(folder / "tables" / "accuracy.csv")
+    return {name: set(table[name]) for name in ("model", "benchmark", "pruner")}
+
+
+def test_tables_and_figures_are_written_and_torch_is_not_imported(outputs, tmp_path):
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['make.py', {str(outputs)!r}, '--to', {str(tmp_path)!r}]\n"
+        "try:\n"
+        f"    runpy.run_path({COMMAND!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    process = call("-c", program, command=())
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert "Accuracy (tiny, float32; the embedded tiny model" in process.stdout
+    names = ["ablation", "accuracy", "against_script", "against_unpruned", "by_budget", "efficiency"]
+    assert sorted({file.stem for file in (tmp_path / "tables").glob("*.md")}) == names
+    assert (tmp_path / "tables" / "all.tex").exists()
+    assert (tmp_path / "figures" / "accuracy_by_budget-llava_1_5_7b-m.pdf").exists()
+    assert rows(tmp_path)["model"] == {"tiny", "llava_1_5_7b"}
+
+
+def test_the_default_folder_is_not_read_as_runs(outputs):
+    for _ in range(2):
+        assert call(outputs, "--figures", "off").returncode == 0
+    assert (outputs / "analysis" / "tables" / "accuracy.tex").exists()
+    assert len(load_runs(outputs).frame) == 33
+
+
+def test_filters(outputs, tmp_path):
+    arguments = ["--to", tmp_path, "--figures", "off"]
+    process = call(outputs, *arguments, "--model", "tiny", "--benchmark", "gqa", "--pruner", "none,script")
+    assert process.returncode == 0, process.stderr
+    assert rows(tmp_path) == {"model": {"tiny"}, "benchmark": {"gqa"}, "pruner": {"none", "script"}}
+    assert call(outputs, *arguments, "--budget", "32").returncode == 0
+    tokens = (tmp_path / "tables" / "accuracy.md").read_text()
+    assert "*32 tokens" in tokens
+    assert "*Unpruned*" in tokens
+    assert "*64 tokens" not in tokens
+    wrong = call(outputs, *arguments, "--budget", "16")
+    assert wrong.stderr == "error: --budget=16: expected one with a finished run: 32, 64\n"
+    wrong = call(outputs, *arguments, "--pruner", "none,scirpt")
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "error: --pruner=scirpt: expected one with a finished run: graph, none, query, random, script, trim\n"
+    )
+
+
+def test_runs_of_an_experiment(tmp_path):
+    save_grid(tmp_path, budgets=(64, 50))
+    save_run(tmp_path, "script", 64, draw(0, 0.5), limit=40)
+    save_run(tmp_path, "graph", 32, [1.0], settings={"threshold": 0.2})
+    save_run(tmp_path, "graph", 32, [1.0], settings={"threshold": 0.3})
+    frame = load_runs(tmp_path).frame
+    readme = of_experiment(frame, "readme", ROOT / "conf" / "experiment")
+    assert set(readme["budget"].dropna()) == {64, 32}
+    assert readme["limit"].isna().all()
+    assert set(readme["pruner"]) == {"none", "random", "graph", "query", "script", "trim"}
+    assert list(of_experiment(frame, "smoke", ROOT / "conf" / "experiment").index) == []
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "defaults:\n  - override /pruner: graph\npruner:\n  threshold: 0.3\nseed: 0\nbudget: 32\n"
+        "latency: off\n"
+    )
+    assert list(of_experiment(frame, "mine", tmp_path)["budget"]) == [32]
+    own.write_text("dtype: float16\n")
+    with pytest.raises(UserError, match="cannot choose runs by dtype"):
+        of_experiment(frame, "mine", tmp_path)
+    with pytest.raises(UserError, match=r"experiment=redme: expected one of .*did you mean readme"):
+        of_experiment(frame, "redme", ROOT / "conf" / "experiment")
+
+
+def test_no_runs(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        process = call(place)
+        assert process.returncode == 2
+        assert process.stderr == f"error: no finished runs in {place}; python runners/run.py makes one\n"
+
+
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["--strict"], 1)])
+def test_bad_runs_are_named_and_the_rest_is_made(tmp_path, options, code):
+    save_grid(tmp_path, ("gqa",), budgets=(64,))
+    damaged = save_run(tmp_path, "fastv", 64, [1.0] * 40, benchmark="gqa")
+    (damaged / "result.json").write_text("{")
+    newer = save_run(tmp_path, "pyramid", 64, [1.0] * 40, benchmark="gqa")
+    result = json.loads((newer / "result.json").read_text()) | {"schema_version": 9}
+    (newer / "result.json").write_text(json.dumps(result))
+    save_run(tmp_path, "trim", 64, [1.0] * 40, benchmark="gqa", identity="another")
+    next(tmp_path.glob("tiny/gqa/query-64-*/samples.jsonl")).unlink()
+    process = call(tmp_path, "--figures", "off", *options)
+    assert process.returncode == code
+    left_out = process.stderr.splitlines()
+    assert len(left_out) == 5  # and query is compared twice
+    for place, why in (
+        (damaged, "is damaged"),
+        (newer, "schema version 9"),
+        ("trim #another", "several runs of one cell"),
+        ("query-64", "samples.jsonl cannot be read"),
+    ):
+        assert any(str(place) in line for line in left_out)
+        assert any(why in line for line in left_out)
+    accuracy = (tmp_path / "analysis" / "tables" / "accuracy.md").read_text()
+    assert "| query | 64 |" in accuracy
+    assert "fastv" not in accuracy
+
+
+def test_a_folder_that_cannot_be_written(outputs, tmp_path):
+    (tmp_path / "file").touch()
+    process = call(outputs, "--to", tmp_path / "file", "--figures", "off")
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: cannot write")
+    assert len(process.stderr.splitlines()) == 1
+
+
+def run_of(name, state="finished", **summary):
+    return SimpleNamespace(id=name, state=state, summary=summary)
+
+
+def test_a_wandb_project_gives_the_frame_of_its_results(tmp_path):
+    folder = save_run(tmp_path, "script", 64, [1.0, 0.0])
+    result = (folder / "result.json").read_text()
+    runs = [
+        run_of("good", result=result),
+        run_of("crashed", "crashed"),
+        run_of("foreign", loss=1.0),
+        run_of("old", result='{"schema_version": 1}'),
+        run_of("torn", result="{"),
+    ]
+    read = load_wandb("me/mine", SimpleNamespace(runs=lambda project: runs))
+    assert list(read.frame["place"]) == ["W&B run me/mine/good"]
+    assert read.frame["accuracy"].item() == 0.5
+    problems = " ".join(read.problems)
+    for name, why in (
+        ("crashed", "has no result: crashed"), ("foreign", "no result in its summary"),
+        ("old", "has schema version 1"), ("torn", "is damaged"),
+    ):  # fmt: skip
+        assert f"me/mine/{name}" in problems
+        assert why in problems
+
+
+def test_a_wandb_project_that_cannot_be_read():
+    import wandb
+
+    def fail(project):
+        raise wandb.errors.CommError("project not found")
+
+    with pytest.raises(UserError, match=r"--wandb=me/mine: cannot be read .*project not found"):
+        load_wandb("me/mine", SimpleNamespace(runs=fail))
+    with pytest.raises(UserError, match="expected entity/project"):
+        load_wandb("mine", SimpleNamespace(runs=fail))
