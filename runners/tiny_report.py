@@ -38,7 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--path", default="embedded", help="folder of the checkpoint")
     parser.add_argument("--scenes", type=int, default=80)
-    parser.add_argument("--scene-seed", type=int, default=20262)
+    parser.add_argument("--scene-seed", type=int, default=20263)
     parser.add_argument("--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16])
     arguments = parser.parse_args()
 

@@ -141,7 +141,7 @@ def test_bad_runs_are_named_and_the_rest_is_made(tmp_path, options, code):
         ("trim #another", "several runs of one cell"),
         ("query-64", "samples.jsonl cannot be read"),
     ):
-        assert any(str(place) in line for line in left_out)
+        assert any(str(place) in line for line in left_out), process.stderr
         assert any(why in line for line in left_out)
     accuracy = (tmp_path / "analysis" / "tables" / "accuracy.md").read_text()
     assert "| query | 64 |" in accuracy
