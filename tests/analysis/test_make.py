@@ -138,7 +138,7 @@ def test_bad_runs_are_named_and_the_rest_is_made(tmp_path, options, code):
     for place, why in (
         (damaged, "is damaged"),
         (newer, "schema version 9"),
-        ("trim #another", "several runs of one cell"),
+        ("trim at 64, seed 0", "several runs of one cell"),
         ("query-64", "samples.jsonl cannot be read"),
     ):
         assert any(str(place) in line for line in left_out), process.stderr
