@@ -32,13 +32,8 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
 
-    from script_exp.cell import RunCell
-    from script_exp.console import (
-        note,
-        print_config,
-        print_result,
-        print_unmerged,
-    )  # torch is imported from here on
+    from script_exp.cell import RunCell  # torch is imported from here on
+    from script_exp.console import note, print_config, print_result, print_unmerged
     from script_exp.results.run_directory import RunIsBusyError, set_aside
     from script_exp.run_cell import read_finished, run_cell
 
@@ -47,9 +42,8 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
         job.runs_in(cell.directory)
     else:
         print_config(cell.resolved_config())
-    if settings.force and not os.environ.get(
-        "SLURM_RESTART_COUNT"
-    ):  # a requeued job goes on with its own run
+    requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then it goes on with its own run
+    if settings.force and not requeued:
         old = set_aside(cell.directory, settings.outputs)
         if old is not None:
             note(f"starting over; the old run is now {old}")

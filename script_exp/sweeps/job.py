@@ -46,9 +46,7 @@ class SweepJob:
     ) -> bool:
         if not isinstance(error, Exception):  # none, or one that ends the whole process
             return False
-        if isinstance(
-            error, RunIsBusyError
-        ):  # cells that are the same one, as pruner=none at several budgets
+        if isinstance(error, RunIsBusyError):  # the same cell, as pruner=none at several budgets
             print(f"left to another process: {error}", file=sys.stderr)
             return True
         if isinstance(error, UserError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -192,3 +193,34 @@ def test_a_wandb_project_that_cannot_be_read():
         load_wandb("me/mine", SimpleNamespace(runs=fail))
     with pytest.raises(UserError, match="expected entity/project"):
         load_wandb("mine", SimpleNamespace(runs=fail))
+
+
+@pytest.mark.slow
+def test_ten_thousand_runs(tmp_path):
+    """All but the paired tests, of which so many at once could tell nothing."""
+    made = save_run(tmp_path / "one", "script", 64, draw(1, 0.7))
+    template = json.loads((made / "result.json").read_text())
+    pruners = ["none", "random", "graph", "query", "script", "trim", "fastv"]
+    count = 0
+    for model, benchmark, seed, pruner, budget in itertools.product(
+        range(3), range(16), range(6), pruners, range(1, 7)
+    ):
+        if pruner == "none" and budget > 1:
+            continue
+        cell = template["cell"] | {
+            "model": f"model{model}", "benchmark": f"bench{benchmark}", "seed": seed, "pruner": pruner,
+            "budget": None if pruner == "none" else 32 * budget,
+        }  # fmt: skip
+        unpruned = f"{model}-{benchmark}-{seed}"
+        identity = unpruned if pruner == "none" else f"run{count}"
+        result = template | {"cell": cell, "identity": identity, "unpruned_identity": unpruned}
+        folder = tmp_path / "many" / cell["model"] / cell["benchmark"] / f"{pruner}-{count}"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(result))
+        count += 1
+    process = call(tmp_path / "many", "--figures", "off")
+    assert process.returncode == 0
+    accuracy = (tmp_path / "many" / "analysis" / "tables" / "accuracy.md").read_text()
+    assert accuracy.count("| script |") == 3 * 6
+    assert process.stderr.count(" 576 comparisons; corrected for more than 250") == 3
+    assert count > 10_000
