@@ -43,7 +43,7 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     else:
         print_config(cell.resolved_config())
     requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then it goes on with its own run
-    if settings.force and not requeued:
+    if settings.force and not requeued and (job is None or job.starts_over(cell.directory)):
         old = set_aside(cell.directory, settings.outputs)
         if old is not None:
             note(f"starting over; the old run is now {old}")

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -112,20 +113,31 @@ class Answering:
         count = PrunerOperations()
         features: dict[str, Features] = {}
         for batch, loading in loaded_ahead(batches, self._process):
-            begin = time.perf_counter()
-            earlier, features, good = features, {}, []
-            for sample in batch:
-                unit = sample.unit
-                if unit not in features:
-                    try:
-                        processed = loading[unit].result()
-                    except DataError as error:
-                        self.skipped.leave_out(sample, error)
-                        continue
-                    features[unit] = earlier.get(unit) or self._encoded(unit, processed)
-                good.append(sample)
-            spent = (time.perf_counter() - begin) / max(1, len(good))
-            yield from self._answer_all(good, features, count, spent)
+            processed, samples = self._loaded(batch, loading)
+            features = {unit: one for unit, one in features.items() if unit in processed}
+            done = 0
+            while done < len(samples):
+                part = samples[done : done + self.batch_size.value]
+                try:
+                    records = self._answer(part, processed, features, count)
+                except torch.OutOfMemoryError as error:
+                    features.clear()
+                    self.batch_size.shrink(error)
+                else:
+                    yield records
+                    done += len(part)
+
+    def _loaded(
+        self, batch: Sequence[Sample], loading: dict[str, Future[dict[str, Tensor] | None]]
+    ) -> tuple[dict[str, dict[str, Tensor] | None], list[Sample]]:
+        """What was loaded, by unit, and the samples that it is there for."""
+        processed: dict[str, dict[str, Tensor] | None] = {}
+        for sample in batch:
+            try:
+                processed[sample.unit] = loading[sample.unit].result()
+            except DataError as error:
+                self.skipped.leave_out(sample, error)
+        return processed, [sample for sample in batch if sample.unit in processed]
 
     def _process(self, sample: Sample) -> dict[str, Tensor] | None:
         """Pixels of an image; None if it is encoded already."""
@@ -144,27 +156,22 @@ class Answering:
         self.cache.put(self._key(unit), features)
         return features
 
-    def _answer_all(
-        self, samples: Sequence[Sample], features: dict[str, Features], count: PrunerOperations, spent: float
-    ) -> Iterator[list[SampleRecord]]:
-        done = 0
-        while done < len(samples):
-            part = samples[done : done + self.batch_size.value]
-            try:
-                records = self._answer(part, [features[sample.unit] for sample in part], count, spent)
-            except torch.OutOfMemoryError as error:
-                self.batch_size.shrink(error)
-            else:
-                yield records
-                done += len(part)
-
     def _answer(
-        self, samples: Sequence[Sample], images: Sequence[Features], count: PrunerOperations, spent: float
+        self,
+        samples: Sequence[Sample],
+        processed: dict[str, dict[str, Tensor] | None],
+        features: dict[str, Features],
+        count: PrunerOperations,
     ) -> list[SampleRecord]:
+        """Answer samples that go through the model together; encodes what is not in ``features`` yet."""
         begin = time.perf_counter()
+        for sample in samples:
+            if sample.unit not in features:
+                features[sample.unit] = self._encoded(sample.unit, processed[sample.unit])
+        images = [features[sample.unit] for sample in samples]
         batch = _prune_batch(self.model, self.pruner, samples, images, count)
         generated = self.model.generate(batch.pruned, self.benchmark.max_new_tokens)
-        seconds = spent + (time.perf_counter() - begin) / len(samples)
+        seconds = (time.perf_counter() - begin) / len(samples)
         records = []
         for row, sample in enumerate(samples):
             parsed = self.benchmark.parse(sample, generated.texts[row])

@@ -124,9 +124,9 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
         raise UserError("not finished: there is no result.json")
     with RunDirectory(path) as directory:
         result = directory.finished_result() or {}
+        if result["provenance"][-1]["weights"] == "random":
+            return Rescored(path, None, None, has_answers=False)
         if not directory.samples_file.exists():
-            if result["provenance"][-1]["weights"] == "random":
-                return Rescored(path, None, None, has_answers=False)
             raise UserError(f"samples.jsonl is missing; {_REMEDY}")
         identified_by = _identified_by(path, result["identity"])
         config = _benchmark_settings(path, identified_by, result, overrides)

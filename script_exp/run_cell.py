@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from script_exp.benchmarks.base import Sample
@@ -24,7 +25,7 @@ from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
-from script_exp.results.run_directory import RunDirectory, RunIsBusyError, read_result
+from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError, read_result
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
 from script_exp.results.tracker import ShownSample, TrackedRun
@@ -46,29 +47,28 @@ def run_cell(cell: RunCell) -> dict[str, Any] | None:
     Raises:
         UserError: if the directory cannot be written, is damaged, or another process is running it.
     """
-    if cell.settings.shards == 1:
+    if cell.settings.shards == 1 or read_finished(cell) is not None:
         return _run_whole(cell)
-    done = read_finished(cell)
-    if done is not None:
-        note(f"finished already, only read: {cell.directory}")
-        return done
     return _run_shard(cell)
 
 
-def _run_whole(cell: RunCell) -> dict[str, Any]:
-    with RunDirectory(cell.directory) as directory:
+def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
+    cell = replace(cell, settings=replace(cell.settings, shards=1, shard=None))
+    with RunDirectory(cell.directory, patience) as directory:
         done = directory.finished_result()
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
             note(f"finished already, only read: {directory.path}")
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
                 note(f"scored by an earlier rule: python runners/score.py {directory.path} scores it anew")
+            if not directory.is_finished():  # what ended the process came after the result
+                directory.set_status("finished")
             return done
+        directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
         with _working_on(cell, directory):
-            directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
             directory.finish(_run(cell, directory))
-            result = read_result(directory.result_file)
-            cell.tracker.finish(final_metrics(result))
+        result = read_result(directory.result_file)
+        cell.tracker.finish(final_metrics(result))
         return result
 
 
@@ -79,14 +79,15 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
     with whole.shard(number, count) as directory:
         if not directory.is_finished():
             with _working_on(cell, directory):
-                _answer(cell, cell.load(), directory, Skipped(allowed=cell.benchmark.skips_errors))
+                if cell.batches():  # there may be fewer batches than shards
+                    _answer(cell, cell.load(), directory, Skipped(allowed=cell.benchmark.skips_errors))
                 directory.set_status("finished")
     waiting = [other for other in range(count) if not whole.shard(other, count).is_finished()]
     if waiting:
         note(f"shard {number} of {count} is answered; not finished yet: {', '.join(map(str, waiting))}")
         return None
     try:
-        return _run_whole(replace(cell, settings=replace(cell.settings, shards=1, shard=None)))
+        return _run_whole(cell, patience=LET_GO_S)
     except RunIsBusyError as error:
         note(f"all {count} shards are answered, and being merged: {error}")
         return None
@@ -105,7 +106,8 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
         try:
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
-            yield
+            with _memory_told():
+                yield
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             log.exception("run %s", state)
@@ -113,6 +115,16 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
             with suppress(UserError):  # on a full disk, which the error itself tells
                 directory.set_status(state, f"{type(error).__name__}: {error}")
             raise
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU is out of memory: expected a larger one, or less on it (batch_size, dtype, other runs)"
+        ) from error
 
 
 def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
@@ -134,20 +146,27 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     cell.tracker.start(_tracked(cell, directory))
     sizes: Sequence[SampleTokens]
     skipped = Skipped(allowed=cell.benchmark.skips_errors)
+    accuracy = None
     if settings.model.weights == "random":
-        accuracy = None
         sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
+    elif before is not None:  # only runners/score.py changes a score
+        answered = directory.answered(sample.id for sample in samples)
+        samples = [sample for sample in samples if sample.id in answered]
+        accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
+        sizes = [answered[sample.id] for sample in samples]
     else:
         records = _answer(cell, model, directory, skipped)
-        limited = settings.limit is not None
-        accuracy, submission = outcome(cell.benchmark, records, limited, len(skipped.reasons))
+        if not records:
+            raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
+        samples = [sample for sample in samples if sample.id not in skipped.reasons]
+        accuracy, submission = outcome(
+            cell.benchmark, records, settings.limit is not None, len(skipped.reasons)
+        )
         if submission is not None:
             name, contents = submission
             write_atomically(directory.path / name, contents)
-        if before is not None:  # only runners/score.py changes a score
-            accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
         sizes = records
-    measured = _measured([sample for sample in samples if sample.id not in skipped.reasons], skipped)
+    measured = _measured(samples, skipped)
     latencies = _latency(cell, model, measured) if settings.latency == "on" else None
     flops, cache = summarize_costs(model, cell.pruner, sizes)
     return RunResult(
@@ -176,8 +195,7 @@ def _answer(
     samples = [sample for batch in batches for sample in batch]
     records = directory.answered(sample.id for sample in samples)
     _check_kept(cell, directory)
-    stale = any(record.rule != cell.benchmark.rule_version for record in records.values())
-    if stale and not directory.result_file.exists():
+    if any(record.rule != cell.benchmark.rule_version for record in records.values()):
         records = score_again(cell.benchmark, samples, records)
         directory.replace_records(records.values())
     log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
@@ -207,8 +225,6 @@ def _answer(
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
-    if not records:
-        raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
     return [records[sample.id] for sample in samples if sample.id in records]
 
 
@@ -262,7 +278,7 @@ def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> 
 def _log_to(path: Path) -> Iterator[None]:
     """Send the log of this package to a file while a cell runs."""
     logger = logging.getLogger("script_exp")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _QuietFileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -270,4 +286,12 @@ def _log_to(path: Path) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """On a full disk the log ends; what the run itself cannot write is the error that counts."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass

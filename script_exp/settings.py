@@ -126,6 +126,8 @@ class RunSettings:
         check_choice("record_kept", plain["record_kept"], (True, False))
         check_choice("force", plain["force"], (True, False))
         _check_shards(plain["shards"], plain["shard"], plain["force"])
+        if plain["shards"] > 1 and plain["model"].weights == "random":
+            raise SettingError("shards", plain["shards"], "1: random weights answer nothing")
         if plain["limit"] is not None:
             check_whole("limit", plain["limit"], lowest=1)
         check_choice("dtype", plain["dtype"], _DTYPES)

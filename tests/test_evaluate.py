@@ -165,6 +165,21 @@ def test_an_automatic_batch_size_is_halved_until_it_fits(tiny, samples, little_m
     assert said(records) == said(answered(tiny, PRUNERS["random"], samples, 1))
 
 
+def test_images_that_do_not_fit_make_the_batch_smaller(tiny, samples, monkeypatch):
+    encode, failed = tiny.encode, []
+
+    def first_time_too_much(processed, with_joint):
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(processed, with_joint)
+
+    monkeypatch.setattr(tiny, "encode", first_time_too_much)
+    records = answered(tiny, PRUNERS["random"], samples, "auto")
+    assert len(records) == len(samples)
+    assert max(record.batch for record in records) == FIRST_BATCH_SIZE // 2
+
+
 def test_a_given_batch_size_is_not_changed(tiny, samples, little_memory):
     with pytest.raises(SettingError, match="batch_size=8: expected auto or a smaller one: the GPU is out of"):
         answered(tiny, PRUNERS["random"], samples, 8)

@@ -68,10 +68,12 @@ class LocalProcesses(BaseSubmititLauncher):
     def _places(self) -> list[list[int]]:
         """For each process at a time the GPUs that it sees: one, or none on a CPU."""
         gpus = self._gpus if self._gpus is not None else _visible_gpus()
+        if isinstance(gpus, int | str) or not all(isinstance(gpu, int) for gpu in gpus):
+            _leave("gpus", gpus, "a list of numbers, [0,1]")
         if gpus:
             return [[gpu] for gpu in gpus]
-        if self._processes is None:
-            _leave("processes", None, "how many at a time, where there is no GPU")
+        if isinstance(self._processes, bool) or not isinstance(self._processes, int) or self._processes < 1:
+            _leave("processes", self._processes, "how many at a time, 1 or more, where there is no GPU")
         return [[] for _ in range(self._processes)]
 
 

@@ -19,7 +19,7 @@ def in_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     """All samples in batches of ``size``, questions about one image next to each other.
 
     The same samples and size give the same batches, so that a run that goes on, or that is split into
-    shards, computes exactly what an uninterrupted one does.
+    shards, computes exactly what an uninterrupted one does (unless ``batch_size=auto`` has to cut them up).
     """
     by_unit: dict[str, list[Sample]] = {}
     for sample in samples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LETTER_ANSWER = "\nAnswer with the option's letter from the given choices directly."
 
@@ -12,6 +12,6 @@ def lettered(choices: Iterable[str]) -> dict[str, str]:
     return {chr(ord("A") + turn): choice for turn, choice in enumerate(choices)}
 
 
-def listed(choices: Iterable[str]) -> str:
+def listed(choices: Mapping[str, str]) -> str:
     """``A. ...``, ``B. ...``, one a line."""
-    return "\n".join(f"{letter}. {choice}" for letter, choice in lettered(choices).items())
+    return "\n".join(f"{letter}. {choice}" for letter, choice in choices.items())

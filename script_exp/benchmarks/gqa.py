@@ -61,7 +61,7 @@ class Gqa(FileBenchmark):
                     prompt=prompt,
                     references=(value_of(entry, "answer", where),),
                     kind=value_of(value_of(entry, "types", where, dict), "structural", where),
-                    unit=PurePath(image).stem,
+                    unit=PurePath(image).with_suffix("").as_posix(),
                 )
             )
         return samples

@@ -43,6 +43,7 @@ class Judge:
         check_number("wait", self.wait, lambda value: value >= 0, "seconds >= 0")
         if not isinstance(self.model, str) or not self.model:
             raise SettingError("model", self.model, "the name of a model")
+        self._check_key_variable()
         if self.url is not None:
             _check_address(self.url)
             self._key()
@@ -93,17 +94,17 @@ class Judge:
     def _key(self) -> str | None:
         if self.key_variable is None:
             return None
-        if not re.fullmatch(
-            r"[A-Za-z_][A-Za-z0-9_]*", self.key_variable
-        ):  # might be the key itself: not shown
-            raise SettingError(
-                "key_variable", "...", "the name of an environment variable, not the key itself"
-            )
         key = os.environ.get(self.key_variable, "")
         if not key or not key.isascii() or not key.isprintable() or " " in key:
             expected = "an environment variable that holds the key alone, or null if the endpoint needs none"
             raise SettingError("key_variable", self.key_variable, expected)
         return key
+
+    def _check_key_variable(self) -> None:
+        """Before anything is printed or written: what is no name may be the key itself, and is not shown."""
+        if self.key_variable is not None and not re.fullmatch(r"[A-Za-z_]\w*", str(self.key_variable)):
+            expected = "the name of an environment variable, not the key itself"
+            raise SettingError("key_variable", "...", expected)
 
     def _public(self, text: str) -> str:
         """``text`` without the key, which an endpoint may repeat."""

@@ -6,7 +6,8 @@ Data:
     ``mlvu/test-*.parquet``, with the videos of its ``video_part_*.zip`` in the folder itself or in ``video``.
     2,174 questions. The tasks 8 and 9 want free text and are passed over.
 Prompt:
-    the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (".
+    the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (",
+    as lmms-eval has it at commit 54ad0f88; earlier versions have more empty lines.
 Rule:
     lmms-eval's: the character before the first ")", or all of the answer where there is none, has to be the
     letter. M-Avg: accuracy averaged over the seven tasks.

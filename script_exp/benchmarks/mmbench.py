@@ -22,6 +22,7 @@ Rule:
 from __future__ import annotations
 
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,9 +49,13 @@ ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
     "relation_reasoning",
 )
 _ROTATION = 1_000_000
-_COLUMNS = "ABCD"
+_COLUMNS = ("A", "B", "C", "D")
 _LETTERS = "ABCDE"  # E: none of them, as the paper's first step allows
-_MISSING = {"", "nan", "none", "null", "na", "n/a", "<na>", "#n/a"}  # pandas reads these as no text
+# Cells that pandas, with which LLaVA reads the table, takes for nothing, to the letter: "Na" is sodium.
+_MISSING = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+}  # fmt: skip
 # What may stand around a letter, in the order in which it is looked for.
 _AROUND = [
     ("", ""),
@@ -127,19 +132,22 @@ class MmBench(FileBenchmark):
         self, place: str, row: Mapping[str, Any], load: Callable[[], Image.Image], ability: str
     ) -> Sample:
         index = _index(value_of(row, "index", place, (int, str)), place)
-        choices = _choices(row, place)
+        given = {letter: value_of(row, letter, place, (str, type(None))) for letter in _COLUMNS}
+        choices = _shown_by_lmms(given) if self.protocol == "lmms" else _shown_by_llava(given)
+        if not choices:
+            raise UserError(f"{place}: expected texts in the columns {', '.join(_COLUMNS)}")
         answer = value_of(row, "answer", place)
-        if answer not in choices:
-            raise UserError(f"{place}: answer={answer}: expected one of {', '.join(choices)}")
+        if answer not in _COLUMNS:
+            raise UserError(f"{place}: answer={answer}: expected one of {', '.join(_COLUMNS)}")
         level = value_of(row, ability, place)
         if level not in ABILITIES:
             raise UserError(f"{place}: {ability}={level}: expected one of {', '.join(ABILITIES)}")
         question, hint = value_of(row, "question", place), _given(row.get("hint"))
-        asked = "\n".join([*([hint] if hint else []), question, listed(choices.values())])
+        asked = "\n".join([*([hint] if hint else []), question, listed(choices)])
         prompt = asked + self.instruction
         if self.protocol == "lmms":
             joined = " ".join([*([hint] if hint else []), question, self.lmms_options])
-            prompt = f"{joined}\n{listed(choices.values())}\n{self.lmms_instruction}"
+            prompt = f"{joined}\n{listed(choices)}\n{self.lmms_instruction}"
         return Sample(
             id=str(index),
             visual=load,
@@ -208,20 +216,19 @@ def _index(value: int | str, place: str) -> int:
 
 def _given(value: Any) -> str | None:
     """The text of a cell, None where there is none."""
-    return None if value is None or str(value).strip().lower() in _MISSING else str(value)
+    missing = value is None or str(value) in _MISSING or str(value).lower() in ("nan", "none")
+    return None if missing else str(value)
 
 
-def _choices(row: Mapping[str, Any], place: str) -> dict[str, str]:
-    """The choices by letter, up to the first that is missing."""
-    choices: list[str] = []
-    for letter in _COLUMNS:
-        choice = _given(value_of(row, letter, place, (str, type(None))))
-        if choice is None:
-            break
-        choices.append(choice)
-    if len(choices) < 2:
-        raise UserError(f"{place}: expected texts in the columns A and B")
-    return lettered(choices)
+def _shown_by_llava(given: Mapping[str, str | None]) -> dict[str, str]:
+    """The choices by letter, up to the first that is missing; an answer behind it cannot be given."""
+    texts = itertools.takewhile(lambda text: text is not None, map(_given, given.values()))
+    return lettered(filter(None, texts))
+
+
+def _shown_by_lmms(given: Mapping[str, str | None]) -> dict[str, str]:
+    """The choices by letter but for empty ones; "None" is one."""
+    return {letter: choice for letter, choice in given.items() if choice and choice != "nan"}
 
 
 def _with_originals(samples: list[Sample]) -> list[Sample]:

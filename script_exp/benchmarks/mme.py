@@ -146,14 +146,15 @@ class Mme(FileBenchmark):
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
             unit = _unit(value_of(row, "question_id", place), place)
-            question = _bare(value_of(row, "question", place))
+            text = value_of(row, "question", place)
+            question = _bare(text)
             turns[unit] += 1
             samples.append(
                 Sample(
                     id=f"{unit}-{turns[unit]}",
                     visual=load,
                     question=question,
-                    prompt=question + SHORT_ANSWER,
+                    prompt=(_lmms_bare(text) if self.protocol == "lmms" else question) + SHORT_ANSWER,
                     references=(_label(value_of(row, "answer", place), place),),
                     kind=unit.split("/")[0],
                     unit=unit,
@@ -203,6 +204,11 @@ def _read_labels(file: Path) -> dict[str, str]:
 
 def _bare(question: str) -> str:
     return question.strip().removesuffix(_SUFFIX).strip()
+
+
+def _lmms_bare(question: str) -> str:
+    """As lmms-eval does: of two spaces before the instruction one stays."""
+    return question.strip().replace(f" {_SUFFIX}", "")
 
 
 def _label(label: str, place: str) -> str:

@@ -68,7 +68,7 @@ What is x? | 2 <AND> -7 | x = 2 or x = -7 | 1.0
 would expect to be fresh, and says so openly on its sign. | 1.0
 """
 _AGAIN = "\nThe score alone, a number from 0.0 to 1.0: "
-_REPLY = re.compile(r"0(\.\d+)?|1(\.0+)?")
+_REPLY = re.compile(r"(0?\.\d+|0|1(\.0+)?)\.?\s*\|?")  # a sentence or a table's row may end behind it
 _REPLY_TOKENS = 8  # the official three cut off a score that begins with a space
 
 
@@ -207,8 +207,8 @@ class MmVet(FileBenchmark):
                 reply = self.judge.ask(question + end, _REPLY_TOKENS).strip()
             except UserError as error:
                 raise UserError(f"sample {sample.id}: {error}") from error
-            if _REPLY.fullmatch(reply):
-                return float(reply)
+            if found := _REPLY.fullmatch(reply):
+                return float(found[1])
             replies.append(reply)
         said = " and then ".join(map(repr, replies))
         raise UserError(

@@ -7,7 +7,8 @@ Data:
     ``start`` and ``end`` of a question are the part to look at, and for TVQA folders of frames, three a
     second. NTU RGB+D has to be asked for from its authors there. Twenty tasks of 200 questions.
 Prompt:
-    "Question:", the question, "Option:", a line "(A) ..." for each option, "Only give the best option."
+    "Question:", the question, "Option:", a line "(A) ..." for each option, "Only give the best option.", as
+    lmms-eval has it at commit 3f426f26; versions of 2024 have lines "A. ..." and another instruction.
 Rule:
     lmms-eval's: the letter before a period at the beginning; else, without punctuation, the first word that
     is a single letter from a to e. Accuracy, averaged over the tasks.

@@ -110,7 +110,7 @@ class Pope(FileBenchmark):
                     prompt=prompt,
                     references=(_label(value_of(label, "label", where), where),),
                     kind=category,
-                    unit=PurePath(image).stem,
+                    unit=PurePath(image).with_suffix("").as_posix(),
                 )
             )
         return samples

@@ -83,7 +83,7 @@ class ScienceQa(FileBenchmark):
         for number, (place, row, load) in enumerate(table):  # the rows have no ids
             hint, choices = value_of(row, "hint", place), _choices(row, place)
             context = f"Context: {hint}\n" if hint else ""
-            asked = f"{context}{value_of(row, 'question', place)}\n{listed(choices)}"
+            asked = f"{context}{value_of(row, 'question', place)}\n{listed(lettered(choices))}"
             samples.append(_sample(f"test-{number}", load, asked, row, place))
         return samples
 

@@ -47,7 +47,7 @@ _LEADS = (
     "Best answer:Best option:",
 )
 _TIMES = re.compile(r"(\d+):(\d\d):(\d\d),(\d{3}) --> (\d+):(\d\d):(\d\d),(\d{3})")
-_TAG = re.compile(r"<[^>]*>")
+_SHOWN = re.compile(r'<font color="white" size=".72c">(.*?)</font>')  # the part that lmms-eval takes
 
 
 @dataclass(kw_only=True)
@@ -142,7 +142,7 @@ def _shown(file: Path, video: Path, frames: int) -> str:
 
 
 def _subtitles(file: Path) -> list[tuple[float, float, str]]:
-    """(start, end) in seconds and text of each subtitle, without tags."""
+    """(start, end) in seconds and text of each subtitle: what is in its first white font, if it has one."""
     lines = read_lines(file)
     heads = [number for number, line in enumerate(lines) if " --> " in line]
     found = []
@@ -151,11 +151,11 @@ def _subtitles(file: Path) -> list[tuple[float, float, str]]:
         if times is None:
             raise UserError(f"{file}: {lines[head].strip()!r}: expected 00:00:00,000 --> 00:00:00,000")
         start, end = (_seconds(times.groups()[first : first + 4]) for first in (0, 4))
-        text = _TAG.sub(
-            "", " ".join(lines[head + 1 : following - 1])
+        shown = _SHOWN.search(
+            " ".join(lines[head + 1 : following - 1])
         )  # the next one's number comes before it
-        if text.strip():
-            found.append((start, end, text))
+        if shown is not None:
+            found.append((start, end, shown[1]))
     return found
 
 

@@ -60,7 +60,7 @@ class VizWiz(FileBenchmark):
                     prompt=self._prompt(question),
                     references=_texts(entry, place),
                     kind=value_of(entry, "answer_type", place),
-                    unit=PurePath(image).stem,
+                    unit=PurePath(image).with_suffix("").as_posix(),
                 )
             )
         return samples
@@ -123,7 +123,7 @@ class VizWizTest(VizWiz):
                     prompt=text if self.protocol == "llava" else self._prompt(question),
                     references=(),
                     kind="all",
-                    unit=PurePath(image).stem,
+                    unit=PurePath(image).with_suffix("").as_posix(),
                 )
             )
         return samples

@@ -63,7 +63,7 @@ class Vqav2(FileBenchmark):
                     prompt=prompt,
                     references=(),
                     kind="all",
-                    unit=PurePath(image).stem,
+                    unit=PurePath(image).with_suffix("").as_posix(),
                 )
             )
         return samples

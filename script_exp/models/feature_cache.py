@@ -32,6 +32,7 @@ class FeatureCache:
 
     def put(self, key: Hashable, features: Features) -> None:
         """Keep ``features`` if there is room."""
-        if key not in self._features and self.held + features.image.nbytes <= self.limit:
-            self._features[key] = features.to(torch.device("cpu"))
-            self.held += features.image.nbytes
+        on_host = features.to(torch.device("cpu"))
+        if key not in self._features and self.held + on_host.image.nbytes <= self.limit:
+            self._features[key] = on_host
+            self.held += on_host.image.nbytes

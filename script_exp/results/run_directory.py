@@ -18,6 +18,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ REPLACED = "replaced"
 """Folder in ``outputs`` for runs that were started over."""
 SHARDS = "shards"
 """Folder in a run directory for the directories of its shards."""
+LET_GO_S = 30
+"""How long a process may take from its last word in a directory until it lets go of the lock."""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -50,10 +53,11 @@ class RunDirectory:
 
     Args:
         path: the directory; made on entry.
+        patience: seconds to wait for another process that is about to leave it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, patience: float = 0) -> None:
+        self.path, self._patience = path, patience
         self.samples_file = path / "samples.jsonl"
         self.result_file = path / "result.json"
         self.skipped_file = path / "skipped.jsonl"
@@ -64,7 +68,7 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=self._patience)
         except Timeout as error:
             raise RunIsBusyError(
                 f"{self.path} belongs to {self._owner()}, which is still running it"
@@ -82,7 +86,7 @@ class RunDirectory:
         if not self.status_file.exists():  # it has the lock, but has not written anything yet
             return "another process"
         owner = read_json(self.status_file)
-        return f"process {owner['pid']} on {owner['host']}"
+        return f"process {owner.get('pid')} on {owner.get('host')}"
 
     def start(self, config_yaml: str, identified_by: dict[str, Any], provenance: dict[str, Any]) -> None:
         """Record the settings, that the run is under way, and who works on it from now on."""
@@ -109,7 +113,7 @@ class RunDirectory:
 
     def is_finished(self) -> bool:
         """Whether the status says so; that of a shard, which has no result."""
-        return self.status_file.exists() and read_json(self.status_file)["state"] == "finished"
+        return self.status_file.exists() and read_json(self.status_file).get("state") == "finished"
 
     def finished_result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None.
@@ -178,7 +182,7 @@ class RunDirectory:
         records, sessions = self.answered(ids), self.sessions()
         before = len(records)
         for path in shards:
-            with RunDirectory(path) as shard:
+            with RunDirectory(path, LET_GO_S) as shard:
                 records |= shard.answered(ids)
                 sessions += [session for session in shard.sessions() if session not in sessions]
         if len(records) > before:
@@ -209,14 +213,16 @@ def set_aside(path: Path, outputs: Path) -> Path | None:
     """Move a run directory into ``outputs/replaced``, so that its cell starts over; None if there is none.
 
     Raises:
-        RunIsBusyError: if another process is running the cell.
+        RunIsBusyError: if another process is running the cell, or a shard of it.
     """
     if not path.exists():
         return None
-    with RunDirectory(path):
+    with ExitStack() as held:
+        for folder in (path, *path.glob(f"{SHARDS}/*-of-*")):
+            held.enter_context(RunDirectory(folder))
         place = outputs / REPLACED / path.relative_to(outputs)
-        number = 1 + len(list(place.parent.glob(f"{place.name}.*")))
-        place = place.with_name(f"{place.name}.{number}")
+        taken = [int(old.suffix[1:]) for old in place.parent.glob(f"{place.name}.*")]
+        place = place.with_name(f"{place.name}.{max(taken, default=0) + 1}")
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
     return place

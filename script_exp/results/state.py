@@ -82,6 +82,8 @@ def read_state(run_dir: Path) -> RunState | None:
     is_shard = run_dir.parent.name == "shards"  # which has no result of its own
     if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
         return RunState(run_dir, "finished", **owner)
+    if not isinstance(owner["host"], str) or not isinstance(owner["pid"], int):
+        return RunState(run_dir, "damaged", f"{file} does not say who runs it")
     silence = _silence(owner["host"], owner["pid"], touched)
     if silence is not None:
         return RunState(run_dir, "stopped", silence, **owner)

@@ -38,6 +38,10 @@ class SweepJob:
         self._run_dir = run_dir
         self._sweep.note_cell(self._number, run_dir)
 
+    def starts_over(self, run_dir: Path) -> bool:
+        """Whether ``force`` concerns this cell, rather than an earlier one that is the same."""
+        return self._sweep.starts_over(run_dir)
+
     def __enter__(self) -> SweepJob:
         return self
 

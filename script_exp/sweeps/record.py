@@ -2,6 +2,7 @@
 
 planned.json     the overrides of every cell, in order; a cell's number is its place in the list
 cells/<n>.json   written by the process that runs cell n: its run directory, and the error if there was one
+started_over/    one empty file for each run that force=true has started over
 jobs/<id>/       what a job of SLURM or a local process printed (submitit's files)
 multirun.yaml    what was asked for (Hydra's file)
 """
@@ -54,6 +55,16 @@ class SweepRecord:
         note = {"run_dir": None if run_dir is None else str(run_dir.absolute()), "error": error}
         write_json(self._note(number), note)
 
+    def starts_over(self, run_dir: Path) -> bool:
+        """Whether the caller is the first cell of the sweep that ``force`` starts over in ``run_dir``."""
+        place = self.folder / "started_over"
+        place.mkdir(exist_ok=True)
+        try:
+            (place / run_dir.name).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
     def was_launched(self) -> bool:
         """Whether a cell or a job was started; not after a mistake on the command line."""
         return any((self.folder / name).exists() for name in ("cells", "jobs"))
@@ -70,10 +81,14 @@ class SweepRecord:
             return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may tell why")
         note = read_json(self._note(number))
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
+        if note["error"]:
+            return CellState(overrides, "failed", note["error"], run_dir)
         state = None if run_dir is None else read_state(run_dir) or _unfinished_shard(run_dir)
+        if state is None and run_dir is not None and any(read_shards(run_dir)):
+            return CellState(overrides, "stopped", "its shards are answered, but not merged", run_dir)
         if state is None:
-            return CellState(overrides, "failed", note["error"] or "it ended before its first line", run_dir)
-        return CellState(overrides, state.state, _why(state, note["error"]), run_dir)
+            return CellState(overrides, "failed", "it ended before its first line", run_dir)
+        return CellState(overrides, state.state, state.why, run_dir)
 
     def _note(self, number: int) -> Path:
         return self.folder / "cells" / f"{number}.json"
@@ -81,7 +96,3 @@ class SweepRecord:
 
 def _unfinished_shard(run_dir: Path) -> RunState | None:
     return next((shard for shard in read_shards(run_dir) if shard.state != "finished"), None)
-
-
-def _why(state: RunState, error: str | None) -> str | None:
-    return None if state.state == "finished" else error or state.why

@@ -226,10 +226,10 @@ def test_the_official_counts(tmp_path):
     [
         ({"index": "1e6"}, r"line 2: index=1e6: expected a whole number"),
         ({"index": "5000777"}, "row 5000777 is a rotation of 777, which is not there"),
-        ({"answer": "D"}, "line 2: answer=D: expected one of A, B, C"),
-        ({"answer": ""}, "line 2: answer=: expected one of A, B, C"),
+        ({"answer": "E"}, "line 2: answer=E: expected one of A, B, C, D"),
+        ({"answer": ""}, "line 2: answer=: expected one of A, B, C, D"),
         ({"l2-category": "taste"}, "line 2: l2-category=taste: expected one of attribute_reasoning"),
-        ({"B": "nan"}, "line 2: expected texts in the columns A and B"),
+        ({"A": "nan"}, "line 2: expected texts in the columns A, B, C, D"),
     ],
 )
 def test_rows_that_are_not_right(tmp_path, change, message):
@@ -238,6 +238,28 @@ def test_rows_that_are_not_right(tmp_path, change, message):
     (tmp_path / "mmbench_dev_20230712.tsv").write_text(tsv(rows), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         mmbench(tmp_path).samples()
+
+
+@pytest.mark.parametrize(
+    ("choices", "llava", "lmms"),
+    [(("K", "Mg", "Ca", "Na"), "ABCD", "ABCD"), (("none", "both", "", ""), "", "AB"),
+     (("1", "None", "3", "NA"), "A", "ABCD"), (("1", "", "3", "nan"), "A", "AC")],
+)  # fmt: skip
+def test_choices_that_read_as_nothing(tmp_path, choices, llava, lmms):
+    """Sodium is a choice; LLaVA's list ends at the first cell that pandas takes for nothing."""
+    rows = official_rows()
+    rows[0] |= dict(zip("ABCD", choices, strict=True), answer="B")
+    (tmp_path / "mmbench_dev_20230712.tsv").write_text(tsv(rows), encoding="utf-8")
+    for protocol, letters in (("llava", llava), ("lmms", lmms)):
+        if not letters:
+            with pytest.raises(UserError, match="expected texts in the columns A, B, C, D"):
+                mmbench(tmp_path, protocol=protocol).samples()
+            continue
+        sample = mmbench(tmp_path, protocol=protocol).samples()[0]
+        assert "".join(sample.extra["choices"]) == letters
+        shown = dict(zip("ABCD", choices, strict=True))
+        assert "\n".join(f"{letter}. {shown[letter]}" for letter in letters) in sample.prompt
+        assert mmbench(tmp_path, protocol=protocol).score(sample, "B") == 1.0  # B, whether it is shown or not
 
 
 def test_duplicate_rows(tmp_path):

@@ -173,7 +173,16 @@ def test_nonsense_is_asked_about_once_more(tmp_path):
     assert second.endswith("a number from 0.0 to 1.0: ")
 
 
-@pytest.mark.parametrize("reply", ["", "0.", "1.5", "-0.5", "nan", "1 of 2", "0.5 or 1.0", "½", "٠"])
+@pytest.mark.parametrize(
+    ("reply", "score"), [("0.5 |", 0.5), ("0.5.", 0.5), ("1.", 1.0), (".5", 0.5), ("0 |", 0.0), ("1.0", 1.0)]
+)
+def test_a_score_with_the_end_of_a_sentence_or_a_row(tmp_path, reply, score):
+    with judge_server(Script([reply])) as script:
+        benchmark = judged(write_llava(tmp_path), script)
+        assert benchmark.score(benchmark.samples()[0], "anything") == score
+
+
+@pytest.mark.parametrize("reply", ["", "1.5", "-0.5", "nan", "1 of 2", "0.5 or 1.0", "½", "٠"])
 def test_nonsense_twice_is_an_error(tmp_path, reply):
     folder = write_llava(tmp_path)
     with judge_server(Script([reply] * 2)) as script:

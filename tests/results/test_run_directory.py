@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_atomically, write_json
 from script_exp.results.read import load_samples
 from script_exp.results.record import SampleRecord
-from script_exp.results.run_directory import RunDirectory, identity_hash
+from script_exp.results.run_directory import RunDirectory, RunIsBusyError, identity_hash, set_aside
 
 RECORD = SampleRecord(
     id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0",
@@ -134,3 +135,33 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"outputs: cannot write to .*expected a writable folder"):
         RunDirectory(tmp_path / "file" / "run").__enter__()
+
+
+def test_a_run_is_not_set_aside_under_a_running_shard(tmp_path):
+    outputs = tmp_path / "outputs"
+    place = outputs / "tiny" / "shapes" / "script-1"
+    with RunDirectory(place).shard(0, 2), pytest.raises(RunIsBusyError):
+        set_aside(place, outputs)
+    for number in (1, 2):
+        place.mkdir(exist_ok=True)
+        assert set_aside(place, outputs) == outputs / "replaced" / "tiny" / "shapes" / f"script-1.{number}"
+    (outputs / "replaced" / "tiny" / "shapes" / "script-1.1").rename(tmp_path / "elsewhere")
+    place.mkdir()
+    assert set_aside(place, outputs).suffix == ".3"
+    assert set_aside(place, outputs) is None
+
+
+def test_a_process_that_is_about_to_leave_is_waited_for(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from script_exp.results.run_directory import RunDirectory\n"
+        "with RunDirectory(Path(sys.argv[1])):\n    print('in', flush=True)\n    input()"
+    )
+    leaving = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert leaving.stdout.readline() == b"in\n"
+    with pytest.raises(RunIsBusyError), RunDirectory(tmp_path):
+        pass
+    threading.Timer(0.2, leaving.communicate, [b"\n"]).start()
+    with RunDirectory(tmp_path, patience=20):
+        assert leaving.wait(timeout=20) == 0

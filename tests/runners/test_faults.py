@@ -89,7 +89,7 @@ def small_disk(folder: Path, size: str):
         subprocess.run(["umount", folder], check=True)
 
 
-@pytest.mark.parametrize("filled_up_to", [6, 3])
+@pytest.mark.parametrize("filled_up_to", [6, 3, 2, 1])
 def test_a_full_disk_is_said_and_mended(whole, tmp_path, filled_up_to):
     """The disk is full before the first file is written, or in the middle of the samples (pages left)."""
     disk = tmp_path / "disk"
@@ -159,6 +159,40 @@ def test_shards_merge_into_the_same_result(whole, tmp_path):
     assert_same(place, whole)
     assert len(json.loads((place / "result.json").read_text())["provenance"]) == 5  # 4 shard runs, 1 merge
     assert "finished already" in start_and_read(tmp_path, *arguments, "shard=1")
+
+
+def test_more_shards_than_batches(tmp_path):
+    arguments = ["latency=off", "unpruned=off", "batch_size=4", "limit=8"]
+    whole = Path(start(tmp_path / "out", *arguments, f"outputs={tmp_path / 'a'}").last_line()["run_dir"])
+    for shard in range(4):
+        shards = ["shards=4", f"shard={shard}", f"outputs={tmp_path / 'b'}"]
+        last = start(tmp_path / "out", *arguments, *shards).last_line()
+    assert_same(Path(last["run_dir"]), whole)
+
+
+def test_a_signal_after_the_result_leaves_a_finished_run(tmp_path):
+    arguments = ["latency=off", "unpruned=off", "limit=4", f"outputs={tmp_path}"]
+    setup = (
+        "from script_exp.results.tracker import NoTracker\n"
+        "from script_exp.signals import Terminated\n"
+        "def finish(*_, **__):\n    raise Terminated(15)\n"
+        "NoTracker.finish = finish\n"
+    )
+    assert start(tmp_path / "out", *arguments, setup=setup).wait() == 143
+    place = Path(start(tmp_path / "out", *arguments).last_line()["run_dir"])
+    assert json.loads((place / "status.json").read_text())["state"] == "finished"
+    # What the finished run cannot give is an error of the sweep, not a finished cell.
+    refused = start(tmp_path / "out", "-m", *arguments, "record_kept=true")
+    assert refused.wait() == 1
+    assert "0 of 1 cells finished" in refused.text()
+
+
+def test_force_starts_over_once_in_a_sweep(tmp_path):
+    arguments = ["-m", "pruner=none", "budget=64,32", "latency=off", "limit=4", f"outputs={tmp_path}"]
+    for turn in range(2):
+        run = start(tmp_path / "out", *arguments, "force=true")
+        assert run.wait() == 0, run.text()
+        assert len(list(tmp_path.glob("replaced/tiny/shapes/*"))) == turn
 
 
 def test_a_run_without_shards_goes_on_where_shards_stopped(whole, tmp_path):
