@@ -168,7 +168,7 @@ class MmBench(FileBenchmark):
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, bytes]:
         """The table for the server: the columns that LLaVA's converter leaves, with what the model said."""
         said = {one.id: one.prediction for one in predicted}
-        rows = [["index", "question", *_COLUMNS, "prediction", "answer", "split"]]
+        rows: list[list[Any]] = [["index", "question", *_COLUMNS, "prediction", "answer", "split"]]
         for sample in self.samples():
             choices = [sample.extra["choices"].get(letter) for letter in _COLUMNS]
             cells = [sample.extra["question"], *choices, said.get(sample.id), *sample.references]
