@@ -10,7 +10,8 @@ from PIL import Image
 
 _FADED = 0.25
 """How much of a dropped patch is left; the rest is white."""
-_MOST_CROPS = 5
+MOST_CROPS = 5
+"""Crops that are shown of one image."""
 
 
 def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: int) -> Image.Image | None:
@@ -28,7 +29,7 @@ def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: in
     if side * side != tokens or len(kept) != len(pictures):
         return None
     tiles = []
-    for picture, indices in list(zip(pictures, kept, strict=True))[:_MOST_CROPS]:
+    for picture, indices in list(zip(pictures, kept, strict=True))[:MOST_CROPS]:
         height, width, _ = picture.shape
         grid = np.zeros(tokens, bool)
         grid[list(indices)] = True

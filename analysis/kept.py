@@ -1,0 +1,142 @@
+"""Pictures of what was kept: several methods and budgets side by side, with relevance, redundancy, answers.
+
+python analysis/kept.py                                     # where pruning loses most against unpruned
+python analysis/kept.py --regressions script                # where script loses most
+python analysis/kept.py --disagree script,graph --budget 32 # where two methods answer differently
+python analysis/kept.py --sample 20263-0003-1,20263-0007-0  # these
+
+Loads the runs' own model. What a method inside the LLM kept is known only if it ran with record_kept=true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from script_exp.analysis.filters import at_budgets, of_experiment, only
+from script_exp.errors import UserError
+from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
+from script_exp.results.read import load_runs
+
+_EXPERIMENTS = Path(__file__).resolve().parents[1] / "conf" / "experiment"
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    folder = arguments.to or arguments.outputs / "analysis" / "kept"
+    try:
+        runs = _chosen(arguments)
+        samples = answers(runs)
+        names = _names(runs, samples, arguments)
+        written = _draw(runs, samples, names, folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: cannot write {error.filename} ({error.strerror})", file=sys.stderr)
+        return 2
+    print(f"{len(written)} pictures in {folder}: {', '.join(written)}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
+    parser.add_argument("--to", type=Path, help="folder for the pictures (default: OUTPUTS/analysis/kept)")
+    for column in ("model", "benchmark", "pruner"):
+        parser.add_argument(f"--{column}", type=_list, metavar="NAME,...", help=f"only these {column}s")
+    parser.add_argument("--budget", type=_list, metavar="K,...", help="only these budgets")
+    parser.add_argument("--experiment", metavar="NAME", help="only runs that experiment=NAME asks for")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sample", type=_list, metavar="ID,...", help="these samples")
+    which.add_argument(
+        "--disagree", type=_list, metavar="A,B", help="samples that two methods answer differently"
+    )
+    which.add_argument(
+        "--regressions",
+        metavar="METHOD",
+        help="samples that lose most with METHOD (default: with all methods)",
+    )
+    parser.add_argument("--most", type=int, default=4, metavar="N", help="so many samples (4)")
+    return parser
+
+
+def _list(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",")]
+
+
+def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
+    runs = load_runs(arguments.outputs)
+    for problem in runs.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    frame = runs.frame
+    if not frame.empty:
+        for column in ("model", "benchmark"):
+            if (names := getattr(arguments, column)) is not None:
+                frame = only(frame, column, names)
+        if arguments.pruner is not None:
+            frame = only(frame, "pruner", [*arguments.pruner, *({"none"} & {*frame["pruner"]})])
+        if arguments.budget is not None:
+            frame = at_budgets(frame, arguments.budget)
+        if arguments.experiment is not None:
+            frame = of_experiment(frame, arguments.experiment, _EXPERIMENTS)
+    frame = frame[frame["weights"] != "random"]
+    if frame.empty:
+        raise UserError(
+            f"no finished runs with answers in {arguments.outputs}; python runners/run.py makes one"
+        )
+    return side_by_side(frame)
+
+
+def _names(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], arguments: argparse.Namespace) -> list[str]:
+    """Ids of the samples to draw."""
+    if arguments.most < 1:
+        raise UserError(f"--most={arguments.most}: expected a whole number >= 1")
+    if arguments.sample is not None:
+        answered = {name: None for table in samples.values() for name in table.index}
+        for name in arguments.sample:
+            if name not in answered:
+                raise UserError(
+                    f"--sample={name}: expected an id that was answered, such as {next(iter(answered))}"
+                )
+        return list(dict.fromkeys(arguments.sample))
+    if arguments.disagree is not None:
+        names = disagreements(runs, samples, arguments.disagree, arguments.most)
+        why = f"{' and '.join(arguments.disagree)} answer all samples alike"
+    else:
+        names = worst_regressions(runs, samples, arguments.most, arguments.regressions)
+        why = "no sample loses anything against the unpruned run"
+    if not names:
+        raise UserError(f"nothing to draw: {why}")
+    return names
+
+
+def _draw(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], names: list[str], folder: Path) -> list[str]:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+
+    from script_exp.analysis.figures.kept import kept_figure
+    from script_exp.analysis.figures.style import save, style
+    from script_exp.inspection.pictures import Gallery  # imports torch
+
+    gallery = Gallery.open(runs, samples)
+    for problem in gallery.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    first = runs.iloc[0]
+    written = []
+    for shown in gallery.pictures(names):
+        name = re.sub(r"[^\w-]+", "_", f"{first['model']}-{first['column']}-{shown.sample}").strip("_")
+        with style():
+            save(kept_figure(shown), folder, name)
+        written.append(name)
+    return written
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""A finished run, opened again: exactly the model, benchmark and pruner that it had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from script_exp.cell import RunCell
+from script_exp.errors import UserError
+from script_exp.results.run_directory import read_result
+from script_exp.settings import RunSettings
+
+
+def open_run(run_dir: Path) -> RunCell:
+    """The cell of a finished run; nothing is loaded yet.
+
+    Raises:
+        UserError: if its files are damaged, its checkpoint or data are missing, or the same settings would be
+            another run today, because the checkpoint, the data or the code are not what they were.
+    """
+    identity = read_result(run_dir / "result.json")["identity"]
+    try:
+        cell = RunCell.prepare(_settings(run_dir / "config.yaml"))
+    except UserError as error:
+        raise UserError(f"{run_dir} cannot be opened: {error}") from error
+    if cell.identity != identity:
+        raise UserError(
+            f"{run_dir} cannot be opened: its settings give {cell.identity} now, not {identity}, because "
+            "checkpoint, data, device or code have changed since"
+        )
+    return cell
+
+
+def _settings(file: Path) -> RunSettings:
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config["dtype"] = config["dtype"].removeprefix("torch.")
+        if config["budget"] is None:  # the unpruned run has none, and ignores it
+            config["budget"] = 1
+        return RunSettings.from_config(DictConfig(config), config["group"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {why})") from error

@@ -1,0 +1,89 @@
+"""One sample as a model sees it, and what a pruner keeps of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from script_exp.benchmarks.base import Sample
+from script_exp.cell import RunCell
+from script_exp.errors import UserError
+from script_exp.models.images import EncodedImage
+from script_exp.pruners import GraphRedundancy, LayerPruner, Query, QueryDPP, VisualTokens
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sample after the vision tower and the query encoder.
+
+    Attributes:
+        sample: the question.
+        pictures: (crops, height, width, 3) bytes: what the tower sees.
+        image: its tokens, ``image.visual`` being what pruners see.
+        query: the question as pruners see it; None if no query encoder was loaded.
+    """
+
+    sample: Sample
+    pictures: np.ndarray
+    image: EncodedImage
+    query: Query | None
+
+    @property
+    def visual(self) -> VisualTokens:
+        """What pruners see."""
+        return self.image.visual
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of one crop."""
+        return int(self.visual.projected.shape[1])
+
+    def relevance(self) -> np.ndarray | None:
+        """Script's relevance r to the question, (crops, n) in [0, 1]; None without a query."""
+        if self.query is None:
+            return None
+        visual = VisualTokens(self.visual.projected.float(), _float(self.visual.joint))
+        query = Query(self.query.embeddings.float(), self.query.sign)
+        return np.asarray(QueryDPP().relevance(visual, query).cpu())
+
+    def redundancy(self) -> np.ndarray:
+        """Script's redundancy R, (crops, n), 0 or more, at its default threshold."""
+        return np.asarray(GraphRedundancy().redundancy(self.visual.projected.float()).cpu())
+
+
+def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
+    """Encode samples one by one, with the question if the cell's pruner needs it.
+
+    Raises:
+        UserError: if the tower's tokens are no square grid of patches.
+    """
+    model, needs_query = cell.load(), cell.pruner.needs_query
+    for sample in samples:
+        processed = model.process(sample.visual())
+        pictures = model.adapter.pictures(model.processing.image_processor, processed)
+        image = model.encode(processed, with_joint=needs_query).image
+        crops, n, _ = image.visual.projected.shape
+        if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
+            raise UserError(
+                f"model={cell.settings.model.name}: expected one whose tokens are a square grid of patches"
+            )
+        query = model.encode_queries([sample.question])[0] if needs_query else None
+        yield Seen(sample, pictures, image, query)
+
+
+def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
+    """Raster indices that the cell's pruner keeps of every crop; None if it prunes inside the LLM."""
+    if isinstance(cell.pruner, LayerPruner):
+        return None
+    queries = None if seen.query is None else [seen.query]
+    (kept,) = cell.load().select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
+    indices: list[list[int]] = kept.indices.tolist()
+    return indices
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float()

@@ -1,0 +1,113 @@
+"""Numbers on what methods select, over many samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from script_exp.inspection.seen import Seen
+from script_exp.pruners import Pruner
+from script_exp.pruners.dpp import greedy_map
+from script_exp.pruners.query import cosines, dpp_kernel
+from script_exp.pruners.script_released import ScriptReleased, released_loop, released_redundancy
+
+
+def selections(seen: Sequence[Seen], pruners: Mapping[str, Pruner]) -> pd.DataFrame:
+    """What each method keeps, one row per method; means over samples, all but the last column in percent.
+
+    Args:
+        seen: samples with their questions.
+        pruners: by name.
+
+    Returns:
+        ``relevance`` and ``redundancy``: the mean rank of what is kept among all tokens by Script's relevance
+        and redundancy, from 0 (least) over 50 (as if drawn at random) to 100; ``as NAME``: share of the kept
+        tokens that NAME keeps too.
+    """
+    kept = {name: [_kept(pruner, one) for one in seen] for name, pruner in pruners.items()}
+    relevance = [_ranks(one.relevance()) for one in seen]
+    redundancy = [_ranks(one.redundancy()) for one in seen]
+    rows = {
+        name: {
+            "relevance": _mean_rank(relevance, own),
+            "redundancy": _mean_rank(redundancy, own),
+            **{f"as {other}": _common(own, theirs) for other, theirs in kept.items()},
+        }
+        for name, own in kept.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def relevance_by_pick(seen: Sequence[Seen], k: int) -> pd.DataFrame:
+    """Relevance of the i-th token picked by the released loop and by greedy MAP, mean over crops.
+
+    Both get the kernel of the last released version, so that the selection is all that differs.
+
+    Returns:
+        indexed by pick from 1 to k; columns ``released loop`` and ``greedy MAP``.
+    """
+    released = ScriptReleased(budget=k, version="head")
+    found: dict[str, list[np.ndarray]] = {"released loop": [], "greedy MAP": []}
+    for one in seen:
+        relevance, kernel = _released_kernel(released, one)
+        for name, select in (("released loop", released_loop), ("greedy MAP", greedy_map)):
+            found[name].append(np.asarray(relevance.gather(1, select(kernel, k)).cpu()))
+    means = {name: np.concatenate(values).mean(axis=0) for name, values in found.items()}
+    return pd.DataFrame(means, index=pd.RangeIndex(1, k + 1, name="pick"))
+
+
+def effect_of_released_graph(seen: Sequence[Seen], k: int) -> pd.DataFrame:
+    """Whether the graph of the last released version changes what it keeps.
+
+    Returns:
+        one row per sample: ``graph`` and ``loop``: share of the kept tokens that are in the graph's set, and
+        in the loop's.
+    """
+    released = ScriptReleased(budget=k, version="head")
+    rows = {}
+    for one in seen:
+        _, kernel = _released_kernel(released, one)
+        graph = released_redundancy(cosines(one.visual.projected.float())).topk(k).indices
+        kept = _kept(released, one)
+        rows[one.sample.id] = {
+            "graph": _common([kept], [_flat(graph, one.tokens)]),
+            "loop": _common([kept], [_flat(released_loop(kernel, k), one.tokens)]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _released_kernel(released: ScriptReleased, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
+    """Relevance (crops, n) and kernel (crops, n, n) of a released version."""
+    joint, query = seen.visual.joint, seen.query
+    if joint is None or query is None:
+        raise ValueError("the samples were seen without their questions")
+    relevance = released.relevance(joint.float(), query)
+    return relevance, dpp_kernel(cosines(seen.visual.projected.float()), relevance)
+
+
+def _kept(pruner: Pruner, seen: Seen) -> set[int]:
+    return _flat(pruner(seen.visual, seen.query).indices, seen.tokens)
+
+
+def _flat(indices: torch.Tensor, n: int) -> set[int]:
+    """Indices (crops, k) as places among all crops' tokens."""
+    return {crop * n + index for crop, own in enumerate(indices.tolist()) for index in own}
+
+
+def _ranks(values: np.ndarray | None) -> np.ndarray:
+    """Of every token its rank among its crop's, 0 to 100; ties share the mean of theirs."""
+    if values is None:
+        raise ValueError("the samples were seen without their questions")
+    ranks = pd.DataFrame(values.T).rank().to_numpy().T
+    return np.asarray(100 * (ranks - 1) / max(values.shape[1] - 1, 1)).ravel()
+
+
+def _mean_rank(ranks: Sequence[np.ndarray], kept: Sequence[set[int]]) -> float:
+    return float(np.mean([rank[sorted(own)].mean() for rank, own in zip(ranks, kept, strict=True)]))
+
+
+def _common(kept: Sequence[set[int]], others: Sequence[set[int]]) -> float:
+    return 100 * float(np.mean([len(a & b) / len(a) for a, b in zip(kept, others, strict=True)]))
