@@ -1,0 +1,317 @@
+"""Pictures of what was kept: the command, which samples it takes, and that the runs are opened as they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from commands import call
+from PIL import Image
+
+from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
+from script_exp.analysis.figures.style import FORMATS, style
+from script_exp.errors import UserError
+from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
+from script_exp.inspection.open_run import open_run
+from script_exp.inspection.pictures import Gallery
+from script_exp.inspection.seen import kept_by, see
+from script_exp.inspection.selection import effect_of_released_graph, relevance_by_pick, selections
+from script_exp.pruners import Graph, QueryConditioned, Random, ScriptReleased
+from script_exp.results.read import load_runs
+
+SHARED = ["budget=32", "benchmark.scenes=3", "limit=12", "latency=off"]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Runs of the tiny model; all but one recorded what they kept."""
+    folder = tmp_path_factory.mktemp("outputs")
+    for cells in (["pruner=none,random,graph,script,fastv", "record_kept=true"], ["pruner=query,pyramid"]):
+        process = call("runners/run.py", "-m", *cells, *SHARED, f"outputs={folder}")
+        assert process.returncode == 0, process.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(outputs):
+    return side_by_side(load_runs(outputs).frame)
+
+
+@pytest.fixture(scope="module")
+def samples(runs):
+    return answers(runs)
+
+
+def place_of(runs, pruner):
+    return runs.loc[runs["pruner"] == pruner, "place"].item()
+
+
+def test_opened_runs_keep_what_they_kept(runs, samples):
+    for pruner in ("random", "graph", "script"):
+        place = place_of(runs, pruner)
+        cell = open_run(Path(place))
+        assert cell.directory.name == Path(place).name
+        for seen in see(cell, cell.samples()[:4]):
+            assert kept_by(cell, seen) == samples[place].loc[seen.sample.id, "kept_indices"]
+    assert kept_by(open_run(Path(place_of(runs, "fastv"))), seen) is None
+
+
+def test_maps_are_those_that_the_methods_go_by(runs):
+    cell = open_run(Path(place_of(runs, "script")))
+    (seen,) = see(cell, cell.samples()[:1])
+    crops, n, _ = seen.visual.projected.shape
+    assert seen.pictures.shape[0] == crops
+    relevance, redundancy = seen.relevance(), seen.redundancy()
+    assert relevance.shape == redundancy.shape == (crops, n)
+    assert (relevance.min(), relevance.max()) == (0, 1)
+    least = np.sort(np.argsort(redundancy[0], kind="stable")[:32])
+    assert kept_by(open_run(Path(place_of(runs, "graph"))), seen) == [least.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda config: config | {"seed": 5}, r"its settings give \w+ now, not \w+, because"),
+        (lambda config: config | {"dtype": "torch.int8"}, "dtype=int8: expected one of"),
+        (lambda config: {"model": None}, r"config.yaml is damaged \(KeyError: 'dtype'\)"),
+    ],
+)
+def test_a_run_that_would_be_another_one_today(runs, tmp_path, change, why):
+    copy = Path(shutil.copytree(place_of(runs, "graph"), tmp_path / "run"))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    (copy / "config.yaml").write_text(yaml.safe_dump(change(config)))
+    with pytest.raises(UserError, match=why) as caught:
+        open_run(copy)
+    assert str(caught.value).startswith(f"{copy} cannot be opened: ")
+
+
+def test_runs_are_put_side_by_side(runs):
+    assert list(runs["label"]) == ["none", "random", "fastv", "pyramid", "graph", "query", "script"]
+    assert runs["budget"].isna().tolist() == [True] + [False] * 6
+
+
+def frame_of(**settings):
+    base = {
+        "model": "m", "checkpoint": "c", "weights": "pretrained", "benchmark": "b", "benchmark_settings": "{}",
+        "prompt_version": 1, "protocol_version": 1, "limit": pd.NA, "pruner": "script", "variant": "",
+        "pruner_settings": "{}", "budget": 32.0, "seed": 0, "unpruned_identity": "u", "metric": "mean",
+        "scale": 100.0, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 3, "skipped": 0, "device": "d",
+        "device_type": "cpu", "dtype": "float32", "attention": "sdpa", "finished": "1",
+    }  # fmt: skip
+    return base | settings
+
+
+def table_of(*rows):
+    from script_exp.results.read import COLUMNS
+
+    whole = [
+        {name: pd.NA for name in COLUMNS}
+        | frame_of(**row)
+        | {"identity": f"i{number}", "place": f"p{number}", "run_dir": f"p{number}"}
+        for number, row in enumerate(rows)
+    ]
+    kinds = {name: kind for name, (kind, _) in COLUMNS.items() if kind in ("float64", "Int64")}
+    return pd.DataFrame(whole).astype(kinds)
+
+
+def test_one_run_stands_for_its_seeds_and_limits():
+    table = table_of({"limit": 2}, {"seed": 1}, {"seed": 0}, {"budget": 64.0}, {"variant": "walk=3"})
+    shown = side_by_side(table)
+    assert list(shown["place"]) == ["p3", "p2", "p4"]
+    assert list(shown["label"]) == ["script", "script", "script (walk=3)"]
+    with pytest.raises(UserError, match="expected runs of one model on one benchmark, not .*model other"):
+        side_by_side(table_of({}, {"model": "other"}))
+
+
+def scored(**scores):
+    """Samples of a run: score and answer by id."""
+    return pd.DataFrame({"score": pd.Series(scores, dtype=float)}).assign(
+        answer=lambda table: table["score"].map(str)
+    )
+
+
+def test_which_samples():
+    runs = side_by_side(
+        table_of(
+            {"pruner": "none", "budget": None}, {"pruner": "script"}, {"pruner": "graph"},
+            {"pruner": "graph", "budget": 64.0},
+        )
+    )  # fmt: skip
+    samples = {
+        "p0": scored(a=1, b=1, c=0, d=0.5),
+        "p1": scored(a=1, b=0, c=1, d=0.2),
+        "p2": scored(a=0, b=0, c=1, d=0.2),
+        "p3": scored(a=0, b=0, c=0, d=0.2),
+    }
+    assert worst_regressions(runs, samples, 9) == ["b", "a", "d"]  # 1, 2/3, 0.3; c gains
+    assert worst_regressions(runs, samples, 9, "script") == ["b", "d"]
+    assert worst_regressions(runs, samples, 1) == ["b"]
+    assert disagreements(runs, samples, ["script", "graph"], 9) == ["a"]  # at 32, the budget of both
+    samples["p2"].loc["d", "answer"] = "another wrong one"
+    assert disagreements(runs, samples, ["script", "graph"], 9) == ["a", "d"]
+    with pytest.raises(UserError, match=r"--regressions=trim: expected one .*: none, graph, script"):
+        worst_regressions(runs, samples, 9, "trim")
+    with pytest.raises(UserError, match="expected two methods"):
+        disagreements(runs, samples, ["script"], 9)
+    with pytest.raises(UserError, match="a budget in common"):
+        disagreements(runs, samples, ["none", "graph"], 9)
+    with pytest.raises(UserError, match="no finished unpruned run"):
+        worst_regressions(runs[runs["budget"].notna()], samples, 9)
+
+
+def picture_of(crops, methods=2, **settings):
+    side, size = 4, 24
+    generator = np.random.default_rng(1)
+    answer = Answer("script, 8", "$5 and $6", 1.0, [list(range(8))] * crops)
+    return KeptPicture(
+        "a", "m on b, sample a", "what does $x^2$ cost?", ["$5"],
+        generator.integers(0, 255, (crops, size, size, 3), dtype=np.uint8),
+        {"relevance": generator.random((crops, side * side)), "redundancy": np.ones((crops, side * side))},
+        **{"unpruned": answer, "pruned": [[answer] * methods, [answer]]} | settings,
+    )  # fmt: skip
+
+
+def test_a_figure_shows_everything():
+    with style():
+        figure = kept_figure(picture_of(1))
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["image", "relevance", "redundancy", "script, 8", "script, 8", "script, 8"]
+    said = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert said == ["script, 8: $5 and $6 ✓", *["$5 and $6 ✓"] * 3]
+    assert [text.get_text() for text in figure.texts] == [
+        "m on b, sample a", "what does $x^2$ cost?", "Accepted: $5",
+    ]  # fmt: skip
+    kept = np.asarray(figure.axes[3].images[0].get_array())
+    whole = picture_of(1).pictures[0]
+    assert (kept[:12] == whole[:12]).all()
+    assert (kept[12:] >= 191).all()
+
+
+@pytest.mark.parametrize("crops", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("methods", [1, 3, 8])
+def test_panels_do_not_overlap_and_are_inside(crops, methods):
+    with style():
+        figure = kept_figure(picture_of(crops, methods))
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert len(boxes) == 3 + methods + 1
+    for number, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= 1 + 1e-9
+        assert box.y1 < 1
+        for other in boxes[:number]:
+            apart = box.x0 >= other.x1 or other.x0 >= box.x1 or box.y0 >= other.y1 or other.y0 >= box.y1
+            assert apart
+    width, height = figure.get_size_inches()
+    assert boxes[0].width * width == pytest.approx(boxes[0].height * height * min(crops, 5))
+
+
+def test_scores_that_are_neither_right_nor_wrong():
+    partly, unscored = (Answer("trim, 8", "", score, [[0]]) for score in (0.3, None))
+    with style():
+        figure = kept_figure(picture_of(1, unpruned=None, pruned=[[partly, unscored]]))
+    said = {axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()}
+    assert said == {"(nothing) (0.30)", "(nothing)"}
+
+
+def test_numbers_on_selections(runs):
+    cell = open_run(Path(place_of(runs, "script")))
+    seen = list(see(cell, cell.samples()[:4]))
+    k = 48
+    table = selections(
+        seen, {"graph": Graph(budget=k), "random": Random(budget=k), "query": QueryConditioned(budget=k)}
+    )
+    n = seen[0].tokens
+    assert table.loc["graph", "redundancy"] == pytest.approx(
+        100 * (k - 1) / 2 / (n - 1), abs=0.1
+    )  # the lowest k
+    assert table.loc["query", "relevance"] > 60
+    assert table.loc["random", "as random"] == 100
+    assert table.loc["graph", "as query"] == pytest.approx(table.loc["query", "as graph"])
+    by_pick = relevance_by_pick(seen, k)
+    assert list(by_pick.index) == list(range(1, k + 1))
+    assert by_pick.loc[1].tolist() == pytest.approx([1, 1], abs=1e-4)  # both begin with the most relevant
+    head = ScriptReleased(budget=k, version="head")
+    relevance = head.relevance(seen[0].visual.joint, seen[0].query)
+    kept = head(seen[0].visual, seen[0].query).indices
+    alone = relevance_by_pick(seen[:1], k)["released loop"].mean()
+    assert alone == pytest.approx(float(relevance.gather(1, kept).mean()), abs=1e-5)
+    effect = effect_of_released_graph(seen, k)
+    assert list(effect.index) == [one.sample.id for one in seen]
+    assert (effect["loop"] == 100).all()
+    assert (effect["graph"] < 100).all()
+
+
+def command(outputs, *arguments):
+    return call("analysis/kept.py", outputs, *arguments)
+
+
+def test_the_command_draws_what_is_asked_for(outputs, samples, runs, tmp_path):
+    name = next(iter(samples[place_of(runs, "query")].index))
+    process = command(outputs, "--sample", name, "--to", tmp_path)
+    assert process.returncode == 0, process.stderr
+    stem = f"tiny-shapes-{name}"
+    assert process.stdout == f"1 pictures in {tmp_path}: {stem}\n"
+    assert {file.name for file in tmp_path.iterdir()} == {f"{stem}.{ending}" for ending in FORMATS}
+    assert Image.open(tmp_path / f"{stem}.png").width == 1360
+    (left_out,) = process.stderr.splitlines()
+    assert left_out.startswith(f"left out: {place_of(runs, 'pyramid')}: what a method inside the LLM kept")
+
+
+def test_a_gallery_shows_what_was_recorded(runs, samples):
+    name = next(iter(samples[place_of(runs, "fastv")].index))
+    (shown,) = Gallery.open(runs, samples).pictures([name])
+    assert shown.unpruned.method == "unpruned"
+    assert set(shown.maps) == {"relevance", "redundancy"}
+    (row,) = shown.pruned
+    assert [answer.method for answer in row] == [
+        f"{m}, 32" for m in ("random", "fastv", "graph", "query", "script")
+    ]
+    for answer, pruner in zip(row, ("random", "fastv", "graph", "query", "script"), strict=True):
+        record = samples[place_of(runs, pruner)].loc[name]
+        assert (answer.text, answer.score) == (record["prediction"], record["score"])
+        assert len(answer.kept[0]) == 32
+    assert row[1].kept == samples[place_of(runs, "fastv")].loc[name, "kept_indices"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--sample", "nowhere"], "--sample=nowhere: expected an id that was answered, such as 20263-0000-0"),
+        (["--disagree", "script"], "--disagree=script: expected two methods, for example script,graph"),
+        (["--regressions", "trim"], "--regressions=trim: expected one with a finished run: none, random"),
+        (["--pruner", "scirpt"], "--pruner=scirpt: expected one with a finished run: fastv, graph, none"),
+        (["--most", "0"], "--most=0: expected a whole number >= 1"),
+    ],
+)
+def test_mistakes_are_one_sentence(outputs, arguments, error):
+    process = command(outputs, *arguments)
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"error: {error}")
+    assert len(process.stderr.splitlines()) == 1
+
+
+def test_no_runs(tmp_path):
+    process = command(tmp_path)
+    assert process.returncode == 2
+    assert process.stderr == (
+        f"error: no finished runs with answers in {tmp_path}; python runners/run.py makes one\n"
+    )
+
+
+def test_runs_that_cannot_be_opened(outputs, runs, tmp_path):
+    copy = Path(shutil.copytree(place_of(runs, "graph"), tmp_path / "tiny" / "shapes" / "graph"))
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["model"]["path"] = str(tmp_path / "gone")
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    name = json.loads((copy / "samples.jsonl").read_text().splitlines()[0])["id"]
+    process = command(tmp_path, "--sample", name)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: no run can be opened again; the first: ")
+    assert "gone" in process.stderr
+    assert len(process.stderr.splitlines()) == 1

@@ -1,0 +1,101 @@
+"""The notebooks run from top to bottom on runs of the tiny model, and are committed without outputs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import nbformat
+import pytest
+from commands import ROOT, call
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with the notebooks and with runs where the notebooks look for them."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "analysis" / "notebooks", folder / "analysis" / "notebooks")
+    shared = [
+        f"outputs={folder / 'outputs'}",
+        "benchmark.scenes=6",
+        "limit=12",
+        "latency=off",
+        "record_kept=true",
+    ]
+    for cells in (
+        ["pruner=none,random,graph,query,script", "budget=64,32"],
+        ["pruner=script_released", "pruner.version=head,first,build,plot"],
+    ):
+        process = call("runners/run.py", "-m", *cells, *shared)
+        assert process.returncode == 0, process.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def executed(project):
+    """Every notebook with its outputs, by number."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    books = {}
+    for path in NOTEBOOKS:
+        book = nbformat.read(path, as_version=4)
+        place = {"metadata": {"path": str(project / "analysis" / "notebooks")}}
+        NotebookClient(book, timeout=300, kernel_name="python3", resources=place).execute()
+        books[path.name[:2]] = book
+    return books
+
+
+def outputs_of(book, kind):
+    """All outputs of one MIME type; ``text/plain`` includes what was printed."""
+    found = []
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream" and kind == "text/plain":
+                found.append(output["text"])
+            elif kind in output.get("data", {}):
+                found.append(output["data"][kind])
+    return found
+
+
+def test_there_are_six_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(1, 7)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_outputs_are_committed(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert code
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+
+
+@pytest.mark.slow
+def test_they_run_and_say_what_they_promise(executed):
+    tables = {number: "".join(outputs_of(book, "text/html")) for number, book in executed.items()}
+    printed = {number: "".join(outputs_of(book, "text/plain")) for number, book in executed.items()}
+    pictures = {number: len(outputs_of(book, "image/png")) for number, book in executed.items()}
+    assert "script_released" in tables["01"]
+    assert "only the first 12 samples" in tables["01"]
+    assert "Script's modules on shapes" in " ".join(tables["02"].replace("&#x27;", "'").split())
+    assert "budget 32" in printed["02"]
+    assert "prefill_tflops" in tables["03"]
+    assert "left out:" not in "".join(printed.values())
+    assert pictures["01"] == 0
+    assert pictures["02"] == 2
+    assert pictures["03"] == 2
+    assert 2 <= pictures["04"] <= 4
+    assert pictures["05"] == 2
+    assert pictures["06"] == 1
+
+
+@pytest.mark.slow
+def test_the_released_graph_has_no_effect_in_the_notebook(executed):
+    effect = next(
+        table for table in outputs_of(executed["06"], "text/html") if ">loop<" in table and ">graph<" in table
+    )
+    numbers = [line.strip() for line in effect.splitlines() if line.strip().startswith("<td>")]
+    assert len(numbers) == 6
+    assert numbers[1::2] == ["<td>100.0</td>"] * 3  # all that head keeps is in the loop's set: min, mean, max
