@@ -1,16 +1,17 @@
-"""Pictures of what was kept: the command, which samples it takes, and that the runs are opened as they were."""
+"""Pictures of what was kept: the command, which samples it takes, and that runs are opened as they were."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from commands import call
+from commands import ROOT, call
 from PIL import Image
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
@@ -24,16 +25,23 @@ from script_exp.inspection.selection import effect_of_released_graph, relevance_
 from script_exp.pruners import Graph, QueryConditioned, Random, ScriptReleased
 from script_exp.results.read import load_runs
 
-SHARED = ["budget=32", "benchmark.scenes=3", "limit=12", "latency=off"]
+sys.path.insert(0, str(ROOT / "tests" / "analysis"))
+from made_runs import save_run
+
+SHARED = ["budget=32", "benchmark.scenes=3", "limit=12", "latency=off", "record_kept=true"]
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Runs of the tiny model; all but one recorded what they kept."""
+    """Runs of the tiny model; all but query and pyramid recorded what they kept."""
     folder = tmp_path_factory.mktemp("outputs")
-    for cells in (["pruner=none,random,graph,script,fastv", "record_kept=true"], ["pruner=query,pyramid"]):
-        process = call("runners/run.py", "-m", *cells, *SHARED, f"outputs={folder}")
-        assert process.returncode == 0, process.stderr
+    pruners = "pruner=none,random,graph,script,fastv,query,pyramid"
+    process = call("runners/run.py", "-m", pruners, *SHARED, f"outputs={folder}")
+    assert process.returncode == 0, process.stderr
+    for pruner in ("query", "pyramid"):
+        (file,) = folder.glob(f"tiny/shapes/{pruner}-*/samples.jsonl")
+        records = [json.loads(line) | {"kept_indices": None} for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
 
 
@@ -95,37 +103,25 @@ def test_runs_are_put_side_by_side(runs):
     assert runs["budget"].isna().tolist() == [True] + [False] * 6
 
 
-def frame_of(**settings):
-    base = {
-        "model": "m", "checkpoint": "c", "weights": "pretrained", "benchmark": "b", "benchmark_settings": "{}",
-        "prompt_version": 1, "protocol_version": 1, "limit": pd.NA, "pruner": "script", "variant": "",
-        "pruner_settings": "{}", "budget": 32.0, "seed": 0, "unpruned_identity": "u", "metric": "mean",
-        "scale": 100.0, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6, "n": 3, "skipped": 0, "device": "d",
-        "device_type": "cpu", "dtype": "float32", "attention": "sdpa", "finished": "1",
-    }  # fmt: skip
-    return base | settings
-
-
-def table_of(*rows):
-    from script_exp.results.read import COLUMNS
-
-    whole = [
-        {name: pd.NA for name in COLUMNS}
-        | frame_of(**row)
-        | {"identity": f"i{number}", "place": f"p{number}", "run_dir": f"p{number}"}
-        for number, row in enumerate(rows)
+def table_of(outputs, *runs):
+    """Made-up runs of two samples, and their places in order."""
+    places = [
+        str(save_run(outputs, run.pop("pruner", "script"), run.pop("budget", 32), [1.0, 0.0], **run))
+        for run in runs
     ]
-    kinds = {name: kind for name, (kind, _) in COLUMNS.items() if kind in ("float64", "Int64")}
-    return pd.DataFrame(whole).astype(kinds)
+    return load_runs(outputs).frame, places
 
 
-def test_one_run_stands_for_its_seeds_and_limits():
-    table = table_of({"limit": 2}, {"seed": 1}, {"seed": 0}, {"budget": 64.0}, {"variant": "walk=3"})
+def test_one_run_stands_for_its_seeds_and_limits(tmp_path):
+    table, places = table_of(
+        tmp_path, {"limit": 2}, {"seed": 1}, {"seed": 0}, {"budget": 64}, {"variant": "walk=3"}
+    )
     shown = side_by_side(table)
-    assert list(shown["place"]) == ["p3", "p2", "p4"]
+    assert list(shown["place"]) == [places[3], places[2], places[4]]
     assert list(shown["label"]) == ["script", "script", "script (walk=3)"]
-    with pytest.raises(UserError, match="expected runs of one model on one benchmark, not .*model other"):
-        side_by_side(table_of({}, {"model": "other"}))
+    table, _ = table_of(tmp_path, {"model": "other"})
+    with pytest.raises(UserError, match=r"expected runs of one model on one benchmark, not .*model other"):
+        side_by_side(table)
 
 
 def scored(**scores):
@@ -135,26 +131,25 @@ def scored(**scores):
     )
 
 
-def test_which_samples():
-    runs = side_by_side(
-        table_of(
-            {"pruner": "none", "budget": None}, {"pruner": "script"}, {"pruner": "graph"},
-            {"pruner": "graph", "budget": 64.0},
-        )
+def test_which_samples(tmp_path):
+    table, (none, script, graph, graph_64) = table_of(
+        tmp_path, {"pruner": "none", "budget": None}, {"pruner": "script"}, {"pruner": "graph"},
+        {"pruner": "graph", "budget": 64},
     )  # fmt: skip
+    runs = side_by_side(table)
     samples = {
-        "p0": scored(a=1, b=1, c=0, d=0.5),
-        "p1": scored(a=1, b=0, c=1, d=0.2),
-        "p2": scored(a=0, b=0, c=1, d=0.2),
-        "p3": scored(a=0, b=0, c=0, d=0.2),
+        none: scored(a=1, b=1, c=0, d=0.5),
+        script: scored(a=1, b=0, c=1, d=0.2),
+        graph: scored(a=0, b=0, c=1, d=0.2),
+        graph_64: scored(a=0, b=0, c=0, d=0.2),
     }
     assert worst_regressions(runs, samples, 9) == ["b", "a", "d"]  # 1, 2/3, 0.3; c gains
     assert worst_regressions(runs, samples, 9, "script") == ["b", "d"]
     assert worst_regressions(runs, samples, 1) == ["b"]
     assert disagreements(runs, samples, ["script", "graph"], 9) == ["a"]  # at 32, the budget of both
-    samples["p2"].loc["d", "answer"] = "another wrong one"
+    samples[graph].loc["d", "answer"] = "another wrong one"
     assert disagreements(runs, samples, ["script", "graph"], 9) == ["a", "d"]
-    with pytest.raises(UserError, match=r"--regressions=trim: expected one .*: none, graph, script"):
+    with pytest.raises(UserError, match=r"--regressions=trim: expected one .*: graph, script"):
         worst_regressions(runs, samples, 9, "trim")
     with pytest.raises(UserError, match="expected two methods"):
         disagreements(runs, samples, ["script"], 9)
@@ -251,6 +246,7 @@ def command(outputs, *arguments):
     return call("analysis/kept.py", outputs, *arguments)
 
 
+@pytest.mark.slow
 def test_the_command_draws_what_is_asked_for(outputs, samples, runs, tmp_path):
     name = next(iter(samples[place_of(runs, "query")].index))
     process = command(outputs, "--sample", name, "--to", tmp_path)
@@ -284,7 +280,7 @@ def test_a_gallery_shows_what_was_recorded(runs, samples):
     [
         (["--sample", "nowhere"], "--sample=nowhere: expected an id that was answered, such as 20263-0000-0"),
         (["--disagree", "script"], "--disagree=script: expected two methods, for example script,graph"),
-        (["--regressions", "trim"], "--regressions=trim: expected one with a finished run: none, random"),
+        (["--regressions", "trim"], "--regressions=trim: expected one with a finished run: random, fastv"),
         (["--pruner", "scirpt"], "--pruner=scirpt: expected one with a finished run: fastv, graph, none"),
         (["--most", "0"], "--most=0: expected a whole number >= 1"),
     ],
@@ -304,14 +300,16 @@ def test_no_runs(tmp_path):
     )
 
 
-def test_runs_that_cannot_be_opened(outputs, runs, tmp_path):
+def test_runs_that_cannot_be_opened(runs, samples, tmp_path):
     copy = Path(shutil.copytree(place_of(runs, "graph"), tmp_path / "tiny" / "shapes" / "graph"))
     config = yaml.safe_load((copy / "config.yaml").read_text())
     config["model"]["path"] = str(tmp_path / "gone")
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
-    name = json.loads((copy / "samples.jsonl").read_text().splitlines()[0])["id"]
-    process = command(tmp_path, "--sample", name)
-    assert process.returncode == 2
-    assert process.stderr.startswith("error: no run can be opened again; the first: ")
-    assert "gone" in process.stderr
-    assert len(process.stderr.splitlines()) == 1
+    broken = side_by_side(load_runs(tmp_path).frame)
+    with pytest.raises(UserError, match=r"^no run can be opened again; the first: .*gone"):
+        Gallery.open(broken, answers(broken))
+    both = pd.concat([runs, broken])
+    gallery = Gallery.open(both, samples | answers(broken))
+    assert str(copy) not in gallery.cells
+    assert any(problem.startswith(f"{copy} cannot be opened: ") for problem in gallery.problems)
+    assert len(gallery.cells) == len(runs) - 1  # pyramid, inside the LLM, did not record what it kept
