@@ -275,6 +275,20 @@ def test_a_gallery_shows_what_was_recorded(runs, samples):
     assert row[1].kept == samples[place_of(runs, "fastv")].loc[name, "kept_indices"]
 
 
+def test_without_a_method_that_asks_the_question_there_is_no_relevance(runs, samples):
+    blind = runs[runs["pruner"].isin(["none", "graph"])]
+    name = next(iter(samples[place_of(runs, "graph")].index))
+    (shown,) = Gallery.open(blind, samples).pictures([name])
+    assert set(shown.maps) == {"redundancy"}
+    with style():
+        figure = kept_figure(shown)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == [
+        "image",
+        "redundancy",
+        "graph, 32",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [

@@ -95,7 +95,7 @@ def kept_figure(shown: KeptPicture) -> Figure:
     first = axes(0, 0)
     _show(first, np.concatenate(list(shown.pictures[:crops]), axis=1), ["image"])
     if shown.unpruned is not None:
-        _say(first, shown.unpruned, f"{shown.unpruned.method}: ")
+        _say(first, shown.unpruned, side, f"{shown.unpruned.method}: ")
     for place, (title, values) in enumerate(shown.maps.items(), start=1):
         _show_map(axes(*divmod(place, columns)), [title], values[:crops], shown.pictures[:crops])
     row = -(-groups[0] // columns)
@@ -107,7 +107,7 @@ def kept_figure(shown: KeptPicture) -> Figure:
             if overlay is None:
                 raise ValueError(f"{answer.method}: {shown.tokens} tokens are no square grid of every crop")
             _show(one, np.asarray(overlay), _wrapped(answer.method, side))
-            _say(one, answer)
+            _say(one, answer, side)
         row += -(-len(group) // columns)
     return figure
 
@@ -131,17 +131,22 @@ def _show(axes: Axes, picture: np.ndarray, title: list[str]) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
+    height, width = picture.shape[:2]
+    for border in range(height, width, height):
+        axes.axvline(border - 0.5, color="white", linewidth=1.2)
     axes.set_title("\n".join(title), size=7.5, pad=3, parse_math=False)
 
 
-def _say(axes: Axes, answer: Answer, before: str = "") -> None:
+def _say(axes: Axes, answer: Answer, inches: float, before: str = "") -> None:
     """The answer below the picture; right and wrong are told apart by color and sign."""
     mark, color = "", _BETWEEN
     if answer.score is not None:
         fixed = {1.0: (" ✓", _RIGHT), 0.0: (" ✗", _WRONG)}
         mark, color = fixed.get(answer.score, (f" ({answer.score:.2f})", _BETWEEN))
-    lines = textwrap.wrap(before + textwrap.shorten(answer.text or "(nothing)", 40, placeholder=" …"), 22)
-    axes.set_xlabel("\n".join(lines[:2]) + mark, color=color, size=7.5, labelpad=3, parse_math=False)
+    letters = int(inches / 0.06)
+    said = textwrap.shorten(before + (answer.text or "(nothing)"), 2 * letters - 10, placeholder=" …")
+    lines = "\n".join(textwrap.wrap(said, letters)[:2])
+    axes.set_xlabel(lines + mark, color=color, size=7.5, labelpad=3, parse_math=False)
 
 
 def _show_map(axes: Axes, title: list[str], values: np.ndarray, pictures: np.ndarray) -> None:
