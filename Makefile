@@ -12,6 +12,9 @@ run: .venv/ready  ## run one cell, e.g. make run ARGS="pruner=fastv budget=32"
 	$(BIN)/python runners/run.py $(ARGS)
 
 test: .venv/ready-dev  ## run the tests
+	$(BIN)/python -m pytest -m "not slow"
+
+testall: .venv/ready-dev  ## run the tests with the slow ones: kills, time-outs, notebooks, 10,000 runs
 	$(BIN)/python -m pytest
 
 lint: .venv/ready-dev  ## check format, lint and types

@@ -61,6 +61,7 @@ def answers(run_dir):
 def result(run_dir):
     """``result.json`` less what differs between machines and settings of the test benchmark."""
     whole = json.loads((run_dir / "result.json").read_text())
+    whole["cell"].pop("benchmark_settings")
     return {key: whole[key] for key in ("cell", "accuracy", "tokens", "flops", "kv_cache_bytes")}
 
 
