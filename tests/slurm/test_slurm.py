@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from commands import answered, answers, call, result, run_dirs, start, wait_until
 from troubled import WITH_TROUBLE
 
+SCRIPT = Path(__file__).with_name("cluster.sh")
 LAUNCHER = [
     "hydra/launcher=slurm",
     "hydra.launcher.gpus_per_node=null",
@@ -17,6 +21,24 @@ LAUNCHER = [
     "hydra.launcher.mem_gb=1",
 ]
 QUICK = ["latency=off", "batch_size=2"]
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A real SLURM of one machine; the environment of a process that submits to it."""
+    if shutil.which("slurmctld", path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None:
+        missing = "needs munge, slurmctld, slurmd and slurm-client (Debian)"
+        if os.environ.get("SLURM_TESTS") == "required":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # munged refuses pytest's private folders
+    folder.chmod(0o755)
+    subprocess.run([SCRIPT, "start", folder], check=True)
+    try:
+        yield {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    finally:
+        subprocess.run([SCRIPT, "stop", folder], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(*arguments, env):
