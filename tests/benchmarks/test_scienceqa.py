@@ -212,3 +212,14 @@ def test_end_to_end(tmp_path, folder):
     )
     assert len(records) == result["accuracy"]["n"] == 8
     assert result["accuracy"]["by_kind"].keys() == {"language science", "natural science", "social science"}
+
+
+def test_a_question_of_several_segments_end_to_end(tmp_path, monkeypatch):
+    """Longer than CLIP's 77 tokens, for a pruner that asks it."""
+    name, subject, hint, *rest = ROWS[1]
+    longer = [ROWS[0], (name, subject, f"{hint} " * 20, *rest), *ROWS[2:]]
+    monkeypatch.setitem(globals(), "ROWS", longer)
+    folder = write_llava(tmp_path / "data" / "scienceqa")
+    _, _, records = finished(run_benchmark("scienceqa", tmp_path, f"data={folder.parent}", "pruner=script"))
+    queries = {record["id"]: record["query"] for record in records}
+    assert queries.pop(name) > 2 * 77 > 77 > max(queries.values())
