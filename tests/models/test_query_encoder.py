@@ -8,7 +8,7 @@ from conftest import load
 
 from script_exp.tiny import WEIGHTS
 
-WORDS = "is there a red object and a blue star in the northwest".split()
+WORDS = ["is", "there", "a", "red", "object", "and", "a", "blue", "star", "in", "the", "northwest"]
 
 
 @pytest.fixture(scope="module")
