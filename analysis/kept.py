@@ -18,12 +18,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from script_exp.analysis.filters import at_budgets, of_experiment, only
+from script_exp.analysis.filters import add_filters, chosen, comma_list
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
 from script_exp.results.read import load_runs
-
-_EXPERIMENTS = Path(__file__).resolve().parents[1] / "conf" / "experiment"
 
 
 def main() -> int:
@@ -32,8 +30,8 @@ def main() -> int:
     try:
         runs = _chosen(arguments)
         samples = answers(runs)
-        names = _names(runs, samples, arguments)
-        written = _draw(runs, samples, names, folder)
+        drawn = _sample_names(runs, samples, arguments)
+        written = _draw(runs, samples, drawn, folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -50,14 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--to", type=Path, help="folder for the pictures (default: OUTPUTS/analysis/kept)")
-    for column in ("model", "benchmark", "pruner"):
-        parser.add_argument(f"--{column}", type=_list, metavar="NAME,...", help=f"only these {column}s")
-    parser.add_argument("--budget", type=_list, metavar="K,...", help="only these budgets")
-    parser.add_argument("--experiment", metavar="NAME", help="only runs that experiment=NAME asks for")
+    add_filters(parser)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--sample", type=_list, metavar="ID,...", help="these samples")
+    which.add_argument("--sample", type=comma_list, metavar="ID,...", help="these samples")
     which.add_argument(
-        "--disagree", type=_list, metavar="A,B", help="samples that two methods answer differently"
+        "--disagree", type=comma_list, metavar="A,B", help="samples that two methods answer differently"
     )
     which.add_argument(
         "--regressions",
@@ -68,25 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(given: str) -> list[str]:
-    return [name.strip() for name in given.split(",")]
-
-
 def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
     runs = load_runs(arguments.outputs)
     for problem in runs.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    frame = runs.frame
-    if not frame.empty:
-        for column in ("model", "benchmark"):
-            if (names := getattr(arguments, column)) is not None:
-                frame = only(frame, column, names)
-        if arguments.pruner is not None:
-            frame = only(frame, "pruner", [*arguments.pruner, *({"none"} & {*frame["pruner"]})])
-        if arguments.budget is not None:
-            frame = at_budgets(frame, arguments.budget)
-        if arguments.experiment is not None:
-            frame = of_experiment(frame, arguments.experiment, _EXPERIMENTS)
+    frame = chosen(runs.frame, arguments)
     frame = frame[frame["weights"] != "random"]
     if frame.empty:
         raise UserError(
@@ -95,7 +76,9 @@ def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
     return side_by_side(frame)
 
 
-def _names(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], arguments: argparse.Namespace) -> list[str]:
+def _sample_names(
+    runs: pd.DataFrame, samples: dict[str, pd.DataFrame], arguments: argparse.Namespace
+) -> list[str]:
     """Ids of the samples to draw."""
     if arguments.most < 1:
         raise UserError(f"--most={arguments.most}: expected a whole number >= 1")

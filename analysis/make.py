@@ -1,7 +1,7 @@
 """Tables and figures of all finished runs, printed and written to a folder.
 
 python analysis/make.py                                    # of outputs/, into outputs/analysis/
-python analysis/make.py --benchmark pope,gqa --pruner none,script,fastv --published
+python analysis/make.py --benchmark pope,gqa --pruner script,fastv --published
 python analysis/make.py --experiment readme                # the runs of conf/experiment/readme.yaml
 python analysis/make.py --wandb entity/project             # from Weights & Biases: without paired tests
 """
@@ -17,7 +17,7 @@ import pandas as pd
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
 from script_exp.analysis.cells import Cells, make_cells
 from script_exp.analysis.efficiency import efficiency_tables
-from script_exp.analysis.filters import at_budgets, of_experiment, only
+from script_exp.analysis.filters import add_filters, chosen
 from script_exp.analysis.published import load_published
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
@@ -26,7 +26,6 @@ from script_exp.errors import UserError
 from script_exp.results.read import Runs, load_runs
 from script_exp.results.read_wandb import load_wandb
 
-_EXPERIMENTS = Path(__file__).resolve().parents[1] / "conf" / "experiment"
 _PRINTED = ("accuracy", "efficiency")
 
 
@@ -63,12 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
     parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
-    for column in ("model", "benchmark", "pruner"):
-        parser.add_argument(f"--{column}", type=_names, metavar="NAME,...", help=f"only these {column}s")
-    parser.add_argument(
-        "--budget", type=_names, metavar="K,...", help="only these budgets, and unpruned runs"
-    )
-    parser.add_argument("--experiment", metavar="NAME", help="only runs that experiment=NAME asks for")
+    add_filters(parser)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
     parser.add_argument(
         "--reference", metavar="METHOD", default="script", help="what the others are tested against (script)"
@@ -79,20 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(given: str) -> list[str]:
-    return [name.strip() for name in given.split(",")]
-
-
 def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
-    frame = runs.frame
-    if not frame.empty:
-        for column in ("model", "benchmark", "pruner"):
-            if (names := getattr(arguments, column)) is not None:
-                frame = only(frame, column, names)
-        if arguments.budget is not None:
-            frame = at_budgets(frame, arguments.budget)
-        if arguments.experiment is not None:
-            frame = of_experiment(frame, arguments.experiment, _EXPERIMENTS)
+    frame = chosen(runs.frame, arguments)
     if frame.empty:
         place = arguments.wandb or arguments.outputs
         raise UserError(f"no finished runs in {place}; python runners/run.py makes one")

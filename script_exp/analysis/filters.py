@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,42 @@ from script_exp.errors import UserError, unknown_name
 
 _COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit")
 _IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size"}
+_EXPERIMENTS = Path(__file__).resolve().parents[2] / "conf" / "experiment"
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The options by which a command of analysis/ chooses runs; ``chosen`` reads them."""
+    parser.add_argument("--model", type=comma_list, metavar="NAME,...", help="only these models")
+    parser.add_argument("--benchmark", type=comma_list, metavar="NAME,...", help="only these benchmarks")
+    parser.add_argument("--pruner", type=comma_list, metavar="NAME,...", help="only these, and unpruned runs")
+    parser.add_argument("--budget", type=comma_list, metavar="K,...", help="only these, and unpruned runs")
+    parser.add_argument("--experiment", metavar="NAME", help="only runs that experiment=NAME asks for")
+
+
+def comma_list(given: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [name.strip() for name in given.split(",")]
+
+
+def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
+    """The runs that the options of ``add_filters`` leave.
+
+    Raises:
+        UserError: if an option names what no run has.
+    """
+    if runs.empty:
+        return runs
+    if arguments.model is not None:
+        runs = only(runs, "model", arguments.model)
+    if arguments.benchmark is not None:
+        runs = only(runs, "benchmark", arguments.benchmark)
+    if arguments.pruner is not None:
+        runs = only(runs, "pruner", [*arguments.pruner, *({"none"} & {*runs["pruner"]})])
+    if arguments.budget is not None:
+        runs = at_budgets(runs, arguments.budget)
+    if arguments.experiment is not None:
+        runs = of_experiment(runs, arguments.experiment)
+    return runs
 
 
 def only(runs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
@@ -42,7 +79,7 @@ def at_budgets(runs: pd.DataFrame, budgets: list[str]) -> pd.DataFrame:
     return runs[runs["budget"].isna() | runs["budget"].isin([known[budget] for budget in budgets])]
 
 
-def of_experiment(runs: pd.DataFrame, name: str, folder: Path) -> pd.DataFrame:
+def of_experiment(runs: pd.DataFrame, name: str, folder: Path = _EXPERIMENTS) -> pd.DataFrame:
     """The runs that ``experiment=name`` asks for.
 
     A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be

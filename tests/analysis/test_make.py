@@ -74,7 +74,7 @@ def test_the_default_folder_is_not_read_as_runs(outputs):
 
 def test_filters(outputs, tmp_path):
     arguments = ["--to", tmp_path, "--figures", "off"]
-    process = call(outputs, *arguments, "--model", "tiny", "--benchmark", "gqa", "--pruner", "none,script")
+    process = call(outputs, *arguments, "--model", "tiny", "--benchmark", "gqa", "--pruner", "script")
     assert process.returncode == 0, process.stderr
     assert rows(tmp_path) == {"model": {"tiny"}, "benchmark": {"gqa"}, "pruner": {"none", "script"}}
     assert call(outputs, *arguments, "--budget", "32").returncode == 0
