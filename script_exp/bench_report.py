@@ -18,7 +18,8 @@ _STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
 def print_table(result: dict[str, Any]) -> None:
     """Medians by stage, totals with their speed-up, memory, operations and the share of the ceiling."""
     device = result["provenance"]["device"]
-    table = Table(title=f"{result['model']} on {device}, batch 1, medians of {_repeats(result)} passes")
+    what = f"{result['model']}{_compiled(result)} on {device}"
+    table = Table(title=f"{what}, batch 1, medians of {_repeats(result)} passes")
     table.add_column("", no_wrap=True)
     for method in result["methods"]:
         table.add_column(method["method"], justify="right", no_wrap=True)
@@ -63,9 +64,15 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
         axes.set_xlabel("ms to the first token, medians by stage, batch 1")
         provenance = result["provenance"]
         weights = " (random weights)" if provenance["weights"] == "random" else ""
-        axes.set_title(f"{result['model']}{weights}, {provenance['device']}, {provenance['dtype']}")
+        kind = f"{provenance['device']}, {provenance['dtype']}{_compiled(result)}"
+        axes.set_title(f"{result['model']}{weights}, {kind}")
         figure.legend(loc="outside lower center", ncols=len(_STAGES), frameon=False)
         figure.savefig(path, dpi=150)
+
+
+def _compiled(result: dict[str, Any]) -> str:
+    mode = result["provenance"]["compile"]
+    return "" if mode == "off" else f", compiled ({mode})"
 
 
 def _medians(method: dict[str, Any]) -> dict[str, float]:

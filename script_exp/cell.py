@@ -17,6 +17,7 @@ from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
 from script_exp.evaluate import BatchSize
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
+from script_exp.models.compiled import check_compile, compile_prefill
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.load import (
     check_attention,
@@ -77,6 +78,13 @@ class RunCell:
         device = resolve_device(settings.device)
         dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
         check_attention(settings.attention, device, dtype)
+        check_compile(
+            settings.model.compile,
+            checkpoint.config.get_text_config(),
+            settings.attention,
+            device,
+            in_llm=isinstance(pruner, LayerPruner),
+        )
         return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
@@ -104,6 +112,7 @@ class RunCell:
             "conversation": model.conversation,
             "positions": model.positions if shortened else None,
             "newline": model.newline if newline else None,
+            **({} if model.compile == "off" else {"compile": model.compile}),
             "device": self.device.type,
             "dtype": str(self.dtype),
         }
@@ -148,8 +157,8 @@ class RunCell:
 
     def provenance(self) -> dict[str, Any]:
         """Code, versions and machine of this process."""
-        model = self.settings.model
-        return provenance(model.path, model.weights, self.device, self.dtype, self.settings.attention)
+        model, attention = self.settings.model, self.settings.attention
+        return provenance(model.path, model.weights, self.device, self.dtype, attention, model.compile)
 
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once, whatever is asked of it."""
@@ -157,9 +166,12 @@ class RunCell:
         if self._model_key not in _loaded:
             _loaded.clear()  # before loading: two large models do not fit
             _features.clear()
-            _loaded[self._model_key] = load_model(
+            model = load_model(
                 self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
             )
+            if settings.model.compile != "off":
+                compile_prefill(model.adapter.llm, settings.model.compile)
+            _loaded[self._model_key] = model
         model = _loaded[self._model_key]
         if self.pruner.needs_query and model.query_encoder is None:
             model.query_encoder = load_query_encoder(self.checkpoint, model)
@@ -189,8 +201,9 @@ class RunCell:
 
     @property
     def _model_key(self) -> tuple[Any, ...]:
-        adapter = self.checkpoint.adapter  # for images or videos
-        return self.settings.model.wanted, adapter, self.device, self.dtype, self.settings.attention
+        adapter, settings = self.checkpoint.adapter, self.settings  # an adapter for images or videos
+        kernels = settings.attention, settings.model.compile
+        return settings.model.wanted, adapter, self.device, self.dtype, *kernels
 
 
 _loaded: dict[tuple[Any, ...], PrunableModel] = {}

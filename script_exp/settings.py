@@ -20,6 +20,7 @@ PROTOCOL_VERSION = 2
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
+COMPILE_MODES = ("off", "default", "reduce-overhead")
 _UNPRUNED = "none"
 PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
 _AFTERWARDS = ("judge",)  # grades finished answers
@@ -34,6 +35,7 @@ class ModelSettings:
     clip: str | None
     adapter: str | None
     weights: str
+    compile: str
     conversation: str
     relevance_sign: int
     positions: str
@@ -56,6 +58,8 @@ class ModelSettings:
             if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
                 raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
         check_choice("model.weights", plain["weights"], ("pretrained", "random"))
+        plain["compile"] = {False: "off"}.get(plain["compile"], plain["compile"])  # YAML's bare off
+        check_choice("model.compile", plain["compile"], COMPILE_MODES)
         check_choice("model.conversation", plain["conversation"], ("chat_template", "vicuna_v1"))
         check_choice("model.relevance_sign", plain["relevance_sign"], (1, -1))
         check_choice("model.positions", plain["positions"], ("contiguous", "preserved"))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from script_exp.results.read import COLUMNS
 
-SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", "limit"]
+SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "limit"]
 """Columns in which all runs of one table agree."""
 
 _CELL = [*SETUP, "column", "label", "budget"]
@@ -111,6 +111,8 @@ def setup_title(cells: pd.DataFrame) -> str:
     """What the cells of one setup were run with, in words, with what has to be said about them."""
     first = cells.iloc[0]
     parts = [f"{first['model']}, {first['dtype']}"]
+    if first["compile"] != "off":
+        parts[0] += f", compiled ({first['compile']})"
     if first["weights"] == "random":
         parts.append("random weights: no accuracy")
     elif first["checkpoint"] == "embedded":

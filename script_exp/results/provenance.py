@@ -16,9 +16,10 @@ _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "toke
 
 
 def provenance(
-    checkpoint: str, weights: str, device: torch.device, dtype: torch.dtype, attention: str
+    checkpoint: str, weights: str, device: torch.device, dtype: torch.dtype, attention: str, compiled: str
 ) -> dict[str, Any]:
-    """What is needed to tell two runs' circumstances apart; ``checkpoint`` is ``model.path``."""
+    """What is needed to tell two runs' circumstances apart; ``checkpoint`` is ``model.path``,
+    ``compiled`` is ``model.compile``."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "checkpoint": checkpoint,
@@ -31,6 +32,7 @@ def provenance(
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
         "attention": attention,
+        "compile": compiled,
         "host": platform.node(),
         "system": platform.platform(),
     }

@@ -62,6 +62,11 @@ def test_ratios_are_those_of_the_numbers_beside_them(measured):
         (["pruner=fastv,script", "pruner.layer=9"], "pruner.layer"),
         (["bench.repeats=0"], "bench.repeats=0: expected a whole number >= 1"),
         (["bench.image_size=[3]"], "bench.image_size"),
+        (["model.compile=fast"], "model.compile=fast: expected one of off, default, reduce-overhead"),
+        (
+            ["model.compile=default", "pruner=script,fastv"],
+            "model.compile=default: expected off: this pruner",
+        ),
         (["-m", "pruner=script,fastv"], "expected lists without it"),
     ],
 )

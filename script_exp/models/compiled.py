@@ -1,0 +1,100 @@
+"""The LLM's prefill through ``torch.compile``, so that a GPU does not wait for Python.
+
+A short prompt of a 7B model keeps a GPU busy for less time than Python takes to ask for its kernels: what
+pruning saves is then not seen. The compiled prefill is one call for all layers, for prompts of any length.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from script_exp.errors import SettingError
+
+# While compiling, transformers gives sdpa an explicit causal mask, and with one there is no flash attention.
+# For a kernel that it has no masks for, it makes none: a prompt without padding needs only is_causal.
+_CAUSAL = "sdpa_causal"
+AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
+
+
+class CompiledPrefill:
+    """Stands in for the ``forward`` of an LLM: one prompt without padding runs compiled, all else as before.
+
+    All else is what follows a prefill, a token at a time, and batches of several prompts.
+    """
+
+    def __init__(self, llm: Any, mode: str, backend: str | Callable[..., Any]) -> None:
+        self.llm, self.original = llm, llm.forward
+        self.run = torch.compile(self._run, mode=mode, backend=backend, dynamic=True, fullgraph=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        embeddings, cache = kwargs.get("inputs_embeds"), kwargs.get("past_key_values")
+        started = cache is not None and cache.get_seq_length() > 0
+        if embeddings is None or len(embeddings) > 1 or started:
+            return self.original(*args, **kwargs)
+        config = self.llm.config
+        attention, config._attn_implementation = config._attn_implementation, _CAUSAL
+        try:
+            hidden, keys, values = self.run(embeddings, kwargs.get("position_ids"))
+        finally:
+            config._attn_implementation = attention
+        cache = DynamicCache(config=config) if cache is None else cache
+        for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
+            cache.update(key, value, layer)  # copies: the next replay of a CUDA graph overwrites its outputs
+        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache)
+
+    def _run(
+        self, embeddings: Tensor, position_ids: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        cache = DynamicCache(config=self.llm.config)
+        output = self.original(
+            inputs_embeds=embeddings, position_ids=position_ids, past_key_values=cache, use_cache=True
+        )
+        layers = cache.layers
+        return output.last_hidden_state, [layer.keys for layer in layers], [layer.values for layer in layers]
+
+
+def compile_prefill(llm: Any, mode: str, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile a decoder in place; compilation itself happens at the first prefill.
+
+    Args:
+        llm: the decoder.
+        mode: one of ``torch.compile``; ``reduce-overhead`` records CUDA graphs, one per length of the prompt.
+        backend: of ``torch.compile``.
+    """
+    llm.forward = CompiledPrefill(llm, mode, backend)
+
+
+def check_compile(mode: str, llm_config: Any, attention: str, device: torch.device, in_llm: bool) -> None:
+    """Whether a model can be compiled here.
+
+    Args:
+        mode: ``model.compile``.
+        llm_config: of the decoder.
+        attention: the kernel.
+        device: where it runs.
+        in_llm: whether the pruner works inside the LLM.
+
+    Raises:
+        SettingError: if it cannot.
+    """
+    if mode == "off":
+        return
+    if in_llm:
+        raise SettingError("model.compile", mode, "off: this pruner changes the LLM between its layers")
+    if attention != "sdpa":
+        raise SettingError("model.compile", mode, f"off with attention={attention}; or attention=sdpa")
+    if "sliding_attention" in (getattr(llm_config, "layer_types", None) or ()) or getattr(
+        llm_config, "sliding_window", None
+    ):
+        raise SettingError("model.compile", mode, "off: the LLM of this model has a sliding window")
+    if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise SettingError("model.compile", mode, "off: there is no C++ compiler (g++, or what CXX names)")
