@@ -282,6 +282,7 @@ def _log_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
+    logger.propagate = False  # a sweep's own log goes to the terminal
     try:
         yield
     finally:

@@ -1,4 +1,7 @@
-"""Runs of the real entry point in processes of their own that start fast, to be killed at will."""
+"""The project's commands in processes of their own that start fast: forked from one that imported torch.
+
+Where it matters how a process starts (what it imports, how signals reach it), ``commands`` is right.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import json
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -18,12 +24,13 @@ _CONTEXT.set_forkserver_preload(["script_exp.run_cell", "script_exp.tiny.questio
 
 @dataclass
 class Started:
-    """One process with the file that its output goes to."""
+    """One process with the files that its stdout and stderr go to, which may be the same."""
 
     process: ForkServerProcess
     output: Path
+    errors: Path
 
-    def wait(self, timeout: float = 240) -> int:
+    def wait(self, timeout: float = 600) -> int:
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"still running: {self.output.read_text()}"
         return self.process.exitcode
@@ -32,26 +39,54 @@ class Started:
         return self.output.read_text()
 
     def last_line(self) -> dict:
-        assert self.wait() == 0, self.text()
+        assert self.wait() == 0, self.errors.read_text()
         return json.loads(self.text().splitlines()[-1])
 
 
-def start(output: Path, *arguments: object, setup: str = "", **environment: str) -> Started:
-    """Start ``runners/run.py`` with ``arguments``, after the Python statements ``setup``."""
-    given = ["run.py", *map(str, arguments)]
-    process = _CONTEXT.Process(target=_run, args=(given, output, setup, environment))
+def start(
+    output: Path,
+    *arguments: object,
+    script: str = "runners/run.py",
+    errors: Path | None = None,
+    setup: str = "",
+    **environment: str,
+) -> Started:
+    """Start ``script`` with ``arguments``, after the Python statements ``setup``."""
+    errors = errors or output
+    given = [str(ROOT / script), *map(str, arguments)]
+    process = _CONTEXT.Process(
+        target=_run, args=(given, output, errors, setup, {**os.environ, **environment})
+    )
     process.start()
-    return Started(process, output)
+    return Started(process, output, errors)
 
 
-def _run(arguments: list[str], output: Path, setup: str, environment: dict[str, str]) -> None:
-    with output.open("wb") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
+def run(*arguments: object, script: str = "runners/run.py") -> subprocess.CompletedProcess[str]:
+    """A command that has ended: its exit code, stdout and stderr."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "stdout"), Path(folder, "stderr")
+        code = start(output, *arguments, script=script, errors=errors).wait()
+        return subprocess.CompletedProcess([script, *arguments], code, output.read_text(), errors.read_text())
+
+
+def last_line(process: subprocess.CompletedProcess[str]) -> dict:
+    """What a command that succeeded says at its end, for programs."""
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def _run(arguments: list[str], output: Path, errors: Path, setup: str, environment: dict[str, str]) -> None:
+    with ExitStack() as files:
+        file = files.enter_context(output.open("wb"))
+        same = errors == output
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno() if same else files.enter_context(errors.open("wb")).fileno(), 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(ROOT)
     sys.argv = arguments
     exec(setup, {})
-    runpy.run_path(str(ROOT / "runners" / "run.py"), run_name="__main__")
+    runpy.run_path(arguments[0], run_name="__main__")

@@ -15,7 +15,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "runners"))
 
-from test_run import last_line, run
+from processes import last_line, run
 
 SHORT = "\nAnswer the question using a single word or phrase."
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
-
 import pytest
 
 from script_exp.benchmarks.vqa_rule import normalize, normalize_prediction, soft_accuracy, vqa_score
@@ -55,13 +52,3 @@ def test_unanimous_references_are_not_normalized():
     assert vqa_score("cat", ["A cat"] * 10) == 0
     assert vqa_score("cat", ["A cat"] * 9 + ["dog"]) == 1
     assert vqa_score("2", ["two"] * 2 + ["three"] * 8) == pytest.approx(0.6)
-
-
-def test_a_hundred_thousand_answers_take_seconds():
-    generator = random.Random(3)
-    words = [f"{a} {b}-{n}" for a in ("red", "the", "two") for b in ("cats", "dont") for n in range(3000)]
-    begin = time.process_time()
-    for _ in range(100_000):
-        answer = normalize_prediction(generator.choice(words))
-        vqa_score(answer, generator.choices(words, k=10))
-    assert time.process_time() - begin < 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from test_run import last_line, run
+from processes import last_line, run
 
 QUICK = ["bench.samples=1", "bench.repeats=1", "bench.warm_up=0", "bench.decode_steps=1"]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_run import ROOT, run
+from processes import ROOT, run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checkpoints import save_clip
 from families import CONFIGS
-from test_run import ROOT, last_line, run
+from processes import ROOT, last_line, run
 from transformers import LlavaForConditionalGeneration
 
 CONFIG_OF = {

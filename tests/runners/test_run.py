@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from processes import ROOT, last_line, run
 from wandb_log import read_wandb
 
 from script_exp.benchmarks.shapes import Shapes
@@ -20,23 +21,7 @@ from script_exp.results.read_wandb import load_wandb
 from script_exp.results.run_directory import RunDirectory
 from script_exp.settings import PROTOCOL_VERSION
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["limit=6", "latency=off", "unpruned=off"]
-
-
-def run(*arguments, script="runners/run.py"):
-    return subprocess.run(
-        [sys.executable, ROOT / script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-
-
-def last_line(process):
-    assert process.returncode == 0, process.stderr
-    return json.loads(process.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +190,8 @@ def test_a_sweep(tmp_path):
     assert process.returncode == 0, process.stderr
     runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
+    for run_dir in (tmp_path / "tiny" / "shapes").iterdir():
+        assert "0 of 6 samples are answered already" in (run_dir / "run.log").read_text()
     table = run(tmp_path, "--figures", "off", script="analysis/make.py")
     assert table.returncode == 0, table.stderr
     accuracy = (tmp_path / "analysis" / "tables" / "accuracy.md").read_text()

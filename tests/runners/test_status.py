@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 
 import pytest
 from commands import ROOT, call
@@ -89,7 +88,7 @@ def test_wrong_questions(tmp_path, capsys):
         status.main(["--experimnt", "smoke"])
 
 
-def test_ten_thousand_runs_in_seconds(tmp_path, capsys):
+def test_ten_thousand_finished_runs_are_counted_without_reading_them(tmp_path, capsys):
     for number in range(10_000):
         path = tmp_path / "tiny" / f"shapes{number % 10}" / f"script-64-s{number}-0123456789"
         path.mkdir(parents=True)
@@ -98,7 +97,5 @@ def test_ten_thousand_runs_in_seconds(tmp_path, capsys):
         )
         (path / "result.json").write_text("not read")
         (path / "samples.jsonl").write_text("not read")
-    begin = time.process_time()  # processor time: other processes do not count
     assert status.main([str(tmp_path)]) == 0
-    assert time.process_time() - begin < 10
     assert "10000 finished" in capsys.readouterr().out
