@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from processes import ROOT, run
+
 _PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 
 
@@ -32,10 +32,8 @@ def _listen():
 
 
 def call(script, *arguments, env=None):
-    """A command that has ended: its exit code, stdout and stderr."""
-    process = start(script, *arguments, env=env)
-    stdout, stderr = process.communicate(timeout=600)
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    """A command that has ended, with the modules of tests/ to choose from: exit code, stdout and stderr."""
+    return run(*arguments, script=script, **{"PYTHONPATH": _PATHS, **(env or {})})
 
 
 def wait_until(true, seconds=120):

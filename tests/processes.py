@@ -61,11 +61,13 @@ def start(
     return Started(process, output, errors)
 
 
-def run(*arguments: object, script: str = "runners/run.py") -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, script: str = "runners/run.py", **environment: str
+) -> subprocess.CompletedProcess[str]:
     """A command that has ended: its exit code, stdout and stderr."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
-        code = start(output, *arguments, script=script, errors=errors).wait()
+        code = start(output, *arguments, script=script, errors=errors, **environment).wait()
         return subprocess.CompletedProcess([script, *arguments], code, output.read_text(), errors.read_text())
 
 
