@@ -20,7 +20,8 @@ from script_exp.errors import DataError, SettingError, UserError
 from script_exp.measure.flops import PrunerOperations
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.images import SEPARATOR
-from script_exp.models.prunable import Features, PrunableModel, PrunedPrompt
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.stage_outputs import Features, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord, SampleTokens
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import torch
 
-from script_exp.models.prunable import Features
+from script_exp.models.stage_outputs import Features
 
 
 class FeatureCache:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +21,7 @@ from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules, check_positions
+from script_exp.models.stage_outputs import Features, Generated, PrunedPrompt
 from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
 from script_exp.pruners.none import NoPruning
@@ -28,67 +29,6 @@ from script_exp.pruners.none import NoPruning
 # Sizes and times that are only read to lay out the prompt: on a GPU every look at them would wait for it.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
-
-
-@dataclass(frozen=True)
-class PrunedPrompt:
-    """What goes into the LLM.
-
-    Attributes:
-        arguments: keyword arguments of ``forward`` and ``generate``.
-        kept: what was kept of each image before the LLM, in the order of the prompt.
-        tokens: (batch, length) bool: the visual tokens of the prompt, separators excepted.
-        before: visual tokens of each row before pruning.
-        entering: visual tokens of each row that enter the LLM.
-        separators: separator tokens of each row that enter the LLM.
-        crops: crops of each row through the vision tower.
-        budget_crops: crops of each row that the budget is multiplied by.
-        grids: patch grids of each row's images, for towers that take images of any size.
-        layer_pruner: the pruner that still has to run inside the LLM, if it is one of that kind.
-    """
-
-    arguments: dict[str, Any]
-    kept: list[Kept]
-    tokens: Tensor
-    before: list[int]
-    entering: list[int]
-    separators: list[int]
-    crops: list[int]
-    budget_crops: list[int]
-    grids: list[list[tuple[int, int, int]]]
-    layer_pruner: LayerPruner | None
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What came out of the LLM.
-
-    Attributes:
-        texts: the answers, stripped.
-        remaining: (batch, length) the visual tokens of the prompt that are left after the last layer.
-    """
-
-    texts: list[str]
-    remaining: Tensor
-
-
-@dataclass(frozen=True)
-class Features:
-    """One image as it was encoded, with all that a prompt about it needs; its pixels are gone.
-
-    Attributes:
-        image: what pruners see and what the prompt's rows are made of.
-        sizes: the processed tensors that tell its size, where the family needs them for positions.
-        length: rows that it takes in the prompt, before pruning.
-    """
-
-    image: EncodedImage
-    sizes: dict[str, Tensor]
-    length: int
-
-    def to(self, device: torch.device) -> Features:
-        """The same on another device; sizes stay where they are."""
-        return replace(self, image=self.image.to(device))
 
 
 class PrunableModel:
