@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import numpy as np
 
 _RESAMPLES = 10_000
 _BLOCK = 2_000_000  # numbers drawn at a time, whatever the size of the benchmark
-_KEPT = 5_000_000  # numbers that are kept for the next call, 40 MB
 _SEED = 0  # the interval of a finished run must not change when it is computed again
 
 
@@ -21,24 +19,19 @@ def bootstrap_draws(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray
             sums.
         value: from sums (draws, sums) to the number (draws,).
     """
-    units = len(totals)
-    blocks = _kept_counts(units) if units * _RESAMPLES <= _KEPT else _counts(units)
-    return np.concatenate([value(counts @ totals) for counts in blocks])
+    # Units that add the same are drawn together: the same distribution, with few kinds of units to count.
+    kinds, frequencies = np.unique(totals, axis=0, return_counts=True)
+    return np.concatenate([value(counts @ kinds) for counts in _counts(frequencies)])
 
 
-def _counts(units: int) -> Iterator[np.ndarray]:
-    """(draws, units) how often each unit is drawn, a block at a time; always the same."""
+def _counts(frequencies: np.ndarray) -> Iterator[np.ndarray]:
+    """(draws, kinds) how many units of each kind are drawn, a block at a time; always the same."""
     generator = np.random.default_rng(_SEED)
-    share = np.full(units, 1 / units)
-    rows = max(1, _BLOCK // units)
+    units = frequencies.sum()
+    rows = max(1, _BLOCK // len(frequencies))
     for start in range(0, _RESAMPLES, rows):
-        yield generator.multinomial(units, share, min(rows, _RESAMPLES - start)).astype(np.float64)
-
-
-@lru_cache(maxsize=2)
-def _kept_counts(units: int) -> list[np.ndarray]:
-    """The same, kept: tables compare many runs of one benchmark."""
-    return list(_counts(units))
+        drawn = generator.multinomial(units, frequencies / units, min(rows, _RESAMPLES - start))
+        yield drawn.astype(np.float64)
 
 
 def bootstrap_interval(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
