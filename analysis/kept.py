@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from script_exp.analysis.command import new_parser, print_problems, run_command
 from script_exp.analysis.filters import add_filters, chosen, comma_list
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
@@ -25,28 +26,21 @@ from script_exp.results.read import load_runs
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    return run_command(_kept, _parser())
+
+
+def _kept(arguments: argparse.Namespace) -> int:
     folder = arguments.to or arguments.outputs / "analysis" / "kept"
-    try:
-        runs = _chosen(arguments)
-        samples = answers(runs)
-        drawn = _sample_names(runs, samples, arguments)
-        written = _draw(runs, samples, drawn, folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write {error.filename} ({error.strerror})", file=sys.stderr)
-        return 2
+    runs = _chosen(arguments)
+    samples = answers(runs)
+    drawn = _sample_names(runs, samples, arguments)
+    written = _draw(runs, samples, drawn, folder)
     print(f"{len(written)} pictures in {folder}: {', '.join(written)}")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
+    parser = new_parser(__doc__)
     parser.add_argument("--to", type=Path, help="folder for the pictures (default: OUTPUTS/analysis/kept)")
     add_filters(parser)
     which = parser.add_mutually_exclusive_group()
@@ -65,8 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
     runs = load_runs(arguments.outputs)
-    for problem in runs.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    print_problems(runs.problems)
     frame = chosen(runs.frame, arguments)
     frame = frame[frame["weights"] != "random"]
     if frame.empty:
@@ -109,8 +102,7 @@ def _draw(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], names: list[str]
     from script_exp.inspection.pictures import Gallery  # imports torch
 
     gallery = Gallery.open(runs, samples)
-    for problem in gallery.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+    print_problems(gallery.problems)
     first = runs.iloc[0]
     written = []
     for shown in gallery.pictures(names):

@@ -129,26 +129,40 @@ def latex(table: Table) -> str:
 
 
 def html_table(table: Table) -> str:
-    """A ``<table>`` and its notes."""
+    """A ``<table>`` with its title, and its notes."""
+    notes = [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
+    return "\n".join([html_rows(table, f"<caption>{html.escape(table.title)}</caption>"), *notes]) + "\n"
+
+
+def html_rows(table: Table, caption: str = "") -> str:
+    """A ``<table>`` without notes.
+
+    Args:
+        table: what it says.
+        caption: an element that comes first in it.
+    """
 
     def kind(column: int) -> str:
         return ' class="text"' if column < table.texts else ""
 
     head = "".join(
-        f"<th{kind(index)}>{html.escape(column)}</th>" for index, column in enumerate(table.columns)
+        f'<th scope="col"{kind(index)}>{html.escape(column)}</th>'
+        for index, column in enumerate(table.columns)
     )
-    lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
+    lines = [f"<table>{caption}", f"<thead><tr>{head}</tr></thead>"]
     for group in table.groups:
         lines.append("<tbody>")
         if group.heading:
             heading = html.escape(group.heading)
-            lines.append(f'<tr class="heading"><td colspan="{len(table.columns)}">{heading}</td></tr>')
+            lines.append(
+                f'<tr class="heading"><td colspan="{len(table.columns)}"><span>{heading}</span></td></tr>'
+            )
         for row in group.rows:
             cells = "".join(f"<td{kind(index)}>{_html(one)}</td>" for index, one in enumerate(row.entries))
             lines.append(f'<tr class="reference">{cells}</tr>' if row.reference else f"<tr>{cells}</tr>")
         lines.append("</tbody>")
     lines.append("</table>")
-    return "\n".join([*lines, *(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)]) + "\n"
+    return "\n".join(lines)
 
 
 def page(tables: Sequence[Table]) -> str:

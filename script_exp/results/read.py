@@ -68,6 +68,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "commit": (_TEXT, "git commit of the code; missing: not run from a checkout"),
     "dirty": (_FLAG, "whether the code differed from the commit"),
     "finished": (_TEXT, "when the last process that worked on it started, UTC"),
+    "provenance": (_TEXT, "JSON: code, versions and machine of every process that worked on it"),
+    "rescored": (_COUNT, "times that it was scored again (runners/score.py) with another result"),
     "place": (_TEXT, "the run directory, or the W&B run"),
     "run_dir": (_TEXT, "the run directory with the samples; missing: read from W&B"),
 }  # fmt: skip
@@ -181,6 +183,8 @@ def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, 
         "commit": git.get("commit"),
         "dirty": git.get("dirty", False),
         "finished": last["time"],
+        "provenance": json.dumps(result["provenance"]),
+        "rescored": len(result.get("rescored", [])),
         "place": place,
         "run_dir": None if run_dir is None else str(run_dir),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -33,17 +33,31 @@ def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
     Returns:
         names of the figures, and a sentence for each kind of which there is none.
     """
-    written, kinds, reasons = [], set(), []
+    written = []
+
+    def write(_: str, name: str, figure: Figure) -> None:
+        save(figure, folder, name)
+        written.append(name)
+
+    return written, draw(cells, write)
+
+
+def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
+    """Draw every figure that the runs allow; ``take`` gets kind, name and figure of each.
+
+    Returns:
+        a sentence for each kind of which there is none.
+    """
+    kinds, reasons = set(), []
     with style():
         try:
             for kind, name, figure in figures(cells):
-                save(figure, folder, name)
-                written.append(name)
+                take(kind, name, figure)
                 kinds.add(kind)
         except UserError as error:  # the last kind is the only one that reads samples
             reasons.append(str(error))
     missing = [f"{kind} needs {needed}" for kind, needed in _NEEDS.items() if kind not in kinds]
-    return written, [*missing, *reasons]
+    return [*missing, *reasons]
 
 
 def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:

@@ -1,0 +1,77 @@
+"""One HTML page of all finished runs: tables that sort and filter, figures, provenance. It opens from disk.
+
+python analysis/report.py                                  # of outputs/, into outputs/analysis/report.html
+python analysis/report.py --experiment readme --to readme.html
+python analysis/report.py --experiment readme --pictures 4 # and what was kept where pruning loses most
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from script_exp.analysis.command import add_table_options, analyze, new_parser, print_problems, run_command
+from script_exp.errors import UserError
+from script_exp.results.files import write_atomically
+
+
+def main() -> int:
+    parser = new_parser(__doc__)
+    parser.add_argument("--to", type=Path, help="the page (default: OUTPUTS/analysis/report.html)")
+    add_table_options(parser)
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=0,
+        metavar="N",
+        help="what was kept of so many samples (0); loads the runs' own model, so that of one model and benchmark",
+    )
+    return run_command(_report, parser)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from script_exp.analysis.report import Report, report_page
+    from script_exp.analysis.report.images import figure_images, kept_images  # matplotlib takes a second
+
+    page = arguments.to or arguments.outputs / "analysis" / "report.html"
+    if page.is_dir():
+        raise UserError(f"--to={page}: expected a file, for example {page / 'report.html'}")
+    if arguments.pictures < 0:
+        raise UserError(f"--pictures={arguments.pictures}: expected a whole number >= 0")
+    if arguments.pictures and arguments.wandb:
+        raise UserError("--pictures: expected without --wandb, because what was kept is in the runs' folders")
+    analysis = analyze(arguments)
+    figures, no_figures = figure_images(analysis.cells) if arguments.figures == "on" else ([], [])
+    pictures, no_pictures = [], []
+    if arguments.pictures:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+        pictures, no_pictures = kept_images(analysis.cells.runs, arguments.pictures)
+        print_problems(no_pictures)
+    html = report_page(
+        Report(
+            cells=analysis.cells,
+            tables=analysis.tables,
+            place=arguments.wandb or str(arguments.outputs),
+            command=shlex.join(["python", "analysis/report.py", *sys.argv[1:]]),
+            figures=figures,
+            no_figures=no_figures,
+            pictures=pictures,
+            no_pictures=no_pictures,
+            problems=analysis.problems,
+        )
+    )
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, html)
+    print(f"{len(analysis.tables)} tables, {len(figures)} figures, {len(pictures)} pictures: {page} ({_size(html)})")
+    return 1 if arguments.strict and analysis.problems else 0
+
+
+def _size(html: str) -> str:
+    return f"{len(html.encode()) / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""What the commands of analysis/ have in common: their options, the runs they take, and all tables of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from script_exp.analysis.accuracy import accuracy_tables, budget_tables
+from script_exp.analysis.cells import Cells, make_cells
+from script_exp.analysis.efficiency import efficiency_tables
+from script_exp.analysis.filters import add_filters, chosen
+from script_exp.analysis.published import load_published
+from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
+from script_exp.analysis.table import Table
+from script_exp.errors import UserError
+from script_exp.results.read import Runs, load_runs
+from script_exp.results.read_wandb import load_wandb
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The runs that were chosen, and all tables of them.
+
+    Attributes:
+        cells: the runs, put together into cells.
+        tables: every table, in the order in which they are read.
+        problems: one sentence for whatever was left out.
+    """
+
+    cells: Cells
+    tables: list[Table]
+    problems: list[str]
+
+
+def run_command(work: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> int:
+    """Do ``work`` with the command line's arguments; its exit code, or 2 and one sentence for a mistake."""
+    arguments = parser.parse_args()
+    try:
+        return work(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: cannot write {error.filename} ({error.strerror})", file=sys.stderr)
+    return 2
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that takes the folder of the runs."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
+    return parser
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """The options that :func:`analyze` reads, and those of whatever shows its tables."""
+    add_filters(parser)
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
+    parser.add_argument(
+        "--reference", metavar="METHOD", default="script", help="what the others are tested against (script)"
+    )
+    parser.add_argument("--published", action="store_true", help="show published numbers, in gray")
+    parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables alone")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything was left out")
+
+
+def analyze(arguments: argparse.Namespace) -> Analysis:
+    """Read the runs and make the tables; what is left out is said on stderr, too.
+
+    Raises:
+        UserError: if there are no runs, or an option names what is not there.
+    """
+    runs = load_wandb(arguments.wandb) if arguments.wandb else load_runs(arguments.outputs)
+    print_problems(runs.problems)
+    cells = make_cells(_chosen(runs, arguments))
+    print_problems(cells.problems)
+    tests = PairedTests(cells)
+    tables = _tables(cells, tests, arguments)
+    print_problems(tests.problems)
+    return Analysis(cells, tables, [*runs.problems, *cells.problems, *tests.problems])
+
+
+def print_problems(problems: Iterable[str]) -> None:
+    """Say on stderr what was left out."""
+    for problem in problems:
+        print(f"left out: {problem}", file=sys.stderr)
+
+
+def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
+    frame = chosen(runs.frame, arguments)
+    if frame.empty:
+        place = arguments.wandb or arguments.outputs
+        raise UserError(f"no finished runs in {place}; python runners/run.py makes one")
+    return frame
+
+
+def _tables(cells: Cells, tests: PairedTests, arguments: argparse.Namespace) -> list[Table]:
+    published = load_published() if arguments.published else None
+    return [
+        *accuracy_tables(cells, published),
+        *budget_tables(cells),
+        *efficiency_tables(cells),
+        *ablation_tables(cells, tests),
+        *unpruned_tables(cells, tests),
+        *pair_tables(cells, tests, arguments.reference),
+    ]

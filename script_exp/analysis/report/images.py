@@ -1,0 +1,134 @@
+"""Figures and pictures as part of the page, with words for those who cannot see them.
+
+Each is an ``<img>`` with its data in it: what is defined inside an SVG drawing has names, and as an image it
+keeps them to itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from script_exp.analysis.cells import Cells
+from script_exp.analysis.figures import draw
+from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
+from script_exp.analysis.figures.style import style
+
+_SAID = {
+    "accuracy_by_budget": (
+        "Accuracy against visual tokens kept",
+        "Whiskers are 95 % intervals; the dashed line with its band is the unpruned model.",
+    ),
+    "accuracy_by_flops": (
+        "Accuracy against FLOPs of the prefill",
+        "On the gray line, the Pareto front, nothing is both cheaper and better.",
+    ),
+    "accuracy_by_prefill_time": (
+        "Accuracy against measured prefill time",
+        "On the gray line, the Pareto front, nothing is both faster and better.",
+    ),
+    "latency_by_stage": ("Time to first token by stage", "Medians of each stage, at batch 1."),
+    "radar": ("Share of the unpruned accuracy on every benchmark", "One radar per budget."),
+    "sweep": ("Accuracy against one setting", "Everything else is equal; whiskers are 95 % intervals."),
+    "overlap": ("Kept tokens that two methods have in common", "In percent of the smaller set, mean over samples."),
+}
+"""By kind of figure: what it shows, and how to read it."""
+
+_PIXELS_PER_INCH = 96
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image.
+
+    Attributes:
+        source: a ``data:`` URL.
+        width: CSS pixels.
+        height: CSS pixels.
+        title: what it shows.
+        caption: how to read it.
+        alt: the same in words.
+    """
+
+    source: str
+    width: int
+    height: int
+    title: str
+    caption: str
+    alt: str
+
+
+def figure_images(cells: Cells) -> tuple[list[Image], list[str]]:
+    """Every figure that the runs allow, and a sentence for each kind that they do not."""
+    images: list[Image] = []
+
+    def take(kind: str, name: str, figure: Figure) -> None:
+        title, caption = _SAID[kind]
+        panels = ", ".join(one.get_title() for one in figure.axes if one.get_title())
+        keys = ", ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
+        words = [title, f"Panels: {panels}" if panels else "", f"Shown: {keys}" if keys else ""]
+        alt = ". ".join(filter(None, words)) + "."
+        images.append(_image(figure, "svg", f"{title} ({name})", caption, alt))
+
+    return images, draw(cells, take)
+
+
+def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
+    """Pictures of what was kept of the samples that lose most by pruning; loads the runs' own model.
+
+    Args:
+        runs: of one model on one benchmark.
+        most: how many pictures, at most.
+
+    Returns:
+        the pictures, and a sentence for each run that cannot be shown.
+
+    Raises:
+        UserError: if the runs are of several models or benchmarks, or none can be opened again.
+    """
+    from script_exp.inspection.choose import answers, side_by_side, worst_regressions
+    from script_exp.inspection.pictures import Gallery  # imports torch
+
+    beside = side_by_side(runs[runs["weights"] != "random"])
+    samples = answers(beside)
+    gallery = Gallery.open(beside, samples)
+    images = []
+    for shown in gallery.pictures(worst_regressions(beside, samples, most)):
+        with style():
+            images.append(_kept_image(shown))
+    return images, gallery.problems
+
+
+def _kept_image(shown: KeptPicture) -> Image:
+    methods = [answer for budget in shown.pruned for answer in budget]
+    said = [one for one in (shown.unpruned, *methods) if one is not None]
+    alt = (
+        f"The image, {' and '.join(shown.maps)} of its tokens, and what each method kept, dropped patches faded. "
+        f"Question: {shown.question} Accepted: {', '.join(shown.references)}. "
+        f"Answers: {'; '.join(f'{one.method}: {one.text}' for one in said)}."
+    )
+    return _image(kept_figure(shown), "webp", shown.title, _caption(shown.unpruned, methods), alt)
+
+
+def _caption(unpruned: Answer | None, pruned: Sequence[Answer]) -> str:
+    right = sum(one.score == 1 for one in pruned)
+    before = "" if unpruned is None else f"Unpruned answered “{unpruned.text}”; "
+    return f"{before}{right} of {len(pruned)} pruned runs are right."
+
+
+def _image(figure: Figure, kind: str, title: str, caption: str, alt: str) -> Image:
+    """The figure as a drawing (svg) or as pixels (webp)."""
+    buffer = io.BytesIO()
+    if kind == "svg":
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    else:
+        figure.savefig(buffer, format=kind, dpi=160, pil_kwargs={"quality": 85})
+    mime = {"svg": "image/svg+xml", "webp": "image/webp"}[kind]
+    source = f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    width, height = (round(_PIXELS_PER_INCH * side) for side in figure.get_size_inches())
+    return Image(source, width, height, title, caption, alt)

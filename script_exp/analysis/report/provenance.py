@@ -1,0 +1,105 @@
+"""Where the numbers come from: every environment that runs were made in, and every run with its own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from script_exp.analysis.cells import rank
+from script_exp.analysis.table import Entry, Group, Row, Table
+
+
+def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
+    """The table of environments, and that of runs, which name theirs by number.
+
+    A run has one row, however much its provenance says, so that a page of thousands of runs stays small.
+
+    Args:
+        runs: ``Cells.runs``.
+        place: the folder that paths are shown below.
+    """
+    numbers: dict[tuple[str, ...], int] = {}
+    uses: dict[tuple[str, ...], int] = {}
+    own = []
+    for text in runs["provenance"]:
+        rows = list(dict.fromkeys(_environment(process) for process in json.loads(text)))
+        own.append([numbers.setdefault(row, len(numbers) + 1) for row in rows])
+        for row in rows:
+            uses[row] = uses.get(row, 0) + 1
+    environments = Table(
+        name="environments",
+        title="Environments",
+        columns=[
+            "No.", "Code", "Python", "Device", "CUDA", "Threads", "Dtype", "Attention", "Weights", "Checkpoint",
+            "Host", "System", "Packages", "Runs",
+        ],
+        groups=[
+            Group(
+                "",
+                [
+                    Row([Entry(str(number)), *map(Entry, row), Entry(str(uses[row]))])
+                    for row, number in numbers.items()
+                ],
+            )
+        ],
+        data=pd.DataFrame(),
+        notes=["Code: git commit; + means that the working tree differed from it."],
+        texts=13,
+    )  # fmt: skip
+    return environments, _run_table(runs.assign(_environments=own), place)
+
+
+def _run_table(runs: pd.DataFrame, place: str) -> Table:
+    groups = []
+    for (model, column), group in runs.groupby(["model", "column"], sort=True):
+        order = group.assign(_rank=group["label"].map(rank)).sort_values(
+            ["budget", "_rank", "seed"], ascending=[False, True, True], na_position="first"
+        )
+        groups.append(Group(f"{model} on {column}", [_run(run, place) for _, run in order.iterrows()]))
+    return Table(
+        name="runs",
+        title="Runs",
+        columns=[
+            "Method", "Budget", "Seed", "Identity", "Environment", "Started, UTC", "Folder", "Samples",
+            "Accuracy", "Scored again",
+        ],
+        groups=groups,
+        data=pd.DataFrame(),
+        notes=[
+            f"Folders below {place}. Identity: hash of every setting that can change the result; the folder's "
+            "config.yaml has them all. Environment: numbers of the table above, several where several "
+            "processes worked on a run. Started: the last of them."
+        ],
+        texts=7,
+    )  # fmt: skip
+
+
+def _run(run: pd.Series, place: str) -> Row:
+    entries = [
+        run["label"],
+        "" if pd.isna(run["budget"]) else f"{run['budget']:g}",
+        run["seed"],
+        run["identity"],
+        ", ".join(map(str, run["_environments"])),
+        str(run["finished"])[:16].replace("T", " "),
+        str(run["place"]).removeprefix(f"{place}/"),
+        run["n"] or "",
+        "" if pd.isna(run["accuracy"]) else f"{run['scale'] * run['accuracy']:.2f}",
+        run["rescored"] or "",
+    ]
+    return Row([Entry("" if pd.isna(value) else str(value)) for value in entries])
+
+
+def _environment(process: dict[str, Any]) -> tuple[str, ...]:
+    """What there is to say about one process; what is not known is empty."""
+    git = process.get("git") or {}
+    packages = process.get("packages") or {}
+    commit = str(git.get("commit") or "")[:12]
+    told = ["python", "device", "cuda", "threads", "dtype", "attention", "weights", "checkpoint", "host", "system"]
+    return (
+        commit + (" +" if git.get("dirty") else ""),
+        *("" if process.get(key) is None else str(process[key]) for key in told),
+        ", ".join(f"{name} {version}" for name, version in packages.items()),
+    )

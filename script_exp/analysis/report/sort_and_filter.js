@@ -1,0 +1,119 @@
+"use strict";
+// Sorts the rows of a group by a click on a column's head, and filters the rows of all tables by words.
+// Without it the page is the same, with plain tables.
+
+const HOLE = "–";
+const NUMBER = /^([<+−-]*)(\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[\s,†%×])/;
+
+const tables = [...document.querySelectorAll("table")];
+const rowsIn = (body) => [...body.rows].filter((row) => !row.classList.contains("heading"));
+const printedOrder = new Map(tables.flatMap((table) => allRows(table)).map((row, place) => [row, place]));
+
+function allRows(table) {
+  return [...table.tBodies].flatMap(rowsIn);
+}
+
+// What an entry says, without its interval or share in small type.
+function said(cell) {
+  const large = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL");
+  const text = large.map((node) => node.textContent).join("").trim() || cell.textContent.trim();
+  return text === HOLE ? "" : text;
+}
+
+// The number that a text begins with; of an interval its lower end, and "<0.001" is below 0.001.
+function number(text) {
+  const found = NUMBER.exec(text);
+  if (!found) return NaN;
+  const size = Number(found[2].replaceAll(",", ""));
+  return /[−-]/.test(found[1]) ? -size : found[1].includes("<") ? size * (1 - 1e-9) : size;
+}
+
+// Values to sort a column by: numbers if all that is there are numbers; null is a hole.
+function valuesOf(rows, column) {
+  const texts = rows.map((row) => said(row.cells[column]));
+  const numeric = texts.every((text) => text === "" || !Number.isNaN(number(text)));
+  const values = texts.map((text) => (text === "" ? null : numeric ? number(text) : text));
+  return { numeric, values: new Map(rows.map((row, place) => [row, values[place]])) };
+}
+
+function compare(one, other, sign) {
+  if (one === null || other === null) return (one === null) - (other === null); // holes last, either way
+  return sign * (typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true }));
+}
+
+function sort(table, column) {
+  const head = table.tHead.rows[0].cells[column];
+  const { numeric, values } = valuesOf(allRows(table), column);
+  const [first, second] = numeric ? ["descending", "ascending"] : ["ascending", "descending"];
+  const next = { none: first, [first]: second, [second]: "none" }[head.ariaSort];
+  for (const other of table.tHead.rows[0].cells) other.ariaSort = "none";
+  head.ariaSort = next;
+  const sign = next === "ascending" ? 1 : -1;
+  for (const body of table.tBodies) {
+    const rows = rowsIn(body).sort(
+      (one, other) =>
+        (next === "none" ? 0 : compare(values.get(one), values.get(other), sign)) ||
+        printedOrder.get(one) - printedOrder.get(other)
+    );
+    body.append(...rows);
+  }
+}
+
+for (const table of tables) {
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sort(table, column));
+    head.append(button);
+    head.ariaSort = "none";
+  });
+}
+
+// Where words are looked for: the table's title, heads of its columns of numbers, the group's heading, and
+// the row's own texts. So a benchmark that is a column keeps the whole table.
+const places = new Map();
+for (const table of tables) {
+  const heads = [...table.tHead.rows[0].cells].filter((head) => !head.classList.contains("text"));
+  const around = [table.closest("section").querySelector("h3"), ...heads].map((one) => one.textContent);
+  for (const body of table.tBodies) {
+    const heading = body.querySelector(".heading")?.textContent ?? "";
+    for (const row of rowsIn(body)) {
+      const own = [...row.cells].filter((cell) => cell.classList.contains("text")).map((cell) => cell.textContent);
+      places.set(row, [...around, heading, ...own].join(" ").toLowerCase());
+    }
+  }
+}
+
+// A number is looked for as a whole: 16 is neither in 160 nor in 88.16.
+function matcher(word) {
+  if (!/^\d+(\.\d+)?$/.test(word)) return (text) => text.includes(word);
+  const whole = new RegExp(`(?<![\\w.])${word.replace(".", "\\.")}(?![\\w]|\\.\\d)`);
+  return (text) => whole.test(text);
+}
+
+function filter() {
+  const matchers = document.getElementById("words").value.toLowerCase().split(/\s+/).filter(Boolean).map(matcher);
+  let shown = 0;
+  for (const table of tables) {
+    let inTable = 0;
+    for (const body of table.tBodies) {
+      let inBody = 0;
+      for (const row of rowsIn(body)) {
+        row.hidden = !matchers.every((match) => match(places.get(row)));
+        inBody += !row.hidden;
+      }
+      body.hidden = inBody === 0;
+      inTable += inBody;
+    }
+    table.closest("section").hidden = inTable === 0 && matchers.length > 0;
+    shown += inTable;
+  }
+  document.getElementById("count").value = `${shown} of ${places.size} rows`;
+}
+
+const form = document.getElementById("filter");
+form.addEventListener("input", filter);
+form.addEventListener("submit", (event) => event.preventDefault());
+form.hidden = false;
+filter();
