@@ -13,7 +13,10 @@ import shlex
 import sys
 from pathlib import Path
 
+from script_exp.analysis.cells import Cells
 from script_exp.analysis.command import add_table_options, analyze, new_parser, print_problems, run_command
+from script_exp.analysis.report import Report, report_page
+from script_exp.analysis.report.images import Image, figure_images, kept_images
 from script_exp.errors import UserError
 from script_exp.results.files import write_atomically
 
@@ -27,15 +30,12 @@ def main() -> int:
         type=int,
         default=0,
         metavar="N",
-        help="what was kept of so many samples (0); loads the runs' own model, so that of one model and benchmark",
+        help="what was kept of so many samples (0); loads the runs' own model, so choose one",
     )
     return run_command(_report, parser)
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from script_exp.analysis.report import Report, report_page
-    from script_exp.analysis.report.images import figure_images, kept_images  # matplotlib takes a second
-
     page = arguments.to or arguments.outputs / "analysis" / "report.html"
     if page.is_dir():
         raise UserError(f"--to={page}: expected a file, for example {page / 'report.html'}")
@@ -45,11 +45,7 @@ def _report(arguments: argparse.Namespace) -> int:
         raise UserError("--pictures: expected without --wandb, because what was kept is in the runs' folders")
     analysis = analyze(arguments)
     figures, no_figures = figure_images(analysis.cells) if arguments.figures == "on" else ([], [])
-    pictures, no_pictures = [], []
-    if arguments.pictures:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
-        pictures, no_pictures = kept_images(analysis.cells.runs, arguments.pictures)
-        print_problems(no_pictures)
+    pictures, no_pictures = _pictures(analysis.cells, arguments.pictures) if arguments.pictures else ([], [])
     html = report_page(
         Report(
             cells=analysis.cells,
@@ -65,12 +61,16 @@ def _report(arguments: argparse.Namespace) -> int:
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, html)
-    print(f"{len(analysis.tables)} tables, {len(figures)} figures, {len(pictures)} pictures: {page} ({_size(html)})")
+    made = f"{len(analysis.tables)} tables, {len(figures)} figures, {len(pictures)} pictures"
+    print(f"{made}: {page} ({page.stat().st_size / 1e6:.1f} MB)")
     return 1 if arguments.strict and analysis.problems else 0
 
 
-def _size(html: str) -> str:
-    return f"{len(html.encode()) / 1e6:.1f} MB"
+def _pictures(cells: Cells, most: int) -> tuple[list[Image], list[str]]:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
+    pictures, reasons = kept_images(cells.runs, most)
+    print_problems(reasons)
+    return pictures, reasons
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the commands of analysis/ have in common: their options, the runs they take, and all tables of them."""
+"""What the commands of analysis/ have in common: options, the runs they take, all tables of these."""
 
 from __future__ import annotations
 

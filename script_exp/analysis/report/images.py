@@ -35,7 +35,10 @@ _SAID = {
     "latency_by_stage": ("Time to first token by stage", "Medians of each stage, at batch 1."),
     "radar": ("Share of the unpruned accuracy on every benchmark", "One radar per budget."),
     "sweep": ("Accuracy against one setting", "Everything else is equal; whiskers are 95 % intervals."),
-    "overlap": ("Kept tokens that two methods have in common", "In percent of the smaller set, mean over samples."),
+    "overlap": (
+        "Kept tokens that two methods have in common",
+        "In percent of the smaller set, mean over samples.",
+    ),
 }
 """By kind of figure: what it shows, and how to read it."""
 
@@ -108,7 +111,7 @@ def _kept_image(shown: KeptPicture) -> Image:
     methods = [answer for budget in shown.pruned for answer in budget]
     said = [one for one in (shown.unpruned, *methods) if one is not None]
     alt = (
-        f"The image, {' and '.join(shown.maps)} of its tokens, and what each method kept, dropped patches faded. "
+        f"The image, {' and '.join(shown.maps)} of its tokens, and what each method kept. "
         f"Question: {shown.question} Accepted: {', '.join(shown.references)}. "
         f"Answers: {'; '.join(f'{one.method}: {one.text}' for one in said)}."
     )

@@ -52,7 +52,7 @@ class Report:
 
 
 def report_page(report: Report) -> str:
-    """The page as HTML. It says nothing unescaped that came from a run, and its policy forbids all loading."""
+    """The page as HTML. Whatever came from a run is escaped, and the page's policy forbids loading."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -96,7 +96,7 @@ def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
     dirty = int(runs["dirty"].sum())
     commits = runs["commit"].nunique()
     changed = f", {dirty} of {len(runs)} runs with uncommitted changes" if dirty else ""
-    yield "Runs", f"{len(runs)} of {_count(len(cells.frame), 'cell')}"
+    yield "Runs", f"{len(runs):,} in {_count(len(cells.frame), 'cell')}"
     yield "Models", _listed(sorted(set(runs["model"])))
     yield "Benchmarks", _listed(sorted(set(runs["column"])))
     yield "Methods", _listed(sorted(set(runs["pruner"]), key=rank))

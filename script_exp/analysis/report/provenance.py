@@ -25,15 +25,15 @@ def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
     own = []
     for text in runs["provenance"]:
         rows = list(dict.fromkeys(_environment(process) for process in json.loads(text)))
-        own.append([numbers.setdefault(row, len(numbers) + 1) for row in rows])
+        own.append(", ".join(str(numbers.setdefault(row, len(numbers) + 1)) for row in rows))
         for row in rows:
             uses[row] = uses.get(row, 0) + 1
     environments = Table(
         name="environments",
         title="Environments",
         columns=[
-            "No.", "Code", "Python", "Device", "CUDA", "Threads", "Dtype", "Attention", "Weights", "Checkpoint",
-            "Host", "System", "Packages", "Runs",
+            "No.", "Code", "Python", "Device", "CUDA", "Threads", "Dtype", "Attention", "Weights",
+            "Checkpoint", "Host", "System", "Packages", "Runs",
         ],
         groups=[
             Group(
@@ -48,7 +48,7 @@ def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
         notes=["Code: git commit; + means that the working tree differed from it."],
         texts=13,
     )  # fmt: skip
-    return environments, _run_table(runs.assign(_environments=own), place)
+    return environments, _run_table(runs.assign(environments=own), place)
 
 
 def _run_table(runs: pd.DataFrame, place: str) -> Table:
@@ -68,8 +68,8 @@ def _run_table(runs: pd.DataFrame, place: str) -> Table:
         groups=groups,
         data=pd.DataFrame(),
         notes=[
-            f"Folders below {place}. Identity: hash of every setting that can change the result; the folder's "
-            "config.yaml has them all. Environment: numbers of the table above, several where several "
+            f"Folders below {place}; config.yaml there has every setting. Identity: hash of those that can "
+            "change the result. Environment: numbers of the table above, several where several "
             "processes worked on a run. Started: the last of them."
         ],
         texts=7,
@@ -82,7 +82,7 @@ def _run(run: pd.Series, place: str) -> Row:
         "" if pd.isna(run["budget"]) else f"{run['budget']:g}",
         run["seed"],
         run["identity"],
-        ", ".join(map(str, run["_environments"])),
+        run["environments"],
         str(run["finished"])[:16].replace("T", " "),
         str(run["place"]).removeprefix(f"{place}/"),
         run["n"] or "",
@@ -97,7 +97,18 @@ def _environment(process: dict[str, Any]) -> tuple[str, ...]:
     git = process.get("git") or {}
     packages = process.get("packages") or {}
     commit = str(git.get("commit") or "")[:12]
-    told = ["python", "device", "cuda", "threads", "dtype", "attention", "weights", "checkpoint", "host", "system"]
+    told = [
+        "python",
+        "device",
+        "cuda",
+        "threads",
+        "dtype",
+        "attention",
+        "weights",
+        "checkpoint",
+        "host",
+        "system",
+    ]
     return (
         commit + (" +" if git.get("dirty") else ""),
         *("" if process.get(key) is None else str(process[key]) for key in told),
