@@ -1,4 +1,4 @@
-"""Figures and pictures as part of the page, with words for those who cannot see them.
+"""Figures and pictures as part of the page, with words for whoever cannot see them.
 
 Each is an ``<img>`` with its data in it: what is defined inside an SVG drawing has names, and as an image it
 keeps them to itself.
@@ -18,6 +18,7 @@ from script_exp.analysis.cells import Cells
 from script_exp.analysis.figures import draw
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import style
+from script_exp.inspection.choose import answers, side_by_side, worst_regressions
 
 _SAID = {
     "accuracy_by_budget": (
@@ -42,7 +43,7 @@ _SAID = {
 }
 """By kind of figure: what it shows, and how to read it."""
 
-_PIXELS_PER_INCH = 96
+_PIXELS_PER_INCH = 130  # type of 8 points is as large as the text beside it
 
 
 @dataclass(frozen=True)
@@ -94,14 +95,15 @@ def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
     Raises:
         UserError: if the runs are of several models or benchmarks, or none can be opened again.
     """
-    from script_exp.inspection.choose import answers, side_by_side, worst_regressions
-    from script_exp.inspection.pictures import Gallery  # imports torch
-
     beside = side_by_side(runs[runs["weights"] != "random"])
     samples = answers(beside)
+    names = worst_regressions(beside, samples, most)
+
+    from script_exp.inspection.pictures import Gallery  # imports torch
+
     gallery = Gallery.open(beside, samples)
     images = []
-    for shown in gallery.pictures(worst_regressions(beside, samples, most)):
+    for shown in gallery.pictures(names):
         with style():
             images.append(_kept_image(shown))
     return images, gallery.problems
