@@ -6,12 +6,10 @@ const HOLE = "–";
 const NUMBER = /^([<+−-]*)(\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[\s,†%×])/;
 
 const tables = [...document.querySelectorAll("table")];
+const isText = (cell) => cell.classList.contains("text");
 const rowsIn = (body) => [...body.rows].filter((row) => !row.classList.contains("heading"));
-const printedOrder = new Map(tables.flatMap((table) => allRows(table)).map((row, place) => [row, place]));
-
-function allRows(table) {
-  return [...table.tBodies].flatMap(rowsIn);
-}
+const allRows = (table) => [...table.tBodies].flatMap(rowsIn);
+const printedOrder = new Map(tables.flatMap(allRows).map((row, place) => [row, place]));
 
 // What an entry says, without its interval or share in small type.
 function said(cell) {
@@ -72,17 +70,20 @@ for (const table of tables) {
 
 // Where words are looked for: the table's title, heads of its columns of numbers, the group's heading, and
 // the row's own texts. So a benchmark that is a column keeps the whole table.
-const places = new Map();
-for (const table of tables) {
-  const heads = [...table.tHead.rows[0].cells].filter((head) => !head.classList.contains("text"));
-  const around = [table.closest("section").querySelector("h3"), ...heads].map((one) => one.textContent);
-  for (const body of table.tBodies) {
-    const heading = body.querySelector(".heading")?.textContent ?? "";
-    for (const row of rowsIn(body)) {
-      const own = [...row.cells].filter((cell) => cell.classList.contains("text")).map((cell) => cell.textContent);
-      places.set(row, [...around, heading, ...own].join(" ").toLowerCase());
+function searched() {
+  const texts = new Map();
+  for (const table of tables) {
+    const heads = [...table.tHead.rows[0].cells].filter((head) => !isText(head));
+    const around = [table.closest("section").querySelector("h3"), ...heads].map((one) => one.textContent);
+    for (const body of table.tBodies) {
+      const heading = body.querySelector(".heading")?.textContent ?? "";
+      for (const row of rowsIn(body)) {
+        const own = [...row.cells].filter(isText).map((cell) => cell.textContent);
+        texts.set(row, [...around, heading, ...own].join(" ").toLowerCase());
+      }
     }
   }
+  return texts;
 }
 
 // A number is looked for as a whole: 16 is neither in 160 nor in 88.16.
@@ -92,7 +93,10 @@ function matcher(word) {
   return (text) => whole.test(text);
 }
 
+let texts = null; // made at the first word: there may be thousands of rows
+
 function filter() {
+  texts ??= searched();
   const matchers = document.getElementById("words").value.toLowerCase().split(/\s+/).filter(Boolean).map(matcher);
   let shown = 0;
   for (const table of tables) {
@@ -100,7 +104,7 @@ function filter() {
     for (const body of table.tBodies) {
       let inBody = 0;
       for (const row of rowsIn(body)) {
-        row.hidden = !matchers.every((match) => match(places.get(row)));
+        row.hidden = !matchers.every((match) => match(texts.get(row)));
         inBody += !row.hidden;
       }
       body.hidden = inBody === 0;
@@ -109,11 +113,15 @@ function filter() {
     table.closest("section").hidden = inTable === 0 && matchers.length > 0;
     shown += inTable;
   }
-  document.getElementById("count").value = `${shown} of ${places.size} rows`;
+  say(shown);
+}
+
+function say(shown) {
+  document.getElementById("count").value = `${shown} of ${printedOrder.size} rows`;
 }
 
 const form = document.getElementById("filter");
 form.addEventListener("input", filter);
 form.addEventListener("submit", (event) => event.preventDefault());
 form.hidden = false;
-filter();
+say(printedOrder.size);
