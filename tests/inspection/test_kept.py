@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import shutil
 import sys
@@ -16,6 +18,7 @@ from PIL import Image
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import FORMATS, style
+from script_exp.analysis.report.images import kept_images
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
 from script_exp.inspection.open_run import open_run
@@ -287,6 +290,22 @@ def test_without_a_method_that_asks_the_question_there_is_no_relevance(runs, sam
         "redundancy",
         "graph, 32",
     ]
+
+
+def test_the_report_shows_the_worst_regressions(outputs, runs, samples):
+    (name,) = worst_regressions(runs, samples, 1)
+    (image,), missing = kept_images(load_runs(outputs).frame, 1)
+    assert image.title == f"tiny on shapes, sample {name}"
+    head, data = image.source.split(",")
+    assert head == "data:image/webp;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).width > 1000
+    for pruner in ("random", "graph", "script", "query", "fastv"):
+        prediction = samples[place_of(runs, pruner)].loc[name, "prediction"]
+        assert f"{pruner}, 32: {prediction}" in image.alt
+    assert [reason.split(": what")[0] for reason in missing] == [place_of(runs, "pyramid")]
+    same = runs[runs["pruner"] == "none"]
+    same = pd.concat([same, same.assign(pruner="script", label="script", budget=32.0, identity="other")])
+    assert kept_images(same, 1) == ([], ["no sample loses anything against the unpruned run"])
 
 
 @pytest.mark.parametrize(

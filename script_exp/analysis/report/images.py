@@ -90,7 +90,7 @@ def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
         most: how many pictures, at most.
 
     Returns:
-        the pictures, and a sentence for each run that cannot be shown.
+        the pictures, and a sentence for whatever cannot be shown.
 
     Raises:
         UserError: if the runs are of several models or benchmarks, or none can be opened again.
@@ -98,6 +98,8 @@ def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
     beside = side_by_side(runs[runs["weights"] != "random"])
     samples = answers(beside)
     names = worst_regressions(beside, samples, most)
+    if not names:
+        return [], ["no sample loses anything against the unpruned run"]
 
     from script_exp.inspection.pictures import Gallery  # imports torch
 

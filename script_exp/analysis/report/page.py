@@ -36,7 +36,7 @@ class Report:
         figures: drawings of the same numbers.
         no_figures: a sentence for each kind of figure that there is none of.
         pictures: what was kept of single samples.
-        no_pictures: a sentence for each run that they do not show.
+        no_pictures: a sentence for whatever they do not show.
         problems: a sentence for whatever was left out.
     """
 
