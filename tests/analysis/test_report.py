@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pytest
-from commands import call
+from commands import ROOT, call
 from made_runs import draw, save_grid, save_run
 
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
@@ -170,7 +172,7 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     first = result["provenance"][0]
     later = first | {
         "git": {"commit": "a" * 40, "dirty": True}, "python": "3.12.1", "packages": {"torch": "2.13.0"},
-        "host": "node7", "threads": 2, "time": "2026-11-24T10:20:30+00:00",
+        "host": "node7", "compile": "default", "threads": 2, "time": "2026-11-24T10:20:30+00:00",
     }  # fmt: skip
     file.write_text(json.dumps(result | {"provenance": [first, later, later], "rescored": [{}, {}]}))
     frame = load_runs(tmp_path).frame
@@ -178,7 +180,7 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     shown = [[entry.text for entry in row.entries] for row in environments.groups[0].rows]
     assert [row[:2] for row in shown] == [["1", "c0ffee"], ["2", f"{'a' * 12} +"]]
     assert shown[1][2:] == [
-        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "pretrained", "embedded", "node7", "", "torch 2.13.0",
+        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "default", "pretrained", "embedded", "node7", "", "torch 2.13.0",
         "1",
     ]  # fmt: skip
     assert shown[0][-1] == "2"
@@ -256,3 +258,19 @@ def test_no_runs(tmp_path):
         assert process.returncode == 2
         assert process.stderr == f"error: no finished runs in {place}; python runners/run.py makes one\n"
         assert not (place / "analysis").exists()
+
+
+def test_torch_is_imported_for_pictures_alone(outputs, tmp_path):
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['report.py', {str(outputs)!r}, '--to', {str(tmp_path / 'report.html')!r}]\n"
+        "try:\n"
+        f"    runpy.run_path({str(ROOT / 'analysis' / 'report.py')!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert end.code == 0, end.code\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert process.returncode == 0, process.stderr

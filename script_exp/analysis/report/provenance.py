@@ -10,6 +10,13 @@ import pandas as pd
 from script_exp.analysis.cells import rank
 from script_exp.analysis.table import Entry, Group, Row, Table
 
+_TOLD = {
+    "Python": "python", "Device": "device", "CUDA": "cuda", "Threads": "threads", "Dtype": "dtype",
+    "Attention": "attention", "Compile": "compile", "Weights": "weights", "Checkpoint": "checkpoint",
+    "Host": "host", "System": "system",
+}  # fmt: skip
+"""Columns of an environment, and where they stand in a run's provenance."""
+
 
 def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
     """The table of environments, and that of runs, which name theirs by number.
@@ -31,10 +38,7 @@ def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
     environments = Table(
         name="environments",
         title="Environments",
-        columns=[
-            "No.", "Code", "Python", "Device", "CUDA", "Threads", "Dtype", "Attention", "Weights",
-            "Checkpoint", "Host", "System", "Packages", "Runs",
-        ],
+        columns=["No.", "Code", *_TOLD, "Packages", "Runs"],
         groups=[
             Group(
                 "",
@@ -46,8 +50,8 @@ def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
         ],
         data=pd.DataFrame(),
         notes=["Code: git commit; + means that the working tree differed from it."],
-        texts=13,
-    )  # fmt: skip
+        texts=3 + len(_TOLD),
+    )
     return environments, _run_table(runs.assign(environments=own), place)
 
 
@@ -97,20 +101,8 @@ def _environment(process: dict[str, Any]) -> tuple[str, ...]:
     git = process.get("git") or {}
     packages = process.get("packages") or {}
     commit = str(git.get("commit") or "")[:12]
-    told = [
-        "python",
-        "device",
-        "cuda",
-        "threads",
-        "dtype",
-        "attention",
-        "weights",
-        "checkpoint",
-        "host",
-        "system",
-    ]
     return (
         commit + (" +" if git.get("dirty") else ""),
-        *("" if process.get(key) is None else str(process[key]) for key in told),
+        *("" if process.get(key) is None else str(process[key]) for key in _TOLD.values()),
         ", ".join(f"{name} {version}" for name, version in packages.items()),
     )
