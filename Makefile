@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= pruner=script budget=64
 
-.PHONY: help run test lint sweep speed table clean
+.PHONY: help run test testslow lint sweep speed table clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -14,8 +14,8 @@ run: .venv/ready  ## run one cell, e.g. make run ARGS="pruner=fastv budget=32"
 test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
-testall: .venv/ready-dev  ## run the tests with the slow ones: kills, time-outs, notebooks, 10,000 runs
-	$(BIN)/python -m pytest
+testslow: .venv/ready-dev  ## run the slow tests: kills, time-outs, notebooks, 10,000 runs
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv/ready-dev  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -50,6 +50,7 @@ class ModelSettings:
             UserError: for a key that is missing or unknown, or a value that cannot be used.
         """
         known = cls.__dataclass_fields__.keys()
+        plain = {"compile": "off"} | plain  # runs and configs from before there was a choice
         for key in known - plain.keys():
             raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
         for key in plain.keys() - known:

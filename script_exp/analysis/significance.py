@@ -50,34 +50,33 @@ class PairedTests:
     """
 
     def __init__(self, cells: Cells) -> None:
-        self._cells = cells
+        self._runs = cells.runs[["seed", "identity", "unpruned_identity", "run_dir"]]
+        self._folders = self._runs.drop_duplicates("identity").set_index("identity")["run_dir"]
         self._read = lru_cache(maxsize=64)(load_samples)
         self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Comparison | None] = {}
         self.problems: list[str] = []
 
     def against_unpruned(self, cell: pd.Series) -> Outcome:
         """A cell against the unpruned runs of the same seeds."""
-        runs = self._cells.runs
-        own = runs.loc[cell["runs"]]
-        unpruned = runs.drop_duplicates("identity").set_index("identity", drop=False)
-        found = [unpruned.loc[key] for key in own["unpruned_identity"] if key in unpruned.index]
-        if len(found) < len(own):
+        own = self._runs.loc[cell["runs"]]
+        if not own["unpruned_identity"].isin(self._folders.index).all():
             return Outcome(cell, "none", None)
-        return Outcome(cell, "none", self._compare(cell, own, pd.DataFrame(found)))
+        unpruned = self._folders.loc[own["unpruned_identity"]]
+        return Outcome(cell, "none", self._compare(cell, own["run_dir"], unpruned))
 
     def against(self, cell: pd.Series, other: pd.Series) -> Outcome:
         """A cell against another one, on the seeds that both have."""
-        runs = self._cells.runs
-        pairs = runs.loc[cell["runs"]].merge(runs.loc[other["runs"]], on="seed", suffixes=("", "_other"))
+        first, second = (self._runs.loc[one["runs"]] for one in (cell, other))
+        pairs = first.merge(second, on="seed", suffixes=("", "_other"))
         if pairs.empty:
             return Outcome(cell, other["label"], None)
-        second = pairs[["run_dir_other"]].rename(columns={"run_dir_other": "run_dir"})
-        return Outcome(cell, other["label"], self._compare(cell, pairs, second))
+        return Outcome(cell, other["label"], self._compare(cell, pairs["run_dir"], pairs["run_dir_other"]))
 
-    def _compare(self, cell: pd.Series, first: pd.DataFrame, second: pd.DataFrame) -> Comparison | None:
-        if first["run_dir"].isna().any() or second["run_dir"].isna().any():
+    def _compare(self, cell: pd.Series, first: pd.Series, second: pd.Series) -> Comparison | None:
+        """Compare run directories, seed by seed; None where there are no samples to read."""
+        if first.isna().any() or second.isna().any():
             return None
-        key = tuple(first["run_dir"]), tuple(second["run_dir"])
+        key = tuple(first), tuple(second)
         if key not in self._made:
             self._made[key] = self._compare_folders(METRICS[cell["metric"]], *key)
         return self._made[key]
