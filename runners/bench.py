@@ -70,7 +70,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
     try:
-        check_arguments(sys.argv[1:])
+        check_arguments(sys.argv[1:], "bench")
         if {"-m", "--multirun"} & set(sys.argv):
             raise UserError("-m: expected lists without it, as pruner=script,fastv: all are measured in turn")
         rest, choices = take_choices(sys.argv[1:], ("pruner", "budget"))

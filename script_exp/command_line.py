@@ -8,22 +8,29 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from script_exp.budget import check_budget
-from script_exp.errors import UserError, unknown_name
+from script_exp.errors import UserError, unknown_key, unknown_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
-def check_arguments(arguments: Sequence[str]) -> None:
+def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
     """Check what a sweep would otherwise find out in its last cell, or Hydra tell by a traceback.
 
-    That is: every ``group=name`` names a file in ``conf/group``, every budget is one, ``outputs`` can be
-    written, and the launcher is installed.
+    That is: every ``group=name`` names a file in ``conf/group``, every key exists, every budget is one,
+    ``outputs`` can be written, and the launcher is installed.
+
+    Args:
+        arguments: the command line, without the program.
+        config_name: of the config in ``conf`` that they change.
 
     Raises:
         UserError: for the first thing that is not right.
@@ -52,6 +59,7 @@ def check_arguments(arguments: Sequence[str]) -> None:
         elif key == "outputs":
             for value in values:
                 _check_writable(Path(value))
+    _check_keys(parsed, config_name)
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -68,6 +76,29 @@ def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[st
         else:
             rest.append(word)
     return rest, choices
+
+
+def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
+    """Compose the config with the first value of every key."""
+    own = []
+    for override in overrides:
+        key, line = override.key_or_group, str(override.input_line)
+        if key.startswith("hydra") and key != "hydra.searchpath":
+            continue  # of the launcher, which compose() does not have
+        first = f"{line.partition('=')[0]}={_values(override)[0]}"
+        own.append(first if override.is_sweep_override() else line)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            compose(config_name, own)
+    except HydraException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
+            return  # Hydra itself says what is wrong
+        values = {override.key_or_group: _values(override)[0] for override in overrides}
+        beside = cause.parent_node
+        known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
+        known = [key for key in known if key not in ("_target_", "hydra")]
+        raise unknown_key(cause.full_key, values.get(cause.full_key, ""), known) from error
 
 
 def _is_override(word: str) -> bool:

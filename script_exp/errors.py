@@ -36,9 +36,21 @@ class SettingError(UserError):
 def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
     """The error for a name that is not in a list, with the nearest names that are."""
     names = sorted(known)
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return SettingError(key, value, f"one of {', '.join(names)} ({hint}each is a file in conf/{key})")
+    return SettingError(
+        key, value, f"one of {', '.join(names)} ({_hint(value, names)}each is a file in conf/{key})"
+    )
+
+
+def unknown_key(key: str, value: str, known: Iterable[str]) -> SettingError:
+    """The error for a key that does not exist, with those beside it."""
+    names = sorted(known)
+    hint = _hint(key.rpartition(".")[2], names).strip()
+    return SettingError(key, value, f"one of the keys {', '.join(names)}" + (f" ({hint})" if hint else ""))
+
+
+def _hint(given: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def check_number(key: str, value: object, holds: Callable[[float], bool], expected: str) -> None:

@@ -83,5 +83,5 @@ def test_readme_is_a_part_of_the_budget_sweep():
 
 
 def test_a_wrong_override_is_one_sentence():
-    with pytest.raises(UserError, match="Could not override 'budgt'"):
+    with pytest.raises(UserError, match=r"budgt=64: expected one of the keys .* \(did you mean budget\?"):
         list(composed_cells(["experiment=readme", "budgt=64"]))
