@@ -31,7 +31,6 @@ _GOAL = [
     "model.conversation=chat_template",
     "bench.image_size=[672,672]",
     "bench.repeats=10",
-    "bench.warm_up=12",  # three for each sample: a CUDA graph is recorded in the second pass of its length
 ]
 
 

@@ -37,7 +37,7 @@ def print_table(result: dict[str, Any]) -> None:
         "LLM, share of ceiling": lambda method: f"{method['share_of_ceiling']['llm']:.1%}",
         "vision, share of ceiling": lambda method: f"{method['share_of_ceiling']['vision']:.1%}",
         "KV cache, MiB": lambda method: f"{method['kv_cache_bytes'] / 2**20:.3f}",
-        "peak memory, MiB": lambda method: f"{method['latency']['peak_memory_bytes'] / 2**20:.1f}",
+        "peak memory, MiB": lambda method: _peak(method["latency"]["peak_memory_bytes"]),
     }
     for label, text in rows.items():
         table.add_row(label, *map(text, result["methods"]))
@@ -68,6 +68,10 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
         axes.set_title(f"{result['model']}{weights}, {kind}")
         figure.legend(loc="outside lower center", ncols=len(_STAGES), frameon=False)
         figure.savefig(path, dpi=150)
+
+
+def _peak(size: int | None) -> str:
+    return "" if size is None else f"{size / 2**20:.1f}"
 
 
 def _compiled(result: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
 from script_exp.evaluate import BatchSize
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
-from script_exp.models.compiled import check_compile, compile_prefill
+from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.load import (
     check_attention,
@@ -164,8 +164,11 @@ class RunCell:
         """The model; cells of one process that share it load it once, whatever is asked of it."""
         settings = self.settings
         if self._model_key not in _loaded:
+            compiled = any(is_compiled(model.adapter.llm) for model in _loaded.values())
             _loaded.clear()  # before loading: two large models do not fit
             _features.clear()
+            if compiled:
+                forget_compiled()
             model = load_model(
                 self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
             )

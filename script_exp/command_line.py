@@ -19,6 +19,7 @@ from script_exp.budget import check_budget
 from script_exp.errors import UserError, unknown_key, unknown_name
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then Hydra checks alone
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
@@ -45,7 +46,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         if key in _GROUPS:
             known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
             for value in values:
-                if value not in (*known, "null"):
+                if value not in known:
                     raise unknown_name(key, value, known)
         elif key == "hydra/launcher":
             if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
@@ -59,7 +60,8 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         elif key == "outputs":
             for value in values:
                 _check_writable(Path(value))
-    _check_keys(parsed, config_name)
+    if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
+        _check_keys(parsed, config_name)
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -85,8 +87,10 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
         key, line = override.key_or_group, str(override.input_line)
         if key.startswith("hydra") and key != "hydra.searchpath":
             continue  # of the launcher, which compose() does not have
-        first = f"{line.partition('=')[0]}={_values(override)[0]}"
-        own.append(first if override.is_sweep_override() else line)
+        if not override.is_sweep_override():
+            own.append(line)
+        elif values := _values(override):
+            own.append(f"{line.partition('=')[0]}={values[0]}")
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             compose(config_name, own)
@@ -94,11 +98,11 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
             return  # Hydra itself says what is wrong
-        values = {override.key_or_group: _values(override)[0] for override in overrides}
+        given = {override.key_or_group: ",".join(_values(override)) for override in overrides}
         beside = cause.parent_node
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
         known = [key for key in known if key not in ("_target_", "hydra")]
-        raise unknown_key(cause.full_key, values.get(cause.full_key, ""), known) from error
+        raise unknown_key(cause.full_key, given.get(cause.full_key, ""), known) from error
 
 
 def _is_override(word: str) -> bool:

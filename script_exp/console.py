@@ -205,7 +205,8 @@ def _milliseconds(latency: dict[str, Any] | None, key: str) -> str:
 
 
 def _peak(latency: dict[str, Any] | None) -> str:
-    return f"{latency['peak_memory_bytes'] / 2**20:.1f}" if latency else "-"
+    peak = latency["peak_memory_bytes"] if latency else None
+    return "-" if peak is None else f"{peak / 2**20:.1f}"
 
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:

@@ -44,6 +44,8 @@ def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
 def unknown_key(key: str, value: str, known: Iterable[str]) -> SettingError:
     """The error for a key that does not exist, with those beside it."""
     names = sorted(known)
+    if not names:
+        return SettingError(key, value, f"nothing: {key.rpartition('.')[0]} has no keys to set")
     hint = _hint(key.rpartition(".")[2], names).strip()
     return SettingError(key, value, f"one of the keys {', '.join(names)}" + (f" ({hint})" if hint else ""))
 

@@ -148,7 +148,7 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
             after,
             answers=sum(old[name].answer != new[name].answer for name in old),
             scores=sum(old[name].score != new[name].score for name in old),
-            changed=old != new or _as_recorded(before) != after or stale_file,
+            changed=old != new or _as_recorded(before) != _as_recorded(after) or stale_file,
         )
         if report.changed and not dry_run:
             if old != new:
@@ -255,8 +255,11 @@ def _skipped(file: Path) -> dict[str, str]:
 
 
 def _as_recorded(accuracy: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Results from before there was anything to skip lack the key."""
-    return None if accuracy is None else {"skipped": 0} | accuracy
+    """What tells two results apart: not how the interval was drawn.
+
+    Results from before there was anything to skip lack the key.
+    """
+    return None if accuracy is None else {"skipped": 0} | accuracy | {"ci95": None}
 
 
 def _history(result: Mapping[str, Any]) -> list[dict[str, Any]]:

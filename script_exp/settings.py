@@ -59,7 +59,8 @@ class ModelSettings:
             if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
                 raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
         check_choice("model.weights", plain["weights"], ("pretrained", "random"))
-        plain["compile"] = {False: "off"}.get(plain["compile"], plain["compile"])  # YAML's bare off
+        if plain["compile"] is False:  # YAML's bare off
+            plain["compile"] = "off"
         check_choice("model.compile", plain["compile"], COMPILE_MODES)
         check_choice("model.conversation", plain["conversation"], ("chat_template", "vicuna_v1"))
         check_choice("model.relevance_sign", plain["relevance_sign"], (1, -1))

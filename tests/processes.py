@@ -1,6 +1,6 @@
 """The project's commands in processes of their own that start fast: forked from one that imported torch.
 
-Where it matters how a process starts (what it imports, how signals reach it), ``commands`` is right.
+Where it matters how a process starts and ends (imports, signals, hooks at exit), ``commands.start`` is right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Started:
 
     def wait(self, timeout: float = 600) -> int:
         self.process.join(timeout)
-        assert self.process.exitcode is not None, f"still running: {self.output.read_text()}"
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"still running after {timeout} s: {self.output.read_text()}")
         return self.process.exitcode
 
     def text(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 _RESAMPLES = 10_000
 _BLOCK = 2_000_000  # numbers drawn at a time, whatever the size of the benchmark
-_SEED = 0  # the interval of a finished run must not change when it is computed again
+_SEED = 0  # the same samples always give the same interval
 
 
 def bootstrap_draws(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -21,13 +21,16 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.pruners.base import Pruner
 from script_exp.pruners.layer import LayerPruner
 
+# A prompt's length is run as it is once, recorded as a CUDA graph, and replayed from then on.
+_UNTIL_REPLAYED = 3
+
 
 @dataclass(frozen=True)
 class LatencyProtocol:
     """How often what is measured.
 
     Attributes:
-        warm_up: passes that are not counted, per method.
+        warm_up: passes that are not counted, per method; with CUDA graphs as many as it takes to record them.
         repeats: counted passes per sample and method.
         decode_steps: tokens decoded after each prefill, for the time per token.
     """
@@ -55,7 +58,8 @@ class Latency:
             ``decode_per_token``.
         llm_prefill: pruner and LLM up to the first logits.
         ttft: everything from the image to the first logits.
-        peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a pass of its own.
+        peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a pass of its own; None
+            with CUDA graphs, whose memory does not show as allocated.
         kv_cache_bytes: bytes held by keys and values after prefill, mean over the samples.
         repeats: counted passes in all.
     """
@@ -63,7 +67,7 @@ class Latency:
     stages: dict[str, Spread]
     llm_prefill: Spread
     ttft: Spread
-    peak_bytes: int
+    peak_bytes: int | None
     kv_cache_bytes: float
     repeats: int
 
@@ -89,7 +93,8 @@ def measure_latency(
     clocks = {name: Clock(model.device) for name in pruners}
     cache_bytes: dict[str, list[int]] = defaultdict(list)
     warm = Clock(model.device)
-    for turn in range(protocol.warm_up):
+    graphs = model.records_graphs
+    for turn in range(max(protocol.warm_up, _UNTIL_REPLAYED * len(inputs)) if graphs else protocol.warm_up):
         for pruner in pruners.values():
             _one_pass(model, inputs[turn % len(inputs)], pruner, warm, protocol.decode_steps)
     for _ in range(protocol.repeats):
@@ -98,7 +103,7 @@ def measure_latency(
                 cache_bytes[name].append(
                     _one_pass(model, sample, pruner, clocks[name], protocol.decode_steps)
                 )
-    peaks = {name: _peak(model, inputs[0], pruner) for name, pruner in pruners.items()}
+    peaks = {name: None if graphs else _peak(model, inputs[0], pruner) for name, pruner in pruners.items()}
     return {name: _summarize(clocks[name].times, peaks[name], cache_bytes[name]) for name in pruners}
 
 
@@ -143,7 +148,7 @@ def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPrun
     return peak_memory(model.model, prefill)
 
 
-def _summarize(times: dict[str, list[float]], peak: int, cache_bytes: list[int]) -> Latency:
+def _summarize(times: dict[str, list[float]], peak: int | None, cache_bytes: list[int]) -> Latency:
     spreads = {name: Spread.of(values) for name, values in times.items()}
     return Latency(
         stages=spreads,

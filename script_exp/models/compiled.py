@@ -6,39 +6,53 @@ pruning saves is then not seen. The compiled prefill is one call for all layers,
 
 from __future__ import annotations
 
+import gc
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
 from transformers import AttentionInterface, DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 
-# While compiling, transformers gives sdpa an explicit causal mask, and with one there is no flash attention.
-# For a kernel that it has no masks for, it makes none: a prompt without padding needs only is_causal.
+# With torch before 2.13, transformers gives sdpa an explicit causal mask while compiling, and with one there
+# is no flash attention. For a kernel that it has no masks for, it makes none: is_causal does without padding.
 _CAUSAL = "sdpa_causal"
 AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 
+# What a prefill passes. The mask of one prompt is all ones; the logits are none of the decoder's business.
+_ARGUMENTS = {
+    "inputs_embeds", "position_ids", "past_key_values", "attention_mask", "use_cache", "logits_to_keep",
+}  # fmt: skip
+
 
 class CompiledPrefill:
-    """Stands in for the ``forward`` of an LLM: one prompt without padding runs compiled, all else as before.
+    """Stands in for the ``forward`` of an LLM: a single prompt runs compiled, all else as before.
 
-    All else is what follows a prefill, a token at a time, and batches of several prompts.
+    A single prompt has no padding. All else is what follows a prefill, a token at a time, batches of several
+    prompts, and calls with arguments that a prefill does without.
+
+    Attributes:
+        records_graphs: whether CUDA graphs are recorded, one per length of the prompt.
     """
 
     def __init__(self, llm: Any, mode: str, backend: str | Callable[..., Any]) -> None:
         self.llm, self.original = llm, llm.forward
+        self.records_graphs = mode == "reduce-overhead"
         self.run = torch.compile(self._run, mode=mode, backend=backend, dynamic=True, fullgraph=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         embeddings, cache = kwargs.get("inputs_embeds"), kwargs.get("past_key_values")
         started = cache is not None and cache.get_seq_length() > 0
-        if embeddings is None or len(embeddings) > 1 or started:
+        given = {name for name, value in kwargs.items() if value is not None and value is not False}
+        if embeddings is None or len(embeddings) > 1 or started or args or given - _ARGUMENTS:
             return self.original(*args, **kwargs)
         config = self.llm.config
         attention, config._attn_implementation = config._attn_implementation, _CAUSAL
@@ -63,14 +77,38 @@ class CompiledPrefill:
 
 
 def compile_prefill(llm: Any, mode: str, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile a decoder in place; compilation itself happens at the first prefill.
+    """Compile a decoder in place, and try it.
 
     Args:
         llm: the decoder.
-        mode: one of ``torch.compile``; ``reduce-overhead`` records CUDA graphs, one per length of the prompt.
+        mode: one of ``torch.compile``; ``reduce-overhead`` records CUDA graphs.
         backend: of ``torch.compile``.
+
+    Raises:
+        UserError: if it cannot be compiled.
     """
     llm.forward = CompiledPrefill(llm, mode, backend)
+    weights = next(llm.parameters())
+    prompt = torch.zeros(1, 8, llm.config.hidden_size, dtype=weights.dtype, device=weights.device)
+    try:
+        with torch.no_grad():
+            llm(inputs_embeds=prompt, use_cache=True)
+    except TorchDynamoException as error:
+        why = " ".join(str(error).strip().splitlines()[:2])
+        raise UserError(
+            f"model.compile={mode}: expected off; torch cannot compile this LLM here: {why}"
+        ) from error
+
+
+def is_compiled(llm: Any) -> bool:
+    """Whether a decoder was given to :func:`compile_prefill`."""
+    return isinstance(llm.forward, CompiledPrefill)
+
+
+def forget_compiled() -> None:
+    """Free what was compiled, and the models that it holds on to: torch keeps a limited number of both."""
+    torch.compiler.reset()
+    gc.collect()
 
 
 def check_compile(mode: str, llm_config: Any, attention: str, device: torch.device, in_llm: bool) -> None:
@@ -96,5 +134,9 @@ def check_compile(mode: str, llm_config: Any, attention: str, device: torch.devi
         llm_config, "sliding_window", None
     ):
         raise SettingError("model.compile", mode, "off: the LLM of this model has a sliding window")
-    if device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is None:
-        raise SettingError("model.compile", mode, "off: there is no C++ compiler (g++, or what CXX names)")
+    variable, usual = ("CXX", ("g++",)) if device.type == "cpu" else ("CC", ("gcc", "clang"))
+    given = os.environ.get(variable)
+    compilers = (shlex.split(given)[0],) if given else usual
+    if not any(map(shutil.which, compilers)):
+        expected = f"off: {' or '.join(compilers)} is not there, and torch.compile needs it"
+        raise SettingError("model.compile", mode, expected)

@@ -59,6 +59,11 @@ class PrunableModel:
     def device(self) -> torch.device:
         return self.model.device  # type: ignore[no-any-return]
 
+    @property
+    def records_graphs(self) -> bool:
+        """Whether the first prefills of each length record a CUDA graph, and are slower than all others."""
+        return getattr(self.adapter.llm.forward, "records_graphs", False)
+
     def chat_prompt(self, text: str) -> str:
         """The model's conversation around a question about one image."""
         return self.processing.prompt(text, self.adapter.modality)

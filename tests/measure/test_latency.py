@@ -46,6 +46,16 @@ def test_stages_counts_and_interleaving(llava):
         assert latency.llm_prefill.median < latency.ttft.median
 
 
+def test_cuda_graphs_are_recorded_before_anything_counts(llava, monkeypatch):
+    inputs = [LatencyInput(image, llava.chat_prompt("what?"), "what?") for image in images(2)]
+    script = Recording(budget=16)
+    script.calls = []
+    monkeypatch.setattr(type(llava), "records_graphs", True)
+    latency = measure_latency(llava, inputs, {"script": script}, LatencyProtocol(1, 1, 1))["script"]
+    assert len(script.calls) == 3 * 2 + 2  # as it is, recorded, replayed; then what counts
+    assert latency.peak_bytes is None  # a replay allocates nothing that torch could count
+
+
 def test_cache_bytes_are_those_of_the_prefill(llava):
     question = QUESTIONS[0]
     inputs = [LatencyInput(images(1)[0], llava.chat_prompt(question), question)]

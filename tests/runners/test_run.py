@@ -214,7 +214,7 @@ def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
         (["benchmark=shape"], "benchmark=shape: expected one of .* (did you mean shapes"),
         (["model=tinny"], "model=tinny: expected one of .* (did you mean tiny"),
         (["bugdet=64"], "bugdet=64: expected one of the keys .* (did you mean budget?"),
-        (["-m", "pruner.walkk=1,2"], "pruner.walkk=1: expected one of the keys .* (did you mean walk?"),
+        (["-m", "pruner.walkk=1,2"], "pruner.walkk=1,2: expected one of the keys .* (did you mean walk?"),
         (["pruner=random,trimm", "-m"], "pruner=trimm: expected one of .* (did you mean trim"),
         (["budget=0"], "budget=0: expected a whole number"),
         (["budget=577"], "budget=577: expected at most 576"),
