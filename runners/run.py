@@ -84,6 +84,8 @@ def command_line() -> int:
     except UserError as error:
         return _fail(error)
     end_on_signals()
+    # Hydra's parser wants all overrides on one side of its options.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     code = 0
     try:
         main()

@@ -52,7 +52,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
             if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
                 raise UserError(
                     f"hydra/launcher={values[0]}: the package hydra-submitit-launcher is not installed; "
-                    "pip install 'script-exp[slurm]'"
+                    "pip install -e '.[slurm]'"
                 )
         elif key == "budget":
             for value in values:
@@ -102,7 +102,8 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
         beside = cause.parent_node
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
         known = [key for key in known if key not in ("_target_", "hydra")]
-        raise unknown_key(cause.full_key, given.get(cause.full_key, ""), known) from error
+        typed = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), cause.full_key)
+        raise unknown_key(typed, given.get(typed, ""), known) from error
 
 
 def _is_override(word: str) -> bool:

@@ -138,7 +138,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
         table.add_row(*map(Text, [label, *cells, *last]))
     _stdout.print(table)
     if is_pruned and unpruned is None:
-        _stdout.print("The unpruned run is missing: pruner=none runs it.")
+        _stdout.print("There is no unpruned run to compare with; pruner=none makes one.")
     print(f"run directory: {run_dir}")
     print(f"tables and figures of all runs: python analysis/make.py {run_dir.parents[2]}")
     last_line = {

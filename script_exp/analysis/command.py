@@ -80,6 +80,9 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
     print_problems(runs.problems)
     cells = make_cells(_chosen(runs, arguments))
     print_problems(cells.problems)
+    labels = set(cells.frame["label"])
+    if arguments.reference not in {*labels, "script"}:
+        raise UserError(f"--reference={arguments.reference}: expected one of {', '.join(sorted(labels))}")
     tests = PairedTests(cells)
     tables = _tables(cells, tests, arguments)
     print_problems(tests.problems)
@@ -93,10 +96,16 @@ def print_problems(problems: Iterable[str]) -> None:
 
 
 def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
+    place = arguments.wandb or arguments.outputs
+    if runs.frame.empty:
+        raise UserError(f"no finished runs in {place}; python runners/run.py makes one")
     frame = chosen(runs.frame, arguments)
     if frame.empty:
-        place = arguments.wandb or arguments.outputs
-        raise UserError(f"no finished runs in {place}; python runners/run.py makes one")
+        given = "these options" if arguments.experiment is None else f"experiment={arguments.experiment}"
+        raise UserError(
+            f"{place}: {given} would take none of the {len(runs.frame)} finished runs; "
+            "a run with limit= is only taken without --experiment"
+        )
     return frame
 
 

@@ -83,7 +83,7 @@ def of_experiment(runs: pd.DataFrame, name: str, folder: Path = _EXPERIMENTS) ->
     """The runs that ``experiment=name`` asks for.
 
     A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be
-    asked for.
+    asked for. What it says of a model beyond its name is not looked at.
 
     Args:
         folder: ``conf/experiment``.
@@ -97,7 +97,7 @@ def of_experiment(runs: pd.DataFrame, name: str, folder: Path = _EXPERIMENTS) ->
     for key, values in (
         {"limit": ["None"]} | _wanted(yaml.safe_load(file.read_text(encoding="utf-8")))
     ).items():
-        if key in _IRRELEVANT:
+        if key in _IRRELEVANT or key.startswith("model."):
             continue
         if key.startswith("pruner."):
             runs = runs[_with_setting(runs, key.removeprefix("pruner."), values)]
@@ -140,4 +140,5 @@ def _with_value(runs: pd.DataFrame, key: str, values: list[str]) -> pd.Series:
 def _with_setting(runs: pd.DataFrame, key: str, values: list[str]) -> pd.Series:
     """Runs of pruners that do not have the setting, the unpruned one for example, stay."""
     found = [json.loads(settings).get(key) for settings in runs["pruner_settings"]]
-    return pd.Series([value is None or str(value) in values for value in found], index=runs.index)
+    fits = [value is None or str(value) in values for value in found]
+    return pd.Series(fits, index=runs.index, dtype=bool)

@@ -76,11 +76,6 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def tensor_names(folder: Path) -> set[str]:
-    """Names of the tensors in ``folder``; raises what :func:`tensor_shapes` raises."""
-    return set(tensor_shapes(folder))
-
-
 def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     """The tensors in ``folder`` whose names are ``wanted``, on the CPU and in the dtype of the file.
 

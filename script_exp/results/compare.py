@@ -64,6 +64,8 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
         return change
 
     paired = np.concatenate(totals, axis=1)
+    if len(paired) < 2:
+        raise ValueError("all samples are of one unit, so there is nothing to draw from")
     draws = bootstrap_draws(paired, difference)
     low, high = np.quantile(draws, [0.025, 0.975])
     flips = np.concatenate([(a["score"] - b["score"]).to_numpy() for a, b in zip(after, before, strict=True)])

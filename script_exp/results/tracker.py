@@ -112,7 +112,7 @@ class WandbTracker(Tracker):
             import wandb
         except ImportError as error:
             raise UserError(
-                "tracker=wandb: the package wandb is not installed; pip install 'script-exp[wandb]'"
+                "tracker=wandb: the package wandb is not installed; pip install -e '.[wandb]'"
             ) from error
         self._wandb, self._mode, self._project, self._entity = wandb, mode, project, entity
         self._run: Any = None

@@ -13,6 +13,8 @@ def summarize_sweep(sweep: SweepRecord) -> tuple[list[str], bool]:
     lines = [f"sweep {sweep.folder}: {len(cells) - len(open_cells)} of {len(cells)} cells finished"]
     for cell in open_cells:
         lines += _describe(cell)
+    if any(cell.state == "failed" for cell in open_cells):
+        lines.append("a cell that failed needs another setting, or whatever its reason names; then")
     if open_cells:
         lines.append("the same command runs what is missing and goes on with what was begun")
     return lines, not open_cells

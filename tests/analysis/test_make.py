@@ -115,6 +115,24 @@ def test_runs_of_an_experiment(tmp_path):
         of_experiment(frame, "redme", ROOT / "conf" / "experiment")
 
 
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "conf" / "experiment").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_every_experiment_can_be_asked_for(outputs, file):
+    runs = load_runs(outputs).frame
+    chosen = of_experiment(runs, file.stem)
+    assert list(chosen.columns) == list(runs.columns)
+
+
+def test_what_no_run_has_is_told(outputs, tmp_path):
+    wrong = call(outputs, "--figures", "off", "--to", tmp_path, "--reference", "nope")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: --reference=nope: expected one of graph, none, query")
+    wrong = call(outputs, "--figures", "off", "--to", tmp_path, "--experiment", "paper_llava_next")
+    assert wrong.returncode == 2
+    assert "experiment=paper_llava_next would take none of the 33 finished runs" in wrong.stderr
+
+
 def test_no_runs(tmp_path):
     for place in (tmp_path, tmp_path / "nowhere"):
         process = call(place)

@@ -32,6 +32,13 @@ def test_other_samples_are_not_compared():
         compare(MeanScore(), [frame([1.0] * 4)], [frame([1.0] * 4).iloc[:3]])
 
 
+def test_one_unit_is_no_sample():
+    """Each draw would be the same, and any difference certain."""
+    one = [frame(scores).assign(unit="1") for scores in ([1.0] * 4, [0.0] * 4)]
+    with pytest.raises(ValueError, match="all samples are of one unit"):
+        compare(MeanScore(), one[:1], one[1:])
+
+
 def test_as_many_runs_of_the_one_as_of_the_other():
     for second in ([], [frame([1.0] * 4)] * 2):
         with pytest.raises(ValueError, match="as many runs"):

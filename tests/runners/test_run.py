@@ -185,8 +185,8 @@ def without_time(line):
 
 
 def test_a_sweep(tmp_path):
-    arguments = ["pruner=none,random,fastv", "budget=64,0.05", f"outputs={tmp_path}"]
-    process = run("-m", *QUICK, *arguments)
+    arguments = ["budget=64,0.05", f"outputs={tmp_path}"]
+    process = run("pruner=none,random,fastv", "-m", *QUICK, *arguments)
     assert process.returncode == 0, process.stderr
     runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
@@ -213,6 +213,7 @@ def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
         (["pruner=scirpt"], "pruner=scirpt: expected one of .* (did you mean script"),
         (["benchmark=shape"], "benchmark=shape: expected one of .* (did you mean shapes"),
         (["model=tinny"], "model=tinny: expected one of .* (did you mean tiny"),
+        (["pruner=graph", "pruner.graph.gamma=2"], "pruner.graph.gamma=2: expected one of the keys"),
         (["bugdet=64"], "bugdet=64: expected one of the keys .* (did you mean budget?"),
         (["-m", "pruner.walkk=1,2"], "pruner.walkk=1,2: expected one of the keys .* (did you mean walk?"),
         (["pruner=random,trimm", "-m"], "pruner=trimm: expected one of .* (did you mean trim"),

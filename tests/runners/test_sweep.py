@@ -87,7 +87,7 @@ def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
     from script_exp.errors import UserError
 
     monkeypatch.setattr(command_line, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'script-exp\[slurm\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[slurm\]'"):
         command_line.check_arguments(["-m", "hydra/launcher=slurm"])
     command_line.check_arguments(["-m", "hydra/launcher=basic"])
 
