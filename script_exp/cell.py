@@ -152,7 +152,8 @@ class RunCell:
 
     def resolved_config(self) -> dict[str, Any]:
         """Every setting with the value that is used."""
-        used = {"outputs": str(self.settings.outputs), "device": str(self.device), "dtype": str(self.dtype)}
+        dtype = str(self.dtype).removeprefix("torch.")
+        used = {"outputs": str(self.settings.outputs), "device": str(self.device), "dtype": dtype}
         return {**vars(self.settings), "model": vars(self.settings.model), **used}
 
     def provenance(self) -> dict[str, Any]:
