@@ -16,6 +16,7 @@ from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
 from script_exp.evaluate import BatchSize
+from script_exp.frames import frame_setting
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
 from script_exp.models.feature_cache import FeatureCache
@@ -70,8 +71,9 @@ class RunCell:
             UserError: for the first thing that is not right.
         """
         pruner = build_pruner(settings)
-        benchmark = build_benchmark(settings.benchmark)
         found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
+        settings = _with_frames(settings, found)
+        benchmark = build_benchmark(settings.benchmark)
         checkpoint = found.taking(benchmark.modality)
         _check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
@@ -212,6 +214,16 @@ class RunCell:
 
 _loaded: dict[tuple[Any, ...], PrunableModel] = {}
 _features: dict[tuple[Any, ...], FeatureCache] = {}
+
+
+def _with_frames(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
+    """The settings with the frames of a video as the model's config says, where the user does not."""
+    if settings.benchmark.get("frames", 0) is not None:
+        return settings
+    frames = checkpoint.taking("video").frames
+    if frames is None:  # the model takes images
+        return settings
+    return replace(settings, benchmark={**settings.benchmark, "frames": frame_setting(frames)})
 
 
 def _check_fit(

@@ -21,6 +21,7 @@ from script_exp.console import counted
 from script_exp.errors import DataError, UserError, unknown_name
 
 _LOOKED_AT = {"image": 8, "video": 2}  # samples that are loaded where not all are
+_FRAMES = 16  # of a video that is loaded; a run takes as many as its model
 _BATCH = 1024  # images handed to the threads at a time, so that an interrupt is heard
 
 
@@ -69,7 +70,11 @@ def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FolderBe
     Raises:
         UserError: for a name that is not one of them.
     """
-    built = {name: build_benchmark(benchmark_config(name, data)) for name in benchmark_names()}
+    configs = {name: benchmark_config(name, data) for name in benchmark_names()}
+    built = {
+        name: build_benchmark(config | ({"frames": _FRAMES} if "frames" in config else {}))
+        for name, config in configs.items()
+    }
     from_files = {name: one for name, one in built.items() if isinstance(one, FolderBenchmark)}
     for name in names or from_files:
         if name not in from_files:

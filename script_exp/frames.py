@@ -1,10 +1,14 @@
-"""Frames of a video on their way from a benchmark to a model."""
+"""Frames of a video on their way from a benchmark to a model, and how many of them a model takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
 
 from PIL import Image
+
+from script_exp.errors import SettingError, check_number, check_whole
 
 
 class Frames(list[Image.Image]):
@@ -17,3 +21,63 @@ class Frames(list[Image.Image]):
     def __init__(self, images: Iterable[Image.Image], rate: float | None) -> None:
         super().__init__(images)
         self.rate = rate
+
+
+@dataclass(frozen=True)
+class PerSecond:
+    """As many frames as a video is long, as Qwen2.5-VL takes them (``smart_nframes`` of qwen-vl-utils).
+
+    Attributes:
+        fps: frames of a second.
+        lowest: fewest frames of a video that has so many.
+        highest: most frames of a video.
+        multiple: of what the number is a multiple, rounded down.
+
+    Raises:
+        SettingError: for a number that cannot be.
+    """
+
+    fps: float
+    lowest: int = 1
+    highest: int = 768
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        check_number("frames.fps", self.fps, lambda rate: rate > 0, "a number > 0")
+        check_whole("frames.multiple", self.multiple, lowest=1)
+        check_whole("frames.lowest", self.lowest, lowest=self.multiple)
+        check_whole("frames.highest", self.highest, lowest=self.lowest)
+
+    def count(self, shown: int, seconds: float) -> int:
+        """Frames of a video that shows ``shown`` in ``seconds``; at least one."""
+        wanted = min(max(self.fps * seconds, self.lowest), self.highest, shown)
+        return max(1, int(wanted // self.multiple) * self.multiple)
+
+
+FrameCount: TypeAlias = int | PerSecond
+"""How many frames of a video a model gets: the same of every video, or by its length."""
+
+
+def frame_count(setting: object) -> FrameCount:
+    """What the setting ``frames`` says: a number, or the fields of :class:`PerSecond`.
+
+    Raises:
+        SettingError: if it is neither.
+    """
+    if isinstance(setting, Mapping):
+        names = {field.name for field in fields(PerSecond)}
+        if "fps" not in setting or not names.issuperset(setting):
+            raise SettingError("frames", setting, "a whole number, or fps with lowest, highest and multiple")
+        return PerSecond(**setting)
+    check_whole("frames", setting, lowest=1)
+    return setting  # type: ignore[return-value]
+
+
+def frame_setting(count: FrameCount) -> int | dict[str, Any]:
+    """The setting that :func:`frame_count` reads."""
+    return count if isinstance(count, int) else vars(count).copy()
+
+
+def frames_to_take(count: FrameCount, shown: int, seconds: float) -> int:
+    """Frames of a video that shows ``shown`` in ``seconds``."""
+    return count if isinstance(count, int) else count.count(shown, seconds)

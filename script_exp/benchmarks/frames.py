@@ -1,6 +1,6 @@
 """Frames of a video, or of a folder of pictures: evenly spread, exact, and no more decoded than needed.
 
-Which ones: lmms-eval's, ``linspace(first, last, count)`` over the frames that the video shows, cut off to
+Which ones: lmms-eval's, ``linspace(first, last, number)`` over the frames that the video shows, cut off to
 whole numbers. A video with fewer frames than asked for gives some of them more than once, so that every
 video of a benchmark has equally many.
 """
@@ -24,7 +24,7 @@ from PIL import Image
 
 from script_exp.benchmarks.data import open_image, within
 from script_exp.errors import DataError
-from script_exp.frames import Frames
+from script_exp.frames import FrameCount, Frames, frames_to_take
 
 _NOT_A_VIDEO = (av.FFmpegError, OSError, ValueError)
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -46,15 +46,20 @@ class Clip:
 
 
 def video_frames(
-    folder: Path, relative: str, place: str, count: int, clip: Clip | None = None, rate: float = 3.0
+    folder: Path,
+    relative: str,
+    place: str,
+    count: FrameCount,
+    clip: Clip | None = None,
+    rate: float = 3.0,
 ) -> Callable[[], Frames]:
-    """Loads ``count`` frames in RGB when called; a missing or broken video is a :class:`DataError`.
+    """Loads frames in RGB when called; a missing or broken video is a :class:`DataError`.
 
     Args:
         folder: the video has to be inside it.
         relative: path of the video, or of a folder of pictures.
         place: file and line or row that names it.
-        count: frames to load, evenly spread.
+        count: how many to load, evenly spread.
         clip: the part of the video to take them from; None for all of it.
         rate: pictures a second in a folder; the first one is at 1 / ``rate``.
 
@@ -94,20 +99,20 @@ class Choice:
     rate: float | None
 
 
-def spread(seconds: np.ndarray, count: int, clip: Clip | None = None) -> Choice:
+def spread(seconds: np.ndarray, count: FrameCount, clip: Clip | None = None) -> Choice:
     """Evenly many of the frames that are shown at ``seconds``, ascending."""
     first, last = 0, len(seconds) - 1
     if clip is not None:
         first = int(np.abs(seconds - clip.start).argmin())
         last = max(first, int(np.abs(seconds - clip.end).argmin()))
-    places = [int(place) for place in np.linspace(first, last, count, dtype=int)]
-    if len(seconds) == 1:
-        return Choice(places, None)
-    each = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
-    return Choice(places, count / float(seconds[last] - seconds[first] + each))
+    each = (seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
+    length = float(seconds[last] - seconds[first] + each)
+    number = frames_to_take(count, last - first + 1, length)
+    places = [int(place) for place in np.linspace(first, last, number, dtype=int)]
+    return Choice(places, number / length if len(seconds) > 1 else None)
 
 
-def _load(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
+def _load(path: Path, count: FrameCount, clip: Clip | None, rate: float) -> Frames:
     if path.is_dir():
         return _from_pictures(path, count, clip, rate)
     try:
@@ -118,7 +123,7 @@ def _load(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
         raise DataError(f"the video {path} does not decode ({error})") from error
 
 
-def _from_pictures(path: Path, count: int, clip: Clip | None, rate: float) -> Frames:
+def _from_pictures(path: Path, count: FrameCount, clip: Clip | None, rate: float) -> Frames:
     files = [file for file in path.iterdir() if file.suffix.lower() in _PICTURES]
     if not files:
         raise DataError(f"the folder of frames {path} has no {', '.join(_PICTURES)}")
@@ -128,7 +133,7 @@ def _from_pictures(path: Path, count: int, clip: Clip | None, rate: float) -> Fr
     return Frames((images[place] for place in chosen.places), chosen.rate)
 
 
-def _from_video(path: Path, count: int, clip: Clip | None) -> Frames:
+def _from_video(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
     with _opened(path) as (container, stream):
         packets = _Packets.of(container, stream)
         if packets.is_timeline:
@@ -142,7 +147,7 @@ def _from_video(path: Path, count: int, clip: Clip | None) -> Frames:
     return _decode_all(path, count, clip)
 
 
-def _decode_all(path: Path, count: int, clip: Clip | None) -> Frames:
+def _decode_all(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
     """For videos whose packets do not say which frames are shown: twice through it, to hold few in memory."""
     with _opened(path) as (_, stream):
         rate = float(stream.average_rate or 1)

@@ -96,7 +96,7 @@ class LongVideoBench(VideoBenchmark):
         group = value_of(entry, "duration_group", place, int)
         return Sample(
             id=value_of(entry, "id", place),
-            visual=video_frames(root, video, place, self.frames),
+            visual=video_frames(root, video, place, self.frame_count),
             question=question,
             prompt=f"{question}\n{_AFTER}",
             references=(ascii_uppercase[choice],),

@@ -78,7 +78,7 @@ class Mlvu(VideoBenchmark):
                 samples.append(
                     Sample(
                         id=f"{_known(task, str(file))}-{number}",
-                        visual=video_frames(root, video, place, self.frames),
+                        visual=video_frames(root, video, place, self.frame_count),
                         question=question,
                         prompt=question + _AFTER,
                         references=(letter_of(value_of(entry, "answer", place), options, place),),
@@ -100,7 +100,7 @@ class Mlvu(VideoBenchmark):
             samples.append(
                 Sample(
                     id=f"{task}-{counts[task]}",
-                    visual=video_frames(self.folder, video, place, self.frames),
+                    visual=video_frames(self.folder, video, place, self.frame_count),
                     question=question,
                     prompt=question + _AFTER,
                     references=(_letter(row, place),),

@@ -116,7 +116,7 @@ class Mvbench(VideoBenchmark):
         video, clip = _video(root, task, entry, place)
         return Sample(
             id=f"{task}-{number}",
-            visual=video_frames(root, video, place, self.frames, clip, _FRAMES_A_SECOND),
+            visual=video_frames(root, video, place, self.frame_count, clip, _FRAMES_A_SECOND),
             question=f"{question}\n{choices}",
             prompt=f"Question:{question}\nOption:\n{choices}\nOnly give the best option.\n",
             references=(letter_of(value_of(entry, "answer", place), options, place),),

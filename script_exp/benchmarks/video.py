@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.data import value_of, within
 from script_exp.benchmarks.files import FolderBenchmark, Source
-from script_exp.errors import UserError, check_whole
+from script_exp.errors import UserError
+from script_exp.frames import FrameCount, frame_count
 
 _SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -28,19 +29,30 @@ class VideoBenchmark(FolderBenchmark):
     Attributes:
         data: its folder: a copy or snapshot of the hub data set, its archives unpacked.
         protocol: ``lmms`` alone: the published video numbers were taken with lmms-eval.
-        frames: frames of a video that the model gets, evenly spread. What a model takes is its own affair
-            (docs/benchmarks.md), so this is part of a run's identity.
+        frames: frames of a video that the model gets, evenly spread: a number, or the fields of
+            :class:`script_exp.frames.PerSecond`. None until a run has looked what its model takes; what is
+            taken then is part of the run's identity.
     """
 
     protocol: str = "lmms"
-    frames: int = 16
+    frames: int | dict[str, Any] | None = None
 
     modality: ClassVar[str] = "video"
     protocols: ClassVar[tuple[str, ...]] = ("lmms",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole("frames", self.frames, lowest=1)
+        if self.frames is not None:
+            frame_count(self.frames)
+
+    @property
+    def frame_count(self) -> FrameCount:
+        """How many frames of a video are loaded.
+
+        Raises:
+            SettingError: if nothing says it.
+        """
+        return frame_count(self.frames)
 
     @property
     def max_new_tokens(self) -> int:

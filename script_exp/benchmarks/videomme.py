@@ -30,6 +30,7 @@ from script_exp.benchmarks.frames import announced, video_frames
 from script_exp.benchmarks.metric import MeanByPart, Metric
 from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, one_of_letters, options_of
 from script_exp.errors import DataError, SettingError, UserError, check_choice
+from script_exp.frames import FrameCount, frames_to_take
 
 _BEFORE = (
     "Select the best answer to the following multiple-choice question based on the video and the subtitles. "
@@ -99,11 +100,11 @@ class VideoMme(VideoBenchmark):
             video = find_video(self.folder, [f"data/{name}"], place)
             if self.subtitles and name not in subtitles:
                 file = within(self.folder / "subtitle", f"{name}.srt", place)
-                subtitles[name] = _shown(file, self.folder / video, self.frames)
+                subtitles[name] = _shown(file, self.folder / video, self.frame_count)
             samples.append(
                 Sample(
                     id=value_of(row, "question_id", place),
-                    visual=video_frames(self.folder, video, place, self.frames),
+                    visual=video_frames(self.folder, video, place, self.frame_count),
                     question=question,
                     prompt=_prompt(question, subtitles.get(name)),
                     references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
@@ -124,7 +125,7 @@ def _prompt(question: str, subtitles: str | None) -> str:
     return f"{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
 
 
-def _shown(file: Path, video: Path, frames: int) -> str:
+def _shown(file: Path, video: Path, count: FrameCount) -> str:
     """The subtitles over the frames, one a line, by the frames and the rate that the video's header says."""
     if not file.is_file():
         return "No subtitles available"
@@ -132,7 +133,8 @@ def _shown(file: Path, video: Path, frames: int) -> str:
         total, rate = announced(video)
     except DataError:
         return ""  # the sample's frames cannot be loaded either; what then is up to on_error
-    taken = np.linspace(0, total - 1, frames, dtype=int)
+    number = frames_to_take(count, total, total / rate if rate else 0.0)
+    taken = np.linspace(0, total - 1, number, dtype=int)
     lines = [
         text
         for start, end, text in _subtitles(file)

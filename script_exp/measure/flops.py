@@ -65,7 +65,12 @@ def attention_row(config: Any, tokens: int) -> int:
 
 
 def vision_stages(
-    config: Any, crops: int, grids: Sequence[tuple[int, int, int]] = (), *, frames: int = 0
+    config: Any,
+    crops: int,
+    grids: Sequence[tuple[int, int, int]] = (),
+    *,
+    frames: int = 0,
+    tower_layers: int | None = None,
 ) -> dict[str, int]:
     """Operations of the ``vision_tower`` and the ``projector`` of any family.
 
@@ -75,6 +80,7 @@ def vision_stages(
         grids: (t, h, w) of every image in patches, before merging, as in ``image_grid_thw``; Qwen2.5-VL only.
         frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; for
             Qwen2.5-VL a video is one more entry of ``grids``.
+        tower_layers: as for :func:`vision_tower`; for Qwen2.5-VL all run.
 
     Raises:
         SettingError: if the vision tower is of an architecture that has no formula here.
@@ -83,7 +89,7 @@ def vision_stages(
     vision = config.vision_config
     if vision.model_type != _QWEN:
         return {
-            "vision_tower": vision_tower(vision, crops + frames),
+            "vision_tower": vision_tower(vision, crops + frames, tower_layers),
             "projector": projector(config, crops, frames),
         }
     if (crops or frames) and not grids:
@@ -91,15 +97,21 @@ def vision_stages(
     return {"vision_tower": qwen_vision(vision, grids), "projector": qwen_merger(vision, grids)}
 
 
-def vision_tower(config: Any, crops: int) -> int:
-    """CLIP's or SigLIP's vision tower, every layer as transformers runs it: patch convolution, attention,
-    MLP.
+def vision_tower(config: Any, crops: int, layers: int | None = None) -> int:
+    """CLIP's or SigLIP's vision tower: patch convolution, attention, MLP.
 
     SigLIP has no class token. Its pooling head, if the config has one, runs although LLaVA reads the patches.
+
+    Args:
+        config: the config of the tower.
+        crops: images through it.
+        layers: how many of its layers run, as :func:`script_exp.models.tower_layers.used_tower_layers` tells
+            for this framework; None for all of them, as transformers alone runs it.
     """
     patches = _patches(config)
     one = 2 * patches * config.num_channels * config.patch_size**2 * config.hidden_size
-    one += config.num_hidden_layers * _encoder_layer(config, _tower_tokens(config))
+    layers = config.num_hidden_layers if layers is None else layers
+    one += layers * _encoder_layer(config, _tower_tokens(config))
     if config.model_type == _SIGLIP and config.vision_use_head:
         one += _pooling_head(config, patches)
     return int(crops * one)
@@ -182,6 +194,7 @@ def prefill_stages(
     config: Any,
     shape: PromptShape,
     *,
+    tower_layers: int | None = None,
     text_encoder: Any = None,
     joint_width: int = 0,
     pruner: int = 0,
@@ -192,6 +205,7 @@ def prefill_stages(
     Args:
         config: the multimodal model's config.
         shape: sizes of the prompt.
+        tower_layers: as for :func:`vision_tower`.
         text_encoder: config of the query encoder's text tower, if it runs.
         joint_width: e, width of the joint space.
         pruner: operations of the pruner, from :class:`PrunerOperations`.
@@ -199,7 +213,7 @@ def prefill_stages(
     """
     lengths = [visual + shape.text for visual in shape.visual_by_layer]
     stages = {
-        **vision_stages(config, shape.crops, shape.grids, frames=shape.frames),
+        **vision_stages(config, shape.crops, shape.grids, frames=shape.frames, tower_layers=tower_layers),
         "query_encoder": 0,
         "pruner": pruner,
         "llm": decoder(config.text_config, lengths),

@@ -13,6 +13,7 @@ from typing import Any
 import transformers
 
 from script_exp.errors import SettingError, UserError
+from script_exp.frames import FrameCount
 from script_exp.models.architectures import ARCHITECTURES
 from script_exp.models.families import ADAPTERS, has_clip_tower
 from script_exp.models.images import ModelAdapter
@@ -20,6 +21,7 @@ from script_exp.models.original_llava import check_original, is_original, origin
 from script_exp.models.query_encoder import check_clip
 from script_exp.models.source import Source, locate
 from script_exp.models.transformers_report import check_report, quiet_transformers
+from script_exp.models.video import frames_of_checkpoint
 from script_exp.models.wanted import Wanted
 from script_exp.tiny import WEIGHTS
 
@@ -55,6 +57,18 @@ class Checkpoint:
     def taking(self, modality: str) -> Checkpoint:
         """The same model with its family's adapter for a modality."""
         return replace(self, adapter=self.adapter.taking(modality))
+
+    @property
+    def frames(self) -> FrameCount | None:
+        """Frames of a video that the model gets; None if it takes images.
+
+        Raises:
+            UserError: if the config of its video processor asks for something that cannot be.
+        """
+        usual = self.adapter.frames
+        if usual is None or self.source is None:
+            return usual
+        return frames_of_checkpoint(self.source.folder, usual)
 
     @property
     def fingerprint(self) -> str:

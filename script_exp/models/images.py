@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from script_exp.frames import FrameCount
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
+from script_exp.models.tower_layers import bare_tower
 from script_exp.pruners.base import Kept, VisualTokens
 
 Visual: TypeAlias = Image.Image | Sequence[Image.Image]
@@ -114,6 +116,7 @@ class ModelAdapter(ABC):
             through.
         inputs: names of the tensors of the images in a processed batch, pixels first.
         default_rules: what is right for the family's released checkpoints.
+        frames: frames of a video where the checkpoint's config does not say; None for images.
     """
 
     modality: ClassVar[str] = "image"
@@ -123,6 +126,7 @@ class ModelAdapter(ABC):
     has_projector: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
+    frames: ClassVar[FrameCount | None] = None
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -154,8 +158,7 @@ class ModelAdapter(ABC):
     @property
     def post_layernorm(self) -> nn.Module:
         """CLIP's normalization between the vision tower and the visual projection."""
-        tower = self.model.model.vision_tower
-        return getattr(tower, "vision_model", tower).post_layernorm  # type: ignore[no-any-return]
+        return bare_tower(self.model).post_layernorm  # type: ignore[no-any-return]
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Pixels, and what else the model needs to know about them, of the images of each row of a batch."""

@@ -22,6 +22,8 @@ class LlavaNextVideoAdapter(VideoAdapter):
     itself takes of its features, normalized afterwards.
     """
 
+    frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
+
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
         side = config.vision_config.image_size // config.vision_config.patch_size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import SiglipImageProcessorPil
 from script_exp.models.images import SEPARATOR, EncodedImage
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
-from script_exp.models.video import VideoAdapter
+from script_exp.models.video import VideoAdapter, video_settings
 from script_exp.pruners.base import VisualTokens
 
 _FRAME_SETTINGS = (
@@ -32,6 +31,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
     has_separators = True
     has_projector = False
     default_rules = PruningRules(relevance_sign=1)
+    frames = 32  # as it was published
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
@@ -40,12 +40,8 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """For single frames: what the video processor does, which needs torchvision.
-
-        Its settings are where transformers looks for them: newer checkpoints first.
-        """
-        processor = _settings(folder / "processor_config.json").get("video_processor")
-        settings = processor or _settings(folder / "video_preprocessor_config.json")
+        """For single frames: what the video processor does, which needs torchvision."""
+        settings = video_settings(folder)
         if not settings:
             return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True)
         return SiglipImageProcessorPil(**{key: settings[key] for key in _FRAME_SETTINGS if key in settings})
@@ -66,7 +62,3 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
             source[-1] = SEPARATOR
             videos.append(EncodedImage(VisualTokens(projected, joint), packed, source, frames, frames))
         return videos
-
-
-def _settings(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}

@@ -22,6 +22,7 @@ from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules, check_positions
 from script_exp.models.stage_outputs import Features, Generated, PrunedPrompt
+from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.base import Kept, Pruner, Query
 from script_exp.pruners.layer import LayerPruner
 from script_exp.pruners.none import NoPruning
@@ -98,7 +99,9 @@ class PrunableModel:
         """Vision tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
         if self.adapter.inputs[0] not in inputs:
             return []
-        return self.adapter.encode_images(inputs, self._encoder() if with_joint else None)
+        encoder = self._encoder() if with_joint else None
+        with unused_layers_skipped(self.model):
+            return self.adapter.encode_images(inputs, encoder)
 
     @torch.no_grad()
     def encode_queries(self, questions: Sequence[str]) -> list[Query]:

@@ -10,17 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from script_exp.errors import SettingError, UserError
-from script_exp.frames import Frames
+from script_exp.frames import Frames, PerSecond
 from script_exp.models.images import EncodedImage, ModelAdapter, Visual
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.video import videos_of
 from script_exp.pruners.base import VisualTokens
 
-# Limits of a frame in the authors' qwen-vl-utils (VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS), also the defaults of
-# transformers' video processor.
-_PIXELS = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}
-_RATE = 2.0  # of frames that do not say: qwen-vl-utils takes two a second
+# Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS of a frame, VIDEO_TOTAL_PIXELS),
+# also those of transformers' video processor with cap_pixels_per_frame.
+_LOWEST, _HIGHEST, _TOTAL = 128 * 28 * 28, 768 * 28 * 28, int(128_000 * 28 * 28 * 0.9)
+_RATE = 2.0  # frames a second in qwen-vl-utils, also of frames that do not say
 
 
 class Qwen25VLVideoAdapter(ModelAdapter):
@@ -34,6 +34,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     has_projector = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
+    frames = PerSecond(fps=_RATE, lowest=4, highest=768, multiple=2)  # FPS and so on of qwen-vl-utils
 
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:
@@ -74,7 +75,9 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         first of the repetitions is taken of every frame.
         """
         frames = [*video, *[video[-1]] * (-len(video) % pair)]
-        given = image_processor(frames, size=_PIXELS, return_tensors="pt")
+        share = max(min(_HIGHEST, _TOTAL * pair // len(video)), int(_LOWEST * 1.05))
+        size = {"shortest_edge": _LOWEST, "longest_edge": share}
+        given = image_processor(frames, size=size, return_tensors="pt")
         grid = given["image_grid_thw"]
         if (grid != grid[0]).any():
             raise UserError("the frames of a video differ in size: expected one size")

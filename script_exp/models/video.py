@@ -1,8 +1,10 @@
-"""What the adapters for videos share."""
+"""What the adapters for videos share, and what a checkpoint says about videos."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
+from script_exp.frames import FrameCount, PerSecond, frame_count
 from script_exp.models.images import ModelAdapter, Visual
 
 
@@ -54,3 +57,52 @@ def videos_of(visuals: Sequence[Sequence[Visual]]) -> list[Sequence[Image.Image]
             raise UserError("the model takes videos here: expected a list of frames, got a single image")
         videos.append(visual)
     return videos
+
+
+def video_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a checkpoint's video processor, from where transformers looks first; empty if it has none.
+
+    Raises:
+        UserError: if a file is not a JSON object.
+    """
+    own = _json_object(folder / "processor_config.json").get("video_processor")
+    return own or _json_object(folder / "video_preprocessor_config.json")
+
+
+def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
+    """Frames of a video that a checkpoint's config asks for, as transformers' video processors read it.
+
+    Args:
+        folder: of the checkpoint.
+        usual: of its family; what the config does not say is taken from there.
+
+    Raises:
+        UserError: if the config asks for something that cannot be.
+    """
+    settings = {key: value for key, value in video_settings(folder).items() if value is not None}
+    try:
+        if "num_frames" in settings:
+            return frame_count(settings["num_frames"])
+        if isinstance(usual, PerSecond) or "fps" in settings:
+            base = usual if isinstance(usual, PerSecond) else PerSecond(fps=1)
+            return PerSecond(
+                fps=settings.get("fps", base.fps),
+                lowest=settings.get("min_frames", base.lowest),
+                highest=settings.get("max_frames", base.highest),
+                multiple=base.multiple,
+            )
+    except SettingError as error:
+        raise UserError(f"the video processor's config in {folder}: {error}") from error
+    return usual
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is not a JSON object")
+    return content

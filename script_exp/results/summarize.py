@@ -13,6 +13,7 @@ from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefi
 from script_exp.measure.latency import Latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
+from script_exp.models.tower_layers import used_tower_layers
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleTokens, Tokens
 
@@ -52,6 +53,7 @@ def summarize_costs(
         counts = prefill_stages(
             config,
             shape,
+            tower_layers=used_tower_layers(config),
             text_encoder=encoder.config if encoder else None,
             joint_width=encoder.width if encoder else 0,
             pruner=record.pruner_operations,

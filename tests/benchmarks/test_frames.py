@@ -13,6 +13,7 @@ from videos import SIZE, coded, every_frame, index_of, write_video
 import script_exp.benchmarks.frames as module
 from script_exp.benchmarks.frames import Choice, Clip, announced, spread, video_frames
 from script_exp.errors import DataError, UserError
+from script_exp.frames import PerSecond
 
 KINDS = {  # name: how it is written, and whether the packets alone say which frames are shown
     "one_keyframe.mp4": ({}, True),
@@ -103,6 +104,28 @@ def test_where_frames_are_taken():
     assert spread(seconds, 3, Clip(1.0, 2.0)).rate == pytest.approx(3 / 1.04)
     assert spread(seconds, 1).places == [0]
     assert spread(seconds[:1], 2) == Choice([0, 0], None)
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds", "number"),
+    [
+        (250, 10.0, 20),  # two a second
+        (250, 10.9, 20),  # an even number of them
+        (25, 1.0, 4),  # no fewer than four
+        (3, 0.1, 2),  # but no more than there are
+        (1, 0.0, 1),  # and at least one
+        (90_000, 3600.0, 768),
+    ],
+)
+def test_frames_by_the_clock(shown, seconds, number):
+    """qwen-vl-utils: FPS 2, FPS_MIN_FRAMES 4, FPS_MAX_FRAMES 768, FRAME_FACTOR 2."""
+    assert PerSecond(fps=2.0, lowest=4, highest=768, multiple=2).count(shown, seconds) == number
+
+
+def test_frames_by_the_clock_are_of_the_part_that_is_meant():
+    seconds = np.arange(100) / 25
+    assert spread(seconds, PerSecond(fps=2)).places == spread(seconds, 8).places
+    assert spread(seconds, PerSecond(fps=3), Clip(1.0, 2.0)) == spread(seconds, 3, Clip(1.0, 2.0))
 
 
 @pytest.mark.parametrize(

@@ -168,11 +168,16 @@ def test_settings_that_are_not_right(tmp_path):
         ("protocol", "llava", "protocol=llava: expected one of lmms"),
         ("frames", 0, "frames=0: expected a whole number >= 1"),
         ("frames", 2.5, "frames=2.5: expected a whole number >= 1"),
+        ("frames", {"rate": 2}, r"frames={'rate': 2}: expected a whole number, or fps with lowest"),
+        ("frames", {"fps": 0}, r"frames\.fps=0: expected a number > 0"),
+        ("frames", {"fps": 1, "lowest": 9, "highest": 8}, r"frames\.highest=8: expected a whole number >= 9"),
     ]:
         with pytest.raises(SettingError, match=message):
             mvbench(tmp_path, **{key: value})
     with pytest.raises(SettingError, match=r"benchmark.data=.*: expected a folder with json/\*.json \(https"):
         mvbench(tmp_path).samples()
+    with pytest.raises(SettingError, match=r"frames=None: expected a whole number"):
+        mvbench(write_cut(tmp_path), frames=None).samples()
     with pytest.raises(UserError, match=r"6 samples, but the official files have 4000"):
         mvbench(write_cut(tmp_path), check_count=True).samples()
 
@@ -192,13 +197,14 @@ def test_videos_that_are_missing_or_broken(folder):
 def test_end_to_end(tmp_path, tmp_path_factory):
     folder = write_whole(tmp_path / "data" / "mvbench")
     model = save("llava_next_video", tmp_path_factory.mktemp("model"))
+    write_json(model / "video_preprocessor_config.json", {"num_frames": 4})
     next(folder.rglob("video_1.mp4")).unlink()
     arguments = [
-        f"data={folder.parent}", f"model.path={model}", "benchmark.frames=4", "budget=5", "batch_size=3",
-        "benchmark.on_error=skip",
+        f"data={folder.parent}", f"model.path={model}", "budget=5", "batch_size=3", "benchmark.on_error=skip",
     ]  # fmt: skip
     run_dir, result, records = finished(run_benchmark("mvbench", tmp_path, *arguments))
     assert [record["id"] for record in records] == [name for name in IDS if name != "moving_count-0"]
+    assert result["cell"]["benchmark_settings"]["frames"] == 4  # as the model's config says
     for record in records:  # 16 pooled patches of each of four frames, of which five stay
         assert (record["crops"], record["budget_crops"]) == (4, 4)
         assert (record["visual"], record["kept"]) == (64, 20)

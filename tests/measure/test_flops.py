@@ -21,6 +21,7 @@ from transformers.vision_utils import get_vision_position_ids
 from script_exp.errors import SettingError
 from script_exp.measure import flops
 from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
 
 TEXT_TOKENS = 60
@@ -52,6 +53,7 @@ def test_stages_equal_the_counter(eager, budget):
     stages = flops.prefill_stages(
         eager.model.config,
         flops.PromptShape(1, (budget,) * 4, text, eager.query_tokens(questions[0])),
+        tower_layers=used_tower_layers(eager.model.config),
         text_encoder=eager.query_encoder.config,
         joint_width=eager.query_encoder.width,
         pruner=flops.PrunerOperations()(pruner, images[0].visual, queries[0]),
@@ -126,6 +128,14 @@ def test_golden_values_of_llava_1_5_7b(visual, total):
     assert sum(stages.values()) == pytest.approx(total, abs=0.5e9)
 
 
+@pytest.mark.parametrize(("visual", "total"), [(576, 8.840e12), (64, 2.004e12)])
+def test_golden_values_of_llava_1_5_7b_without_the_unused_layer(visual, total):
+    config = ARCHITECTURES["llava_1_5_7b"]()
+    shape = flops.PromptShape(1, (visual,) * 32, TEXT_TOKENS, 0)
+    stages = flops.prefill_stages(config, shape, tower_layers=used_tower_layers(config))
+    assert sum(stages.values()) == pytest.approx(total, abs=0.6e9)
+
+
 @pytest.mark.parametrize(("crops", "visual", "total"), [(5, 2880, 44.641e12), (5, 320, 7.028e12)])
 def test_golden_values_of_llava_next_7b(crops, visual, total):
     shape = flops.PromptShape(crops, (visual,) * 32, TEXT_TOKENS, 0)
@@ -162,10 +172,12 @@ def test_three_crops_equal_the_counter_at_full_size(name):
     pixels = torch.empty(3, 3, vision.image_size, vision.image_size, device="meta")
     sizes = torch.tensor([[vision.image_size, 2 * vision.image_size]])
     inputs = (pixels,) if name.startswith("llava_1_5") else (pixels[None], sizes)
-    total = counted(lambda: model.model.get_image_features(*inputs))
     stages = flops.vision_stages(model.config, 3)
     assert stages["projector"] == count_projector(model, 3, 729 if name == "llava_onevision_7b" else 576)
-    assert stages["vision_tower"] + stages["projector"] == total
+    assert sum(stages.values()) == counted(lambda: model.model.get_image_features(*inputs))
+    read = flops.vision_stages(model.config, 3, tower_layers=used_tower_layers(model.config))
+    with unused_layers_skipped(model):
+        assert sum(read.values()) == counted(lambda: model.model.get_image_features(*inputs))
 
 
 @torch.inference_mode()

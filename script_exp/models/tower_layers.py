@@ -1,0 +1,51 @@
+"""The vision tower without its last layers, where LLaVA reads an earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def used_tower_layers(config: Any) -> int | None:
+    """Layers of the vision tower up to the last one that is read; None for towers that are read at their end.
+
+    LLaVA and LLaVA-NeXT read ``hidden_states[-2]``: the output of the last layer but one.
+    """
+    read = getattr(config, "vision_feature_layer", None)
+    if read is None:
+        return None
+    layers = config.vision_config.num_hidden_layers
+    return max(one if one >= 0 else layers + 1 + one for one in ([read] if isinstance(read, int) else read))
+
+
+@contextmanager
+def unused_layers_skipped(model: Any) -> Iterator[None]:
+    """Within the context, the layers of the vision tower that nothing reads hand on what they get.
+
+    They stay in the tower: transformers counts a negative ``vision_feature_layer`` from its end.
+    """
+    used = used_tower_layers(model.config)
+    unused = [] if used is None else list(bare_tower(model).encoder.layers[used:])
+    own = [vars(layer).get("forward") for layer in unused]  # of accelerate, where a model is dispatched
+    try:
+        for layer in unused:
+            layer.forward = _hand_on
+        yield
+    finally:
+        for layer, forward in zip(unused, own, strict=True):
+            del layer.forward  # uncovers the method of the class
+            if forward is not None:
+                layer.forward = forward
+
+
+def bare_tower(model: Any) -> Any:
+    """The CLIP or SigLIP transformer of a LLaVA, with ``encoder`` and ``post_layernorm``."""
+    tower: nn.Module = model.model.vision_tower
+    return getattr(tower, "vision_model", tower)
+
+
+def _hand_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+    return hidden_states

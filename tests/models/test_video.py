@@ -1,0 +1,84 @@
+"""How many frames of a video a model gets: as its checkpoint's config says, else as its family is used."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from families import build, picture, save
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from script_exp.errors import UserError
+from script_exp.frames import Frames, PerSecond, frame_count, frame_setting
+from script_exp.models.checkpoint import find_checkpoint
+from script_exp.models.wanted import Wanted
+
+BY_THE_CLOCK = PerSecond(fps=2.0, lowest=4, highest=768, multiple=2)
+
+
+def frames_of(folder):
+    return find_checkpoint(Wanted(str(folder)), needs_query=False).taking("video").frames
+
+
+@pytest.mark.parametrize(
+    ("family", "usual"),
+    [("llava_next_video", 32), ("llava_onevision", 32), ("qwen2_5_vl", BY_THE_CLOCK), ("llava", None)],
+)
+def test_what_is_usual_of_a_family(family, usual, tmp_path):
+    assert frames_of(save(family, tmp_path)) == usual
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "frames"),
+    [
+        ("llava_onevision", {"num_frames": 8}, 8),
+        ("llava_onevision", {"num_frames": None, "fps": None, "size": {"height": 28}}, 32),
+        ("llava_onevision", {"fps": 1.5, "max_frames": 20}, PerSecond(fps=1.5, highest=20)),
+        ("qwen2_5_vl", {"min_frames": 6, "max_frames": 64}, PerSecond(2.0, 6, 64, 2)),
+        ("qwen2_5_vl", {"fps": 1}, PerSecond(1, 4, 768, 2)),
+        ("qwen2_5_vl", {"num_frames": 24}, 24),
+    ],
+)
+def test_the_config_decides(family, settings, frames, tmp_path):
+    folder = save(family, tmp_path)
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(settings))
+    assert frames_of(folder) == frames
+    assert frame_count(json.loads(json.dumps(frame_setting(frames)))) == frames
+
+
+def test_the_processors_own_config_comes_first(tmp_path):
+    folder = save("llava_next_video", tmp_path)
+    (folder / "video_preprocessor_config.json").write_text('{"num_frames": 8}')
+    processor = folder / "processor_config.json"
+    known = json.loads(processor.read_text()) if processor.is_file() else {}
+    processor.write_text(json.dumps(known | {"video_processor": {"num_frames": 12}}))
+    assert frames_of(folder) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"num_frames": 0}', "the video processor's config in .*: frames=0: expected a whole number >= 1"),
+        ('{"fps": -1}', r"the video processor's config in .*: frames\.fps=-1: expected a number > 0"),
+        ('{"fps": ', "video_preprocessor_config.json is not valid JSON"),
+        ("[8]", "video_preprocessor_config.json is not a JSON object"),
+    ],
+)
+def test_a_config_that_is_not_right(text, message, tmp_path):
+    folder = save("llava_onevision", tmp_path)
+    (folder / "video_preprocessor_config.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        frames_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("count", "highest"), [(16, 768 * 28 * 28), (400, 128_000 * 784 * 9 // 10 * 2 // 400)]
+)
+def test_the_frames_of_a_long_video_of_qwen_share_its_pixels(count, highest, tmp_path):
+    """qwen-vl-utils: VIDEO_TOTAL_PIXELS over the frames, two a step, at most VIDEO_MAX_PIXELS each."""
+    model = build("qwen2_5_vl_video", tmp_path)
+    video = Frames([picture(900, 1200)] * count, rate=2.0)
+    inputs = model.adapter.process(model.processing.image_processor, [[video]])
+    height, width = smart_resize(900, 1200, factor=28, min_pixels=128 * 28 * 28, max_pixels=highest)
+    assert torch.equal(inputs["video_grid_thw"], torch.tensor([[count // 2, height // 14, width // 14]]))
