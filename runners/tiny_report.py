@@ -62,8 +62,9 @@ def main() -> None:
         records = run(model, benchmark, cache, Oracle(budget=budget, needed=needed), f"oracle {budget}")
         scores = [record.score for record in records]
         metric = benchmark.metric
-        low, high = bootstrap_interval(metric.by_unit(records), metric.value)
-        print(f"| {budget} | {100 * np.mean(scores):.1f} | {100 * low:.1f} to {100 * high:.1f} |")
+        interval = bootstrap_interval(metric.by_unit(records), metric.value) or (np.nan, np.nan)
+        low, high = 100 * np.array(interval)
+        print(f"| {budget} | {100 * np.mean(scores):.1f} | {low:.1f} to {high:.1f} |")
 
 
 def run(

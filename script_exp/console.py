@@ -105,7 +105,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     rows = [
         (
             "accuracy" if _points(result) else "accuracy, %",
-            [_accuracy(one) for one in columns],
+            [accuracy_text(one and one["accuracy"]) for one in columns],
             _ratio_of(columns, "accuracy", "value"),
         ),
         ("visual tokens kept", [_number(one, "tokens", "kept") for one in columns], None),
@@ -180,12 +180,16 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
             tree.add(f"{key}: {value}")
 
 
-def _accuracy(result: dict[str, Any] | None) -> str:
-    if result is None or result["accuracy"] is None:
+def accuracy_text(accuracy: dict[str, Any] | None, digits: int = 1) -> str:
+    """The accuracy of a ``result.json`` with its interval."""
+    if accuracy is None:
         return "-"
-    accuracy = result["accuracy"]
-    value, low, high = (accuracy["scale"] * end for end in (accuracy["value"], *accuracy["ci95"]))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    scale = accuracy["scale"]
+    value = f"{scale * accuracy['value']:.{digits}f}"
+    if accuracy["ci95"] is None:
+        return value
+    low, high = accuracy["ci95"]
+    return f"{value} [{scale * low:.1f}, {scale * high:.1f}]"
 
 
 def _number(result: dict[str, Any] | None, part: str, key: str) -> str:

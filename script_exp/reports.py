@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from script_exp.console import table_console
+from script_exp.console import accuracy_text, table_console
 from script_exp.data_status import DataStatus, download
 from script_exp.rescore import Rescored
 
@@ -46,9 +45,9 @@ def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
     """A table of the runs with their numbers before and after, and how many answers and scores differ."""
     table = _table(["run", "", "before", "after", "answers", "scores"], right=(2, 3, 4, 5))
     for one in rescored:
-        row = [str(one.path), _outcome(one, dry_run), _accuracy(one.before)]
+        row = [str(one.path), _outcome(one, dry_run), accuracy_text(one.before, digits=2)]
         if one.changed:
-            row += [_accuracy(one.after), f"{one.answers:,}", f"{one.scores:,}"]
+            row += [accuracy_text(one.after, digits=2), f"{one.answers:,}", f"{one.scores:,}"]
         table.add_row(*map(Text, row))
     table_console().print(table)
 
@@ -102,10 +101,3 @@ def _outcome(one: Rescored, dry_run: bool) -> str:
     if not one.changed:
         return "unchanged"
     return "would change" if dry_run else "rescored"
-
-
-def _accuracy(accuracy: dict[str, Any] | None) -> str:
-    if accuracy is None:
-        return "-"
-    value, low, high = (accuracy["scale"] * end for end in (accuracy["value"], *accuracy["ci95"]))
-    return f"{value:.2f} [{low:.1f}, {high:.1f}]"

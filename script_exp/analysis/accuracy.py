@@ -130,7 +130,8 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
 def accuracy_entry(cell: pd.Series) -> Entry:
     """The accuracy with half of its interval."""
     skipped = "†" if cell["skipped"] else ""
-    return Entry(f"{cell['accuracy']:.1f}{skipped}", f"±{(cell['high'] - cell['low']) / 2:.1f}")
+    half = (cell["high"] - cell["low"]) / 2
+    return Entry(f"{cell['accuracy']:.1f}{skipped}", "" if np.isnan(half) else f"±{half:.1f}")
 
 
 def _budget_table(cells: pd.DataFrame) -> Table:
@@ -153,7 +154,7 @@ def _budget_table(cells: pd.DataFrame) -> Table:
     before = "The unpruned run is missing"
     if len(unpruned):
         entry = accuracy_entry(unpruned.iloc[0])
-        before = f"Unpruned, {unpruned['visual'].iloc[0]:g} tokens: {entry.text} {entry.small}"
+        before = f"Unpruned, {unpruned['visual'].iloc[0]:g} tokens: {entry.text} {entry.small}".rstrip()
     column = cells["column"].iloc[0]
     return Table(
         name="by_budget",

@@ -34,7 +34,14 @@ def _counts(frequencies: np.ndarray) -> Iterator[np.ndarray]:
         yield drawn.astype(np.float64)
 
 
-def bootstrap_interval(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
-    """95 % percentile interval: lower and upper end. Arguments as for :func:`bootstrap_draws`."""
+def bootstrap_interval(
+    totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float] | None:
+    """95 % percentile interval: lower and upper end; None for a single unit, which says nothing about others.
+
+    Arguments as for :func:`bootstrap_draws`.
+    """
+    if len(totals) < 2:
+        return None
     low, high = np.quantile(bootstrap_draws(totals, value), [0.025, 0.975])
     return float(low), float(high)

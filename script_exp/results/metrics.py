@@ -21,10 +21,10 @@ def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
         "memory/kv_cache_bytes": result["kv_cache_bytes"],
     }
     if result["accuracy"]:
+        interval = result["accuracy"]["ci95"] or ()
         metrics |= {
             "accuracy/value": result["accuracy"]["value"],
-            "accuracy/ci95_low": result["accuracy"]["ci95"][0],
-            "accuracy/ci95_high": result["accuracy"]["ci95"][1],
+            **{f"accuracy/ci95_{end}": at for end, at in zip(("low", "high"), interval, strict=False)},
             "accuracy/n": result["accuracy"]["n"],
             **{f"accuracy/{kind}": value for kind, value in result["accuracy"]["by_kind"].items()},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -194,7 +195,7 @@ def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
     """Columns of the metric; empty for random weights and where a server scores."""
     if accuracy is None:
         return {"n": 0, "partial": False, "skipped": 0}
-    low, high = accuracy["ci95"]
+    low, high = accuracy["ci95"] or (math.nan, math.nan)
     same = ("metric", "scale", "n", "partial", "skipped")
     return {key: accuracy[key] for key in same} | {
         "accuracy": accuracy["value"],

@@ -103,6 +103,7 @@ class Accuracy:
     Attributes:
         metric: what the number is, for example ``mean``.
         scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
+        ci95: both ends of the interval; None where all samples are of one unit.
         partial: whether ``limit`` was set, or samples were skipped.
         skipped: samples left out because their images are missing or broken (``skipped.jsonl`` lists them).
     """
@@ -111,7 +112,7 @@ class Accuracy:
     scale: int
     value: float
     n: int
-    ci95: tuple[float, float]
+    ci95: tuple[float, float] | None
     by_kind: dict[str, float]
     partial: bool
     skipped: int = 0

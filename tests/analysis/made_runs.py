@@ -30,7 +30,7 @@ def save_run(
     folder = outputs / model / benchmark / f"{pruner}-{budget}-s{seed}-{number}"
     folder.mkdir(parents=True)
     unpruned = f"{baseline}-{benchmark}-s{seed}"
-    value, low, high = (None,) * 3 if weights == "random" else interval_of(scores)
+    value, interval = (None, None) if weights == "random" else interval_of(scores)
     result = {
         "schema_version": 4,
         "status": "finished",
@@ -43,7 +43,7 @@ def save_run(
             "protocol_version": protocol_version, "limit": limit,
         },
         "accuracy": None if weights == "random" else {
-            "metric": metric, "scale": scale, "value": value, "n": len(scores), "ci95": [low, high],
+            "metric": metric, "scale": scale, "value": value, "n": len(scores), "ci95": interval,
             "by_kind": {}, "partial": limit is not None or skipped > 0, "skipped": skipped,
         },
         "tokens": {
@@ -84,9 +84,9 @@ def save_run(
 
 
 def interval_of(scores):
-    """The mean, and an interval around it that is good enough for a test's run."""
+    """The mean, and an interval around it that is good enough for a test's run; none for a single unit."""
     mean = float(np.mean(scores))
-    return mean, mean - 0.05, mean + 0.08
+    return mean, [mean - 0.05, mean + 0.08] if len(scores) > 2 else None
 
 
 def draw(seed, share, count=40):

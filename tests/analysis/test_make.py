@@ -65,6 +65,21 @@ def test_tables_and_figures_are_written_and_torch_is_not_imported(outputs, tmp_p
     assert rows(tmp_path)["model"] == {"tiny", "llava_1_5_7b"}
 
 
+def test_a_single_unit_has_no_interval(tmp_path):
+    """Nothing is known about others then: neither a width of zero nor nan is printed."""
+    for pruner, budget in [("none", None), ("random", 64), ("script", 64), ("script", 32)]:
+        save_run(tmp_path / "runs", pruner, budget, [1.0, 0.0], limit=2)
+    process = call(tmp_path / "runs", "--to", tmp_path / "to")
+    assert process.returncode == 0
+    assert process.stderr.count("all samples are of one unit, so there is nothing to draw from") == 4
+    table = (tmp_path / "to" / "tables" / "accuracy.md").read_text()
+    assert "| script | 64 | **50.0** | **100.0** |" in table
+    by_budget = (tmp_path / "to" / "tables" / "by_budget.md").read_text()
+    assert "| *Unpruned, 576 tokens: 50.0* |" in by_budget
+    assert not any("nan" in text for text in (table, by_budget))
+    assert (tmp_path / "to" / "figures" / "accuracy_by_budget.svg").exists()
+
+
 def test_the_default_folder_is_not_read_as_runs(outputs):
     for _ in range(2):
         assert call(outputs, "--figures", "off").returncode == 0

@@ -35,9 +35,12 @@ def test_copies_in_one_unit_add_no_certainty():
     assert copied == pytest.approx(single)
 
 
-def test_equal_scores_have_no_width_and_one_unit_too():
+def test_equal_scores_have_no_width():
     assert bootstrap_interval([1.0, 1.0, 1.0], ["a", "b", "c"]) == (1.0, 1.0)
-    assert bootstrap_interval([1.0, 0.0], ["a", "a"]) == (0.5, 0.5)
+
+
+def test_one_unit_says_nothing_about_others():
+    assert bootstrap_interval([1.0, 0.0], ["a", "a"]) is None
 
 
 def test_is_the_same_every_time():

@@ -139,7 +139,7 @@ def _with_interval(axes: Axes, x: pd.Series, points: pd.DataFrame, **look: Any) 
 def _unpruned_line(axes: Axes, cells: pd.DataFrame) -> None:
     unpruned = cells[cells["budget"].isna() & cells["accuracy"].notna()]
     if len(unpruned):
-        axes.axhspan(
-            unpruned["low"].iloc[0], unpruned["high"].iloc[0], color="#222222", alpha=0.07, linewidth=0
-        )
+        low, high = unpruned["low"].iloc[0], unpruned["high"].iloc[0]
+        if low <= high:  # a single unit has no interval
+            axes.axhspan(low, high, color="#222222", alpha=0.07, linewidth=0)
         axes.axhline(unpruned["accuracy"].iloc[0], label="unpruned", **UNPRUNED)
