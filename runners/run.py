@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from script_exp.command_line import CONF, check_arguments
+from script_exp.command_line import CONF, check_arguments, with_groups_keys
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
 from script_exp.signals import end_on_signals
@@ -85,7 +85,8 @@ def command_line() -> int:
         return _fail(error)
     end_on_signals()
     # Hydra's parser wants all overrides on one side of its options.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    words = with_groups_keys(sys.argv[1:])
+    sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
     code = 0
     try:
         main()

@@ -13,6 +13,7 @@ import torch
 
 from script_exp.benchmarks.ahead import in_batches
 from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.benchmarks.video import VideoBenchmark
 from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
 from script_exp.evaluate import BatchSize
@@ -201,7 +202,8 @@ class RunCell:
 
     def batches(self) -> list[list[Sample]]:
         """The samples in batches: those of this shard, consecutive ones."""
-        batches = in_batches(self.samples(), BatchSize(self.settings.batch_size).value)
+        size = BatchSize(self.settings.batch_size, self.benchmark.modality).value
+        batches = in_batches(self.samples(), size)
         shards, shard = self.settings.shards, self.settings.shard or 0
         return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
 
@@ -240,6 +242,8 @@ def _check_fit(
     if benchmark.has_judge:
         expected = "null: a run only answers, runners/score.py grades its answers with the judge"
         raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
+    if isinstance(benchmark, VideoBenchmark):
+        _check_positions_of_frames(settings, benchmark, pruner, checkpoint)
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
@@ -265,3 +269,20 @@ def _check_fit(
             check_positions(settings.model.rules)
     except SettingError as error:
         raise error.within("model") from error
+
+
+def _check_positions_of_frames(
+    settings: RunSettings, benchmark: VideoBenchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
+) -> None:
+    """Whether the LLM has a position for every visual token, where a fixed number of frames says how many."""
+    frames, tokens, there = benchmark.frame_count, checkpoint.tokens_per_crop, checkpoint.llm_positions
+    shortened = not isinstance(pruner, LayerPruner | NoPruning)
+    if shortened and settings.model.rules.positions == "contiguous":
+        return
+    if isinstance(frames, int) and tokens is not None and frames * tokens > there:
+        raise SettingError(
+            "benchmark.frames",
+            frames,
+            f"at most {there // tokens}: a frame of model={settings.model.name} has {tokens} tokens, and its "
+            f"LLM {there:,} positions, which a pruner before the LLM alone can save",
+        )

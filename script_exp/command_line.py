@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -80,20 +80,40 @@ def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[st
     return rest, choices
 
 
+def with_groups_keys(arguments: Sequence[str]) -> list[str]:
+    """Checked ``arguments`` as a sweep over groups takes them: keys of a group with ``++`` before them.
+
+    Hydra composes a sweep once with the default of each group before it composes the cells, and so refuses
+    ``benchmark.protocol=lmms`` beside ``benchmark=gqa,pope``: the default benchmark has no such key.
+    """
+    if any(word.startswith(_OTHER_CONFIG) for word in arguments):
+        return list(arguments)
+    return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
+
+
 def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
-    """Compose the config with the first value of every key."""
-    own = []
+    """Compose the config with the first value of every key, and with all of a group whose keys are set."""
+    groups: dict[str, list[str]] = {}
+    others = []
     for override in overrides:
         key, line = override.key_or_group, str(override.input_line)
         if key.startswith("hydra") and key != "hydra.searchpath":
             continue  # of the launcher, which compose() does not have
-        if not override.is_sweep_override():
-            own.append(line)
-        elif values := _values(override):
-            own.append(f"{line.partition('=')[0]}={values[0]}")
+        values = _values(override)
+        if key in _GROUPS:
+            groups[key] = values
+        elif not override.is_sweep_override():
+            others.append(line)
+        elif values:
+            others.append(f"{line.partition('=')[0]}={values[0]}")
+    keyed = [group for group in _GROUPS if any(line.startswith(f"{group}.") for line in others)]
+    chosen: list[str] = []
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            compose(config_name, own)
+            if keyed and "experiment" in groups:
+                groups = _of_experiment(config_name, groups["experiment"][0]) | groups
+            for chosen in _choices(groups, keyed):
+                compose(config_name, [*chosen, *others])
     except HydraException as error:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
@@ -103,7 +123,26 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
         known = [key for key in known if key not in ("_target_", "hydra")]
         typed = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), cause.full_key)
-        raise unknown_key(typed, given.get(typed, ""), known) from error
+        owner = next((one for one in chosen if typed.startswith(f"{one.partition('=')[0]}.")), "")
+        raise unknown_key(typed, given.get(typed, ""), known, owner) from error
+
+
+def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[list[str]]:
+    """The first name of every group; then the other names of each group in ``keyed``, in turn."""
+    first = {group: names[0] for group, names in groups.items() if names}
+    yield [f"{group}={name}" for group, name in first.items()]
+    for turn in keyed:
+        for other in groups.get(turn, [])[1:]:
+            yield [f"{group}={other if group == turn else name}" for group, name in first.items()]
+
+
+def _of_experiment(config_name: str, name: str) -> dict[str, list[str]]:
+    """The groups that an experiment sweeps over, with their names."""
+    config = compose(config_name, [f"experiment={name}"], return_hydra_config=True)
+    swept = config.hydra.sweeper.params or {}
+    return {
+        group: [one.strip() for one in str(swept[group]).split(",")] for group in _GROUPS if group in swept
+    }
 
 
 def _is_override(word: str) -> bool:

@@ -41,13 +41,14 @@ def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
     )
 
 
-def unknown_key(key: str, value: str, known: Iterable[str]) -> SettingError:
-    """The error for a key that does not exist, with those beside it."""
+def unknown_key(key: str, value: str, known: Iterable[str], owner: str = "") -> SettingError:
+    """The error for a key that does not exist, with those beside it, in ``owner`` (``group=name``)."""
     names = sorted(known)
     if not names:
         return SettingError(key, value, f"nothing: {key.rpartition('.')[0]} has no keys to set")
     hint = _hint(key.rpartition(".")[2], names).strip()
-    return SettingError(key, value, f"one of the keys {', '.join(names)}" + (f" ({hint})" if hint else ""))
+    keys = f"one of the keys {f'of {owner}: ' if owner else ''}{', '.join(names)}"
+    return SettingError(key, value, keys + (f" ({hint})" if hint else ""))
 
 
 def _hint(given: str, names: list[str]) -> str:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from script_exp.benchmarks.ahead import loaded_ahead
+from script_exp.benchmarks.ahead import BATCHES_AHEAD, loaded_ahead
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.measure.flops import PrunerOperations
@@ -27,8 +27,8 @@ from script_exp.results.record import SampleRecord, SampleTokens
 
 log = logging.getLogger(__name__)
 
-FIRST_BATCH_SIZE = 32
-"""Where ``batch_size=auto`` begins."""
+FIRST_BATCH_SIZE = {"image": 32, "video": 4}
+"""Where ``batch_size=auto`` begins, by modality."""
 
 
 @dataclass
@@ -71,11 +71,12 @@ class BatchSize:
 
     Args:
         setting: ``batch_size``: a number, or ``auto``, which is halved whenever memory does not suffice.
+        modality: what the questions are about.
     """
 
-    def __init__(self, setting: int | str) -> None:
+    def __init__(self, setting: int | str, modality: str = "image") -> None:
         self._is_auto = isinstance(setting, str)
-        self.value = FIRST_BATCH_SIZE if isinstance(setting, str) else setting
+        self.value = FIRST_BATCH_SIZE[modality] if isinstance(setting, str) else setting
 
     def shrink(self, error: torch.OutOfMemoryError) -> None:
         """Halve it after ``error``.
@@ -113,7 +114,7 @@ class Answering:
         """Answer batch by batch; yields records when they are there, a batch's or fewer."""
         count = PrunerOperations()
         features: dict[str, Features] = {}
-        for batch, loading in loaded_ahead(batches, self._process):
+        for batch, loading in loaded_ahead(batches, self._process, BATCHES_AHEAD[self.benchmark.modality]):
             processed, samples = self._loaded(batch, loading)
             features = {unit: one for unit, one in features.items() if unit in processed}
             done = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
@@ -29,28 +30,30 @@ class PerSecond:
 
     Attributes:
         fps: frames of a second.
-        lowest: fewest frames of a video that has so many.
-        highest: most frames of a video.
-        multiple: of what the number is a multiple, rounded down.
+        min_frames: fewest frames of a video that has so many.
+        max_frames: most frames of a video.
+        multiple: of what the number is a multiple: the fewest rounded up to one, all else down.
 
     Raises:
         SettingError: for a number that cannot be.
     """
 
     fps: float
-    lowest: int = 1
-    highest: int = 768
+    min_frames: int = 1
+    max_frames: int = 768
     multiple: int = 1
 
     def __post_init__(self) -> None:
         check_number("frames.fps", self.fps, lambda rate: rate > 0, "a number > 0")
         check_whole("frames.multiple", self.multiple, lowest=1)
-        check_whole("frames.lowest", self.lowest, lowest=self.multiple)
-        check_whole("frames.highest", self.highest, lowest=self.lowest)
+        check_whole("frames.min_frames", self.min_frames, lowest=1)
+        check_whole("frames.max_frames", self.max_frames, lowest=max(self.min_frames, self.multiple))
 
     def count(self, shown: int, seconds: float) -> int:
         """Frames of a video that shows ``shown`` in ``seconds``; at least one."""
-        wanted = min(max(self.fps * seconds, self.lowest), self.highest, shown)
+        fewest = math.ceil(self.min_frames / self.multiple) * self.multiple
+        # What is a whole number may come a little short of it from a video's time stamps.
+        wanted = min(max(round(self.fps * seconds, 2), fewest), self.max_frames, shown)
         return max(1, int(wanted // self.multiple) * self.multiple)
 
 
@@ -67,7 +70,8 @@ def frame_count(setting: object) -> FrameCount:
     if isinstance(setting, Mapping):
         names = {field.name for field in fields(PerSecond)}
         if "fps" not in setting or not names.issuperset(setting):
-            raise SettingError("frames", setting, "a whole number, or fps with lowest, highest and multiple")
+            expected = "a whole number, or fps with min_frames, max_frames and multiple"
+            raise SettingError("frames", setting, expected)
         return PerSecond(**setting)
     check_whole("frames", setting, lowest=1)
     return setting  # type: ignore[return-value]

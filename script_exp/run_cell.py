@@ -33,7 +33,7 @@ from script_exp.results.tracker import ShownSample, TrackedRun
 log = logging.getLogger(__name__)
 
 # Samples that the latency pass rotates among, and that the sizes of random weights are taken from.
-_MEASURED_SAMPLES = 8
+_MEASURED_SAMPLES = {"image": 8, "video": 2}
 # Samples that the tracker shows with the tokens that were kept.
 _SHOWN_SAMPLES = 8
 
@@ -148,7 +148,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     skipped = Skipped(allowed=cell.benchmark.skips_errors)
     accuracy = None
     if settings.model.weights == "random":
-        sizes = count_tokens(model, cell.pruner, _measured(samples, skipped))
+        sizes = count_tokens(model, cell.pruner, _measured(cell, samples, skipped))
     elif before is not None:  # only runners/score.py changes a score
         answered = directory.answered(sample.id for sample in samples)
         samples = [sample for sample in samples if sample.id in answered]
@@ -166,8 +166,9 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
             name, contents = submission
             write_atomically(directory.path / name, contents)
         sizes = records
-    measured = _measured(samples, skipped)
-    latencies = _latency(cell, model, measured) if settings.latency == "on" else None
+    latencies = None
+    if settings.latency == "on":
+        latencies = _latency(cell, model, _measured(cell, samples, skipped))
     flops, cache = summarize_costs(model, cell.pruner, sizes)
     return RunResult(
         schema_version=SCHEMA_VERSION,
@@ -208,7 +209,7 @@ def _answer(
         cell.pruner,
         cell.features(),
         skipped,
-        BatchSize(cell.settings.batch_size),
+        BatchSize(cell.settings.batch_size, cell.benchmark.modality),
     )
     shown: dict[str, SampleRecord] = {}
     with Progress(cell.name, len(samples), [record.score for record in records.values()]) as progress:
@@ -256,9 +257,10 @@ def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownS
     )
 
 
-def _measured(samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
+def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
     """A few samples from the whole benchmark, loaded."""
-    return skipped.loaded(samples[:: max(1, len(samples) // _MEASURED_SAMPLES)][:_MEASURED_SAMPLES])
+    few = _MEASURED_SAMPLES[cell.benchmark.modality]
+    return skipped.loaded(samples[:: max(1, len(samples) // few)][:few])
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:

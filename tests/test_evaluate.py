@@ -121,7 +121,7 @@ def test_images_are_loaded_ahead_in_other_threads_once_per_unit(samples):
         return sample.unit
 
     batches = in_batches(samples, 8)
-    steps = loaded_ahead(batches, slow)
+    steps = loaded_ahead(batches, slow, ahead=2)
     batch, futures = next(steps)
     assert later.wait(timeout=10)  # the third image, while the first batch is at work
     assert batch == batches[0]
@@ -161,7 +161,7 @@ def test_an_automatic_batch_size_is_halved_until_it_fits(tiny, samples, little_m
     records = answered(tiny, PRUNERS["random"], samples, "auto")
     assert len(records) == len(samples)
     assert {record.batch for record in records} <= {1, 2}
-    assert FIRST_BATCH_SIZE > 3
+    assert FIRST_BATCH_SIZE["image"] > 3
     assert said(records) == said(answered(tiny, PRUNERS["random"], samples, 1))
 
 
@@ -177,7 +177,7 @@ def test_images_that_do_not_fit_make_the_batch_smaller(tiny, samples, monkeypatc
     monkeypatch.setattr(tiny, "encode", first_time_too_much)
     records = answered(tiny, PRUNERS["random"], samples, "auto")
     assert len(records) == len(samples)
-    assert max(record.batch for record in records) == FIRST_BATCH_SIZE // 2
+    assert max(record.batch for record in records) == FIRST_BATCH_SIZE["image"] // 2
 
 
 def test_a_given_batch_size_is_not_changed(tiny, samples, little_memory):

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from script_exp.benchmarks.base import Sample
 
-_BATCHES_AHEAD = 2
+BATCHES_AHEAD = {"image": 2, "video": 1}
+"""Loaded while the model is busy, by modality: a long video takes gigabytes."""
 _THREADS = min(8, os.cpu_count() or 1)
 Loaded = TypeVar("Loaded")
 
@@ -29,16 +30,16 @@ def in_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
 
 
 def loaded_ahead(
-    batches: Sequence[Sequence[Sample]], load: Callable[[Sample], Loaded]
+    batches: Sequence[Sequence[Sample]], load: Callable[[Sample], Loaded], ahead: int
 ) -> Iterator[tuple[Sequence[Sample], dict[str, Future[Loaded]]]]:
-    """Each batch with what ``load`` gives for the first sample of every unit in it, a few batches ahead."""
+    """Each batch with what ``load`` gives for the first sample of every unit, ``ahead`` batches early."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="load") as threads:
         waiting: deque[tuple[Sequence[Sample], dict[str, Future[Loaded]]]] = deque()
         try:
             for batch in batches:
                 first = {sample.unit: sample for sample in reversed(batch)}
                 waiting.append((batch, {unit: threads.submit(load, one) for unit, one in first.items()}))
-                if len(waiting) > _BATCHES_AHEAD:
+                if len(waiting) > ahead:
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()

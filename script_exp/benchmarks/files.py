@@ -130,10 +130,14 @@ class FileBenchmark(FolderBenchmark):
             set.
         protocol: whose prompt and rule: ``llava`` (its evaluation scripts, the published tables) or ``lmms``
             (lmms-eval). Either protocol works with either source.
+        llava_tokens, lmms_tokens: length of an answer in each. LLaVA's ``model_vqa_loader.py`` allows 128;
+            of lmms-eval it is what the task says, or 1,024 (its wrapper of LLaVA) where it says nothing.
     """
 
     protocol: str = "llava"
     protocols: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+    llava_tokens: ClassVar[int] = 128
+    lmms_tokens: ClassVar[int] = 16
 
     @property
     def looked_for(self) -> str:
@@ -141,8 +145,7 @@ class FileBenchmark(FolderBenchmark):
 
     @property
     def max_new_tokens(self) -> int:
-        """LLaVA's ``model_vqa_loader.py``, and lmms-eval's tasks with short answers."""
-        return 128 if self.protocol == "llava" else 16
+        return self.llava_tokens if self.protocol == "llava" else self.lmms_tokens
 
     @abstractmethod
     def from_llava(self) -> list[Sample]:

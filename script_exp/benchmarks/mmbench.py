@@ -102,12 +102,8 @@ class MmBench(FileBenchmark):
     instruction: ClassVar[str] = LETTER_ANSWER
     lmms_options: ClassVar[str] = "There are several options:"
     lmms_instruction: ClassVar[str] = LETTER_ANSWER
+    llava_tokens: ClassVar[int] = 1024  # model_vqa_mmbench.py
     lmms_tokens: ClassVar[int] = 1024
-
-    @property
-    def max_new_tokens(self) -> int:
-        """LLaVA's ``model_vqa_mmbench.py``, and lmms-eval's tasks."""
-        return 1024 if self.protocol == "llava" else self.lmms_tokens
 
     @property
     def metric(self) -> Metric:

@@ -104,11 +104,8 @@ class MmVet(FileBenchmark):
     parquet: ClassVar[str] = "data/test-*.parquet"
     home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/MMVet"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 218, "hub": 218}
-
-    @property
-    def max_new_tokens(self) -> int:
-        """LLaVA's ``model_vqa.py``, and lmms-eval's ``mmvet``."""
-        return 1024
+    llava_tokens: ClassVar[int] = 1024  # model_vqa.py
+    lmms_tokens: ClassVar[int] = 1024
 
     @property
     def metric(self) -> MmVetScore:

@@ -77,6 +77,7 @@ class Pope(FileBenchmark):
     parquet: ClassVar[str] = "data/test-*.parquet"
     home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/POPE"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 8_910, "hub": 9_000}
+    lmms_tokens: ClassVar[int] = 128
 
     @property
     def metric(self) -> Metric:

@@ -44,11 +44,7 @@ class ScienceQa(FileBenchmark):
     parquet: ClassVar[str] = "ScienceQA-IMG/test-*.parquet"
     home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/ScienceQA"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 2_017, "hub": 2_017}
-
-    @property
-    def max_new_tokens(self) -> int:
-        """LLaVA's ``model_vqa_science.py``, and lmms-eval's ``scienceqa_img``."""
-        return 1024 if self.protocol == "llava" else 16
+    llava_tokens: ClassVar[int] = 1024  # model_vqa_science.py
 
     def from_llava(self) -> list[Sample]:
         problems_file, splits_file = self.folder / "problems.json", self.folder / "pid_splits.json"

@@ -47,6 +47,7 @@ class TextVqa(FileBenchmark):
     parquet: ClassVar[str] = "validation-*.parquet"
     home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/textvqa"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 5_000, "hub": 5_000}
+    lmms_tokens: ClassVar[int] = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()

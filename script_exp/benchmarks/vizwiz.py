@@ -40,6 +40,7 @@ class VizWiz(FileBenchmark):
     parquet: ClassVar[str] = "val-*.parquet"
     home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/VizWiz-VQA"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 4_319, "hub": 4_319}
+    lmms_tokens: ClassVar[int] = 1024
 
     def from_llava(self) -> list[Sample]:
         file = self.folder / self.question_file

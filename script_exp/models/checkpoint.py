@@ -59,6 +59,14 @@ class Checkpoint:
         return replace(self, adapter=self.adapter.taking(modality))
 
     @property
+    def llm_positions(self) -> int:
+        """Positions that the LLM was made for, as many times as its config stretches them."""
+        llm = self.config.text_config
+        rope = getattr(llm, "rope_parameters", None) or {}
+        stretched = rope.get("rope_type") in ("linear", "dynamic")
+        return int(llm.max_position_embeddings * (rope.get("factor", 1) if stretched else 1))
+
+    @property
     def frames(self) -> FrameCount | None:
         """Frames of a video that the model gets; None if it takes images.
 

@@ -40,11 +40,12 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """For single frames: what the video processor does, which needs torchvision."""
-        settings = video_settings(folder)
-        if not settings:
-            return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True)
-        return SiglipImageProcessorPil(**{key: settings[key] for key in _FRAME_SETTINGS if key in settings})
+        """For single frames: what the video processor does, which needs torchvision.
+
+        What its config does not say is as for images.
+        """
+        settings = {key: value for key, value in video_settings(folder).items() if key in _FRAME_SETTINGS}
+        return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True, **settings)
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         videos, frames = inputs["pixel_values_videos"].shape[:2]

@@ -34,7 +34,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     has_projector = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
-    frames = PerSecond(fps=_RATE, lowest=4, highest=768, multiple=2)  # FPS and so on of qwen-vl-utils
+    frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # FPS and so on of qwen-vl-utils
 
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+_ONE_AT_A_TIME = threading.RLock()  # two threads may use one model
 
 
 def used_tower_layers(config: Any) -> int | None:
@@ -29,16 +32,17 @@ def unused_layers_skipped(model: Any) -> Iterator[None]:
     """
     used = used_tower_layers(model.config)
     unused = [] if used is None else list(bare_tower(model).encoder.layers[used:])
-    own = [vars(layer).get("forward") for layer in unused]  # of accelerate, where a model is dispatched
-    try:
-        for layer in unused:
-            layer.forward = _hand_on
-        yield
-    finally:
-        for layer, forward in zip(unused, own, strict=True):
-            del layer.forward  # uncovers the method of the class
-            if forward is not None:
-                layer.forward = forward
+    with _ONE_AT_A_TIME:
+        own = [vars(layer).get("forward") for layer in unused]  # of accelerate, where a model is dispatched
+        try:
+            for layer in unused:
+                layer.forward = _hand_on
+            yield
+        finally:
+            for layer, forward in zip(unused, own, strict=True):
+                del layer.forward  # uncovers the method of the class
+                if forward is not None:
+                    layer.forward = forward
 
 
 def bare_tower(model: Any) -> Any:

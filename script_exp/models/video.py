@@ -65,7 +65,10 @@ def video_settings(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: if a file is not a JSON object.
     """
-    own = _json_object(folder / "processor_config.json").get("video_processor")
+    file = folder / "processor_config.json"
+    own = _json_object(file).get("video_processor") or {}
+    if not isinstance(own, dict):
+        raise UserError(f"{file}: video_processor={own}: expected an object")
     return own or _json_object(folder / "video_preprocessor_config.json")
 
 
@@ -87,8 +90,8 @@ def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
             base = usual if isinstance(usual, PerSecond) else PerSecond(fps=1)
             return PerSecond(
                 fps=settings.get("fps", base.fps),
-                lowest=settings.get("min_frames", base.lowest),
-                highest=settings.get("max_frames", base.highest),
+                min_frames=settings.get("min_frames", base.min_frames),
+                max_frames=settings.get("max_frames", base.max_frames),
                 multiple=base.multiple,
             )
     except SettingError as error:

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from script_exp.cell import RunCell
-from script_exp.command_line import CONF, check_arguments
+from script_exp.command_line import CONF, check_arguments, with_groups_keys
 from script_exp.errors import UserError
 from script_exp.results.state import read_state
 from script_exp.settings import RunSettings
@@ -29,6 +29,7 @@ def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictCo
         UserError: if the arguments cannot be composed.
     """
     check_arguments(arguments)
+    arguments = with_groups_keys(arguments)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             parsed = OverridesParser.create().parse_overrides(list(arguments))

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 EASY = {"shape": 1.0, "where": 1.0, "exist": 1.0, "count": 1.0, "ground": 1.0}
-"""Kinds of question to begin with, by how often they are asked: all refer by color. With every kind asked
-from the start, those with yes and no for an answer stayed at chance."""
+"""Kinds of question to begin the joint stage with, by how often they are asked: all refer by color. With
+every kind asked from its start, those with yes and no for an answer stayed at chance."""
 ALL = {
-    "color": 1.5, "shape": 0.7, "digit": 1.5, "where": 1.0, "exist": 0.7, "both": 1.0, "count": 2.0,
-    "relation": 1.5, "ground": 0.7,
+    "color": 2.0, "shape": 1.0, "digit": 1.0, "where": 2.0, "exist": 1.0, "both": 1.0, "count": 3.0,
+    "relation": 1.0, "ground": 1.0,
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class Recipe:
     seed: int = 2
     vision_steps: int = 3200
     language_steps: int = 2500
-    joint_steps: int = 5000
+    joint_steps: int = 6000
     pools: PoolSizes = field(default_factory=PoolSizes)
     sizes: Sizes = field(default_factory=Sizes)
     monitor_scenes: int = 24

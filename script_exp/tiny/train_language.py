@@ -1,4 +1,6 @@
-"""Stage 2: train projector and language model on the frozen vision tower, from the easy questions.
+"""Stage 2: train projector and language model on the frozen vision tower, from all kinds of question.
+
+With the easy ones alone it learned no lookup: 26 % on full scenes after 1,000 steps instead of 44 % (seed 2).
 
 Tokens are dropped blindly (uniformly over patches) in a share of the steps, which makes training cheaper and
 prefers no
@@ -16,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
 from script_exp.tiny.architecture import Sizes, build_llava
-from script_exp.tiny.diet import EASY, Diet, positions
+from script_exp.tiny.diet import ALL, Diet, positions
 from script_exp.tiny.initialize import whiten_projector
 from script_exp.tiny.optimization import Progress, Run, decay_groups
 from script_exp.tiny.packing import BEFORE_IMAGE, pack
@@ -64,7 +66,7 @@ def _loss(
     places = diet.kept(patches, rng)
     features = features.gather(1, places[..., None].expand(-1, -1, features.shape[-1]))
     places = positions(places, patches, rng)
-    drawn = diet.kinds(EASY, rng)
+    drawn = diet.kinds(ALL, rng)
     asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
     with torch.autocast("cpu", torch.bfloat16):
         visual = llava.model.multi_modal_projector(features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from contextlib import contextmanager
 
@@ -119,7 +120,25 @@ def test_where_frames_are_taken():
 )
 def test_frames_by_the_clock(shown, seconds, number):
     """qwen-vl-utils: FPS 2, FPS_MIN_FRAMES 4, FPS_MAX_FRAMES 768, FRAME_FACTOR 2."""
-    assert PerSecond(fps=2.0, lowest=4, highest=768, multiple=2).count(shown, seconds) == number
+    assert PerSecond(fps=2.0, min_frames=4, max_frames=768, multiple=2).count(shown, seconds) == number
+
+
+def test_the_fewest_frames_are_rounded_up():
+    assert PerSecond(fps=1.0, min_frames=5, max_frames=768, multiple=2).count(100, 1.0) == 6
+
+
+@pytest.mark.parametrize("rate", [24, 25, 30, 60])
+def test_time_stamps_that_are_no_round_numbers_cost_no_frame(rate):
+    """Ticks of 1 / 90,000 s or 1 / 1,000 s over the rate, as containers have them."""
+    for base, length in itertools.product((90_000, 1_000 * rate, 1_000), range(2, 60)):
+        ticks = np.round(np.arange(rate * length) * base / rate)
+        chosen = spread(ticks / base, PerSecond(fps=2.0, min_frames=4, max_frames=768, multiple=2))
+        assert len(chosen.places) == max(4, 2 * length)
+
+
+def test_frames_by_the_clock_of_a_real_video(tmp_path):
+    path = write_video(tmp_path / "a.mp4", frames=120, rate=24)
+    assert len(indices(path, PerSecond(fps=2.0))) == 10
 
 
 def test_frames_by_the_clock_are_of_the_part_that_is_meant():

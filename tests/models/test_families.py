@@ -297,8 +297,13 @@ def test_settings_of_frames_are_where_transformers_looks(tmp_path):
     files = {
         "preprocessor_config.json": {"image_mean": [0.1] * 3, "size": {"height": 28, "width": 28}},
         "video_preprocessor_config.json": {"image_mean": [0.2] * 3, "size": {"height": 28, "width": 28}},
-        "processor_config.json": {"video_processor": {"image_mean": [0.3] * 3}},
+        "processor_config.json": {"video_processor": {"image_mean": [0.3] * 3, "num_frames": 8}},
     }
     for mean, (name, settings) in zip((0.1, 0.2, 0.3), files.items(), strict=True):
         (tmp_path / name).write_text(json.dumps(settings))
-        assert list(load(tmp_path).image_mean) == [mean] * 3
+        processor = load(tmp_path)
+        assert list(processor.image_mean) == [mean] * 3
+        assert (processor.size.height, processor.size.width) == (
+            28,
+            28,
+        )  # of the images

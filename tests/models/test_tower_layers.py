@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from families import CONFIGS, build, visuals
@@ -79,4 +81,14 @@ def test_an_error_leaves_the_layers_as_they_were(tmp_path):
     model = build("llava", tmp_path)
     with pytest.raises(RuntimeError):
         model.encode_images({"pixel_values": torch.zeros(1, 5, 336, 336)}, with_joint=False)
+    assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)
+
+
+def test_two_threads_may_use_one_model(tmp_path):
+    model = build("llava", tmp_path)
+    inputs = model.preprocess(visuals("llava")[:1], [model.chat_prompt("what is it?")])
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(model.encode_images, inputs, with_joint=False) for _ in range(16)]
+        (first,) = jobs[0].result()
+        assert all(torch.equal(job.result()[0].packed, first.packed) for job in jobs)
     assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)

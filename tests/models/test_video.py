@@ -14,7 +14,7 @@ from script_exp.frames import Frames, PerSecond, frame_count, frame_setting
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.wanted import Wanted
 
-BY_THE_CLOCK = PerSecond(fps=2.0, lowest=4, highest=768, multiple=2)
+BY_THE_CLOCK = PerSecond(fps=2.0, min_frames=4, max_frames=768, multiple=2)
 
 
 def frames_of(folder):
@@ -34,7 +34,7 @@ def test_what_is_usual_of_a_family(family, usual, tmp_path):
     [
         ("llava_onevision", {"num_frames": 8}, 8),
         ("llava_onevision", {"num_frames": None, "fps": None, "size": {"height": 28}}, 32),
-        ("llava_onevision", {"fps": 1.5, "max_frames": 20}, PerSecond(fps=1.5, highest=20)),
+        ("llava_onevision", {"fps": 1.5, "max_frames": 20}, PerSecond(fps=1.5, max_frames=20)),
         ("qwen2_5_vl", {"min_frames": 6, "max_frames": 64}, PerSecond(2.0, 6, 64, 2)),
         ("qwen2_5_vl", {"fps": 1}, PerSecond(1, 4, 768, 2)),
         ("qwen2_5_vl", {"num_frames": 24}, 24),
@@ -63,12 +63,20 @@ def test_the_processors_own_config_comes_first(tmp_path):
         ('{"fps": -1}', r"the video processor's config in .*: frames\.fps=-1: expected a number > 0"),
         ('{"fps": ', "video_preprocessor_config.json is not valid JSON"),
         ("[8]", "video_preprocessor_config.json is not a JSON object"),
+        ('{"fps": true}', r"frames\.fps=True: expected a number > 0"),
     ],
 )
 def test_a_config_that_is_not_right(text, message, tmp_path):
     folder = save("llava_onevision", tmp_path)
     (folder / "video_preprocessor_config.json").write_text(text)
     with pytest.raises(UserError, match=message):
+        frames_of(folder)
+
+
+def test_a_processors_config_that_is_not_right(tmp_path):
+    folder = save("llava_onevision", tmp_path)
+    (folder / "processor_config.json").write_text('{"video_processor": [8]}')
+    with pytest.raises(UserError, match=r"processor_config.json: video_processor=\[8\]: expected an object"):
         frames_of(folder)
 
 

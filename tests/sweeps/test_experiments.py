@@ -85,3 +85,19 @@ def test_readme_is_a_part_of_the_budget_sweep():
 def test_a_wrong_override_is_one_sentence():
     with pytest.raises(UserError, match=r"budgt=64: expected one of the keys .* \(did you mean budget\?"):
         list(composed_cells(["experiment=readme", "budgt=64"]))
+
+
+@pytest.mark.parametrize("suite", ["benchmark=gqa,pope", "experiment=paper_llava_1_5"])
+def test_a_key_that_only_the_swept_benchmarks_have(suite):
+    """Hydra alone refuses it, because the default benchmark, with which it begins, has no such key."""
+    composed = [config for _, config in composed_cells([suite, "benchmark.on_error=skip", "budget=64"])]
+    assert {config.benchmark.on_error for config in composed} == {"skip"}
+    assert len({config.benchmark.name for config in composed}) == (10 if "paper" in suite else 2)
+
+
+def test_a_key_that_not_all_swept_benchmarks_have():
+    with pytest.raises(UserError, match=r"on_error=skip: expected one of the keys of benchmark=shapes: name"):
+        list(composed_cells(["benchmark=gqa,shapes", "benchmark.on_error=skip"]))
+    message = r"protocoll=lmms: expected one of the keys of benchmark=vqav2: .* \(did you mean protocol\?\)"
+    with pytest.raises(UserError, match=message):
+        list(composed_cells(["experiment=paper_llava_1_5", "benchmark.protocoll=lmms"]))
