@@ -71,6 +71,12 @@ class RunCell:
         Raises:
             UserError: for the first thing that is not right.
         """
+        cell = cls._checked(settings)
+        cell._check_positions()
+        return cell
+
+    @classmethod
+    def _checked(cls, settings: RunSettings) -> RunCell:
         pruner = build_pruner(settings)
         found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
         settings = _with_frames(settings, found)
@@ -91,8 +97,11 @@ class RunCell:
         return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
-        """The cell of the unpruned model with otherwise the same settings."""
-        return RunCell.prepare(replace(self.settings, pruner=_UNPRUNED, budget=None))
+        """The cell of the unpruned model with otherwise the same settings.
+
+        It may be one that cannot run, for want of positions; :meth:`load` says so.
+        """
+        return RunCell._checked(replace(self.settings, pruner=_UNPRUNED, budget=None))
 
     @property
     def name(self) -> str:
@@ -166,6 +175,7 @@ class RunCell:
 
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once, whatever is asked of it."""
+        self._check_positions()
         settings = self.settings
         if self._model_key not in _loaded:
             compiled = any(is_compiled(model.adapter.llm) for model in _loaded.values())
@@ -207,6 +217,24 @@ class RunCell:
         shards, shard = self.settings.shards, self.settings.shard or 0
         return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
 
+    def _check_positions(self) -> None:
+        """Whether the LLM has a position for every visual token of a fixed number of frames."""
+        if not isinstance(self.benchmark, VideoBenchmark):
+            return
+        frames, tokens = self.benchmark.frame_count, self.checkpoint.tokens_per_crop
+        there, model = self.checkpoint.llm_positions, self.settings.model
+        shortened = not isinstance(self.pruner, LayerPruner | NoPruning)
+        if shortened and model.rules.positions == "contiguous":
+            return
+        if isinstance(frames, int) and tokens is not None and frames * tokens > there:
+            raise SettingError(
+                "benchmark.frames",
+                frames,
+                f"at most {there // tokens} for pruner={self.settings.pruner['name']}: a frame has {tokens} "
+                f"tokens and the LLM of model={model.name} {there:,} positions; what a method leaves out "
+                "before the LLM needs none, with unpruned=off",
+            )
+
     @property
     def _model_key(self) -> tuple[Any, ...]:
         adapter, settings = self.checkpoint.adapter, self.settings  # an adapter for images or videos
@@ -242,8 +270,6 @@ def _check_fit(
     if benchmark.has_judge:
         expected = "null: a run only answers, runners/score.py grades its answers with the judge"
         raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
-    if isinstance(benchmark, VideoBenchmark):
-        _check_positions_of_frames(settings, benchmark, pruner, checkpoint)
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
@@ -269,20 +295,3 @@ def _check_fit(
             check_positions(settings.model.rules)
     except SettingError as error:
         raise error.within("model") from error
-
-
-def _check_positions_of_frames(
-    settings: RunSettings, benchmark: VideoBenchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
-) -> None:
-    """Whether the LLM has a position for every visual token, where a fixed number of frames says how many."""
-    frames, tokens, there = benchmark.frame_count, checkpoint.tokens_per_crop, checkpoint.llm_positions
-    shortened = not isinstance(pruner, LayerPruner | NoPruning)
-    if shortened and settings.model.rules.positions == "contiguous":
-        return
-    if isinstance(frames, int) and tokens is not None and frames * tokens > there:
-        raise SettingError(
-            "benchmark.frames",
-            frames,
-            f"at most {there // tokens}: a frame of model={settings.model.name} has {tokens} tokens, and its "
-            f"LLM {there:,} positions, which a pruner before the LLM alone can save",
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from families import save
@@ -221,3 +222,22 @@ def test_end_to_end(tmp_path, tmp_path_factory):
     # Another number of frames is another run.
     other = run_benchmark("mvbench", tmp_path, *arguments, "benchmark.frames=2")
     assert finished(other)[0] != run_dir
+
+
+def test_more_frames_than_the_llm_has_positions_for(tmp_path, tmp_path_factory):
+    folder = write_whole(tmp_path / "data" / "mvbench")
+    model = save("llava_next_video", tmp_path_factory.mktemp("model"))
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"] |= {"max_position_embeddings": 60}
+    write_json(model / "config.json", config)
+    arguments = [f"data={folder.parent}", f"model.path={model}", "benchmark.frames=4"]
+    message = r"error: benchmark.frames=4: expected at most 3 for pruner=none: a frame has 16 tokens and"
+    for method in (["pruner=none"], ["pruner=random", "budget=2", "unpruned=run"]):
+        process = run_benchmark("mvbench", tmp_path, *arguments, *method)
+        assert process.returncode == 2
+        assert re.search(message, process.stderr), process.stderr
+    finished(run_benchmark("mvbench", tmp_path, *arguments, "pruner=random", "budget=2"))
+    stretched = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}
+    config["text_config"]["rope_parameters"] = stretched
+    write_json(model / "config.json", config)
+    finished(run_benchmark("mvbench", tmp_path, *arguments, "pruner=none", "limit=2"))
