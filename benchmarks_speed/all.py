@@ -15,6 +15,7 @@ from pathlib import Path
 import attention_row
 import evaluation
 import selection
+import tower
 from report import command_line
 
 _ROOT = Path(__file__).parents[1]
@@ -51,6 +52,7 @@ def main() -> None:
     given = command_line(__doc__, None, repeats=30)
     selection.main(sys.argv[1:])
     attention_row.main(sys.argv[1:])
+    tower.main(sys.argv[1:])
     evaluation.main(sys.argv[1:])
     device = given.clock.device.type
     for compiled in _METHODS if device == "cuda" else ("off", "default"):  # a CPU has no CUDA graphs

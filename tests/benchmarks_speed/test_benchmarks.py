@@ -16,6 +16,7 @@ import attention_row
 import evaluation
 import references
 import selection
+import tower
 
 from script_exp.pruners import QueryConditioned
 from script_exp.pruners.dpp import greedy_map_torch
@@ -29,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(selection, "_LOOPS", ((2, 12),))
     monkeypatch.setattr(selection, "_WHOLE", (3, 10))
     monkeypatch.setattr(attention_row, "_CASES", (("tiny", 30),))
+    monkeypatch.setattr(tower, "_CASES", (("tiny", 1),))
     monkeypatch.setattr(evaluation, "_SCENES", 1)
     monkeypatch.setattr(evaluation, "_QUESTIONS", 9)
 
@@ -48,6 +50,7 @@ def test_references_pick_what_they_stand_for(small, crops, k):
     [
         (selection, "ours", {"straightforward", "released", "ours, plain torch"}),
         (evaluation, "ours", {"naive"}),
+        (tower, "as far as it is read", {"whole", "whole again"}),
         (attention_row, "unpruned", {"unpruned again", "row read", "one layer eager", "row alone"}),
     ],
 )
