@@ -33,8 +33,8 @@ def case(name: str, crops: int, given: Given) -> dict[str, Any]:
     """One tower on some crops: as far as it is read, and whole."""
     model = without_llm(name, given.clock.device)
     vision = model.config.vision_config
-    side = vision.image_size
-    pixels = torch.randn(crops, 3, side, side, dtype=model.dtype, device=model.device)
+    shape = crops, 3, vision.image_size, vision.image_size
+    pixels = torch.randn(shape, dtype=model.dtype, device=model.device)
 
     def whole() -> list[torch.Tensor]:
         features: list[torch.Tensor] = model.model.get_image_features(pixels).pooler_output
@@ -46,10 +46,10 @@ def case(name: str, crops: int, given: Given) -> dict[str, Any]:
 
     if not all(torch.equal(one, other) for one, other in zip(ours(), whole(), strict=True)):
         raise RuntimeError(f"{name}: the features differ")
-    calls = {"as far as it is read": ours, "whole": whole, "whole again": whole}
+    calls = {"used layers": ours, "whole": whole, "whole again": whole}
     times = interleaved(given.clock, calls, warm_up=given.warm_up, repeats=given.repeats)
     layers = f"{used_tower_layers(model.config)} of {vision.num_hidden_layers} layers"
-    return {"case": f"{name}: {layers}, {crops} x {side} pixels", **compared(times, "as far as it is read")}
+    return {"case": f"{name}: {layers}, crops: {crops}", **compared(times, "used layers")}
 
 
 @torch.inference_mode()
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name, crops in _CASES
         if not (on_cpu and crops > 1)  # a quarter of a minute each
     ]
-    print_cases(f"vision tower ({given.clock_name})", cases, "as far as it is read")
+    print_cases(f"vision tower ({given.clock_name})", cases, "used layers")
     write_report("tower", given, {"cases": cases})
 
 

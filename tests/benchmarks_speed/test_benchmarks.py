@@ -50,7 +50,7 @@ def test_references_pick_what_they_stand_for(small, crops, k):
     [
         (selection, "ours", {"straightforward", "released", "ours, plain torch"}),
         (evaluation, "ours", {"naive"}),
-        (tower, "as far as it is read", {"whole", "whole again"}),
+        (tower, "used layers", {"whole", "whole again"}),
         (attention_row, "unpruned", {"unpruned again", "row read", "one layer eager", "row alone"}),
     ],
 )
