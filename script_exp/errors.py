@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """Something wrong with one sample's data; ``benchmark.on_error=skip`` leaves the sample out."""
+    """Something wrong with a sample's image or video; ``benchmark.on_error=skip`` leaves the sample out."""
 
 
 class SettingError(UserError):

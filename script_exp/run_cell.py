@@ -80,7 +80,7 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
         if not directory.is_finished():
             with _working_on(cell, directory):
                 if cell.batches():  # there may be fewer batches than shards
-                    _answer(cell, cell.load(), directory, Skipped(allowed=cell.benchmark.skips_errors))
+                    _answer(cell, cell.load(), directory, _skipped(cell))
                 directory.set_status("finished")
     waiting = [other for other in range(count) if not whole.shard(other, count).is_finished()]
     if waiting:
@@ -145,7 +145,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     samples = cell.samples()
     cell.tracker.start(_tracked(cell, directory))
     sizes: Sequence[SampleTokens]
-    skipped = Skipped(allowed=cell.benchmark.skips_errors)
+    skipped = _skipped(cell)
     accuracy = None
     if settings.model.weights == "random":
         sizes = count_tokens(model, cell.pruner, _measured(cell, samples, skipped))
@@ -255,6 +255,11 @@ def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownS
         record.kept,
         picture,
     )
+
+
+def _skipped(cell: RunCell) -> Skipped:
+    """What the benchmark's files lack already."""
+    return Skipped(cell.benchmark.skips_errors, dict(cell.benchmark.left_out))
 
 
 def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:

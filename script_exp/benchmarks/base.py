@@ -92,6 +92,11 @@ class Benchmark(ABC):
         """Whether a sample whose image cannot be loaded is left out, rather than ending the run."""
         return False
 
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Entries of the data's files that are not among the samples: what is wrong, by file and line."""
+        return {}
+
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
         """All samples, always in the same order; images are not loaded yet.

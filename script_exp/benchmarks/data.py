@@ -35,11 +35,22 @@ _NOT_AN_IMAGE = (
 )
 
 
-def read_jsonl(file: Path) -> list[tuple[str, dict[str, Any]]]:
+def refuse(_: str, error: UserError) -> None:
+    """What to do about a line that is not right, unless a benchmark leaves it out."""
+    raise error
+
+
+def read_jsonl(
+    file: Path, bad_line: Callable[[str, UserError], None] = refuse
+) -> list[tuple[str, dict[str, Any]]]:
     """(file and line, object) of a file with one JSON object a line; empty lines are passed over.
 
+    Args:
+        file: where to read.
+        bad_line: gets file and line of each line that is not a JSON object, and what is wrong.
+
     Raises:
-        UserError: for a file that is missing, or a line that is not a JSON object, by its number.
+        UserError: for a file that is missing; for a bad line, if ``bad_line`` does.
     """
     entries = []
     for number, line in enumerate(_read_text(file).split("\n"), start=1):
@@ -49,10 +60,12 @@ def read_jsonl(file: Path) -> list[tuple[str, dict[str, Any]]]:
         try:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{place}: not JSON ({error})") from error
-        if not isinstance(entry, dict):
-            raise UserError(f"{place}: expected a JSON object, got {type(entry).__name__}")
-        entries.append((place, entry))
+            bad_line(place, UserError(f"{place}: not JSON ({error})"))
+            continue
+        if isinstance(entry, dict):
+            entries.append((place, entry))
+        else:
+            bad_line(place, UserError(f"{place}: expected a JSON object, got {type(entry).__name__}"))
     return entries
 
 
@@ -89,11 +102,17 @@ def read_lines(file: Path) -> list[str]:
     return [line for line in _read_text(file).split("\n") if line.strip()]
 
 
-def read_tsv(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def read_tsv(
+    file: Path, bad_line: Callable[[str, UserError], None] = refuse
+) -> Iterator[tuple[str, dict[str, str]]]:
     """(file and line, row) of a table with tabs between and names in the first line; cells may be quoted.
 
+    Args:
+        file: where to read.
+        bad_line: gets file and line of each row with more or fewer cells than names, and what is wrong.
+
     Raises:
-        UserError: for a file that is missing or not text, or a row with more or fewer cells than names.
+        UserError: for a file that is missing or not text; for a bad line, if ``bad_line`` does.
     """
     limit = csv.field_size_limit(2**31 - 1)  # a cell may hold an image
     number = 0
@@ -103,11 +122,12 @@ def read_tsv(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
             names = next(lines, [])
             for cells in lines:
                 number = lines.line_num
-                if len(cells) != len(names):
-                    raise UserError(
-                        f"{file}, line {number}: {len(cells)} cells, but line 1 names {len(names)} columns"
-                    )
-                yield f"{file}, line {number}", dict(zip(names, cells, strict=True))
+                place = f"{file}, line {number}"
+                if len(cells) == len(names):
+                    yield place, dict(zip(names, cells, strict=True))
+                else:
+                    why = f"{place}: {len(cells)} cells, but line 1 names {len(names)} columns"
+                    bad_line(place, UserError(why))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}, after line {number}: cannot be read ({error})") from error
     finally:

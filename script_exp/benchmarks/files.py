@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +30,8 @@ class FolderBenchmark(Benchmark):
     Attributes:
         data: its folder.
         protocol: whose prompt and rule, one of ``protocols``.
-        on_error: what a sample whose image or video is missing or broken does: ``raise`` ends the run,
-            ``skip`` leaves the sample out and marks the result as partial.
+        on_error: what a missing or broken image or video does, or an entry of a file that is not right:
+            ``raise`` ends the run, ``skip`` leaves the sample out and marks the result as partial.
         check_count: whether the number of samples has to be the official one.
         protocols: values that ``protocol`` can have.
         question_file: what tells the official files from the hub data set's.
@@ -56,10 +57,36 @@ class FolderBenchmark(Benchmark):
         check_choice("check_count", self.check_count, (True, False))
         if not isinstance(self.data, str) or not self.data:
             raise SettingError("data", self.data, "the benchmark's folder")
+        self._left_out: dict[str, str] = {}
 
     @property
     def skips_errors(self) -> bool:
         return self.on_error == "skip"
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        self.samples()
+        return self._left_out
+
+    def leave_out(self, place: str, error: UserError) -> None:
+        """Note an entry that is not right.
+
+        Raises:
+            UserError: if none may be left out.
+        """
+        if not self.skips_errors:
+            raise UserError(f"{error}; benchmark.on_error=skip leaves it out") from error
+        self._left_out[place] = str(error)
+
+    @contextmanager
+    def entry(self, place: str) -> Iterator[None]:
+        """Around the reading of one entry, which is left out if something is wrong with it."""
+        try:
+            yield
+        except SettingError:  # of the benchmark, not of the entry
+            raise
+        except UserError as error:
+            self.leave_out(place, error)
 
     @property
     def folder(self) -> Path:
@@ -112,13 +139,24 @@ class FolderBenchmark(Benchmark):
         samples = self.read()
         if not samples:
             raise UserError(f"{self.folder}: no samples")
+        if self.skips_errors:
+            samples = self._first_of_each_id(samples)
         check_unique((sample.id for sample in samples), str(self.folder))
-        if self.check_count and len(samples) != official:
+        if self.check_count and len(samples) + len(self._left_out) != official:
             raise UserError(
                 f"{self.folder}: {len(samples)} samples, but the official files have {official}; "
                 "benchmark.check_count=false takes them as they are"
             )
         return samples
+
+    def _first_of_each_id(self, samples: Sequence[Sample]) -> list[Sample]:
+        first: dict[str, Sample] = {}
+        for number, sample in enumerate(samples):
+            with self.entry(f"{self.folder}, sample {number}"):
+                if sample.id in first:
+                    raise UserError(f"{self.folder}, sample {number}: duplicate id {sample.id}")
+                first[sample.id] = sample
+        return list(first.values())
 
 
 @dataclass(kw_only=True)

@@ -46,24 +46,25 @@ class Gqa(FileBenchmark):
         file = self._annotations()
         annotations = read_json(file)
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            name = str(value_of(line, "question_id", place, (str, int)))
-            image = value_of(line, "image", place)
-            prompt = value_of(line, "text", place)
-            if name not in annotations:
-                raise UserError(f"{place}: question {name} is not in {file}")
-            entry, where = annotations[name], f"{file}, question {name}"
-            samples.append(
-                Sample(
-                    id=name,
-                    visual=image_file(self.folder / "data" / "images", image, place),
-                    question=bare_question(prompt),
-                    prompt=prompt,
-                    references=(value_of(entry, "answer", where),),
-                    kind=value_of(value_of(entry, "types", where, dict), "structural", where),
-                    unit=PurePath(image).with_suffix("").as_posix(),
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                name = str(value_of(line, "question_id", place, (str, int)))
+                image = value_of(line, "image", place)
+                prompt = value_of(line, "text", place)
+                if name not in annotations:
+                    raise UserError(f"{place}: question {name} is not in {file}")
+                entry, where = annotations[name], f"{file}, question {name}"
+                samples.append(
+                    Sample(
+                        id=name,
+                        visual=image_file(self.folder / "data" / "images", image, place),
+                        question=bare_question(prompt),
+                        prompt=prompt,
+                        references=(value_of(entry, "answer", where),),
+                        kind=value_of(value_of(entry, "types", where, dict), "structural", where),
+                        unit=PurePath(image).with_suffix("").as_posix(),
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
@@ -74,18 +75,19 @@ class Gqa(FileBenchmark):
         )
         samples = []
         for place, row, _ in table:
-            question, image = value_of(row, "question", place), value_of(row, "imageId", place)
-            samples.append(
-                Sample(
-                    id=value_of(row, "id", place),
-                    visual=images.get(image, _missing(f"{place}: there is no image {image}")),
-                    question=question,
-                    prompt=question + SHORT_ANSWER,
-                    references=(value_of(row, "answer", place),),
-                    kind=value_of(value_of(row, "types", place, dict), "structural", place),
-                    unit=image,
+            with self.entry(place):
+                question, image = value_of(row, "question", place), value_of(row, "imageId", place)
+                samples.append(
+                    Sample(
+                        id=value_of(row, "id", place),
+                        visual=images.get(image, _missing(f"{place}: there is no image {image}")),
+                        question=question,
+                        prompt=question + SHORT_ANSWER,
+                        references=(value_of(row, "answer", place),),
+                        kind=value_of(value_of(row, "types", place, dict), "structural", place),
+                        unit=image,
+                    )
                 )
-            )
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -72,19 +72,22 @@ class LongVideoBench(VideoBenchmark):
         file, *more = self.json_files()
         if more:
             raise UserError(f"{self.folder}: {file} and {more[0]}: expected one {self.question_file}")
-        return [
-            self._sample(entry, options_of(entry, "candidates", place), file.parent, place)
-            for place, entry in read_entries(file)
-        ]
+        samples = []
+        for place, entry in read_entries(file):
+            with self.entry(place):
+                options = options_of(entry, "candidates", place)
+                samples.append(self._sample(entry, options, file.parent, place))
+        return samples
 
     def _from_hub(self) -> list[Sample]:
         names = [f"option{number}" for number in range(_MOST_OPTIONS)]
         other = ("id", "video_path", "question", "correct_choice", "duration_group", "question_category")
         samples = []
         for place, row, _ in ParquetTable(self.parquet_files(self.parquet), [*other, *names]):
-            given = [option for name in names if (option := value_of(row, name, place)) != _NO_OPTION]
-            options = options_of({"options": given}, "options", place)
-            samples.append(self._sample(row, options, self.folder, place))
+            with self.entry(place):
+                given = [option for name in names if (option := value_of(row, name, place)) != _NO_OPTION]
+                options = options_of({"options": given}, "options", place)
+                samples.append(self._sample(row, options, self.folder, place))
         return samples
 
     def _sample(self, entry: Mapping[str, Any], options: list[str], root: Path, place: str) -> Sample:

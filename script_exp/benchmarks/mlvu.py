@@ -71,21 +71,22 @@ class Mlvu(VideoBenchmark):
             if task in _FREE_TEXT:
                 continue
             for number, (place, entry) in enumerate(read_entries(file)):
-                name, options = value_of(entry, "video", place), options_of(entry, "candidates", place)
-                folders = (f"video/{file.stem}", f"video/{task}")
-                video = find_video(root, [f"{folder}/{name}" for folder in folders], place)
-                question = f"{value_of(entry, 'question', place)}\n{lettered(options, '({}) {}')}"
-                samples.append(
-                    Sample(
-                        id=f"{_known(task, str(file))}-{number}",
-                        visual=video_frames(root, video, place, self.frame_count),
-                        question=question,
-                        prompt=question + _AFTER,
-                        references=(letter_of(value_of(entry, "answer", place), options, place),),
-                        kind=task,
-                        unit=video,
+                with self.entry(place):
+                    name, options = value_of(entry, "video", place), options_of(entry, "candidates", place)
+                    folders = (f"video/{file.stem}", f"video/{task}")
+                    video = find_video(root, [f"{folder}/{name}" for folder in folders], place)
+                    question = f"{value_of(entry, 'question', place)}\n{lettered(options, '({}) {}')}"
+                    samples.append(
+                        Sample(
+                            id=f"{_known(task, str(file))}-{number}",
+                            visual=video_frames(root, video, place, self.frame_count),
+                            question=question,
+                            prompt=question + _AFTER,
+                            references=(letter_of(value_of(entry, "answer", place), options, place),),
+                            kind=task,
+                            unit=video,
+                        )
                     )
-                )
         return samples
 
     def _from_hub(self) -> list[Sample]:
@@ -94,21 +95,22 @@ class Mlvu(VideoBenchmark):
         columns = ["video_name", "question", "candidates", "answer", "task_type"]
         samples = []
         for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
-            task = _known(value_of(row, "task_type", place), place)
-            name, question = value_of(row, "video_name", place), value_of(row, "question", place)
-            video = find_video(self.folder, [name, f"video/{name}"], place)
-            samples.append(
-                Sample(
-                    id=f"{task}-{counts[task]}",
-                    visual=video_frames(self.folder, video, place, self.frame_count),
-                    question=question,
-                    prompt=question + _AFTER,
-                    references=(_letter(row, place),),
-                    kind=task,
-                    unit=video,
+            with self.entry(place):
+                task = _known(value_of(row, "task_type", place), place)
+                name, question = value_of(row, "video_name", place), value_of(row, "question", place)
+                video = find_video(self.folder, [name, f"video/{name}"], place)
+                samples.append(
+                    Sample(
+                        id=f"{task}-{counts[task]}",
+                        visual=video_frames(self.folder, video, place, self.frame_count),
+                        question=question,
+                        prompt=question + _AFTER,
+                        references=(_letter(row, place),),
+                        kind=task,
+                        unit=video,
+                    )
                 )
-            )
-            counts[task] += 1
+                counts[task] += 1
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

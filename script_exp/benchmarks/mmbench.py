@@ -112,17 +112,32 @@ class MmBench(FileBenchmark):
     def from_llava(self) -> list[Sample]:
         once: dict[str, str] = {}  # the rotations repeat their image: one copy each
         samples = []
-        for place, row in read_tsv(self.folder / self.question_file):
-            text = value_of(row, "image", place)
-            load = encoded_image(once.setdefault(text, text), place)
-            samples.append(self._sample(place, row, load, "l2-category"))
-        return _with_originals(samples)
+        for place, row in read_tsv(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                text = value_of(row, "image", place)
+                load = encoded_image(once.setdefault(text, text), place)
+                samples.append(self._sample(place, row, load, "l2-category"))
+        return self._with_originals(samples)
 
     def from_hub(self) -> list[Sample]:
         ability = "L2-category"
         columns = ["index", "question", "hint", *_COLUMNS, "answer", "category", ability, "split"]
         table = ParquetTable(self.parquet_files(self.parquet), columns, image="image")
-        return _with_originals([self._sample(place, row, load, ability) for place, row, load in table])
+        samples = []
+        for place, row, load in table:
+            with self.entry(place):
+                samples.append(self._sample(place, row, load, ability))
+        return self._with_originals(samples)
+
+    def _with_originals(self, samples: list[Sample]) -> list[Sample]:
+        """The samples whose first one, of which the others are rotations, is there."""
+        names, whole = {sample.id for sample in samples}, []
+        for sample in samples:
+            with self.entry(f"{self.folder}, row {sample.id}"):
+                if sample.unit not in names:
+                    raise UserError(f"row {sample.id} is a rotation of {sample.unit}, which is not there")
+                whole.append(sample)
+        return whole
 
     def _sample(
         self, place: str, row: Mapping[str, Any], load: Callable[[], Image.Image], ability: str
@@ -225,14 +240,6 @@ def _shown_by_llava(given: Mapping[str, str | None]) -> dict[str, str]:
 def _shown_by_lmms(given: Mapping[str, str | None]) -> dict[str, str]:
     """The choices by letter but for empty ones; "None" is one."""
     return {letter: choice for letter, choice in given.items() if choice and choice != "nan"}
-
-
-def _with_originals(samples: list[Sample]) -> list[Sample]:
-    names = {sample.id for sample in samples}
-    for sample in samples:
-        if sample.unit not in names:
-            raise UserError(f"row {sample.id} is a rotation of {sample.unit}, which is not there")
-    return samples
 
 
 def _sheet(rows: list[list[Any]]) -> bytes:

@@ -116,51 +116,61 @@ class Mme(FileBenchmark):
         turns: Counter[str] = Counter()
         labels: dict[Path, dict[str, str]] = {}
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            prompt, image = value_of(line, "text", place), value_of(line, "image", place)
-            name = value_of(line, "question_id", place)
-            unit = _unit(name, place)
-            file = _label_file(release, unit, place)
-            if file not in labels:
-                labels[file] = _read_labels(file)
-            question = _bare(bare_question(prompt))
-            if question not in labels[file]:
-                raise UserError(f"{place}: {question!r} is not in {file}")
-            turns[unit] += 1
-            samples.append(
-                Sample(
-                    id=f"{unit}-{turns[unit]}",
-                    visual=image_file(release, image, place),
-                    question=question,
-                    prompt=prompt,
-                    references=(labels[file][question],),
-                    kind=unit.split("/")[0],
-                    unit=unit,
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                prompt, image = value_of(line, "text", place), value_of(line, "image", place)
+                name = value_of(line, "question_id", place)
+                unit = _unit(name, place)
+                file = _label_file(release, unit, place)
+                if file not in labels:
+                    labels[file] = _read_labels(file)
+                question = _bare(bare_question(prompt))
+                if question not in labels[file]:
+                    raise UserError(f"{place}: {question!r} is not in {file}")
+                turns[unit] += 1
+                samples.append(
+                    Sample(
+                        id=f"{unit}-{turns[unit]}",
+                        visual=image_file(release, image, place),
+                        question=question,
+                        prompt=prompt,
+                        references=(labels[file][question],),
+                        kind=unit.split("/")[0],
+                        unit=unit,
+                    )
                 )
-            )
-        return _paired(samples, turns, self.question_file)
+        return self._paired(samples, turns, self.question_file)
 
     def from_hub(self) -> list[Sample]:
         turns: Counter[str] = Counter()
         columns = ["question_id", "question", "answer", "category"]
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            unit = _unit(value_of(row, "question_id", place), place)
-            text = value_of(row, "question", place)
-            question = _bare(text)
-            turns[unit] += 1
-            samples.append(
-                Sample(
-                    id=f"{unit}-{turns[unit]}",
-                    visual=load,
-                    question=question,
-                    prompt=(_lmms_bare(text) if self.protocol == "lmms" else question) + SHORT_ANSWER,
-                    references=(_label(value_of(row, "answer", place), place),),
-                    kind=unit.split("/")[0],
-                    unit=unit,
+            with self.entry(place):
+                unit = _unit(value_of(row, "question_id", place), place)
+                text = value_of(row, "question", place)
+                question = _bare(text)
+                turns[unit] += 1
+                samples.append(
+                    Sample(
+                        id=f"{unit}-{turns[unit]}",
+                        visual=load,
+                        question=question,
+                        prompt=(_lmms_bare(text) if self.protocol == "lmms" else question) + SHORT_ANSWER,
+                        references=(_label(value_of(row, "answer", place), place),),
+                        kind=unit.split("/")[0],
+                        unit=unit,
+                    )
                 )
-            )
-        return _paired(samples, turns, str(self.folder))
+        return self._paired(samples, turns, str(self.folder))
+
+    def _paired(self, samples: list[Sample], turns: Mapping[str, int], place: str) -> list[Sample]:
+        """The samples of images with two questions."""
+        odd = {unit: count for unit, count in turns.items() if count != 2}
+        for unit, count in odd.items():
+            with self.entry(f"{place}, {unit}"):
+                raise UserError(f"{place}: {count} questions about {unit}, expected two about every image")
+        return [sample for sample in samples if sample.unit not in odd]
 
     def parse(self, sample: Sample, prediction: str) -> str:
         text = prediction.strip().lower()
@@ -216,10 +226,3 @@ def _label(label: str, place: str) -> str:
     if lower not in ("yes", "no"):
         raise UserError(f"{place}: answer {label!r}: expected Yes or No")
     return lower
-
-
-def _paired(samples: list[Sample], turns: Mapping[str, int], place: str) -> list[Sample]:
-    odd = [unit for unit, count in turns.items() if count != 2]
-    if odd:
-        raise UserError(f"{place}: {turns[odd[0]]} questions about {odd[0]}, expected two about every image")
-    return samples

@@ -125,39 +125,41 @@ class MmVet(FileBenchmark):
         if not isinstance(metadata, dict):
             raise UserError(f"{file}: expected a JSON object")
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            name = f"v1_{value_of(line, 'question_id', place, (int, str))}"
-            image = value_of(line, "image", place)
-            where = f"{file}, question {name}"
-            samples.append(
-                self._sample(
-                    name,
-                    image_file(file.parent / "images", image, place),
-                    value_of(line, "text", place),
-                    answer=value_of(value_of(metadata, name, str(file), dict), "answer", where),
-                    abilities=value_of(metadata[name], "capability", where, list),
-                    unit=image,
-                    place=where,
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                name = f"v1_{value_of(line, 'question_id', place, (int, str))}"
+                image = value_of(line, "image", place)
+                where = f"{file}, question {name}"
+                samples.append(
+                    self._sample(
+                        name,
+                        image_file(file.parent / "images", image, place),
+                        value_of(line, "text", place),
+                        answer=value_of(value_of(metadata, name, str(file), dict), "answer", where),
+                        abilities=value_of(metadata[name], "capability", where, list),
+                        unit=image,
+                        place=where,
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
         columns = ["question_id", "question", "answer", "capability"]
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            name = value_of(row, "question_id", place)
-            samples.append(
-                self._sample(
-                    name,
-                    load,
-                    value_of(row, "question", place),
-                    answer=value_of(row, "answer", place),
-                    abilities=value_of(row, "capability", place).split(","),
-                    unit=name,  # which questions share an image is not said
-                    place=place,
+            with self.entry(place):
+                name = value_of(row, "question_id", place)
+                samples.append(
+                    self._sample(
+                        name,
+                        load,
+                        value_of(row, "question", place),
+                        answer=value_of(row, "answer", place),
+                        abilities=value_of(row, "capability", place).split(","),
+                        unit=name,  # which questions share an image is not said
+                        place=place,
+                    )
                 )
-            )
         return samples
 
     def _sample(

@@ -103,12 +103,12 @@ class Mvbench(VideoBenchmark):
         unknown = [str(file) for task, file in files.items() if task not in TASKS]
         if unknown:
             raise UserError(f"{unknown[0]}: expected the name of a task: {', '.join(TASKS)}")
-        return [
-            self._sample(task, number, entry, files[task].parents[1], place)
-            for task in TASKS
-            if task in files
-            for number, (place, entry) in enumerate(read_entries(files[task]))
-        ]
+        samples = []
+        for task in filter(files.__contains__, TASKS):
+            for number, (place, entry) in enumerate(read_entries(files[task])):
+                with self.entry(place):
+                    samples.append(self._sample(task, number, entry, files[task].parents[1], place))
+        return samples
 
     def _sample(self, task: str, number: int, entry: dict[str, Any], root: Path, place: str) -> Sample:
         question, options = value_of(entry, "question", place), options_of(entry, "candidates", place)

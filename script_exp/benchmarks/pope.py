@@ -85,8 +85,9 @@ class Pope(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         lines: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
-        for place, line in read_jsonl(self.folder / self.question_file):
-            lines[_category(value_of(line, "category", place), place)].append((place, line))
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                lines[_category(value_of(line, "category", place), place)].append((place, line))
         return [sample for category in lines for sample in self._category_of_llava(category, lines[category])]
 
     def _category_of_llava(self, category: str, lines: list[tuple[str, dict[str, Any]]]) -> list[Sample]:
@@ -100,39 +101,41 @@ class Pope(FileBenchmark):
             )
         samples = []
         for (place, line), (where, label) in zip(lines, labels, strict=True):
-            image, prompt = value_of(line, "image", place), value_of(line, "text", place)
-            if value_of(label, "image", where) != image:
-                raise UserError(f"{where}: the label of {label['image']}, but {place} asks about {image}")
-            samples.append(
-                Sample(
-                    id=f"{category}-{value_of(line, 'question_id', place, (int, str))}",
-                    visual=image_file(self.folder / "val2014", image, place),
-                    question=bare_question(prompt),
-                    prompt=prompt,
-                    references=(_label(value_of(label, "label", where), where),),
-                    kind=category,
-                    unit=PurePath(image).with_suffix("").as_posix(),
+            with self.entry(place):
+                image, prompt = value_of(line, "image", place), value_of(line, "text", place)
+                if value_of(label, "image", where) != image:
+                    raise UserError(f"{where}: the label of {label['image']}, but {place} asks about {image}")
+                samples.append(
+                    Sample(
+                        id=f"{category}-{value_of(line, 'question_id', place, (int, str))}",
+                        visual=image_file(self.folder / "val2014", image, place),
+                        question=bare_question(prompt),
+                        prompt=prompt,
+                        references=(_label(value_of(label, "label", where), where),),
+                        kind=category,
+                        unit=PurePath(image).with_suffix("").as_posix(),
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
         columns = ["question_id", "question", "answer", "image_source", "category"]
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            category = _category(value_of(row, "category", place), place)
-            question = value_of(row, "question", place).strip()
-            samples.append(
-                Sample(
-                    id=f"{category}-{value_of(row, 'question_id', place, (int, str))}",
-                    visual=load,
-                    question=question,
-                    prompt=question + SHORT_ANSWER,
-                    references=(_label(value_of(row, "answer", place).strip().lower(), place),),
-                    kind=category,
-                    unit=value_of(row, "image_source", place),
+            with self.entry(place):
+                category = _category(value_of(row, "category", place), place)
+                question = value_of(row, "question", place).strip()
+                samples.append(
+                    Sample(
+                        id=f"{category}-{value_of(row, 'question_id', place, (int, str))}",
+                        visual=load,
+                        question=question,
+                        prompt=question + SHORT_ANSWER,
+                        references=(_label(value_of(row, "answer", place).strip().lower(), place),),
+                        kind=category,
+                        unit=value_of(row, "image_source", place),
+                    )
                 )
-            )
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

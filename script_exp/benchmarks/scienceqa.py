@@ -58,18 +58,19 @@ class ScienceQa(FileBenchmark):
         samples = []
         for number, content in enumerate(entries):
             place = f"{file}, entry {number}"
-            entry = _object(content, place)
-            name = value_of(entry, "id", place)
-            if name not in test:
-                raise UserError(f"{place}: question {name} is not in the test split of {splits_file}")
-            if name not in problems:
-                raise UserError(f"{place}: question {name} is not in {problems_file}")
-            if "image" not in entry:
-                continue
-            image = image_file(self.folder / "images" / "test", value_of(entry, "image", place), place)
-            where = f"{problems_file}, question {name}"
-            problem = _object(problems[name], where)
-            samples.append(_sample(name, image, _first_turn(entry, place), problem, where))
+            with self.entry(place):
+                entry = _object(content, place)
+                name = value_of(entry, "id", place)
+                if name not in test:
+                    raise UserError(f"{place}: question {name} is not in the test split of {splits_file}")
+                if name not in problems:
+                    raise UserError(f"{place}: question {name} is not in {problems_file}")
+                if "image" not in entry:
+                    continue
+                image = image_file(self.folder / "images" / "test", value_of(entry, "image", place), place)
+                where = f"{problems_file}, question {name}"
+                problem = _object(problems[name], where)
+                samples.append(_sample(name, image, _first_turn(entry, place), problem, where))
         return samples
 
     def from_hub(self) -> list[Sample]:
@@ -77,10 +78,11 @@ class ScienceQa(FileBenchmark):
         table = ParquetTable(self.parquet_files(self.parquet), columns, image="image")
         samples = []
         for number, (place, row, load) in enumerate(table):  # the rows have no ids
-            hint, choices = value_of(row, "hint", place), _choices(row, place)
-            context = f"Context: {hint}\n" if hint else ""
-            asked = f"{context}{value_of(row, 'question', place)}\n{listed(lettered(choices))}"
-            samples.append(_sample(f"test-{number}", load, asked, row, place))
+            with self.entry(place):
+                hint, choices = value_of(row, "hint", place), _choices(row, place)
+                context = f"Context: {hint}\n" if hint else ""
+                asked = f"{context}{value_of(row, 'question', place)}\n{listed(lettered(choices))}"
+                samples.append(_sample(f"test-{number}", load, asked, row, place))
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

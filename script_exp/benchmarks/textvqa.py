@@ -58,23 +58,26 @@ class TextVqa(FileBenchmark):
         annotations = _by_question(read_json(file), str(file))
         turns: Counter[str] = Counter()
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            image = str(value_of(line, "question_id", place, (str, int)))
-            question, tokens = _parts(value_of(line, "text", place))
-            if (image, question.lower()) not in annotations:
-                raise UserError(f"{place}: {question!r} about {image} is not in {file}")
-            turns[image] += 1
-            samples.append(
-                Sample(
-                    id=f"{image}-{turns[image]}",
-                    visual=image_file(self.folder / "train_images", value_of(line, "image", place), place),
-                    question=question,
-                    prompt=self._prompt(question, tokens),
-                    references=annotations[image, question.lower()],
-                    kind="all",
-                    unit=image,
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                image = str(value_of(line, "question_id", place, (str, int)))
+                question, tokens = _parts(value_of(line, "text", place))
+                if (image, question.lower()) not in annotations:
+                    raise UserError(f"{place}: {question!r} about {image} is not in {file}")
+                turns[image] += 1
+                samples.append(
+                    Sample(
+                        id=f"{image}-{turns[image]}",
+                        visual=image_file(
+                            self.folder / "train_images", value_of(line, "image", place), place
+                        ),
+                        question=question,
+                        prompt=self._prompt(question, tokens),
+                        references=annotations[image, question.lower()],
+                        kind="all",
+                        unit=image,
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
@@ -82,19 +85,20 @@ class TextVqa(FileBenchmark):
         turns: Counter[str] = Counter()
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            question, image = value_of(row, "question", place), value_of(row, "image_id", place)
-            turns[image] += 1
-            samples.append(
-                Sample(
-                    id=f"{image}-{turns[image]}",
-                    visual=load,
-                    question=question,
-                    prompt=self._prompt(question, ", ".join(value_of(row, "ocr_tokens", place, list))),
-                    references=_texts(row, place),
-                    kind="all",
-                    unit=image,
+            with self.entry(place):
+                question, image = value_of(row, "question", place), value_of(row, "image_id", place)
+                turns[image] += 1
+                samples.append(
+                    Sample(
+                        id=f"{image}-{turns[image]}",
+                        visual=load,
+                        question=question,
+                        prompt=self._prompt(question, ", ".join(value_of(row, "ocr_tokens", place, list))),
+                        references=_texts(row, place),
+                        kind="all",
+                        unit=image,
+                    )
                 )
-            )
         return samples
 
     def _prompt(self, question: str, tokens: str) -> str:

@@ -94,24 +94,27 @@ class VideoMme(VideoBenchmark):
         subtitles: dict[str, str] = {}  # of each video; there are three questions about it
         samples = []
         for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
-            name = value_of(row, "videoID", place)
-            options = options_of(row, "options", place)
-            question = "\n".join([value_of(row, "question", place), *options])
-            video = find_video(self.folder, [f"data/{name}"], place)
-            if self.subtitles and name not in subtitles:
-                file = within(self.folder / "subtitle", f"{name}.srt", place)
-                subtitles[name] = _shown(file, self.folder / video, self.frame_count)
-            samples.append(
-                Sample(
-                    id=value_of(row, "question_id", place),
-                    visual=video_frames(self.folder, video, place, self.frame_count),
-                    question=question,
-                    prompt=_prompt(question, subtitles.get(name)),
-                    references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
-                    kind="/".join(value_of(row, key, place) for key in ("duration", "domain", "task_type")),
-                    unit=name,
+            with self.entry(place):
+                name = value_of(row, "videoID", place)
+                options = options_of(row, "options", place)
+                question = "\n".join([value_of(row, "question", place), *options])
+                video = find_video(self.folder, [f"data/{name}"], place)
+                if self.subtitles and name not in subtitles:
+                    file = within(self.folder / "subtitle", f"{name}.srt", place)
+                    subtitles[name] = _shown(file, self.folder / video, self.frame_count)
+                samples.append(
+                    Sample(
+                        id=value_of(row, "question_id", place),
+                        visual=video_frames(self.folder, video, place, self.frame_count),
+                        question=question,
+                        prompt=_prompt(question, subtitles.get(name)),
+                        references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
+                        kind="/".join(
+                            value_of(row, key, place) for key in ("duration", "domain", "task_type")
+                        ),
+                        unit=name,
+                    )
                 )
-            )
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

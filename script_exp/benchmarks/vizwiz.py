@@ -50,38 +50,40 @@ class VizWiz(FileBenchmark):
         samples = []
         for number, entry in enumerate(entries):
             place = f"{file}, entry {number}"
-            if not isinstance(entry, dict):
-                raise UserError(f"{place}: expected a JSON object")
-            image, question = value_of(entry, "image", place), value_of(entry, "question", place)
-            samples.append(
-                Sample(
-                    id=PurePath(image).stem,
-                    visual=image_file(self.folder / "val", image, place),
-                    question=question,
-                    prompt=self._prompt(question),
-                    references=_texts(entry, place),
-                    kind=value_of(entry, "answer_type", place),
-                    unit=PurePath(image).with_suffix("").as_posix(),
+            with self.entry(place):
+                if not isinstance(entry, dict):
+                    raise UserError(f"{place}: expected a JSON object")
+                image, question = value_of(entry, "image", place), value_of(entry, "question", place)
+                samples.append(
+                    Sample(
+                        id=PurePath(image).stem,
+                        visual=image_file(self.folder / "val", image, place),
+                        question=question,
+                        prompt=self._prompt(question),
+                        references=_texts(entry, place),
+                        kind=value_of(entry, "answer_type", place),
+                        unit=PurePath(image).with_suffix("").as_posix(),
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
         columns = ["question_id", "question", *(["answers", "category"] if self.is_scored else [])]
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            name, question = value_of(row, "question_id", place), value_of(row, "question", place)
-            samples.append(
-                Sample(
-                    id=name,
-                    visual=load,
-                    question=question,
-                    prompt=self._prompt(question),
-                    references=_texts(row, place) if self.is_scored else (),
-                    kind=value_of(row, "category", place) if self.is_scored else "all",
-                    unit=name,
+            with self.entry(place):
+                name, question = value_of(row, "question_id", place), value_of(row, "question", place)
+                samples.append(
+                    Sample(
+                        id=name,
+                        visual=load,
+                        question=question,
+                        prompt=self._prompt(question),
+                        references=_texts(row, place) if self.is_scored else (),
+                        kind=value_of(row, "category", place) if self.is_scored else "all",
+                        unit=name,
+                    )
                 )
-            )
         return samples
 
     def _prompt(self, question: str) -> str:
@@ -113,20 +115,21 @@ class VizWizTest(VizWiz):
 
     def from_llava(self) -> list[Sample]:
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            image, text = value_of(line, "image", place), value_of(line, "text", place)
-            question = text.removesuffix(SHORT_ANSWER).removesuffix(_UNANSWERABLE)
-            samples.append(
-                Sample(
-                    id=PurePath(image).stem,
-                    visual=image_file(self.folder / "test", image, place),
-                    question=question,
-                    prompt=text if self.protocol == "llava" else self._prompt(question),
-                    references=(),
-                    kind="all",
-                    unit=PurePath(image).with_suffix("").as_posix(),
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                image, text = value_of(line, "image", place), value_of(line, "text", place)
+                question = text.removesuffix(SHORT_ANSWER).removesuffix(_UNANSWERABLE)
+                samples.append(
+                    Sample(
+                        id=PurePath(image).stem,
+                        visual=image_file(self.folder / "test", image, place),
+                        question=question,
+                        prompt=text if self.protocol == "llava" else self._prompt(question),
+                        references=(),
+                        kind="all",
+                        unit=PurePath(image).with_suffix("").as_posix(),
+                    )
                 )
-            )
         return samples
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str]:

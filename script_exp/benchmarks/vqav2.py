@@ -50,22 +50,23 @@ class Vqav2(FileBenchmark):
     def from_llava(self) -> list[Sample]:
         known = set(self._test_questions)
         samples = []
-        for place, line in read_jsonl(self.folder / self.question_file):
-            number = str(value_of(line, "question_id", place, int))
-            if number not in known:
-                raise UserError(f"{place}: question {number} is not in {self.folder / _TEST}")
-            image, prompt = value_of(line, "image", place), value_of(line, "text", place)
-            samples.append(
-                Sample(
-                    id=number,
-                    visual=image_file(self.folder / "test2015", image, place),
-                    question=bare_question(prompt),
-                    prompt=prompt,
-                    references=(),
-                    kind="all",
-                    unit=PurePath(image).with_suffix("").as_posix(),
+        for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
+            with self.entry(place):
+                number = str(value_of(line, "question_id", place, int))
+                if number not in known:
+                    raise UserError(f"{place}: question {number} is not in {self.folder / _TEST}")
+                image, prompt = value_of(line, "image", place), value_of(line, "text", place)
+                samples.append(
+                    Sample(
+                        id=number,
+                        visual=image_file(self.folder / "test2015", image, place),
+                        question=bare_question(prompt),
+                        prompt=prompt,
+                        references=(),
+                        kind="all",
+                        unit=PurePath(image).with_suffix("").as_posix(),
+                    )
                 )
-            )
         return samples
 
     def from_hub(self) -> list[Sample]:
@@ -74,18 +75,19 @@ class Vqav2(FileBenchmark):
             columns += ["answers", "answer_type"]
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
-            question = value_of(row, "question", place)
-            samples.append(
-                Sample(
-                    id=str(value_of(row, "question_id", place, int)),
-                    visual=load,
-                    question=question,
-                    prompt=question + SHORT_ANSWER,
-                    references=_answers(row, place) if self.is_scored else (),
-                    kind=value_of(row, "answer_type", place) if self.is_scored else "all",
-                    unit=str(value_of(row, "image_id", place, (int, str))),
+            with self.entry(place):
+                question = value_of(row, "question", place)
+                samples.append(
+                    Sample(
+                        id=str(value_of(row, "question_id", place, int)),
+                        visual=load,
+                        question=question,
+                        prompt=question + SHORT_ANSWER,
+                        references=_answers(row, place) if self.is_scored else (),
+                        kind=value_of(row, "answer_type", place) if self.is_scored else "all",
+                        unit=str(value_of(row, "image_id", place, (int, str))),
+                    )
                 )
-            )
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -105,7 +105,8 @@ class Accuracy:
         scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
         ci95: both ends of the interval; None where all samples are of one unit.
         partial: whether ``limit`` was set, or samples were skipped.
-        skipped: samples left out because their images are missing or broken (``skipped.jsonl`` lists them).
+        skipped: samples left out because their images are missing or broken, and entries of the benchmark's
+            files that are not right (``skipped.jsonl`` lists them).
     """
 
     metric: str
