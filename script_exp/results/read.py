@@ -44,7 +44,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "ci_high": (_NUMBER, "upper end of its 95 % interval"),
     "n": (_COUNT, "samples that it is over"),
     "partial": (_FLAG, "whether these are fewer than the benchmark has"),
-    "skipped": (_COUNT, "left out: samples with missing or broken images, bad entries of the files"),
+    "skipped": (_COUNT, "samples with missing or broken images, and bad entries of the files"),
     "visual": (_NUMBER, "visual tokens before pruning, mean over samples, as all that follow"),
     "kept": (_NUMBER, "visual tokens left after all pruning"),
     "layer_average": (_NUMBER, "visual tokens, mean over the LLM's layers"),
