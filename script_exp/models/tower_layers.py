@@ -31,7 +31,10 @@ def unused_layers_skipped(model: Any) -> Iterator[None]:
     They stay in the tower: transformers counts a negative ``vision_feature_layer`` from its end.
     """
     used = used_tower_layers(model.config)
-    unused = [] if used is None else list(bare_tower(model).encoder.layers[used:])
+    if used in (None, model.config.vision_config.num_hidden_layers):  # a tower of any other make
+        yield
+        return
+    unused = list(bare_tower(model).encoder.layers[used:])
     with _ONE_AT_A_TIME:
         own = [vars(layer).get("forward") for layer in unused]  # of accelerate, where a model is dispatched
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.errors import SettingError, UserError
 from script_exp.frames import FrameCount, PerSecond, frame_count
 from script_exp.models.images import ModelAdapter, Visual
+from script_exp.models.original_llava import read_object
 
 
 class VideoAdapter(ModelAdapter):
@@ -65,11 +65,11 @@ def video_settings(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: if a file is not a JSON object.
     """
-    file = folder / "processor_config.json"
-    own = _json_object(file).get("video_processor") or {}
-    if not isinstance(own, dict):
-        raise UserError(f"{file}: video_processor={own}: expected an object")
-    return own or _json_object(folder / "video_preprocessor_config.json")
+    whole, alone = folder / "processor_config.json", folder / "video_preprocessor_config.json"
+    own = read_object(whole).get("video_processor") if whole.is_file() else None
+    if not isinstance(own or {}, dict):
+        raise UserError(f"{whole}: video_processor={own}: expected an object")
+    return own or (read_object(alone) if alone.is_file() else {})
 
 
 def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
@@ -97,15 +97,3 @@ def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
     except SettingError as error:
         raise UserError(f"the video processor's config in {folder}: {error}") from error
     return usual
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is not a JSON object")
-    return content

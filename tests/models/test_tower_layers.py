@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -92,3 +93,9 @@ def test_two_threads_may_use_one_model(tmp_path):
         (first,) = jobs[0].result()
         assert all(torch.equal(job.result()[0].packed, first.packed) for job in jobs)
     assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)
+
+
+def test_a_tower_of_another_make_that_is_read_at_its_end_is_let_be():
+    config = LlavaConfig(vision_config={"num_hidden_layers": 2}, vision_feature_layer=-1)
+    with unused_layers_skipped(SimpleNamespace(config=config)):
+        pass

@@ -62,7 +62,7 @@ def test_the_processors_own_config_comes_first(tmp_path):
         ('{"num_frames": 0}', "the video processor's config in .*: frames=0: expected a whole number >= 1"),
         ('{"fps": -1}', r"the video processor's config in .*: frames\.fps=-1: expected a number > 0"),
         ('{"fps": ', "video_preprocessor_config.json is not valid JSON"),
-        ("[8]", "video_preprocessor_config.json is not a JSON object"),
+        ("[8]", "video_preprocessor_config.json holds list; expected a JSON object"),
         ('{"fps": true}', r"frames\.fps=True: expected a number > 0"),
     ],
 )
