@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyEr
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
 from script_exp.results.tracker import ShownSample, TrackedRun
+from script_exp.run_log import log_to
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
 @contextmanager
 def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Keep the log and the status while a cell, or a shard of it, runs."""
-    with _log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
+    with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
@@ -279,27 +279,3 @@ def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> 
     log.info("measuring latency on %d samples", len(inputs))
     latencies = measure_latency(model, inputs, pruners)
     return {"pruned": latencies["unpruned"], **latencies}
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send the log of this package to a file while a cell runs."""
-    logger = logging.getLogger("script_exp")
-    handler = _QuietFileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    logger.propagate = False  # a sweep's own log goes to the terminal
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        with suppress(OSError):
-            handler.close()
-
-
-class _QuietFileHandler(logging.FileHandler):
-    """On a full disk the log ends; what the run itself cannot write is the error that counts."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
