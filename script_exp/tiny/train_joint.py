@@ -1,8 +1,8 @@
 """Stage 3: tower, projector and language model together, on questions and answers.
 
 The frozen tower of stage 2 was never asked for what the answers need, digits for example. Here the answers
-reach the tower, while the naming loss of stage 1 goes on, so that patches and texts stay in one space. The
-easy questions come first, then all. Still nothing but image-level supervision.
+reach the tower, while the naming loss of stage 1 goes on, so that patches and texts stay in one space. Still
+nothing but image-level supervision.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from script_exp.tiny.diet import ALL, EASY, Diet, positions
+from script_exp.tiny.diet import ALL, Diet, positions
 from script_exp.tiny.optimization import Progress, Run, decay_groups
 from script_exp.tiny.packing import BEFORE_IMAGE, pack
 from script_exp.tiny.train_vision import VisionStage, naming_targets
 from script_exp.tiny.vision_features import hidden_states, patch_embeddings, position_ids, to_pixels
 from script_exp.tiny.windows import Pool, ask_many
 
-PEAK_RATE = 1e-3
+PEAK_RATE = 5e-4
 VISION_SHARE = 0.5
 """Learning rate of the CLIP modules relative to the language model's."""
 POSITION_WEIGHT = 0.25
 NAMING_EVERY, NAMING_WEIGHT = 3, 0.3
-EASY_UNTIL = 0.25
-"""Share of the steps with the easy questions only."""
 DIETS = (
     Diet(0, 56, 6),
     Diet(1, 18, 12),
@@ -37,8 +35,7 @@ DIETS = (
     Diet(2, 5, 18),
 )
 PHASES = (
-    (0.3, (0.3, 0.4, 0.1, 0.1, 0.1)),
-    (0.6, (0.15, 0.45, 0.1, 0.15, 0.15)),
+    (0.5, (0.1, 0.4, 0.1, 0.2, 0.2)),
     (1.0, (0.05, 0.3, 0.1, 0.15, 0.4)),
 )
 """Until this share of all steps, draw diet i with this probability."""
@@ -73,7 +70,7 @@ def _loss(stage: JointStage, pools: tuple[Pool, ...], diet: Diet, run: Run) -> d
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     windows = [pool.scenes[index].window for index in chosen]
     places = diet.kept(pool.side**2, rng)
-    drawn = diet.kinds(EASY if run.step < EASY_UNTIL * run.steps else ALL, rng)
+    drawn = diet.kinds(ALL, rng)
     asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]

@@ -113,6 +113,7 @@ def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
     return " and ".join(parts) + f" on {grounds[int(rng.integers(len(grounds)))].color}"
 
 
-def ask_many(scene: Scene, kinds: list[str], rng: np.random.Generator) -> list[Question]:
-    """One question for every entry of `kinds` that the scene allows."""
-    return [question for kind in kinds if (question := ask(scene, kind, rng)) is not None]
+def ask_many(scene: Scene, kinds: list[str], rng: np.random.Generator, yes: float = 0.5) -> list[Question]:
+    """One question for every entry of `kinds` that the scene allows; `yes` is the chance of that answer."""
+    asked = (ask(scene, kind, rng, bool(rng.random() < yes)) for kind in kinds)
+    return [question for question in asked if question is not None]

@@ -6,10 +6,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from script_exp.tiny.diet import LEANING_TO_YES, chance_of_yes
 from script_exp.tiny.questions import ASKERS, KINDS, YES_NO_KINDS, ask, held_out
 from script_exp.tiny.scenes import GRID, GROUND
 from script_exp.tiny.sprites import COLORS, GROUNDS, SHAPES
 from script_exp.tiny.vocabulary import UNKNOWN, WORDS, encode
+from script_exp.tiny.windows import ask_many
 
 NUMBER = {1: "one", 2: "two", 3: "three", 4: "four"}
 
@@ -96,6 +98,21 @@ def test_answers_and_needed_objects_follow_from_the_scene(asked):
         for question in [*questions, *trained]:
             answer, needed = derive(scene, question.text)
             assert (question.answer, set(question.objects)) == (answer, needed), question
+
+
+def test_answers_lean_in_training_only_where_they_are_told_to_and_stay_true(asked):
+    rng = np.random.default_rng(10)
+    scenes = [scene for scene, _ in asked]
+    for leaning in (0.5, 0.85):
+        answers = defaultdict(Counter)
+        for scene in scenes:
+            for question in ask_many(scene, ["exist", "both"] * 4, rng, chance_of_yes(scene, leaning)):
+                assert question.answer == derive(scene, question.text)[0]
+                answers[scene.planted in LEANING_TO_YES][question.answer] += 1
+        for to_yes, counted in answers.items():
+            assert counted["yes"] / counted.total() == pytest.approx(
+                leaning if to_yes else 1 - leaning, abs=0.08
+            )
 
 
 def test_there_are_enough_questions_of_every_kind(asked):
