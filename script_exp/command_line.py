@@ -61,7 +61,9 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
             for value in values:
                 _check_writable(Path(value))
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
-        _check_keys(parsed, config_name)
+        outputs = _check_keys(parsed, config_name)
+        if outputs is not None:
+            _check_writable(Path(outputs))
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -91,8 +93,12 @@ def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
 
 
-def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
-    """Compose the config with the first value of every key, and with all of a group whose keys are set."""
+def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
+    """Compose the config with the first value of every key, and with all of a group whose keys are set.
+
+    Returns:
+        where the results go; None if the config is not right in a way that Hydra itself tells.
+    """
     groups: dict[str, list[str]] = {}
     others = []
     for override in overrides:
@@ -113,11 +119,11 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
             if keyed and "experiment" in groups:
                 groups = _of_experiment(config_name, groups["experiment"][0]) | groups
             for chosen in _choices(groups, keyed):
-                compose(config_name, [*chosen, *others])
+                outputs: str = compose(config_name, [*chosen, *others]).outputs
     except HydraException as error:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
-            return  # Hydra itself says what is wrong
+            return None  # Hydra itself says what is wrong
         given = {override.key_or_group: ",".join(_values(override)) for override in overrides}
         beside = cause.parent_node
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
@@ -125,6 +131,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> None:
         typed = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), cause.full_key)
         owner = next((one for one in chosen if typed.startswith(f"{one.partition('=')[0]}.")), "")
         raise unknown_key(typed, given.get(typed, ""), known, owner) from error
+    return outputs
 
 
 def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[list[str]]:

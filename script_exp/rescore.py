@@ -17,17 +17,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from script_exp.benchmark_config import benchmark_config
-from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.benchmarks.base import Benchmark
 from script_exp.build import build_benchmark
 from script_exp.errors import SettingError, UserError
 from script_exp.results.code_version import code_version
 from script_exp.results.files import read_json, write_atomically, write_json
-from script_exp.results.record import SampleRecord
-from script_exp.results.run_directory import REPLACED, SHARDS, RunDirectory, identity_hash
+from script_exp.results.run_directory import REMEDY, REPLACED, SHARDS, RunDirectory, identity_hash
 from script_exp.results.scoring import outcome, score_again
 from script_exp.settings import PLACE_OF_DATA, without_place
-
-_REMEDY = "remove the folder to run this cell again"
 
 
 @dataclass(frozen=True)
@@ -126,16 +123,14 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
         result = directory.finished_result() or {}
         if result["provenance"][-1]["weights"] == "random":
             return Rescored(path, None, None, has_answers=False)
-        if not directory.samples_file.exists():
-            raise UserError(f"samples.jsonl is missing; {_REMEDY}")
+        directory.check_samples()
         identified_by = _identified_by(path, result["identity"])
         config = _benchmark_settings(path, identified_by, result, overrides)
         benchmark = build_benchmark(config)
         _check_same_samples(benchmark, identified_by)
         samples = benchmark.samples()[: identified_by["limit"]]
-        old = directory.records(sample.id for sample in samples)
-        skipped = _skipped(directory.skipped_file)
-        _check_complete(samples, old, skipped)
+        old = directory.all_records([sample.id for sample in samples])
+        skipped = directory.skipped()
         new = score_again(benchmark, samples, old)
         ordered = [new[sample.id] for sample in samples if sample.id in new]
         accuracy, submission = outcome(benchmark, ordered, identified_by["limit"] is not None, len(skipped))
@@ -174,11 +169,11 @@ def _identified_by(path: Path, identity: str) -> dict[str, Any]:
     file = path / "identity.json"
     if not file.exists():
         raise UserError(
-            f"{file} is missing, so that nothing tells which samples and prompts it had; {_REMEDY}"
+            f"{file} is missing, so that nothing tells which samples and prompts it had; {REMEDY}"
         )
     identified_by = read_json(file)
     if not isinstance(identified_by, dict) or identity_hash(identified_by) != identity:
-        raise UserError(f"{file} does not belong to result.json, whose identity is {identity}; {_REMEDY}")
+        raise UserError(f"{file} does not belong to result.json, whose identity is {identity}; {REMEDY}")
     return identified_by
 
 
@@ -192,9 +187,9 @@ def _benchmark_settings(
         of_run = without_place(recorded)
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{file} is damaged ({type(error).__name__}: {why}); {_REMEDY}") from error
+        raise UserError(f"{file} is damaged ({type(error).__name__}: {why}); {REMEDY}") from error
     if of_run != identified_by["benchmark"]:
-        raise UserError(f"{file} and {path / 'identity.json'} differ in benchmark; {_REMEDY}")
+        raise UserError(f"{file} and {path / 'identity.json'} differ in benchmark; {REMEDY}")
     settings = dict(recorded)
     for entry in _history(result):
         settings |= entry["settings"]
@@ -232,26 +227,6 @@ def _check_same_samples(benchmark: Benchmark, identified_by: Mapping[str, Any]) 
             f"the samples are others: their fingerprint was {had}, now it is {has}; data=FOLDER or "
             "benchmark.data=FOLDER names the data that the run had"
         )
-
-
-def _check_complete(
-    samples: Iterable[Sample], records: Mapping[str, SampleRecord], skipped: Mapping[str, str]
-) -> None:
-    missing = [sample.id for sample in samples if sample.id not in records and sample.id not in skipped]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise UserError(f"samples.jsonl has no answer for {', '.join(missing[:5])}{more}; {_REMEDY}")
-
-
-def _skipped(file: Path) -> dict[str, str]:
-    """Reasons by sample id."""
-    if not file.exists():
-        return {}
-    try:
-        entries = [json.loads(line) for line in file.read_bytes().split(b"\n") if line]
-        return {entry["id"]: entry["why"] for entry in entries}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} is damaged ({error}); {_REMEDY}") from error
 
 
 def _as_recorded(accuracy: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -150,7 +150,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     if settings.model.weights == "random":
         sizes = count_tokens(model, cell.pruner, _measured(cell, samples, skipped))
     elif before is not None:  # only runners/score.py changes a score
-        answered = directory.answered(sample.id for sample in samples)
+        answered = directory.all_records([sample.id for sample in samples])
         samples = [sample for sample in samples if sample.id in answered]
         accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
         sizes = [answered[sample.id] for sample in samples]

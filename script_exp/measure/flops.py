@@ -173,7 +173,7 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patche
 class PrunerOperations:
     """Operations of a pruner, counted by running it once for every size that it meets.
 
-    Those of a layer pruner are counted with the LLM: :func:`attention_row`.
+    Those of a layer pruner follow from a formula: :func:`attention_row`.
     """
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from script_exp.frames import FrameCount
 from script_exp.models.architectures import ARCHITECTURES
 from script_exp.models.families import ADAPTERS, has_clip_tower
 from script_exp.models.images import ModelAdapter
+from script_exp.models.json_object import read_object
 from script_exp.models.original_llava import check_original, is_original, original_config
 from script_exp.models.query_encoder import check_clip
 from script_exp.models.source import Source, locate
@@ -211,13 +212,7 @@ def _read_config(setting: str, folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         raise UserError(f"{setting}: no config.json in {folder}; expected a folder with a checkpoint")
-    try:
-        raw = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{setting}: {file} is not valid JSON ({error})") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{setting}: {file} is not a JSON object")
-    return raw
+    return read_object(file)
 
 
 def _read_transformers_config(source: Source) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import transformers
 from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import Checkpoint
 from script_exp.models.families import has_clip_tower, query_encoder
+from script_exp.models.json_object import read_object
 from script_exp.models.original_llava import load_original
 from script_exp.models.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.processing import Processing
@@ -123,7 +123,7 @@ def _chat_template(folder: Path) -> str | None:
         return jinja.read_text()
     for name in ("chat_template.json", "processor_config.json"):
         file = folder / name
-        if file.is_file() and (template := json.loads(file.read_text()).get("chat_template")):
+        if file.is_file() and (template := read_object(file).get("chat_template")):
             return str(template)
     return None
 

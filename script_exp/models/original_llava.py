@@ -6,7 +6,6 @@ Here the names are translated while ``from_pretrained`` reads, and every tensor 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from transformers import (
 )
 
 from script_exp.errors import UserError
+from script_exp.models.json_object import read_object
 from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes
 
 # key -> what the original assumes where it is missing, what is supported
@@ -160,19 +160,6 @@ def load_original(
     embedding.weight = nn.Parameter(nn.functional.pad(embedding.weight.detach(), (0, 0, 0, 1)))
     embedding.num_embeddings += 1
     return model.eval()
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint, or a :class:`UserError`."""
-    if not file.is_file():
-        raise UserError(f"{file} is missing; expected a folder with the files of a checkpoint")
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is not valid JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} holds {type(content).__name__}; expected a JSON object")
-    return content
 
 
 def _either(values: Iterable[object]) -> str:

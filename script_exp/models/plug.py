@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -99,7 +100,7 @@ def select(
     images = prunable.encode_images(dict(inputs), with_joint=pruner.needs_query)
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
     queries = _queries(prunable, pruner, ids, questions)
-    kept = prunable.select(images, rows, pruner, queries, _keys(prunable, pruner, ids, images))
+    kept = prunable.select(images, rows, pruner, queries, _keys(prunable, pruner, inputs, images))
     return [one.indices for one in kept]
 
 
@@ -131,15 +132,37 @@ def _clip_source(config: Any, clip: str | Path | None) -> Source | None:
 
 
 def _keys(
-    prunable: PrunableModel, pruner: Pruner | LayerPruner, ids: Tensor, images: Sequence[EncodedImage]
+    prunable: PrunableModel,
+    pruner: Pruner | LayerPruner,
+    inputs: Mapping[str, Tensor],
+    images: Sequence[EncodedImage],
 ) -> list[str] | None:
-    """Names of the rows for methods that draw at random: what is in them, so that each row draws anew."""
+    """Names of the rows for methods that draw at random: their words and their pixels.
+
+    So each row draws anew, and the same in any batch, in any dtype and on any device.
+    """
     if isinstance(pruner, LayerPruner) or not pruner.draws:
         return None
+    ids = inputs["input_ids"]
+    mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
+    words = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
+    pixels: list[list[int]] = [[] for _ in words]
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
-    means = [image.packed.float().mean().item() for image in images]
-    own = [[mean for mean, owner in zip(means, rows, strict=True) if owner == row] for row in range(len(ids))]
-    return [f"{words.tolist()} {pixels}" for words, pixels in zip(ids, own, strict=True)]
+    sums = _pixel_sums(inputs[prunable.adapter.inputs[0]], images) if images else []
+    for row, total in zip(rows, sums, strict=True):
+        pixels[row].append(total)
+    return [f"{own} {sums}" for own, sums in zip(words, pixels, strict=True)]
+
+
+def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
+    """A number for each image that its pixels determine, whatever pads the batch."""
+    if images[0].grid is not None:  # towers for images of any size get all patches in one tensor
+        parts = torch.split(pixels, [math.prod(image.grid or ()) for image in images])
+    else:
+        parts = tuple(
+            one if one.ndim == 3 else one[: image.crops] for one, image in zip(pixels, images, strict=True)
+        )
+    return [int(part.bfloat16().view(torch.int16).long().sum()) for part in parts]
 
 
 def _queries(
@@ -182,7 +205,7 @@ def _pruned_generate(
             )
         queries = _queries(prunable, pruner, ids, questions)
         images = prunable.encode_images(batch, with_joint=pruner.needs_query)
-        prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, ids, images))
+        prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, batch, images))
         length = prompt.arguments["input_ids"].shape[1]
         arguments |= _shifted_lengths(prunable.model, arguments, ids.shape[1] - length)
         with prunable.pruning_inside(prompt):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
+from script_exp.models.json_object import read_object
 from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes
 
 _TEXT_PREFIXES = ("text_model.", "text_projection.")
@@ -144,6 +145,9 @@ def check_clip(setting: str, folder: Path, tower: Any) -> None:
     for names in (("config.json",), ("tokenizer.json", "vocab.json")):
         if not any((folder / name).is_file() for name in names):
             raise UserError(f"{setting}: no {' or '.join(names)} in {folder}; expected a whole CLIP")
+    for name in ("config.json", "tokenizer.json"):
+        if (folder / name).is_file():
+            read_object(folder / name)
     projection = tensor_shapes(folder).get(VISUAL_PROJECTION)
     if projection is None:
         raise UserError(f"{setting}: no {VISUAL_PROJECTION} there; expected a whole CLIP")

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.errors import SettingError, UserError
 from script_exp.frames import FrameCount, PerSecond, frame_count
 from script_exp.models.images import ModelAdapter, Visual
-from script_exp.models.original_llava import read_object
+from script_exp.models.json_object import read_object
 
 
 class VideoAdapter(ModelAdapter):

@@ -191,8 +191,8 @@ def all_fields(method: Any) -> dict[str, Any]:
 
 def _in_float32(visual: VisualTokens) -> VisualTokens:
     """Scores are computed in float32 whatever the model's dtype: half precision reorders near-ties."""
-    joint = None if visual.joint is None else visual.joint.float()
-    return replace(visual, projected=visual.projected.float(), joint=joint)
+    tower, joint = (None if one is None else one.float() for one in (visual.tower, visual.joint))
+    return replace(visual, tower=tower, projected=visual.projected.float(), joint=joint)
 
 
 def _query_in_float32(query: Query | None) -> Query | None:

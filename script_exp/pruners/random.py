@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from script_exp.errors import check_whole
 from script_exp.pruners.base import Query, ScorePruner, VisualTokens
 
 
@@ -25,6 +26,10 @@ class Random(ScorePruner):
 
     seed: int = 0
     draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("seed", self.seed, 0)
 
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
         digest = hashlib.sha256(f"{self.seed}:{visual.key}".encode()).digest()

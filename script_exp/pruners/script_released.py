@@ -30,7 +30,8 @@ class ScriptReleased(Pruner):
       the loop's own k tokens, so the result always is the loop's set and the graph has no effect.
     - ``first`` (a384841): CDPruner: normalized embeddings, r with + 1e-6, greedy MAP, no graph.
     - ``build`` (1538f49): embeddings not normalized, greedy MAP, no graph; every dropped token is averaged
-      into the kept token that it resembles most.
+      into the kept token that it resembles most. That is its path for LLaVA-1.5, taken here for every model;
+      its path for LLaVA-NeXT drops them.
     - ``plot`` (the figure script): r from *plus* the similarity, the graph on tower features keeps the
       *least* redundant, intersection with greedy MAP padded by relevance.
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.base import Query, ScorePruner, VisualTokens, top_indices
 
 NO_PROJECTOR = "false: the model has no projector to make an aggregated token"
@@ -23,10 +23,11 @@ class Trim(ScorePruner):
     """Keep the k - 1 most relevant tokens in order, then one token that is the mean of all dropped ones.
 
     The relevance is sign * <e_i, t> without normalization, t being the question's first segment (TRIM
-    truncates the text). Its softmax over the tokens keeps their order, so it is not computed. The mean is
-    taken in the vision tower's space, before the projector, as in the paper. The paper's automatic choice of
-    k by the interquartile range is left out: here the budget is given. The aggregated token counts against
-    it.
+    truncates the text). The question is the bare one; the released code embeds the prompt with the
+    benchmark's instruction ("Answer the question using a single word or phrase."). Its softmax over the
+    tokens keeps their order, so it is not computed. The mean is taken in the vision tower's space, before
+    the projector, as in the paper. The paper's automatic choice of k by the interquartile range is left out:
+    here the budget is given. The aggregated token counts against it.
 
     Attributes:
         aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1 that
@@ -35,6 +36,10 @@ class Trim(ScorePruner):
 
     aggregate: bool = True
     needs_query: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("aggregate", self.aggregate, (True, False))
 
     @property
     def aggregates(self) -> bool:

@@ -35,6 +35,7 @@ REPLACED = "replaced"
 """Folder in ``outputs`` for runs that were started over."""
 SHARDS = "shards"
 """Folder in a run directory for the directories of its shards."""
+REMEDY = "remove the folder to run this cell again"
 LET_GO_S = 30
 """How long a process may take from its last word in a directory until it lets go of the lock."""
 
@@ -161,6 +162,25 @@ class RunDirectory:
             records[record.id] = record
         return records
 
+    def check_samples(self) -> None:
+        """Raise a :class:`UserError` if a finished run has lost its answers."""
+        if not self.samples_file.exists():
+            raise UserError(f"{self.samples_file} is missing; {REMEDY}")
+
+    def all_records(self, ids: Sequence[str]) -> dict[str, SampleRecord]:
+        """Records of a finished run.
+
+        Raises:
+            UserError: as :meth:`records`, and if a sample is neither answered nor was left out.
+        """
+        self.check_samples()
+        records, skipped = self.records(ids), self.skipped()
+        missing = [name for name in ids if name not in records and name not in skipped]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise UserError(f"{self.samples_file} has no answer for {', '.join(missing[:5])}{more}; {REMEDY}")
+        return records
+
     def append(self, records: Iterable[SampleRecord]) -> None:
         """Add answered samples and flush them to the disk."""
         append(self.samples_file, _lines(records))
@@ -202,6 +222,20 @@ class RunDirectory:
             write_atomically(self.skipped_file, "\n".join(lines) + "\n")
         else:
             self.skipped_file.unlink(missing_ok=True)
+
+    def skipped(self) -> dict[str, str]:
+        """Why samples were left out, by id.
+
+        Raises:
+            UserError: if the list is damaged.
+        """
+        if not self.skipped_file.exists():
+            return {}
+        try:
+            entries = [json.loads(line) for line in self.skipped_file.read_bytes().split(b"\n") if line]
+            return {entry["id"]: entry["why"] for entry in entries}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.skipped_file} is damaged ({error}); {REMEDY}") from error
 
     def finish(self, result: RunResult) -> None:
         """Write the result and mark the run as finished."""

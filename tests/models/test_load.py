@@ -115,6 +115,17 @@ def test_damaged_config_and_other_architecture(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe"], ids=["cut off", "not text"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "processor_config.json", "clip/config.json", "clip/tokenizer.json"]
+)
+def test_damaged_small_files(llava_folder, tmp_path, name, content):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name}|no usable tokenizer or image processor"):
+        load(folder)
+
+
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_every_tensor_is_accounted_for(tmp_path, change):
     folder = save_llava(tmp_path / "model", grid=4)

@@ -220,6 +220,18 @@ def test_random_tokens_differ_between_images_and_repeat_for_the_same(llava):
         assert torch.equal(again[0], first)
 
 
+def test_random_tokens_are_the_same_alone_in_a_padded_batch_and_in_another_dtype(llava, llava_folder):
+    pictures, prompts = images(2), [llava.chat_prompt(question) for question in QUESTIONS[:2]]
+    assert len(set(map(len, prompts))) == 2, "one row has to be padded"
+    padded = llava.preprocess([[one] for one in pictures], prompts)
+    for model in (llava, load(llava_folder, torch.bfloat16)):
+        together = select(model.model, model.processing, Random(budget=20), padded)
+        for picture, prompt, expected in zip(pictures, prompts, together, strict=True):
+            inputs = model.preprocess([[picture]], [prompt])
+            (alone,) = select(model.model, model.processing, Random(budget=20), inputs)
+            assert torch.equal(alone, expected)
+
+
 def test_a_question_that_cannot_be_found_is_asked_for(llava):
     inputs = llava.preprocess([images(1)], ["what is <image> this"])
     with (

@@ -75,9 +75,9 @@ def test_above_the_rank_of_clustered_tokens(greedy_map, seed):
 
 @IMPLEMENTATIONS
 def test_duplicates_are_picked_last(greedy_map):
-    vectors = torch.eye(4).repeat(2, 1)
+    vectors = torch.eye(4).repeat_interleave(2, dim=0)
     picks = greedy_map((vectors @ vectors.T)[None], 8)[0].tolist()
-    assert picks == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert picks == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 @IMPLEMENTATIONS

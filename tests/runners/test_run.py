@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from processes import ROOT, last_line, run
+from processes import ROOT, last_line, run, start
 from wandb_log import read_wandb
 
 from script_exp.benchmarks.shapes import Shapes
@@ -161,6 +161,24 @@ def test_latency_can_be_added_later(tmp_path):
     assert json.loads((run_dir / "result.json").read_text())["latency"]["repeats"] > 0
 
 
+@pytest.mark.parametrize(
+    ("keep", "message"), [(None, "samples.jsonl is missing"), (1, "samples.jsonl has no answer for ")]
+)
+def test_latency_is_not_added_to_a_run_that_lost_answers(tmp_path, keep, message):
+    arguments = ["limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
+    run_dir = Path(last_line(run(*arguments, "latency=off"))["run_dir"])
+    result, samples = (run_dir / name for name in ("result.json", "samples.jsonl"))
+    before = result.read_bytes()
+    lines = samples.read_text().splitlines(keepends=True)
+    samples.unlink()
+    if keep:
+        samples.write_text("".join(lines[:keep]))
+    process = run(*arguments)
+    assert process.returncode == 2
+    assert message in process.stderr.splitlines()[-1]
+    assert result.read_bytes() == before
+
+
 def test_an_interrupted_run_says_why(tmp_path):
     def listen():
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells start background jobs with it ignored
@@ -284,6 +302,16 @@ def test_an_output_folder_that_cannot_be_written(tmp_path, options, place):
     assert process.returncode == 2
     assert len(process.stderr.splitlines()) == 1
     assert "expected a writable folder" in process.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["-m", "budget=64,32"]], ids=["run", "sweep"])
+def test_the_usual_output_folder_cannot_be_written(tmp_path, options):
+    (tmp_path / "outputs").touch()
+    elsewhere = f"import os; os.chdir({str(tmp_path)!r})"
+    started = start(tmp_path / "printed", *options, *QUICK, setup=elsewhere)
+    assert started.wait() == 2
+    (line,) = started.text().splitlines()
+    assert line.startswith("error: outputs=outputs: ")
 
 
 def test_a_baseline_that_another_process_runs_is_left_alone(tmp_path):
