@@ -13,17 +13,23 @@ import sys
 from pathlib import Path
 
 from script_exp.analysis.cells import Cells
-from script_exp.analysis.command import add_table_options, analyze, new_parser, run_command
+from script_exp.analysis.command import (
+    PRINTED,
+    add_figures_option,
+    add_table_options,
+    analyze,
+    new_parser,
+    run_command,
+)
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.table import Table
-
-_PRINTED = ("accuracy", "efficiency")
 
 
 def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
     add_table_options(parser)
+    add_figures_option(parser)
     return run_command(_make, parser)
 
 
@@ -32,7 +38,7 @@ def _make(arguments: argparse.Namespace) -> int:
     folder = arguments.to or arguments.outputs / "analysis"
     names = _write(analysis.tables, folder / "tables")
     for table in analysis.tables:
-        if table.name in _PRINTED:
+        if table.name in PRINTED:
             print(text(table))
     print(f"{len(analysis.tables)} tables in {folder / 'tables'}: {', '.join(names)}")
     if arguments.figures == "on":

@@ -14,7 +14,14 @@ import sys
 from pathlib import Path
 
 from script_exp.analysis.cells import Cells
-from script_exp.analysis.command import add_table_options, analyze, new_parser, print_problems, run_command
+from script_exp.analysis.command import (
+    add_figures_option,
+    add_table_options,
+    analyze,
+    new_parser,
+    print_problems,
+    run_command,
+)
 from script_exp.analysis.report import Report, report_page
 from script_exp.analysis.report.images import Image, figure_images, kept_images
 from script_exp.errors import UserError
@@ -25,6 +32,7 @@ def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--to", type=Path, help="the page (default: OUTPUTS/analysis/report.html)")
     add_table_options(parser)
+    add_figures_option(parser)
     parser.add_argument(
         "--pictures",
         type=int,

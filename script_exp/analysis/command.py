@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from script_exp.analysis.table import Table
 from script_exp.errors import UserError
 from script_exp.results.read import Runs, load_runs
 from script_exp.results.read_wandb import load_wandb
+
+PRINTED = ("accuracy", "efficiency")
+"""Names of the tables that a terminal shows."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,12 @@ def run_command(work: Callable[[argparse.Namespace], int], parser: argparse.Argu
     """Do ``work`` with the command line's arguments; its exit code, or 2 and one sentence for a mistake."""
     arguments = parser.parse_args()
     try:
-        return work(arguments)
+        code = work(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads, `head` for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
@@ -59,15 +68,19 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """The options that :func:`analyze` reads, and those of whatever shows its tables."""
+    """The options that :func:`analyze` reads, and ``--strict``."""
     add_filters(parser)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
     parser.add_argument(
         "--reference", metavar="METHOD", default="script", help="what the others are tested against (script)"
     )
     parser.add_argument("--published", action="store_true", help="show published numbers, in gray")
-    parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables alone")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if anything was left out")
+
+
+def add_figures_option(parser: argparse.ArgumentParser) -> None:
+    """Whether there are figures beside the tables."""
+    parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables alone")
 
 
 def analyze(arguments: argparse.Namespace) -> Analysis:

@@ -65,6 +65,28 @@ def test_tables_and_figures_are_written_and_torch_is_not_imported(outputs, tmp_p
     assert rows(tmp_path)["model"] == {"tiny", "llava_1_5_7b"}
 
 
+@pytest.mark.parametrize(
+    ("form", "marks"),
+    [
+        ("text", ["Accuracy (tiny", "Cost per question of gqa (tiny"]),
+        ("markdown", ["**Accuracy (tiny", "| Method |", "|:--|"]),
+        ("latex", [r"\caption{Accuracy (tiny", r"\caption{Cost per question of gqa (tiny", r"\toprule"]),
+    ],
+)
+def test_tables_are_printed_alone(outputs, form, marks):
+    before = set(outputs.rglob("*"))
+    process = call(outputs, "--format", form, command=(str(ROOT / "analysis" / "tables.py"),))
+    assert process.returncode == 0, process.stderr
+    assert [mark for mark in marks if mark not in process.stdout] == []
+    assert set(outputs.rglob("*")) == before
+
+
+def test_a_reader_that_has_seen_enough(outputs):
+    command = f"{sys.executable} {ROOT / 'analysis' / 'tables.py'} {outputs} | true"
+    process = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (process.returncode, process.stderr) == (0, "")
+
+
 def test_a_single_unit_has_no_interval(tmp_path):
     """Nothing is known about others then: neither a width of zero nor nan is printed."""
     for pruner, budget in [("none", None), ("random", 64), ("script", 64), ("script", 32)]:

@@ -1,0 +1,34 @@
+"""Accuracy and cost of all finished runs by method and budget, printed; analysis/make.py writes files.
+
+python analysis/tables.py                                  # of outputs/
+python analysis/tables.py --format latex > tables.tex      # or markdown
+python analysis/tables.py --benchmark pope,gqa --pruner script,fastv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from script_exp.analysis.command import PRINTED, add_table_options, analyze, new_parser, run_command
+from script_exp.analysis.render import latex, markdown, text
+
+_FORMATS = {"text": text, "markdown": markdown, "latex": latex}
+
+
+def main() -> int:
+    parser = new_parser(__doc__)
+    parser.add_argument("--format", choices=list(_FORMATS), default="text", help="how it is printed (text)")
+    add_table_options(parser)
+    return run_command(_print, parser)
+
+
+def _print(arguments: argparse.Namespace) -> int:
+    analysis = analyze(arguments)
+    shown = _FORMATS[arguments.format]
+    print("\n".join(shown(table) for table in analysis.tables if table.name in PRINTED))
+    return 1 if arguments.strict and analysis.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
