@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from script_exp.tiny.diet import ALL, Diet, positions
+from script_exp.tiny.diet import LAST, Diet, positions
 from script_exp.tiny.optimization import Progress, Run, decay_groups
 from script_exp.tiny.packing import BEFORE_IMAGE, pack
 from script_exp.tiny.train_vision import VisionStage, naming_targets
 from script_exp.tiny.vision_features import hidden_states, patch_embeddings, position_ids, to_pixels
 from script_exp.tiny.windows import Pool, ask_many
 
-PEAK_RATE = 5e-4
+PEAK_RATE = 1e-3
 VISION_SHARE = 0.5
 """Learning rate of the CLIP modules relative to the language model's."""
 POSITION_WEIGHT = 0.25
@@ -70,7 +70,7 @@ def _loss(stage: JointStage, pools: tuple[Pool, ...], diet: Diet, run: Run) -> d
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     windows = [pool.scenes[index].window for index in chosen]
     places = diet.kept(pool.side**2, rng)
-    drawn = diet.kinds(ALL, rng)
+    drawn = diet.kinds(LAST, rng)
     asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]
