@@ -24,7 +24,8 @@ from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
-from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError, read_result
+from script_exp.results.result_file import read_result
+from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
 from script_exp.results.tracker import ShownSample, TrackedRun

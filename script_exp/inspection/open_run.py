@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from script_exp.cell import RunCell
 from script_exp.errors import UserError
-from script_exp.results.run_directory import read_result
+from script_exp.results.result_file import read_result
 from script_exp.settings import RunSettings
 
 

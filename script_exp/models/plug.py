@@ -139,7 +139,7 @@ def _keys(
 ) -> list[str] | None:
     """Names of the rows for methods that draw at random: their words and their pixels.
 
-    So each row draws anew, and the same in any batch, in any dtype and on any device.
+    So each row draws anew, and the same in any batch, on any device, in float32 and bfloat16.
     """
     if isinstance(pruner, LayerPruner) or not pruner.draws:
         return None

@@ -14,7 +14,8 @@ import pandas as pd
 
 from script_exp.errors import UserError
 from script_exp.results.files import read_json
-from script_exp.results.run_directory import REPLACED, read_result, result_files
+from script_exp.results.result_file import read_result
+from script_exp.results.run_directory import REPLACED, result_files
 
 STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
 """The stages of a time to first token, in the order in which they run."""

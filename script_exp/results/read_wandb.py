@@ -11,7 +11,7 @@ from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.results.read import Runs, collect
-from script_exp.results.run_directory import check_result
+from script_exp.results.result_file import check_result
 
 
 def load_wandb(project: str, api: Any = None) -> Runs:

@@ -28,8 +28,8 @@ def chance_of_yes(scene: Scene, leaning: float) -> float:
 
     Whether a color is there takes two things, the color in the question and those in the image, and with
     balanced answers neither alone says anything: the language model stayed at chance for thousands of steps,
-    even on windows with one object. A leaning makes each of them worth reading. To compare them is what
-    remains to be learned when it ends.
+    and for hundreds where windows had one object. A leaning makes each of them worth reading. To compare
+    them is what remains to be learned when it ends.
     """
     return leaning if scene.planted in LEANING_TO_YES else 1 - leaning
 

@@ -82,8 +82,8 @@ def test_tables_are_printed_alone(outputs, form, marks):
 
 
 def test_a_reader_that_has_seen_enough(outputs):
-    command = f"{sys.executable} {ROOT / 'analysis' / 'tables.py'} {outputs} | true"
-    process = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, cwd=ROOT)
+    command = f"set -o pipefail; {sys.executable} {ROOT / 'analysis' / 'tables.py'} {outputs} | true"
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (process.returncode, process.stderr) == (0, "")
 
 
