@@ -24,7 +24,7 @@ from script_exp.evaluate import Answering, BatchSize, Skipped
 from script_exp.measure.clock import interleaved
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.feature_cache import FeatureCache
-from script_exp.models.load import load_model, load_query_encoder
+from script_exp.models.load import load_model
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.models.wanted import Wanted
@@ -38,10 +38,13 @@ _PRUNERS: dict[str, Pruner] = {"none": NoPruning(), "script, 64 tokens": Script(
 def embedded(device: torch.device) -> PrunableModel:
     """The embedded model with its query encoder."""
     checkpoint = find_checkpoint(Wanted("embedded"), needs_query=True)
-    model = load_model(checkpoint, device=device, dtype=torch.float32, attention="sdpa")
-    encoder = load_query_encoder(checkpoint, model)
-    return PrunableModel(
-        model.model, model.processing, model.adapter, encoder, PruningRules(relevance_sign=1)
+    return load_model(
+        checkpoint,
+        device=device,
+        dtype=torch.float32,
+        attention="sdpa",
+        with_query=True,
+        rules=PruningRules(relevance_sign=1),
     )
 
 

@@ -20,7 +20,7 @@ from script_exp.evaluate import Answering, BatchSize, Skipped
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.feature_cache import FeatureCache
-from script_exp.models.load import load_model, load_query_encoder
+from script_exp.models.load import load_model
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.models.wanted import Wanted
@@ -43,10 +43,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     checkpoint = find_checkpoint(Wanted(arguments.path), needs_query=True)
-    loaded = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float32, attention="sdpa")
-    encoder = load_query_encoder(checkpoint, loaded)
-    rules = PruningRules(relevance_sign=1)
-    model = PrunableModel(loaded.model, loaded.processing, loaded.adapter, encoder, rules)
+    model = load_model(
+        checkpoint,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        attention="sdpa",
+        with_query=True,
+        rules=PruningRules(relevance_sign=1),
+    )
     benchmark = Shapes(scenes=arguments.scenes, scene_seed=arguments.scene_seed)
     needed = needed_patches(arguments.scene_seed, arguments.scenes)
     cache = FeatureCache(2**30)

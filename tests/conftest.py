@@ -23,8 +23,7 @@ from checkpoints import save_llava
 from PIL import Image
 
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model, load_query_encoder
-from script_exp.models.prunable import PrunableModel
+from script_exp.models.load import load_model
 from script_exp.models.rules import PruningRules
 from script_exp.models.wanted import Wanted
 
@@ -44,14 +43,16 @@ def dtype(request):
 def load(folder, dtype=torch.float32, attention="sdpa", clip=None, conversation="chat_template", **rules):
     """A checkpoint with its query encoder, as the runner has it for a pruner that asks the question."""
     checkpoint = find_checkpoint(Wanted(str(folder), clip), needs_query=True)
-    model = load_model(checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention)
-    return PrunableModel(
-        model.model,
-        replace(model.processing, conversation=conversation),
-        model.adapter,
-        load_query_encoder(checkpoint, model),
-        PruningRules(**{"relevance_sign": 1} | rules),
+    model = load_model(
+        checkpoint,
+        device=torch.device("cpu"),
+        dtype=dtype,
+        attention=attention,
+        with_query=True,
+        rules=PruningRules(**{"relevance_sign": 1} | rules),
     )
+    model.processing = replace(model.processing, conversation=conversation)
+    return model
 
 
 @pytest.fixture(scope="session")

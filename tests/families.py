@@ -22,7 +22,7 @@ from transformers import (
 
 from script_exp.frames import Frames
 from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model, load_query_encoder
+from script_exp.models.load import load_model
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.wanted import Wanted
 
@@ -104,10 +104,14 @@ def build(
     checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True).taking(
         modality(family)
     )
-    loaded = load_model(checkpoint, device=torch.device("cpu"), dtype=dtype, attention=attention)
-    encoder = load_query_encoder(checkpoint, loaded)
-    own = replace(loaded.adapter.default_rules, **rules)
-    model = PrunableModel(loaded.model, loaded.processing, loaded.adapter, encoder, own)
+    model = load_model(
+        checkpoint,
+        device=torch.device("cpu"),
+        dtype=dtype,
+        attention=attention,
+        with_query=True,
+        rules=replace(checkpoint.adapter.default_rules, **rules),
+    )
     with torch.no_grad():
         for name, parameter in model.model.named_parameters():
             if parameter.ndim >= 2 and "position" not in name:

@@ -10,6 +10,7 @@ import pandas as pd
 from script_exp.analysis.cells import Cells, column_notes, is_main, rank, setup_title
 from script_exp.analysis.published import reference_rows
 from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
+from script_exp.benchmarks import METRICS
 
 _INTERVAL = (
     "±: half of the 95 % interval, by bootstrap over units (questions on one image are drawn together); with "
@@ -46,10 +47,9 @@ def heading(cells: pd.DataFrame) -> str:
     if pd.isna(budget):
         return "Unpruned"
     removed = 1 - (cells["kept"] / cells["visual"]).median()
-    if budget < 1:
-        kept = f"{100 * budget:g} % of the tokens"
-    else:
-        kept = f"{budget:g} tokens" + (" per crop" if cells["crops"].max() > 1 else "")
+    kept = tokens_text(budget)
+    if budget >= 1 and cells["crops"].max() > 1:
+        kept += " per crop"
     return f"{kept}, {100 * removed:.1f} % removed"
 
 
@@ -159,7 +159,7 @@ def _budget_table(cells: pd.DataFrame) -> Table:
     return Table(
         name="by_budget",
         title=f"{', '.join(column_heading(column, cells))}, by budget ({setup_title(cells)})",
-        columns=["Method", *(_budget_heading(group) for _, group in budgets)],
+        columns=["Method", *(budget_text(budget) for budget, _ in budgets)],
         groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
         notes=[
             "In brackets the share of the unpruned accuracy. Best of a budget bold, second underlined.",
@@ -175,18 +175,20 @@ def _retained_entry(cell: pd.Series) -> Entry:
     return Entry(accuracy_entry(cell).text, share)
 
 
-def _budget_heading(cells: pd.DataFrame) -> str:
-    budget = cells["budget"].iloc[0]
+def budget_text(budget: float) -> str:
+    """A number of tokens as it is, a share of them in percent."""
     return f"{100 * budget:g} %" if budget < 1 else f"{budget:g}"
+
+
+def tokens_text(budget: float) -> str:
+    """``budget_text`` with its noun."""
+    return f"{budget_text(budget)} {'of the ' if budget < 1 else ''}tokens"
 
 
 def column_heading(column: str, cells: pd.DataFrame) -> tuple[str, str]:
     """The benchmark with its protocol, and what its number is."""
     metric = cells[cells["column"] == column]["metric"].dropna().iloc[0]
-    return column, _METRICS.get(metric, metric)
-
-
-_METRICS = {"mean": "%", "mean_f1": "F1 %", "pooled_f1": "F1 %", "mme_perception": "points"}
+    return column, METRICS[metric].unit if metric in METRICS else metric
 
 
 def _seeds(cells: pd.DataFrame) -> list[str]:

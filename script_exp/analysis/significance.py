@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from script_exp.analysis.accuracy import accuracy_entry, by_budget, heading
+from script_exp.analysis.accuracy import accuracy_entry, budget_text, by_budget, heading
 from script_exp.analysis.cells import Cells, rank, setup_title
 from script_exp.analysis.table import Entry, Group, Row, Table
 from script_exp.benchmarks import METRICS
-from script_exp.benchmarks.metric import Metric
 from script_exp.errors import UserError
 from script_exp.results.compare import Comparison, compare, holm
 from script_exp.results.read import load_samples
@@ -78,15 +77,20 @@ class PairedTests:
             return None
         key = tuple(first), tuple(second)
         if key not in self._made:
-            self._made[key] = self._compare_folders(METRICS[cell["metric"]], *key)
+            self._made[key] = self._compare_folders(cell["metric"], *key)
         return self._made[key]
 
     def _compare_folders(
-        self, metric: Metric, first: tuple[str, ...], second: tuple[str, ...]
+        self, metric: str, first: tuple[str, ...], second: tuple[str, ...]
     ) -> Comparison | None:
+        if metric not in METRICS:
+            self.problems.append(
+                f"{', '.join(first)}: metric {metric} is not in METRICS of script_exp/benchmarks"
+            )
+            return None
         try:
             after, before = ([self._read(Path(folder)) for folder in side] for side in (first, second))
-            return compare(metric, after, before)
+            return compare(METRICS[metric], after, before)
         except (UserError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.problems.append(f"{', '.join(first)} cannot be compared with {', '.join(second)}: {error}")
             return None
@@ -184,13 +188,11 @@ def _row(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> Row
     result = tested.result
     if result is None:
         return Row([Entry(tested.cell["label"]), *[Entry()] * 6])
-    scale = METRICS[tested.cell["metric"]].scale
-    low, high = (scale * end for end in result.interval)
     return Row(
         [
             Entry(tested.cell["label"]),
-            Entry(f"{scale * result.difference:+.1f}"),
-            Entry(f"{low:+.1f} to {high:+.1f}"),
+            Entry(f"{result.difference:+.1f}"),
+            Entry(f"{result.interval[0]:+.1f} to {result.interval[1]:+.1f}"),
             Entry(str(result.lost)),
             Entry(str(result.won)),
             _p_value(bootstrap),
@@ -205,11 +207,10 @@ def _numbers(tested: Outcome, bootstrap: float | None, mcnemar: float | None) ->
     row |= {"variant": cell["variant"], "budget": cell["budget"], "against": tested.other}
     if result is None:
         return row
-    scale = METRICS[cell["metric"]].scale
     return row | {
-        "difference": scale * result.difference,
-        "low": scale * result.interval[0],
-        "high": scale * result.interval[1],
+        "difference": result.difference,
+        "low": result.interval[0],
+        "high": result.interval[1],
         "worse": result.lost,
         "better": result.won,
         "p_bootstrap": result.p_bootstrap,
@@ -226,7 +227,6 @@ def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Tab
         (one.cell["label"], one.cell["budget"]): (one.result, corrected.get(index))
         for index, one in enumerate(tested)
     }
-    scale = METRICS[cells["metric"].iloc[0]].scale
     pruned = cells[cells["budget"].notna()]
     labels = sorted(set(pruned["label"]), key=rank)
     budgets = by_budget(pruned)
@@ -242,13 +242,13 @@ def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Tab
             small = ""
             if result is not None:
                 star = "*" if p_value is not None and p_value < _LEVEL else ""
-                small = f"({scale * result.difference:+.1f}{star})"
+                small = f"({result.difference:+.1f}{star})"
             entries.append(Entry(accuracy_entry(cell.iloc[0]).text, small))
         rows.append(Row(entries))
     return Table(
         name="ablation",
         title=f"Script's modules on {column} ({setup_title(cells)})",
-        columns=["Method", "Graph", "Query", *(f"{budget:g}" for budget, _ in budgets)],
+        columns=["Method", "Graph", "Query", *(budget_text(budget) for budget, _ in budgets)],
         groups=[Group("", rows)],
         notes=[
             "Accuracy by budget, in brackets the paired difference to script; *: p < 0.05 by paired "

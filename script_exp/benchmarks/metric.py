@@ -35,10 +35,12 @@ class Metric(ABC):
     Attributes:
         name: as ``result.json`` says it.
         scale: 100 if the number is a share that is printed in percent, 1 if it counts points.
+        unit: what stands beside the printed number in headings and at axes.
     """
 
     name: ClassVar[str]
     scale: ClassVar[int] = 100
+    unit: ClassVar[str] = "%"
 
     @abstractmethod
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:

@@ -52,6 +52,7 @@ class Perception(Metric):
 
     name = "mme_perception"
     scale = 1
+    unit = "points"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
         """(14 * 4,): of every subtask right answers, answers, images with both right, images with both asked.

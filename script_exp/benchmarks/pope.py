@@ -38,6 +38,7 @@ class MeanF1(Metric):
     """The mean of the categories' F1, each over its own questions; one without answers does not count."""
 
     name = "mean_f1"
+    unit = "F1 %"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
         """(3 * 4,): of every category true positives, false positives, false negatives, answers."""
@@ -57,6 +58,7 @@ class PooledF1(Metric):
     """One F1 over the questions of all categories, as lmms-eval has it."""
 
     name = "pooled_f1"
+    unit = "F1 %"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
         """(4,): true positives, false positives, false negatives, answers."""

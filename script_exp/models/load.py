@@ -1,4 +1,4 @@
-"""Load a checkpoint: model, processing and query encoder."""
+"""Load a checkpoint: model, processing and, where a pruner asks the question, the query encoder."""
 
 from __future__ import annotations
 
@@ -23,22 +23,31 @@ from script_exp.models.random_weights import (
     random_model,
     random_tokenizer,
 )
+from script_exp.models.rules import PruningRules
 from script_exp.models.transformers_report import check_report, quiet_transformers
 
 
 def load_model(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype, attention: str
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    with_query: bool = False,
+    rules: PruningRules | None = None,
 ) -> PrunableModel:
-    """Load model, processing and, if the checkpoint was found with one, the query encoder.
+    """Load model and processing.
 
     Args:
         checkpoint: from :func:`script_exp.models.checkpoint.find_checkpoint`.
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
         attention: attention kernel, as transformers names them.
+        with_query: load the query encoder, too; the checkpoint has to be found with one.
+        rules: the family's default rules if None.
 
     Returns:
-        the model with its chat template and the family's default rules.
+        the model with its chat template.
 
     Raises:
         UserError: if the tokenizer or the image processor is missing, or weights do not fit.
@@ -46,7 +55,10 @@ def load_model(
     with quiet_transformers():
         processing = _processing(checkpoint)  # first: it is quick, and may fail
         model = _load_weights(checkpoint, device, dtype, attention).eval()
-        return PrunableModel(model, processing, checkpoint.adapter(model), None)
+        loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
+    if with_query:
+        loaded.query_encoder = load_query_encoder(checkpoint, loaded)
+    return loaded
 
 
 def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEncoder:

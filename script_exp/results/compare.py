@@ -19,7 +19,7 @@ class Comparison:
     """Paired comparison on the samples that both methods answered.
 
     Attributes:
-        difference: first minus second, in the metric's own unit; the mean over seeds.
+        difference: first minus second, in the metric's unit as printed; the mean over seeds.
         interval: its 95 % interval (paired bootstrap over units, the same draw for all seeds).
         lost: answers with a lower score than the second method's, over all seeds.
         won: answers with a higher score.
@@ -71,8 +71,8 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
     flips = np.concatenate([(a["score"] - b["score"]).to_numpy() for a, b in zip(after, before, strict=True)])
     lost, won = int((flips < 0).sum()), int((flips > 0).sum())
     return Comparison(
-        difference=float(difference(paired.sum(axis=0))),
-        interval=(float(low), float(high)),
+        difference=metric.scale * float(difference(paired.sum(axis=0))),
+        interval=(metric.scale * float(low), metric.scale * float(high)),
         lost=lost,
         won=won,
         p_bootstrap=_two_sided(draws),

@@ -104,7 +104,7 @@ def save_grid(outputs: Path, benchmarks=("shapes",), budgets=(64, 32), seeds=(0,
             for rank, pruner in enumerate(["random", "graph", "query", "script", "trim"]):
                 for budget in budgets:
                     share = 0.4 + 0.08 * rank + budget / 640
-                    scores = draw([seed, rank, budget, len(benchmark)], share)
+                    scores = draw([seed, rank, int(100 * budget), len(benchmark)], share)
                     save_run(
                         outputs, pruner, budget, scores, benchmark=benchmark, seed=seed,
                         latency=5.0 + rank + budget / 64, **settings,

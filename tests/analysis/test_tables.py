@@ -257,6 +257,21 @@ def test_samples_that_cannot_be_read_are_a_hole_and_named(tmp_path):
     assert any("not answered the same samples" in problem for problem in tests.problems)
 
 
+def test_a_metric_that_is_not_registered_is_shown_but_not_compared(tmp_path):
+    save_grid(tmp_path, budgets=(0.25,), metric="mine", scale=1)
+    cells = make_cells(load_runs(tmp_path).frame)
+    (table,) = budget_tables(cells)
+    assert table.title.startswith("shapes, mine, by budget")
+    assert table.columns == ["Method", "25 %"]
+    tests = PairedTests(cells)
+    assert unpruned_tables(cells, tests) == []
+    assert {one.split(": ")[1] for one in tests.problems} == {
+        "metric mine is not in METRICS of script_exp/benchmarks"
+    }
+    (ablation,) = ablation_tables(cells, tests)
+    assert [row.entries[0].text for row in ablation.groups[0].rows] == ["random", "graph", "query", "script"]
+
+
 def test_titles_say_what_the_numbers_are_worth(tmp_path):
     save_run(tmp_path, "script", 64, [1.0, 0.0])
     save_run(tmp_path, "script", 64, [1.0], limit=1)

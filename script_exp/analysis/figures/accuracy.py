@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from script_exp.analysis.accuracy import by_budget, column_heading, heading
+from script_exp.analysis.accuracy import by_budget, column_heading, heading, tokens_text
 from script_exp.analysis.cells import is_main, rank
 from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, panels
 
@@ -109,7 +109,7 @@ def _one_setting(cells: pd.DataFrame) -> dict[tuple[str, str], list[tuple[str, s
             points = points[points["value"].map(_is_number)]
             lines = {others: own for others, own in points.groupby("rest") if own["value"].nunique() >= 3}
             for others, own in lines.items():
-                label = f"{budget:g} tokens" + _differing(others, list(lines))
+                label = tokens_text(float(budget)) + _differing(others, list(lines))
                 ordered = own.assign(value=own["value"].astype(float)).sort_values("value")
                 found.setdefault((str(pruner), key), []).append((str(column), label, ordered))
     for lines_of_key in found.values():

@@ -13,6 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from script_exp.analysis.accuracy import budget_text
 from script_exp.analysis.cells import Cells, rank
 from script_exp.analysis.render import html_rows
 from script_exp.analysis.report.images import Image
@@ -101,7 +102,8 @@ def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
     yield "Benchmarks", _listed(sorted(set(runs["column"])))
     yield "Methods", _listed(sorted(set(runs["pruner"]), key=rank))
     if len(pruned):
-        yield "Budgets", _listed([f"{budget:g}" for budget in sorted(set(pruned["budget"]), reverse=True)])
+        budgets = sorted(set(pruned["budget"]), reverse=True)
+        yield "Budgets", _listed([budget_text(budget) for budget in budgets])
     yield "Seeds", _listed([str(seed) for seed in sorted(set(runs["seed"]))])
     yield "Devices", _listed(sorted(set(runs["device"])))
     yield "Run", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
