@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.cell import RunCell
 from script_exp.errors import SettingError, UserError, check_whole
 from script_exp.evaluate import Skipped, count_tokens
@@ -113,9 +113,7 @@ def method_name(cell: RunCell) -> str:
 
 def _samples(cell: RunCell, settings: BenchSettings) -> list[Sample]:
     """A few from the whole benchmark, with their images in memory."""
-    every = cell.samples()
-    spread = every[:: max(1, len(every) // settings.samples)][: settings.samples]
-    samples = Skipped(allowed=False).loaded(spread)
+    samples = Skipped(allowed=False).loaded(spread_over(cell.samples(), settings.samples))
     if settings.image_size is None:
         return samples
     width, height = settings.image_size
@@ -146,7 +144,7 @@ def _method(
         "method": name,
         "pruner": cell.settings.pruner["name"],
         "budget": cell.settings.budget,
-        "variant": cell.cell.variant,
+        "variant": cell.as_recorded.variant,
         "tokens": vars(summarize_tokens(sizes, cell.settings.budget))
         | {"text": float(np.mean([size.text for size in sizes]))},
         "flops": flops,

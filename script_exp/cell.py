@@ -113,7 +113,7 @@ class RunCell:
     def identified_by(self) -> dict[str, Any]:
         """Every setting that can change a result."""
         model = self.settings.model
-        shortened = not isinstance(self.pruner, LayerPruner | NoPruning)  # else the rules play no part
+        shortened = self._shortens_prompt  # else the rules play no part
         newline = shortened and self.checkpoint.adapter.has_separators
         used = {
             "prompt_version": self.benchmark.prompt_version,
@@ -143,7 +143,8 @@ class RunCell:
         return settings.outputs / group / f"{self.name}-{self.identity}"
 
     @property
-    def cell(self) -> Cell:
+    def as_recorded(self) -> Cell:
+        """The setting as ``result.json`` has it, with what tells the pruner from its defaults."""
         settings = self.settings
         changed = non_default_fields(self.pruner)
         if changed.get("seed") == settings.seed:
@@ -223,8 +224,7 @@ class RunCell:
             return
         frames, tokens = self.benchmark.frame_count, self.checkpoint.tokens_per_crop
         there, model = self.checkpoint.llm_positions, self.settings.model
-        shortened = not isinstance(self.pruner, LayerPruner | NoPruning)
-        if shortened and model.rules.positions == "contiguous":
+        if self._shortens_prompt and model.rules.positions == "contiguous":
             return
         if isinstance(frames, int) and tokens is not None and frames * tokens > there:
             raise SettingError(
@@ -234,6 +234,10 @@ class RunCell:
                 f"tokens and the LLM of model={model.name} {there:,} positions; what a method leaves out "
                 "before the LLM needs none, with unpruned=off",
             )
+
+    @property
+    def _shortens_prompt(self) -> bool:
+        return not isinstance(self.pruner, LayerPruner | NoPruning)
 
     @property
     def _model_key(self) -> tuple[Any, ...]:

@@ -167,7 +167,7 @@ def _samples(result: dict[str, Any]) -> str:
         if result["provenance"][-1]["weights"] == "random":
             return "random weights: no accuracy"
         return "not scored: a server scores the submission file in the run directory"
-    skipped = accuracy.get("skipped", 0)  # results from before there was anything to skip lack it
+    skipped = accuracy["skipped"]
     why = f"{skipped} skipped, see skipped.jsonl" if skipped else "limit is set"
     return f"{accuracy['n']} samples" + (f" (partial: {why})" if accuracy["partial"] else "")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from script_exp.benchmark_config import benchmark_config, benchmark_names
-from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.benchmarks.files import FolderBenchmark, Source
 from script_exp.build import build_benchmark
 from script_exp.console import counted
@@ -98,10 +98,9 @@ def check_data(benchmark: FolderBenchmark, *, deep: bool = False) -> DataStatus:
         samples = benchmark.samples()
     except UserError as error:
         return replace(status, problem=str(error), samples=_count(benchmark))
-    shown = _one_of_each_visual(samples)
+    shown: Sequence[Sample] = _one_of_each_visual(samples)
     if not deep:
-        few = _LOOKED_AT[benchmark.modality]
-        shown = shown[:: max(1, len(shown) // few)][:few]
+        shown = spread_over(shown, _LOOKED_AT[benchmark.modality])
     reasons = list(counted(_load(shown), len(shown), benchmark.name))
     bad = {sample.id: why for sample, why in zip(shown, reasons, strict=True) if why is not None}
     return replace(status, samples=len(samples), looked_at=len(shown), bad=bad)

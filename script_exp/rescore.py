@@ -230,11 +230,8 @@ def _check_same_samples(benchmark: Benchmark, identified_by: Mapping[str, Any]) 
 
 
 def _as_recorded(accuracy: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What tells two results apart: not how the interval was drawn.
-
-    Results from before there was anything to skip lack the key.
-    """
-    return None if accuracy is None else {"skipped": 0} | accuracy | {"ci95": None}
+    """What tells two results apart: not how the interval was drawn."""
+    return None if accuracy is None else accuracy | {"ci95": None}
 
 
 def _history(result: Mapping[str, Any]) -> list[dict[str, Any]]:

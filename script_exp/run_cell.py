@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import yaml
 
-from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.cell import RunCell
 from script_exp.console import Progress, note
 from script_exp.errors import SettingError, UserError
@@ -176,7 +176,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         status="finished",
         identity=cell.identity,
         unpruned_identity=cell.unpruned().identity,
-        cell=cell.cell,
+        cell=cell.as_recorded,
         accuracy=accuracy,
         tokens=summarize_tokens(sizes, settings.budget),
         flops=flops,
@@ -265,8 +265,7 @@ def _skipped(cell: RunCell) -> Skipped:
 
 def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
     """A few samples from the whole benchmark, loaded."""
-    few = _MEASURED_SAMPLES[cell.benchmark.modality]
-    return skipped.loaded(samples[:: max(1, len(samples) // few)][:few])
+    return skipped.loaded(spread_over(samples, _MEASURED_SAMPLES[cell.benchmark.modality]))
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:

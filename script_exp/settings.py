@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from script_exp.budget import check_budget
 from script_exp.errors import SettingError, UserError, check_choice, check_number, check_whole
-from script_exp.models.rules import PruningRules
+from script_exp.models.rules import CONVERSATIONS, PruningRules
 from script_exp.models.wanted import Wanted
 
 # Goes up whenever the same settings would give another result: part of every run's identity.
@@ -62,10 +62,11 @@ class ModelSettings:
         if plain["compile"] is False:  # YAML's bare off
             plain["compile"] = "off"
         check_choice("model.compile", plain["compile"], COMPILE_MODES)
-        check_choice("model.conversation", plain["conversation"], ("chat_template", "vicuna_v1"))
-        check_choice("model.relevance_sign", plain["relevance_sign"], (1, -1))
-        check_choice("model.positions", plain["positions"], ("contiguous", "preserved"))
-        check_choice("model.newline", plain["newline"], ("keep", "drop"))
+        check_choice("model.conversation", plain["conversation"], CONVERSATIONS)
+        try:
+            PruningRules(plain["relevance_sign"], plain["positions"], plain["newline"])
+        except SettingError as error:
+            raise error.within("model") from error
         return cls(**plain)
 
     @property

@@ -45,8 +45,8 @@ class Cells:
         frame: the columns of SETUP; ``column`` (the benchmark, with its protocol where there are several),
             ``benchmark``, ``pruner``, ``variant``, ``label`` (method with what tells it apart), ``budget``;
             ``seeds``, ``accuracy``, ``low``, ``high``, ``unpruned`` and ``retained`` (percent of it), all
-            in the metric's unit as printed; ``metric``, ``n``, ``skipped``, ``embedded``, ``device``, and the
-            means of costs. ``runs`` are the labels of its rows in ``runs``.
+            in the metric's unit as printed; ``metric``, ``n``, ``skipped``, ``device``, and the means of
+            costs. ``runs`` are the labels of its rows in ``runs``.
         runs: the runs with ``column`` and ``label``.
         problems: one sentence per cell with runs that disagree.
     """

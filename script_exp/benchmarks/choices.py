@@ -12,6 +12,6 @@ def lettered(choices: Iterable[str]) -> dict[str, str]:
     return {chr(ord("A") + turn): choice for turn, choice in enumerate(choices)}
 
 
-def listed(choices: Mapping[str, str]) -> str:
-    """``A. ...``, ``B. ...``, one a line."""
-    return "\n".join(f"{letter}. {choice}" for letter, choice in choices.items())
+def listed(choices: Mapping[str, str], form: str = "{}. {}") -> str:
+    """Letters and choices as ``form`` has them, one a line."""
+    return "\n".join(form.format(letter, choice) for letter, choice in choices.items())

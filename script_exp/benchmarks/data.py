@@ -62,10 +62,10 @@ def read_jsonl(
         except json.JSONDecodeError as error:
             bad_line(place, UserError(f"{place}: not JSON ({error})"))
             continue
-        if isinstance(entry, dict):
-            entries.append((place, entry))
-        else:
-            bad_line(place, UserError(f"{place}: expected a JSON object, got {type(entry).__name__}"))
+        try:
+            entries.append((place, as_object(entry, place)))
+        except UserError as error:
+            bad_line(place, error)
     return entries
 
 
@@ -79,6 +79,17 @@ def read_json(file: Path) -> Any:
         return json.loads(_read_text(file))
     except json.JSONDecodeError as error:
         raise UserError(f"{file}: not JSON ({error})") from error
+
+
+def as_object(content: Any, place: str) -> dict[str, Any]:
+    """``content``, if it is a JSON object.
+
+    Raises:
+        UserError: if it is something else, naming ``place``.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"{place}: expected a JSON object, got {type(content).__name__}")
+    return content
 
 
 def read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -24,14 +24,14 @@ from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
 from script_exp.benchmarks.data import ParquetTable, read_entries, value_of
 from script_exp.benchmarks.files import Source
 from script_exp.benchmarks.frames import video_frames
 from script_exp.benchmarks.metric import MeanByPart, Metric
-from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, lettered, options_of
+from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, options_of
 from script_exp.errors import UserError
 
-_AFTER = "Answer with the option's letter from the given choices directly.\n"
 _LEADS = (
     "The best answer is",
     "The correct answer is",
@@ -94,14 +94,14 @@ class LongVideoBench(VideoBenchmark):
         choice = value_of(entry, "correct_choice", place, int)
         if not 0 <= choice < len(options):
             raise UserError(f"{place}: correct_choice={choice}: expected from 0 to {len(options) - 1}")
-        question = f"{value_of(entry, 'question', place)}\n{lettered(options, '{}. {}')}"
+        question = f"{value_of(entry, 'question', place)}\n{listed(lettered(options))}"
         video = find_video(root, [f"videos/{value_of(entry, 'video_path', place)}"], place)
         group = value_of(entry, "duration_group", place, int)
         return Sample(
             id=value_of(entry, "id", place),
             visual=video_frames(root, video, place, self.frame_count),
             question=question,
-            prompt=f"{question}\n{_AFTER}",
+            prompt=f"{question}{LETTER_ANSWER}\n",
             references=(ascii_uppercase[choice],),
             kind=f"up to {group} s/{value_of(entry, 'question_category', place)}",
             unit=video,

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.choices import lettered, listed
 from script_exp.benchmarks.data import ParquetTable, read_entries, value_of
 from script_exp.benchmarks.files import Source
 from script_exp.benchmarks.frames import video_frames
@@ -28,7 +29,6 @@ from script_exp.benchmarks.video import (
     VideoBenchmark,
     find_video,
     letter_of,
-    lettered,
     one_of_letters,
     options_of,
 )
@@ -75,7 +75,7 @@ class Mlvu(VideoBenchmark):
                     name, options = value_of(entry, "video", place), options_of(entry, "candidates", place)
                     folders = (f"video/{file.stem}", f"video/{task}")
                     video = find_video(root, [f"{folder}/{name}" for folder in folders], place)
-                    question = f"{value_of(entry, 'question', place)}\n{lettered(options, '({}) {}')}"
+                    question = f"{value_of(entry, 'question', place)}\n{listed(lettered(options), '({}) {}')}"
                     samples.append(
                         Sample(
                             id=f"{_known(task, str(file))}-{number}",

@@ -173,9 +173,6 @@ class MmBench(FileBenchmark):
     def parse(self, sample: Sample, prediction: str) -> str:
         return _letter(prediction) or _content(prediction, sample.extra["choices"]) or "other"
 
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
-
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, bytes]:
         """The table for the server: the columns that LLaVA's converter leaves, with what the model said."""
         said = {one.id: one.prediction for one in predicted}

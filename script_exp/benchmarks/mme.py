@@ -180,9 +180,6 @@ class Mme(FileBenchmark):
             text = {"y": "yes", "n": "no"}.get(text, text)
         return next((word for word in ("yes", "no") if word in text[:4]), "other")
 
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
-
 
 def _unit(question_id: str, place: str) -> str:
     """``subtask/image``: ids name the image, with a folder ``images`` between or not."""

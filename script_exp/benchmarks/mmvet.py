@@ -27,13 +27,15 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from PIL import Image
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import ParquetTable, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.files import FileBenchmark, Source
 from script_exp.benchmarks.judge import Judge
 from script_exp.benchmarks.metric import MeanScore, Scored
@@ -121,9 +123,7 @@ class MmVet(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         file = self._metadata()
-        metadata = read_json(file)
-        if not isinstance(metadata, dict):
-            raise UserError(f"{file}: expected a JSON object")
+        metadata = as_object(read_json(file), str(file))
         samples = []
         for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
             with self.entry(place):
@@ -165,7 +165,7 @@ class MmVet(FileBenchmark):
     def _sample(
         self,
         name: str,
-        load: Any,
+        load: Callable[[], Image.Image],
         question: str,
         *,
         answer: str,

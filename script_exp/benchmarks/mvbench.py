@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.choices import lettered, listed
 from script_exp.benchmarks.data import read_entries, value_of
 from script_exp.benchmarks.files import Source
 from script_exp.benchmarks.frames import Clip, video_frames
 from script_exp.benchmarks.metric import MeanOverKinds, Metric
-from script_exp.benchmarks.video import VideoBenchmark, find_video, letter_of, lettered, options_of
+from script_exp.benchmarks.video import VideoBenchmark, find_video, letter_of, options_of
 from script_exp.benchmarks.vqa_rule import without_punctuation
 from script_exp.errors import UserError
 
@@ -112,7 +113,7 @@ class Mvbench(VideoBenchmark):
 
     def _sample(self, task: str, number: int, entry: dict[str, Any], root: Path, place: str) -> Sample:
         question, options = value_of(entry, "question", place), options_of(entry, "candidates", place)
-        choices = lettered(options, "({}) {}")
+        choices = listed(lettered(options), "({}) {}")
         video, clip = _video(root, task, entry, place)
         return Sample(
             id=f"{task}-{number}",

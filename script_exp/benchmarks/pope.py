@@ -146,9 +146,6 @@ class Pope(FileBenchmark):
         words = prediction.strip().split(".")[0].replace(",", "").split(" ")
         return "no" if {"No", "not", "no"} & set(words) else "yes"
 
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
-
 
 def _outcome(answer: Scored) -> np.ndarray:
     """(4,): true positive, false positive, false negative, one answer."""

@@ -19,13 +19,15 @@ Rule:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from PIL import Image
+
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
-from script_exp.benchmarks.data import ParquetTable, image_file, read_json, value_of
+from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, value_of
 from script_exp.benchmarks.files import FileBenchmark, Source
 from script_exp.errors import UserError
 
@@ -48,8 +50,8 @@ class ScienceQa(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         problems_file, splits_file = self.folder / "problems.json", self.folder / "pid_splits.json"
-        problems = _object(read_json(problems_file), str(problems_file))
-        splits = _object(read_json(splits_file), str(splits_file))
+        problems = as_object(read_json(problems_file), str(problems_file))
+        splits = as_object(read_json(splits_file), str(splits_file))
         test = set(value_of(splits, "test", str(splits_file), list))
         file = self.folder / self.question_file
         entries = read_json(file)
@@ -59,7 +61,7 @@ class ScienceQa(FileBenchmark):
         for number, content in enumerate(entries):
             place = f"{file}, entry {number}"
             with self.entry(place):
-                entry = _object(content, place)
+                entry = as_object(content, place)
                 name = value_of(entry, "id", place)
                 if name not in test:
                     raise UserError(f"{place}: question {name} is not in the test split of {splits_file}")
@@ -69,7 +71,7 @@ class ScienceQa(FileBenchmark):
                     continue
                 image = image_file(self.folder / "images" / "test", value_of(entry, "image", place), place)
                 where = f"{problems_file}, question {name}"
-                problem = _object(problems[name], where)
+                problem = as_object(problems[name], where)
                 samples.append(_sample(name, image, _first_turn(entry, place), problem, where))
         return samples
 
@@ -95,11 +97,10 @@ class ScienceQa(FileBenchmark):
         found = _SENTENCE.findall(prediction)
         return found[0] if len(found) == 1 else "FAILED"
 
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
 
-
-def _sample(name: str, load: Any, asked: str, problem: Mapping[str, Any], place: str) -> Sample:
+def _sample(
+    name: str, load: Callable[[], Image.Image], asked: str, problem: Mapping[str, Any], place: str
+) -> Sample:
     choices, answer = _choices(problem, place), value_of(problem, "answer", place, int)
     if not 0 <= answer < len(choices):
         raise UserError(f"{place}: answer={answer}: expected the number of one of {len(choices)} choices")
@@ -129,11 +130,5 @@ def _first_turn(entry: Mapping[str, Any], place: str) -> str:
     turns = value_of(entry, "conversations", place, list)
     if not turns:
         raise UserError(f"{place}: no conversations")
-    text: str = value_of(_object(turns[0], place), "value", place)
+    text: str = value_of(as_object(turns[0], place), "value", place)
     return text.replace("<image>", "").strip()
-
-
-def _object(content: Any, place: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise UserError(f"{place}: expected a JSON object")
-    return content

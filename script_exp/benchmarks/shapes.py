@@ -67,9 +67,6 @@ class Shapes(Benchmark):
     def parse(self, sample: Sample, prediction: str) -> str:
         return prediction.strip().lower()
 
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
-
 
 def scene_id(scene_seed: int, number: int) -> str:
     """Name of a scene; a sample's id is this, a dash, and the number of the question."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.data import ParquetTable, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source
 from script_exp.benchmarks.vqa_rule import m4c_score, normalize_prediction
 from script_exp.errors import UserError, check_choice
@@ -120,10 +120,8 @@ def _parts(text: str) -> tuple[str, str]:
 
 def _by_question(content: Any, file: str) -> dict[tuple[str, str], tuple[str, ...]]:
     """References by image and lower-case question, which is how ``eval_textvqa.py`` finds them."""
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected a JSON object")
     found = {}
-    for number, entry in enumerate(value_of(content, "data", file, list)):
+    for number, entry in enumerate(value_of(as_object(content, file), "data", file, list)):
         place = f"{file}, entry {number}"
         image, question = value_of(entry, "image_id", place), value_of(entry, "question", place)
         found[image, question.lower()] = _texts(entry, place)

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from string import ascii_uppercase
 from typing import Any, ClassVar
 
-from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.data import value_of, within
 from script_exp.benchmarks.files import FolderBenchmark, Source
 from script_exp.errors import UserError
@@ -69,16 +68,6 @@ class VideoBenchmark(FolderBenchmark):
     def json_files(self) -> list[Path]:
         """The annotation files in the folder or one below it, sorted; deeper may be a million frames."""
         return sorted([*self.folder.glob(self.question_file), *self.folder.glob(f"*/{self.question_file}")])
-
-    def score(self, sample: Sample, answer: str) -> float:
-        return float(answer in sample.references)
-
-
-def lettered(options: Sequence[str], form: str) -> str:
-    """The options, one a line; ``form`` is ``({}) {}`` or ``{}. {}``."""
-    return "\n".join(
-        form.format(letter, option) for letter, option in zip(ascii_uppercase, options, strict=False)
-    )
 
 
 def options_of(entry: Mapping[str, Any], key: str, place: str) -> list[str]:

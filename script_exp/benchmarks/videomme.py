@@ -24,6 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.choices import LETTER_ANSWER
 from script_exp.benchmarks.data import ParquetTable, read_lines, value_of, within
 from script_exp.benchmarks.files import Source
 from script_exp.benchmarks.frames import announced, video_frames
@@ -36,7 +37,6 @@ _BEFORE = (
     "Select the best answer to the following multiple-choice question based on the video and the subtitles. "
     "Respond with only the letter (A, B, C, or D) of the correct option."
 )
-_AFTER = "\nAnswer with the option's letter from the given choices directly."
 _AFTER_SUBTITLES = "The best answer is:"
 # The last two are two each in the official list, where a comma is missing: neither is ever found.
 _LEADS = (
@@ -123,7 +123,7 @@ class VideoMme(VideoBenchmark):
 
 def _prompt(question: str, subtitles: str | None) -> str:
     if subtitles is None:
-        return f"{_BEFORE}\n{question}\n{_AFTER}"
+        return f"{_BEFORE}\n{question}\n{LETTER_ANSWER}"
     shown = f"This video's subtitles are listed below: \n{subtitles}"
     return f"{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
 

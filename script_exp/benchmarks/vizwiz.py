@@ -22,7 +22,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import ParquetTable, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source
 from script_exp.benchmarks.vqa_rule import m4c_score, normalize_prediction, vqa_score
 from script_exp.errors import UserError
@@ -51,8 +51,7 @@ class VizWiz(FileBenchmark):
         for number, entry in enumerate(entries):
             place = f"{file}, entry {number}"
             with self.entry(place):
-                if not isinstance(entry, dict):
-                    raise UserError(f"{place}: expected a JSON object")
+                entry = as_object(entry, place)
                 image, question = value_of(entry, "image", place), value_of(entry, "question", place)
                 samples.append(
                     Sample(

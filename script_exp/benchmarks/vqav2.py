@@ -22,7 +22,15 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import ParquetTable, check_unique, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.data import (
+    ParquetTable,
+    as_object,
+    check_unique,
+    image_file,
+    read_json,
+    read_jsonl,
+    value_of,
+)
 from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.benchmarks.vqa_rule import normalize_prediction, vqa_score
 from script_exp.errors import UserError
@@ -163,9 +171,7 @@ class Vqav2Val(Vqav2):
 
 def _listed(file: Path, key: str) -> list[dict[str, Any]]:
     """The objects in a list of a JSON file."""
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise UserError(f"{file}: expected a JSON object")
+    content = as_object(read_json(file), str(file))
     entries: list[dict[str, Any]] = value_of(content, key, str(file), list)
     if not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{file}: expected JSON objects in {key}")

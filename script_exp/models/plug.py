@@ -15,9 +15,10 @@ from torch import Tensor
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families import adapter_of, has_clip_tower, query_encoder
 from script_exp.models.images import EncodedImage
-from script_exp.models.processing import CONVERSATIONS, Processing
+from script_exp.models.processing import Processing
 from script_exp.models.prompt import rows_of_images
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.rules import CONVERSATIONS
 from script_exp.models.source import Source, locate
 from script_exp.pruners.base import Pruner, Query
 from script_exp.pruners.layer import LayerPruner

@@ -21,7 +21,6 @@ VICUNA_V1 = (
     "detailed, and polite answers to the user's questions. USER: {placeholder}\n{text} ASSISTANT:"
 )
 """The conversation ``vicuna_v1`` of LLaVA's evaluation, with which its published numbers were taken."""
-CONVERSATIONS = ("chat_template", "vicuna_v1")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from script_exp.errors import SettingError, check_choice
 
+CONVERSATIONS = ("chat_template", "vicuna_v1")
+"""What a question is put into: the checkpoint's own template, or LLaVA's conversation."""
+
 
 @dataclass(frozen=True)
 class PruningRules:

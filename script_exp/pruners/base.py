@@ -97,7 +97,10 @@ class Pruner(ABC):
 
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, float32."""
+        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, float32.
+
+        Fewer than k where a pruner ``aggregates``.
+        """
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
         """Tokens (crops, k, d) to put in place; a merging method overrides this."""

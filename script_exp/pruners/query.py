@@ -55,10 +55,10 @@ class QueryDPP:
         raw = sign * (patches @ segments.T).mean(dim=-1)
         return min_max(raw, self.relevance_range)
 
-    def order(self, visual: VisualTokens, query: Query, picks: int) -> tuple[Tensor, Tensor]:
-        """The DPP's first ``picks`` tokens in its order (crops, picks), and the relevance (crops, n)."""
-        relevance = self.relevance(visual, query)
-        return greedy_map(dpp_kernel(cosines(visual.projected), relevance), picks), relevance
+    def order(self, visual: VisualTokens, query: Query, picks: int) -> Tensor:
+        """The DPP's first ``picks`` tokens in its order, (crops, picks)."""
+        kernel = dpp_kernel(cosines(visual.projected), self.relevance(visual, query))
+        return greedy_map(kernel, picks)
 
 
 @dataclass(kw_only=True)
@@ -74,7 +74,7 @@ class QueryConditioned(QueryDPP, Pruner):
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         if query is None:
             raise ValueError("query is missing")
-        return self.order(visual, query, k)[0]
+        return self.order(visual, query, k)
 
 
 def cosines(tokens: Tensor) -> Tensor:

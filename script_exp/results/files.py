@@ -58,8 +58,12 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, remedy: str | None = None) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged; to remove its folder, a run directory, if None.
 
     Raises:
         UserError: if it does not parse, naming the file and what to do.
@@ -67,6 +71,5 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); remove the folder {path.parent} to run this cell again"
-        ) from error
+        remedy = remedy or f"remove the folder {path.parent} to run this cell again"
+        raise UserError(f"{path} is damaged ({error}); {remedy}") from error

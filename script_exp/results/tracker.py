@@ -1,4 +1,4 @@
-"""Where metrics are shown while and after a run. A sink: nothing is ever read back from it."""
+"""Where metrics are shown while and after a run. A sink: a run reads nothing back from it."""
 
 from __future__ import annotations
 

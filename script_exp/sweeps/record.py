@@ -16,6 +16,8 @@ from pathlib import Path
 from script_exp.results.files import read_json, write_json
 from script_exp.results.state import RunState, read_shards, read_state
 
+_AGAIN = "the sweep's command again starts a new sweep, which passes over its finished runs"
+
 
 @dataclass(frozen=True)
 class CellState:
@@ -71,15 +73,13 @@ class SweepRecord:
 
     def cells(self) -> list[CellState]:
         """The state of every planned cell."""
-        return [
-            self._cell(number, overrides)
-            for number, overrides in enumerate(read_json(self.folder / "planned.json"))
-        ]
+        planned = read_json(self.folder / "planned.json", _AGAIN)
+        return [self._cell(number, overrides) for number, overrides in enumerate(planned)]
 
     def _cell(self, number: int, overrides: list[str]) -> CellState:
         if not self._note(number).exists():
             return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may tell why")
-        note = read_json(self._note(number))
+        note = read_json(self._note(number), _AGAIN)
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
         if note["error"]:
             return CellState(overrides, "failed", note["error"], run_dir)

@@ -47,7 +47,8 @@ def test_equals_a_walk_written_out(padding, graph_keep, walk, k):
     n = visual.projected.shape[1]
     kept = Script(budget=k, padding=padding, graph_keep=graph_keep, walk=walk)(visual, query).indices
     redundancy = Graph(budget=1).redundancy(visual.projected)
-    order, relevance = QueryDPP().order(visual, query, min(n, math.ceil(walk * k)))
+    order = QueryDPP().order(visual, query, min(n, math.ceil(walk * k)))
+    relevance = QueryDPP().relevance(visual, query)
     for crop in range(2):
         by_redundancy = sorted(range(n), key=lambda i: (redundancy[crop, i].item(), i))
         graph_set = set(by_redundancy[: max(k, math.ceil(graph_keep * n))])

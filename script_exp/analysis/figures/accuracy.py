@@ -100,7 +100,7 @@ def _one_setting(cells: pd.DataFrame) -> dict[tuple[str, str], list[tuple[str, s
     """By method and setting: benchmark, budget, and accuracy by value with everything else equal."""
     found: dict[tuple[str, str], list[tuple[str, str, pd.DataFrame]]] = {}
     pruned = cells[cells["budget"].notna()]
-    for (pruner, column, budget), group in pruned.groupby(["pruner", "column", "budget"]):
+    for (pruner, column, _), group in pruned.groupby(["pruner", "column", "budget"]):
         settings = [{**json.loads(text), "seed": None} for text in group["pruner_settings"]]
         for key in sorted({key for one in settings for key, value in one.items() if _is_number(value)}):
             rest = [json.dumps({name: one[name] for name in one if name != key}) for one in settings]
@@ -109,7 +109,7 @@ def _one_setting(cells: pd.DataFrame) -> dict[tuple[str, str], list[tuple[str, s
             points = points[points["value"].map(_is_number)]
             lines = {others: own for others, own in points.groupby("rest") if own["value"].nunique() >= 3}
             for others, own in lines.items():
-                label = tokens_text(float(budget)) + _differing(others, list(lines))
+                label = tokens_text(own["budget"].iloc[0]) + _differing(others, list(lines))
                 ordered = own.assign(value=own["value"].astype(float)).sort_values("value")
                 found.setdefault((str(pruner), key), []).append((str(column), label, ordered))
     for lines_of_key in found.values():
