@@ -117,6 +117,7 @@ class RunCell:
         newline = shortened and self.checkpoint.adapter.has_separators
         used = {
             "prompt_version": self.benchmark.prompt_version,
+            "max_new_tokens": self.benchmark.max_new_tokens,
             **({} if (samples := self.benchmark.fingerprint()) is None else {"samples": samples}),
             "checkpoint": self.checkpoint.fingerprint,
             "adapter": model.adapter,

@@ -16,7 +16,7 @@ from script_exp.models.rules import CONVERSATIONS, PruningRules
 from script_exp.models.wanted import Wanted
 
 # Goes up whenever the same settings would give another result: part of every run's identity.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")

@@ -42,11 +42,14 @@ def budget_tables(cells: Cells) -> list[Table]:
 
 
 def heading(cells: pd.DataFrame) -> str:
-    """What is kept of the tokens at the budget of these cells, and the share that is removed."""
+    """What is kept of the tokens at the budget of these cells, and the share that is removed.
+
+    For methods that prune inside the LLM that is the mean over its layers.
+    """
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = 1 - (cells["kept"] / cells["visual"]).median()
+    removed = 1 - (cells["layer_average"] / cells["visual"]).median()
     kept = tokens_text(budget)
     if budget >= 1 and cells["crops"].max() > 1:
         kept += " per crop"

@@ -56,7 +56,7 @@ class EncodedImage:
 
         Args:
             kept: what a pruner kept of ``visual``. Tokens that the model leaves out of the prompt are lost
-                from the budget, as in the official code of Script and CDPruner.
+                from the budget.
             separators: whether separators stay.
 
         Returns:

@@ -19,8 +19,8 @@ class PruningRules:
         positions: of the tokens that remain: ``contiguous`` closes the gaps, as the official code of Script
             does; ``preserved`` keeps those of the full prompt, as in-LLM methods do. Models whose positions
             are more than a count (Qwen2.5-VL) can only preserve them.
-        newline: whether the separators of the model (newline tokens after each row of patches) stay:
-            ``keep`` (official code of Script) or ``drop`` (CDPruner).
+        newline: whether the separators of the model (newline tokens after each row of patches) stay when the
+            prompt is pruned: ``keep`` or ``drop``.
     """
 
     relevance_sign: int = -1

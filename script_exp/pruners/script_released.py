@@ -32,8 +32,9 @@ class ScriptReleased(Pruner):
     - ``build`` (1538f49): embeddings not normalized, greedy MAP, no graph; every dropped token is averaged
       into the kept token that it resembles most. That is its path for LLaVA-1.5, taken here for every model;
       its path for LLaVA-NeXT drops them.
-    - ``plot`` (the figure script): r from *plus* the similarity, the graph on tower features keeps the
-      *least* redundant, intersection with greedy MAP padded by relevance.
+    - ``plot`` (the figure script): tower features instead of projected tokens; r from *plus* the similarity,
+      embeddings not normalized; the graph keeps the *least* redundant, intersection with greedy MAP padded by
+      relevance.
 
     The sign of relevance is the model's, as in :class:`Query`; ``plot`` takes the opposite one, because that
     script does not flip it where all other versions do.
@@ -53,7 +54,10 @@ class ScriptReleased(Pruner):
         if query is None or visual.joint is None:
             raise ValueError("query or patch embeddings are missing")
         relevance = self.relevance(visual.joint, query)
-        similarity = cosines(visual.projected)
+        features = visual.projected
+        if self.version == "plot" and visual.tower is not None:
+            features = visual.tower.float()
+        similarity = cosines(features)
         kernel = dpp_kernel(similarity, relevance)
         if self.version == "head":
             picks = released_loop(kernel, k)
@@ -62,8 +66,7 @@ class ScriptReleased(Pruner):
             )
         picks = greedy_map(kernel, k)
         if self.version == "plot":
-            tower = visual.projected if visual.tower is None else visual.tower.float()
-            graph_set = top_indices(-released_redundancy(cosines(tower)), k)
+            graph_set = top_indices(-released_redundancy(similarity), k)
             return intersect(graph_set, picks, relevance, pad_from=None)
         return picks
 
@@ -75,8 +78,8 @@ class ScriptReleased(Pruner):
             low, high = raw.amin(), raw.amax()
             return (raw - low + _EPSILON) / (high - low)
         if self.version == "plot":
-            return min_max(-query.sign * (_unit(joint) @ _unit(segments).mT).mean(dim=-1))
-        share = (joint @ segments.mT).mean(dim=(0, 1))
+            return min_max(-query.sign * (joint @ segments.mT).mean(dim=-1))
+        share = (joint @ segments.mT).mean(dim=1)  # each crop takes the half of the segments nearest to it
         best = segments[top_indices(share, max(1, segments.shape[0] // 2))]
         raw = query.sign * (joint @ best.mT).mean(dim=-1)
         low, high = raw.amin(dim=-1, keepdim=True), raw.amax(dim=-1, keepdim=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import cast
 
 import numpy as np
@@ -39,7 +38,7 @@ class Comparison:
 
 
 def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame]) -> Comparison:
-    """Compare two methods' samples.
+    """Compare two methods' samples. Seeds that changed no answer of either, where nothing draws, count once.
 
     Args:
         first: its samples, a frame per seed as :func:`script_exp.results.read.load_samples` gives it.
@@ -55,8 +54,10 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
         raise ValueError("the runs have not answered the same samples")
     after = [frame.reindex(frames[0].index) for frame in first]
     before = [frame.reindex(frames[0].index) for frame in second]
+    if _all_alike(after) and _all_alike(before):
+        after, before = after[:1], before[:1]
     totals = [metric.by_unit(cast(list[Scored], list(frame.itertuples()))) for frame in [*after, *before]]
-    sums, seeds = totals[0].shape[1], len(first)
+    sums, seeds = totals[0].shape[1], len(after)
 
     def difference(together: np.ndarray) -> np.ndarray:
         values = metric.value(together.reshape(*together.shape[:-1], 2 * seeds, sums))
@@ -83,8 +84,11 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
 def mcnemar(lost: int, won: int) -> float:
     """Exact two-sided p-value that of ``lost + won`` flips so few go one way, if both ways are as likely."""
     flips = lost + won
-    tail = sum(comb(flips, count) for count in range(min(lost, won) + 1))
-    return float(min(1.0, 2 * tail / 2**flips))
+    tail, ways = 0, 1  # ways: the binomial coefficient, whole and exact
+    for count in range(min(lost, won) + 1):
+        tail += ways
+        ways = ways * (flips - count) // (count + 1)
+    return min(1.0, 2 * tail / (1 << flips))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -94,6 +98,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def _all_alike(frames: Sequence[pd.DataFrame]) -> bool:
+    return all((frame["score"] == frames[0]["score"]).all() for frame in frames)
 
 
 def _two_sided(draws: np.ndarray) -> float:

@@ -42,8 +42,17 @@ LET_GO_S = 30
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
-    """First 10 hex digits of the sha256 of every setting that can change a result."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+    """First 10 hex digits of the sha256 of every setting that can change a result; 1 and 1.0 are the same."""
+    return hashlib.sha256(json.dumps(_whole(identity), sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _whole(value: Any) -> Any:
+    """``value`` with every float that is a whole number as one."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class RunIsBusyError(UserError):

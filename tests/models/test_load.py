@@ -100,6 +100,18 @@ def test_the_fingerprint_covers_weights_tokenizer_and_template(llava_folder, tmp
     assert len(seen) == 5
 
 
+def test_the_fingerprint_of_large_weights_notices_a_tuned_projector(llava_folder, tmp_path):
+    folder = shutil.copytree(llava_folder, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    with weights.open("r+b") as opened:
+        opened.truncate(100 * 2**20)
+    before = find(folder).fingerprint
+    with weights.open("r+b") as opened:
+        opened.seek(21 * 2**20 + 12_345)
+        opened.write(bytes(range(1, 256)) * (8 * 2**20 // 255))
+    assert find(folder).fingerprint != before
+
+
 def test_sizes_come_from_the_config(llava_folder):
     checkpoint = find(llava_folder)
     assert (checkpoint.llm_layers, checkpoint.tokens_per_crop) == (4, 576)

@@ -46,11 +46,17 @@ def test_as_many_runs_of_the_one_as_of_the_other():
 
 
 def test_seeds_are_averaged_and_drawn_together():
-    alone = compare(MeanScore(), [frame([0.0, 1.0, 1.0, 0.0])], [frame([1.0, 1.0, 1.0, 1.0])])
-    twice = compare(MeanScore(), [frame([0.0, 1.0, 1.0, 0.0])] * 2, [frame([1.0, 1.0, 1.0, 1.0])] * 2)
-    assert twice.difference == alone.difference == -0.5
-    assert twice.interval == alone.interval  # a copy is no new information
-    assert (twice.lost, twice.p_mcnemar) == (2 * alone.lost, None)
+    first, second = [frame([0.0, 1.0, 1.0, 0.0]), frame([0.0, 1.0, 0.0, 0.0])], [frame([1.0] * 4)]
+    both = compare(MeanScore(), first, second * 2)
+    assert both.difference == pytest.approx(-62.5)
+    assert (both.lost, both.won, both.p_mcnemar) == (2 + 3, 0, None)
+
+
+def test_seeds_without_effect_count_once():
+    first, second = [frame([0.0, 1.0, 1.0, 0.0])], [frame([1.0] * 4)]
+    alone = compare(MeanScore(), first, second)
+    assert alone.difference == -50
+    assert compare(MeanScore(), first * 3, second * 3) == alone
 
 
 def test_a_large_difference_has_a_small_p_value():
@@ -69,6 +75,11 @@ def test_mcnemar_by_hand():
     assert mcnemar(3, 3) == 1
     assert mcnemar(0, 5) == mcnemar(5, 0) == pytest.approx(2 / 32)
     assert mcnemar(2, 8) == pytest.approx(2 * (1 + 10 + 45) / 1024)
+
+
+def test_mcnemar_of_a_large_benchmark():
+    """By the normal approximation with continuity correction: z = (|20,300 - 19,700| - 1) / 200 = 2.995."""
+    assert mcnemar(20_300, 19_700) == pytest.approx(0.00274, rel=0.01)
 
 
 def test_holm_by_hand():

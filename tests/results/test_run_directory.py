@@ -38,6 +38,11 @@ def test_identity_does_not_depend_on_the_order_of_keys():
     assert identity_hash({"a": 1}) != identity_hash({"a": 2})
 
 
+def test_identity_does_not_depend_on_how_a_number_is_written():
+    assert identity_hash({"a": {"b": [1.0, 2]}}) == identity_hash({"a": {"b": [1, 2.0]}})
+    assert identity_hash({"a": 1}) != identity_hash({"a": 1.5})
+
+
 def test_records_come_back(directory):
     records = [RECORD, replace(RECORD, id="b", score=0.0)]
     directory.append(records[:1])

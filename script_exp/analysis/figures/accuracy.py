@@ -20,7 +20,7 @@ from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, 
 
 
 def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Accuracy against tokens kept, with 95 % intervals; one panel per benchmark."""
+    """Accuracy against tokens kept, the mean over layers, with 95 % intervals; one panel per benchmark."""
     answered = cells[cells["accuracy"].notna()]
     columns = sorted(set(answered[answered["budget"].notna()]["column"]))
     if not columns:
@@ -32,15 +32,18 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
         pruned = group[group["budget"].notna()]
         labels = sorted(set(pruned["label"]), key=rank)
         for index, label in enumerate(labels):
-            points = pruned[pruned["label"] == label].sort_values("kept")
+            points = pruned[pruned["label"] == label].sort_values("layer_average")
             apart = 1.018 ** (index - (len(labels) - 1) / 2)  # intervals side by side
-            _with_interval(one, points["kept"] * apart, points, label=label, **looks.of(label))
+            _with_interval(one, points["layer_average"] * apart, points, label=label, **looks.of(label))
         one.set_xscale("log", base=2)
-        ticks = sorted({round(kept) for kept in pruned["kept"]})
-        one.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        ticks: list[int] = []
+        for tokens in sorted({round(tokens) for tokens in pruned["layer_average"]}):
+            if not ticks or tokens > 1.25 * ticks[-1]:
+                ticks.append(tokens)
+        one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
         unit = column_heading(column, group)[1]
-        one.set(xlabel="visual tokens kept", ylabel=f"accuracy, {unit}", title=column)
+        one.set(xlabel="visual tokens kept, mean over layers", ylabel=f"accuracy, {unit}", title=column)
     legend(figure, axes)
     return figure
 
