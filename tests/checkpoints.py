@@ -17,6 +17,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -52,6 +53,15 @@ def tokenizer(template: str = "<s> $A") -> PreTrainedTokenizerFast:
     )
 
 
+def sharpen(model: PreTrainedModel) -> PreTrainedModel:
+    """Larger weights: the default initialization gives nearly uniform attention."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim >= 2 and "position" not in name:
+                parameter.mul_(4.0)
+    return model.eval()
+
+
 def save_llava(
     folder: Path, *, grid: int = 24, layers: int = 4, kv_heads: int = 2, seed: int = 0, width: int = 40
 ) -> Path:
@@ -71,11 +81,7 @@ def save_llava(
     config = LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=grid**2
     )
-    model = LlavaForConditionalGeneration(config).eval()
-    with torch.no_grad():  # the default initialization gives nearly uniform attention
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "position" not in name:
-                parameter.mul_(4.0)
+    model = sharpen(LlavaForConditionalGeneration(config))
     model.generation_config.eos_token_id = None  # a random model must not stop by chance
     model.save_pretrained(folder)
     image_processor = CLIPImageProcessorPil(

@@ -1,4 +1,4 @@
-"""The project's commands as a user calls them, and what they leave behind."""
+"""The project's commands in interpreters of their own, as a user starts them, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
-from processes import ROOT, run
+from processes import PATHS, ROOT
 
-_PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+_SAY_WHAT_IS_IMPORTED = """
+import runpy, sys
+file, *sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    open(file, "w").write(" ".join(sys.modules))
+"""
 
 
 def start(script, *arguments, env=None):
@@ -22,7 +31,7 @@ def start(script, *arguments, env=None):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": _PATHS, **(env or {})},
+        env={**os.environ, "PYTHONPATH": PATHS, **(env or {})},
         preexec_fn=_listen,
     )
 
@@ -31,9 +40,15 @@ def _listen():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells start background jobs with it ignored
 
 
-def call(script, *arguments, env=None):
-    """A command that has ended, with the modules of tests/ to choose from: exit code, stdout and stderr."""
-    return run(*arguments, script=script, **{"PYTHONPATH": _PATHS, **(env or {})})
+def imports(script, *arguments):
+    """A command that has ended, and the names of all modules that it imported."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "modules")
+        process = subprocess.run(
+            [sys.executable, "-c", _SAY_WHAT_IS_IMPORTED, file, ROOT / script, *map(str, arguments)],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+        return process, set(file.read_text().split())
 
 
 def wait_until(true, seconds=120):
@@ -57,10 +72,11 @@ def answers(run_dir):
 
 
 def result(run_dir):
-    """``result.json`` less what differs between machines and settings of the test benchmark."""
+    """``result.json`` less who worked on it and what depends on the settings of the test benchmark."""
     whole = json.loads((run_dir / "result.json").read_text())
     whole["cell"].pop("benchmark_settings")
-    return {key: whole[key] for key in ("cell", "accuracy", "tokens", "flops", "kv_cache_bytes")}
+    own = {"provenance", "identity", "unpruned_identity"}
+    return {key: value for key, value in whole.items() if key not in own}
 
 
 def answered(outputs, count):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from checkpoints import sharpen
 from PIL import Image
 from transformers import (
     CLIPVisionConfig,
@@ -112,10 +113,7 @@ def build(
         with_query=True,
         rules=replace(checkpoint.adapter.default_rules, **rules),
     )
-    with torch.no_grad():
-        for name, parameter in model.model.named_parameters():
-            if parameter.ndim >= 2 and "position" not in name:
-                parameter.mul_(4.0)
+    sharpen(model.model)
     model.model.generation_config.eos_token_id = None  # a random model must not stop by chance
     model.model.generation_config.pad_token_id = 0
     return model

@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["script_exp.run_cell", "script_exp.tiny.questions", "hydra", "transformers"])
 
@@ -53,12 +54,11 @@ def start(
     setup: str = "",
     **environment: str,
 ) -> Started:
-    """Start ``script`` with ``arguments``, after the Python statements ``setup``."""
+    """Start ``script``, with the modules of tests/ to choose from, after the Python statements ``setup``."""
     errors = errors or output
     given = [str(ROOT / script), *map(str, arguments)]
-    process = _CONTEXT.Process(
-        target=_run, args=(given, output, errors, setup, {**os.environ, **environment})
-    )
+    every = {**os.environ, "PYTHONPATH": PATHS, **environment}
+    process = _CONTEXT.Process(target=_run, args=(given, output, errors, setup, every))
     process.start()
     return Started(process, output, errors)
 

@@ -6,26 +6,21 @@ import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from commands import imports
 from made_runs import draw, save_grid, save_run
+from processes import ROOT, run
 
 from script_exp.analysis.filters import of_experiment
 from script_exp.errors import UserError
 from script_exp.results.read import load_runs
 from script_exp.results.read_wandb import load_wandb
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = str(ROOT / "analysis" / "make.py")
 
-
-def call(*arguments, command=(COMMAND,)):
-    return subprocess.run(
-        [sys.executable, *command, *map(str, arguments)],
-        capture_output=True, text=True, check=False, cwd=ROOT,
-    )  # fmt: skip
+def call(*arguments, script="analysis/make.py"):
+    return run(*arguments, script=script)
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +40,10 @@ def rows(folder):
 
 
 def test_tables_and_figures_are_written_and_torch_is_not_imported(outputs, tmp_path):
-    program = (
-        "import runpy, sys\n"
-        f"sys.argv = ['make.py', {str(outputs)!r}, '--to', {str(tmp_path)!r}]\n"
-        "try:\n"
-        f"    runpy.run_path({COMMAND!r}, run_name='__main__')\n"
-        "except SystemExit as end:\n"
-        "    assert end.code == 0, end.code\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    process = call("-c", program, command=())
+    process, modules = imports("analysis/make.py", outputs, "--to", tmp_path)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
+    assert "torch" not in modules
     assert "Accuracy (tiny, float32; the embedded tiny model" in process.stdout
     names = ["ablation", "accuracy", "against_script", "against_unpruned", "by_budget", "efficiency"]
     assert sorted({file.stem for file in (tmp_path / "tables").glob("*.md")}) == names
@@ -75,7 +62,7 @@ def test_tables_and_figures_are_written_and_torch_is_not_imported(outputs, tmp_p
 )
 def test_tables_are_printed_alone(outputs, form, marks):
     before = set(outputs.rglob("*"))
-    process = call(outputs, "--format", form, command=(str(ROOT / "analysis" / "tables.py"),))
+    process = call(outputs, "--format", form, script="analysis/tables.py")
     assert process.returncode == 0, process.stderr
     assert [mark for mark in marks if mark not in process.stdout] == []
     assert set(outputs.rglob("*")) == before

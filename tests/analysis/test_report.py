@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import pytest
-from commands import ROOT, call
+from commands import imports
 from made_runs import draw, save_grid, save_run
+from processes import run
 
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
 from script_exp.analysis.cells import make_cells
@@ -57,7 +56,7 @@ class Page(HTMLParser):
 
 
 def report(outputs, *options):
-    return call("analysis/report.py", outputs, *options)
+    return run(outputs, *options, script="analysis/report.py")
 
 
 @pytest.fixture(scope="module")
@@ -261,16 +260,6 @@ def test_no_runs(tmp_path):
 
 
 def test_torch_is_imported_for_pictures_alone(outputs, tmp_path):
-    program = (
-        "import runpy, sys\n"
-        f"sys.argv = ['report.py', {str(outputs)!r}, '--to', {str(tmp_path / 'report.html')!r}]\n"
-        "try:\n"
-        f"    runpy.run_path({str(ROOT / 'analysis' / 'report.py')!r}, run_name='__main__')\n"
-        "except SystemExit as end:\n"
-        "    assert end.code == 0, end.code\n"
-        "assert 'torch' not in sys.modules\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    process, modules = imports("analysis/report.py", outputs, "--to", tmp_path / "report.html")
     assert process.returncode == 0, process.stderr
+    assert "torch" not in modules

@@ -7,8 +7,8 @@ import os
 import shutil
 
 import pytest
-from commands import call
 from made_runs import draw, save_grid, save_run
+from processes import run
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -23,7 +23,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     save_grid(folder, ("gqa", "pope"))
     save_run(folder, "fastv", 64, draw(7, 0.5), benchmark="pope", variant=HARMFUL)
-    process = call("analysis/report.py", folder)
+    process = run(folder, script="analysis/report.py")
     assert process.returncode == 0, process.stderr
     return f"file://{folder}/analysis/report.html"
 

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from commands import ROOT, call
 from PIL import Image
+from processes import ROOT, run
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import FORMATS, style
@@ -39,7 +39,7 @@ def outputs(tmp_path_factory):
     """Runs of the tiny model; all but query and pyramid recorded what they kept."""
     folder = tmp_path_factory.mktemp("outputs")
     pruners = "pruner=none,random,graph,script,fastv,query,pyramid"
-    process = call("runners/run.py", "-m", pruners, *SHARED, f"outputs={folder}")
+    process = run("-m", pruners, *SHARED, f"outputs={folder}")
     assert process.returncode == 0, process.stderr
     for pruner in ("query", "pyramid"):
         (file,) = folder.glob(f"tiny/shapes/{pruner}-*/samples.jsonl")
@@ -246,7 +246,7 @@ def test_numbers_on_selections(runs):
 
 
 def command(outputs, *arguments):
-    return call("analysis/kept.py", outputs, *arguments)
+    return run(outputs, *arguments, script="analysis/kept.py")
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import os
 
 import nbformat
 import pytest
-from commands import ROOT, call
 from nbclient import NotebookClient
+from processes import ROOT, run
 
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
 
@@ -28,7 +28,7 @@ def project(tmp_path_factory):
         ["pruner=none,random,graph,query,script", "budget=64,32"],
         ["pruner=script_released", "pruner.version=head,first,build,plot"],
     ):
-        process = call("runners/run.py", "-m", *cells, *shared)
+        process = run("-m", *cells, *shared)
         assert process.returncode == 0, process.stderr
     return folder
 

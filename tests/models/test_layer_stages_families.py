@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checkpoints import BOS, IMAGE, PAD
+from checkpoints import BOS, IMAGE, PAD, sharpen
 from layer_reference import (
     GRID,
     LAYERS,
@@ -38,15 +38,6 @@ SHAPE = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256, "bos_token_id": BOS,
     "eos_token_id": None, "pad_token_id": PAD,
 }  # fmt: skip
-
-
-def sharpen(model):
-    """The default initialization gives nearly uniform attention."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim >= 2 and "position" not in name:
-                parameter.mul_(4.0)
-    return model.eval()
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])

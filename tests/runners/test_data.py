@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import ROOT, run
+from commands import imports
+from processes import run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -183,10 +183,7 @@ def test_help():
 
 
 def test_torch_is_not_imported(tmp_path):
-    code = (
-        f"import sys, runpy; sys.argv = ['data.py', 'status', 'data={tmp_path}']\n"
-        f"try: runpy.run_path({str(ROOT / 'runners' / 'data.py')!r}, run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules or 'script_exp.data_status' not in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+    process, modules = imports("runners/data.py", "status", f"data={tmp_path}")
+    assert process.returncode == 1, process.stderr  # nothing is there yet
+    assert "script_exp.data_status" in modules
+    assert "torch" not in modules

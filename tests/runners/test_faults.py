@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import answers, result
 from PIL import Image
 from processes import start
 from wandb_log import read_wandb
@@ -21,18 +22,6 @@ from script_exp.benchmarks.shapes import Shapes
 
 LIMIT = 40
 QUICK = ["latency=off", "unpruned=off", "batch_size=4", f"limit={LIMIT}"]
-
-
-def answers(run_dir: Path) -> list[dict]:
-    """The records but for what differs from run to run."""
-    lines = (run_dir / "samples.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
-
-
-def result(run_dir: Path) -> dict:
-    """The result but for who worked on it and when."""
-    whole = json.loads((run_dir / "result.json").read_text())
-    return {key: value for key, value in whole.items() if key != "provenance"}
 
 
 def assert_same(run_dir: Path, whole: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from commands import ROOT, call
+from processes import ROOT, run
 
 sys.path.insert(0, str(ROOT / "runners"))
 import status
@@ -63,9 +63,7 @@ def test_an_experiment_lacks_cells_until_it_is_finished(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "3 missing" in text
     assert "missing: pruner=random budget=16" in text
-    sweep = call(
-        "runners/run.py", "experiment=module_ablation", *arguments, "dtype=bfloat16", f"outputs={tmp_path}"
-    )
+    sweep = run("experiment=module_ablation", *arguments, "dtype=bfloat16", f"outputs={tmp_path}")
     assert sweep.returncode == 0, sweep.stderr
     # dtype=auto is float32 here; there, as on another machine, it was something else
     assert status.main(question) == 0

@@ -7,7 +7,8 @@ import signal
 import sys
 
 import pytest
-from commands import ROOT, answered, answers, call, result, run_dirs, start, wait_until
+from commands import answered, answers, result, run_dirs, start, wait_until
+from processes import ROOT, run
 from troubled import WITH_TROUBLE
 
 QUICK = ["latency=off", "unpruned=off", "batch_size=2"]
@@ -17,8 +18,8 @@ LOCAL = ["hydra/launcher=local_processes", "hydra.launcher.processes=2"]
 @pytest.mark.parametrize("launcher", [[], LOCAL])
 def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
     trouble = "raise,none" if not launcher else "exit,raise,none"
-    process = call(
-        "runners/run.py", "-m", *QUICK, *launcher, "limit=6", "pruner=random", "budget=600,16", WITH_TROUBLE,
+    process = run(
+        "-m", *QUICK, *launcher, "limit=6", "pruner=random", "budget=600,16", WITH_TROUBLE,
         f"+benchmark.trouble={trouble}", f"outputs={tmp_path}",
     )  # fmt: skip
     assert process.returncode == 1
@@ -42,8 +43,8 @@ def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
 
 def test_local_processes_give_what_one_process_gives(tmp_path):
     cells = ["pruner=none,graph", "limit=4", *QUICK]
-    one = call("runners/run.py", "-m", *cells, f"outputs={tmp_path / 'one'}")
-    local = call("runners/run.py", "-m", *cells, *LOCAL, f"outputs={tmp_path / 'local'}")
+    one = run("-m", *cells, f"outputs={tmp_path / 'one'}")
+    local = run("-m", *cells, *LOCAL, f"outputs={tmp_path / 'local'}")
     assert (one.returncode, local.returncode) == (0, 0), local.stderr
     expected, found = run_dirs(tmp_path / "one"), run_dirs(tmp_path / "local")
     assert expected.keys() == found.keys() == {"none-s0", "graph-64-s0"}
@@ -63,10 +64,10 @@ def test_each_local_process_sees_one_gpu(tmp_path):
         "    def parse(self, sample, prediction):\n"
         "        return os.environ['CUDA_VISIBLE_DEVICES']\n"
     )
-    process = call(
-        "runners/run.py", "-m", *QUICK, LOCAL[0], "hydra.launcher.gpus=[2,5]", "device=cpu", "limit=2",
+    process = run(
+        "-m", *QUICK, LOCAL[0], "hydra.launcher.gpus=[2,5]", "device=cpu", "limit=2",
         "pruner=random", "seed=0,1", "benchmark._target_=sees.Sees", f"outputs={tmp_path / 'outputs'}",
-        env={"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        PYTHONPATH=f"{ROOT}:{tmp_path}",
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     seen = {record["answer"] for path in run_dirs(tmp_path / "outputs").values() for record in answers(path)}
@@ -74,9 +75,9 @@ def test_each_local_process_sees_one_gpu(tmp_path):
 
 
 def test_local_processes_need_a_number_without_gpu(tmp_path):
-    process = call(
-        "runners/run.py", "-m", *QUICK, LOCAL[0], "seed=0,1", f"outputs={tmp_path}",
-        env={"CUDA_VISIBLE_DEVICES": ""},
+    process = run(
+        "-m", *QUICK, LOCAL[0], "seed=0,1", f"outputs={tmp_path}",
+        CUDA_VISIBLE_DEVICES="",
     )  # fmt: skip
     assert process.returncode == 2
     assert "error: hydra.launcher.processes=None: expected how many at a time" in process.stderr
@@ -106,12 +107,12 @@ def test_a_signal_leaves_a_run_that_goes_on(tmp_path, number):
     assert (status["state"], status["why"]) == ("interrupted", f"Terminated: {number.name}")
     before = answers(run_dir)
     assert 2 <= len(before) < 12
-    states = call("runners/status.py", tmp_path / "slow")
+    states = run(tmp_path / "slow", script="runners/status.py")
     assert states.returncode == 1
     assert "1 interrupted" in states.stdout
-    assert call("runners/run.py", *slow).returncode == 0
+    assert run(*slow).returncode == 0
     assert answers(run_dir)[: len(before)] == before
-    assert call("runners/run.py", *cell, f"outputs={tmp_path / 'whole'}").returncode == 0
+    assert run(*cell, f"outputs={tmp_path / 'whole'}").returncode == 0
     (whole,) = run_dirs(tmp_path / "whole").values()
     assert answers(run_dir) == answers(whole)
     assert result(run_dir) == result(whole)

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from commands import answered, answers, call, result, run_dirs, start, wait_until
+from commands import answered, answers, result, run_dirs, start, wait_until
+from processes import run
 from troubled import WITH_TROUBLE
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -42,7 +43,7 @@ def slurm():
 
 
 def sweep(*arguments, env):
-    return call("runners/run.py", "-m", *arguments, *LAUNCHER, *QUICK, env=env)
+    return run("-m", *arguments, *LAUNCHER, *QUICK, **env)
 
 
 def signal_job(run_dir, env):
@@ -53,7 +54,7 @@ def signal_job(run_dir, env):
 
 def test_an_array_gives_what_one_process_gives(slurm, tmp_path):
     cells = ["pruner=none,graph,script", "limit=6"]
-    one = call("runners/run.py", "-m", *cells, *QUICK, f"outputs={tmp_path / 'one'}")
+    one = run("-m", *cells, *QUICK, f"outputs={tmp_path / 'one'}")
     array = sweep(*cells, f"outputs={tmp_path / 'array'}", env=slurm)
     assert (one.returncode, array.returncode) == (0, 0), array.stderr
     assert "3 of 3 cells finished" in array.stderr
@@ -79,21 +80,13 @@ def test_jobs_that_raise_or_die_are_named_and_the_others_finish(slurm, tmp_path)
     assert "ended without a word" in named["stopped"]
     assert "trouble=raise" in named["failed"]
     assert "RuntimeError: out of luck" in named["failed"]
-    states = call("runners/status.py", tmp_path)
+    states = run(tmp_path, script="runners/status.py")
     assert states.returncode == 1
     assert "1 finished, 1 stopped, 1 failed" in states.stdout
 
 
 def test_a_preempted_job_goes_on_by_itself(slurm, tmp_path):
-    whole = call(
-        "runners/run.py",
-        "-m",
-        "pruner=random",
-        WITH_TROUBLE,
-        "limit=24",
-        *QUICK,
-        f"outputs={tmp_path / 'whole'}",
-    )
+    whole = run("-m", "pruner=random", WITH_TROUBLE, "limit=24", *QUICK, f"outputs={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=0.3", "limit=24"]
     outputs = tmp_path / "preempted"
