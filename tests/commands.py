@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from processes import PATHS, ROOT
+from processes import ROOT, search_path
 
 _SAY_WHAT_IS_IMPORTED = """
 import runpy, sys
@@ -31,7 +31,7 @@ def start(script, *arguments, env=None):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": PATHS, **(env or {})},
+        env={**os.environ, "PYTHONPATH": search_path(), **(env or {})},
         preexec_fn=_listen,
     )
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses every core
-sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import pytest

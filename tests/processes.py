@@ -18,9 +18,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PATHS = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["script_exp.run_cell", "script_exp.tiny.questions", "hydra", "transformers"])
+
+
+def search_path() -> str:
+    """A PYTHONPATH with the modules of tests/ to choose from."""
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "tests")]))
 
 
 @dataclass
@@ -57,7 +61,7 @@ def start(
     """Start ``script``, with the modules of tests/ to choose from, after the Python statements ``setup``."""
     errors = errors or output
     given = [str(ROOT / script), *map(str, arguments)]
-    every = {**os.environ, "PYTHONPATH": PATHS, **environment}
+    every = {**os.environ, "PYTHONPATH": search_path(), **environment}
     process = _CONTEXT.Process(target=_run, args=(given, output, errors, setup, every))
     process.start()
     return Started(process, output, errors)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import gqa_data
 import pyarrow.parquet
 import pytest
-import test_gqa
 import test_longvideobench
 import test_mlvu
 import test_mmbench
@@ -18,7 +18,7 @@ import test_scienceqa
 import test_textvqa
 import test_videomme
 import test_vizwiz
-import test_vqav2
+import vqav2_data
 from official import finished, run_benchmark
 
 from script_exp.benchmark_config import benchmark_config
@@ -26,13 +26,13 @@ from script_exp.build import _benchmark, build_benchmark
 from script_exp.errors import UserError
 
 LINES = {  # the file of the questions, one a line
-    "gqa": (test_gqa.write_llava, "llava_gqa_testdev_balanced.jsonl"),
+    "gqa": (gqa_data.write_llava, "llava_gqa_testdev_balanced.jsonl"),
     "pope": (test_pope.write_llava, "llava_pope_test.jsonl"),
     "mme": (test_mme.write_llava, "llava_mme.jsonl"),
     "mmvet": (test_mmvet.write_llava, "llava-mm-vet.jsonl"),
     "textvqa": (test_textvqa.write_llava, "llava_textvqa_val_v051_ocr.jsonl"),
     "vizwiz_test": (test_vizwiz.write_llava, "llava_test.jsonl"),
-    "vqav2": (test_vqav2.write_llava, "llava_vqav2_mscoco_test-dev2015.jsonl"),
+    "vqav2": (vqav2_data.write_llava, "llava_vqav2_mscoco_test-dev2015.jsonl"),
     "mmbench": (test_mmbench.write_llava, "mmbench_dev_20230712.tsv"),
 }
 LISTS = {  # the file of the questions, one JSON list
@@ -43,9 +43,9 @@ LISTS = {  # the file of the questions, one JSON list
     "mlvu": (test_mlvu.write_official, "json/1_plotQA.json"),
 }
 ROWS = {  # parquet files
-    "gqa": test_gqa.write_hub, "pope": test_pope.write_hub, "mme": test_mme.write_hub,
+    "gqa": gqa_data.write_hub, "pope": test_pope.write_hub, "mme": test_mme.write_hub,
     "mmvet": test_mmvet.write_hub, "textvqa": test_textvqa.write_hub, "vizwiz": test_vizwiz.write_hub,
-    "vqav2_val": test_vqav2.write_hub, "mmbench": test_mmbench.write_hub,
+    "vqav2_val": vqav2_data.write_hub, "mmbench": test_mmbench.write_hub,
     "scienceqa": test_scienceqa.write_hub, "videomme": test_videomme.write_hub,
     "longvideobench": test_longvideobench.write_hub, "mlvu": test_mlvu.write_hub,
 }  # fmt: skip
@@ -109,7 +109,7 @@ def test_a_row_without_its_question(name, tmp_path):
 
 
 def test_the_same_question_twice(tmp_path):
-    test_gqa.write_llava(tmp_path)
+    gqa_data.write_llava(tmp_path)
     file = tmp_path / "llava_gqa_testdev_balanced.jsonl"
     first = file.read_text().splitlines()[0]
     file.write_text(file.read_text() + first + "\n")
@@ -123,7 +123,7 @@ def test_the_same_question_twice(tmp_path):
 
 def test_a_run_lists_and_counts_what_was_left_out(tmp_path):
     folder = tmp_path / "data" / "gqa"
-    test_gqa.write_llava(folder)
+    gqa_data.write_llava(folder)
     file = folder / "llava_gqa_testdev_balanced.jsonl"
     lines = file.read_text().splitlines()
     lines[1] = lines[1][:30]

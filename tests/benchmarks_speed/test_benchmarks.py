@@ -4,18 +4,13 @@ asserted."""
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
-
-import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks_speed"))
 
 import attention_row
 import evaluation
+import pytest
 import references
 import selection
+import torch
 import tower
 
 from script_exp.pruners import QueryConditioned

@@ -6,15 +6,15 @@ import base64
 import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made_runs import save_run
 from PIL import Image
-from processes import ROOT, run
+from processes import run
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import FORMATS, style
@@ -27,9 +27,6 @@ from script_exp.inspection.seen import kept_by, see
 from script_exp.inspection.selection import effect_of_released_graph, relevance_by_pick, selections
 from script_exp.pruners import Graph, QueryConditioned, Random, ScriptReleased
 from script_exp.results.read import load_runs
-
-sys.path.insert(0, str(ROOT / "tests" / "analysis"))
-from made_runs import save_run
 
 SHARED = ["budget=32", "benchmark.scenes=3", "limit=12", "latency=off", "record_kept=true"]
 

@@ -15,7 +15,6 @@ from script_exp.models.families import ADAPTERS
 from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
-CLIP_FAMILIES = ("llava", "llava_next", "llava_next_video")
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

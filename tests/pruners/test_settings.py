@@ -58,16 +58,6 @@ def test_a_budget_above_the_crop_names_both_numbers():
         Random(budget=10)(VisualTokens(torch.randn(1, 9, 4)))
 
 
-def test_fastv_as_an_average_has_a_floor():
-    pruner = FastV(budget=64, layer=2)
-    assert pruner.lengths(576, 32) == [576, 576] + [30] * 30
-    with pytest.raises(SettingError, match=r"budget=36: expected at least 37 as an average over 32 layers"):
-        FastV(budget=36, layer=2).lengths(576, 32)[-1]
-    assert FastV(budget=37, layer=2).lengths(576, 32)[-1] == 1
-    with pytest.raises(SettingError, match=r"layer=32: expected a decoder layer from 1 to 31"):
-        FastV(budget=64, layer=32).lengths(576, 32)[-1]
-
-
 def test_missing_query_and_wrong_shapes():
     tokens = torch.randn(1, 9, 4)
     with pytest.raises(ValueError, match="needs the question"):
@@ -76,42 +66,6 @@ def test_missing_query_and_wrong_shapes():
         Script(budget=2)(VisualTokens(tokens, torch.randn(1, 8, 3)), Query(torch.randn(1, 3)))
     with pytest.raises(ValueError, match=r"\(crops, n, d\)"):
         Random(budget=2)(VisualTokens(tokens[0]))
-    with pytest.raises(SettingError, match="aggregate=True: expected false"):
-        Trim(budget=2)(VisualTokens(tokens, torch.randn(1, 9, 3)), Query(torch.randn(1, 3)))
-
-
-def test_random_depends_on_seed_and_sample_only():
-    tokens = torch.randn(1, 100, 4)
-
-    def draw(seed, key):
-        return Random(budget=10, seed=seed)(VisualTokens(tokens, key=key)).indices[0].tolist()
-
-    assert draw(0, "a") == draw(0, "a")
-    assert len({tuple(draw(seed, key)) for seed in (0, 1) for key in ("a", "b")}) == 4
-
-
-def test_random_is_uniform():
-    """Each of 20 tokens is kept 5 times in 20 draws on average; 4000 draws, five standard errors."""
-    tokens = torch.randn(1, 20, 4)
-    counts = torch.zeros(20)
-    for i in range(4000):
-        counts[Random(budget=5)(VisualTokens(tokens, key=str(i))).indices[0]] += 1
-    assert (counts / 4000 - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
-
-
-def test_trim_aggregates_before_the_projector():
-    torch.manual_seed(0)
-    projector = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.GELU(), torch.nn.Linear(8, 5))
-    tower, joint, query = torch.randn(1, 12, 6), torch.randn(1, 12, 3), Query(torch.randn(1, 3), sign=-1)
-    with torch.no_grad():
-        visual = VisualTokens(projector(tower), joint, tower, projector)
-        kept = Trim(budget=4)(visual, query)
-        scores = -(joint[0] @ query.embeddings[0])
-        best = scores.topk(3).indices.sort().values
-        rest = [i for i in range(12) if i not in best]
-        wanted = torch.cat([visual.projected[0, best], projector(tower[0, rest].mean(dim=0, keepdim=True))])
-    assert torch.equal(kept.indices[0], best)
-    torch.testing.assert_close(kept.tokens[0], wanted)
 
 
 def test_non_default_fields_name_the_variant():

@@ -10,19 +10,13 @@ import threading
 from dataclasses import replace
 
 import pytest
+from sample_record import RECORD
 
 from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_atomically, write_json
 from script_exp.results.read import load_samples
-from script_exp.results.record import SampleRecord
 from script_exp.results.run_directory import RunDirectory, RunIsBusyError, identity_hash, set_aside
 
-RECORD = SampleRecord(
-    id="a", kind="color", unit="1", question="what color?", references=["réd"], prompt_hash="0",
-    prediction="réd", answer="réd", score=1.0,
-    visual=576, kept=64, layer_average=64.0, separators=0, crops=1, budget_crops=1, grids=[], text=9, query=5,
-    pruner_operations=7, seconds=0.1, batch=1, kept_indices=None,
-)  # fmt: skip
 IDS = ["a", "b", "c"]
 
 

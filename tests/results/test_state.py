@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from test_run_directory import RECORD
+from sample_record import RECORD
 
 from script_exp.results import heartbeat
 from script_exp.results.heartbeat import SILENT_AFTER_S, Heartbeat, slurm_job

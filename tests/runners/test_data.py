@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 from commands import imports
-from processes import run
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
+from gqa_data import write_hub, write_llava
 from official import SHORT, cell, write_json, write_jsonl, write_parquet, write_picture
-from test_gqa import write_hub, write_llava
+from processes import run
 
 from script_exp.benchmark_config import benchmark_config
 from script_exp.data_status import download, file_benchmarks

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import gqa_data
 import pytest
-from processes import ROOT, run
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
-
-import test_gqa
-import test_vqav2
+import vqav2_data
 from official import finished, run_benchmark, write_json, write_jsonl
-from test_run_directory import RECORD
+from processes import ROOT, run
+from sample_record import RECORD
 
 from runners.score import main
 from script_exp.benchmarks.vqav2 import Vqav2Val
@@ -25,7 +19,7 @@ from script_exp.results.read import load_runs
 from script_exp.results.record import SCHEMA_VERSION, Cell, RunResult, Tokens
 from script_exp.results.run_directory import REPLACED, RunDirectory, identity_hash
 
-PREDICTIONS = dict(zip((row[0] for row in test_gqa.ROWS), test_gqa.PREDICTIONS, strict=True))
+PREDICTIONS = dict(zip((row[0] for row in gqa_data.ROWS), gqa_data.PREDICTIONS, strict=True))
 
 
 def score(*arguments):
@@ -64,8 +58,8 @@ def as_an_older_rule_had_it(run_dir, predictions):
 def origin(tmp_path_factory):
     """A run of GQA and one of VQA v2's test-dev, with their data."""
     folder = tmp_path_factory.mktemp("origin")
-    test_gqa.write_llava(folder / "data" / "gqa")
-    test_vqav2.write_llava(folder / "data" / "vqav2")
+    gqa_data.write_llava(folder / "data" / "gqa")
+    vqav2_data.write_llava(folder / "data" / "vqav2")
     for name in ("gqa", "vqav2"):
         finished(run_benchmark(name, folder, f"data={folder / 'data'}"))
     return folder
@@ -138,7 +132,7 @@ def test_a_rule_that_was_fixed(place, gqa):
 
 
 def test_the_submission_file(place, vqav2):
-    as_an_older_rule_had_it(vqav2, test_vqav2.PREDICTIONS)
+    as_an_older_rule_had_it(vqav2, vqav2_data.PREDICTIONS)
     process = score(vqav2, f"data={place / 'data'}")
     assert process.returncode == 0, process.stderr
     assert "rescored" in process.stdout
@@ -314,7 +308,7 @@ def test_settings_that_change_predictions(place, gqa, capsys, setting):
 
 
 def test_limited_and_skipped_samples(tmp_path, capsys):
-    folder = test_gqa.write_llava(tmp_path / "data" / "gqa")
+    folder = gqa_data.write_llava(tmp_path / "data" / "gqa")
     (folder / "data" / "images" / "n161313.jpg").unlink()
     arguments = [f"data={tmp_path / 'data'}", "benchmark.on_error=skip", "limit=4"]
     run_dir, _, _ = finished(run_benchmark("gqa", tmp_path, *arguments))
@@ -370,7 +364,7 @@ def judged(tmp_path, monkeypatch):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "judged.py").write_text(JUDGED)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'code'}:{ROOT}")
-    test_gqa.write_llava(tmp_path / "data" / "gqa")
+    gqa_data.write_llava(tmp_path / "data" / "gqa")
     arguments = ["benchmark._target_=judged.Judged", "+benchmark.judge=null", f"data={tmp_path / 'data'}"]
     return lambda *more: run_benchmark("gqa", tmp_path, *arguments, *more)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from processes import ROOT, run
+from processes import run
 
-sys.path.insert(0, str(ROOT / "runners"))
-import status
-
+from runners import status
 from script_exp.results.files import write_json
 from script_exp.results.run_directory import RunDirectory
 

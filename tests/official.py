@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,9 +11,6 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runners"))
-
 from processes import last_line, run
 
 SHORT = "\nAnswer the question using a single word or phrase."
