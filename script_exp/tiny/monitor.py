@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
+from script_exp.tiny.packing import BEFORE_IMAGE
 from script_exp.tiny.questions import held_out
 from script_exp.tiny.scenes import FULL
 from script_exp.tiny.vision_features import hidden_states, patch_embeddings, text_embeddings, to_pixels
-from script_exp.tiny.vocabulary import BEGIN, IDS, encode
+from script_exp.tiny.vocabulary import IDS, encode
 
 MONITOR_SEED = 900_001
 COVERED = 0.15
@@ -60,7 +61,7 @@ def accuracy(
     embed = llava.get_input_embeddings()
     for scene, questions in held_out(seed, scenes):
         visual = llava.model.get_image_features(to_pixels(scene.image[None])).pooler_output[0]
-        before = embed(torch.tensor([BEGIN, *encode("user:")]))
+        before = embed(torch.tensor(BEFORE_IMAGE))
         for question in questions:
             after = embed(torch.tensor(encode(f"{question.text} assistant:")))
             prompt = torch.cat([before, after] if blind else [before, visual, after])[None]

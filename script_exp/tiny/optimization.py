@@ -1,8 +1,9 @@
-"""What both training stages share: learning-rate schedule, checkpoints that resume, and progress."""
+"""What the three training stages share: loop, learning rate, checkpoints that resume, and progress."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -82,8 +83,35 @@ class Run:
         self.step += 1
         for name, value in losses.items():
             self.averages[name] = 0.97 * self.averages.get(name, value.item()) + 0.03 * value.item()
-        if self.step % CHECKPOINT_EVERY == 0:
-            self.save()
+
+    def draw(self, phases: Sequence[tuple[float, Sequence[float]]]) -> int:
+        """A number drawn with the chances of the first phase, (share of all steps, chances), not yet over."""
+        chances = next(chances for until, chances in phases if self.step < until * self.steps)
+        return int(self.rng.choice(len(chances), p=chances))
+
+    def train(
+        self,
+        stage: str,
+        losses: Callable[[], dict[str, Tensor]],
+        progress: Progress,
+        monitor: Callable[[], dict[str, float]],
+    ) -> None:
+        """Take all steps that are left, continuing from the checkpoint where it exists.
+
+        Args:
+            stage: its name, for ``progress``.
+            losses: of one step.
+            progress: told after every step.
+            monitor: measures whenever a checkpoint is written on the way.
+        """
+        self.resume()
+        while self.step < self.steps:
+            self.update(losses())
+            progress.step(stage, self)
+            if self.step % CHECKPOINT_EVERY == 0:
+                self.save()
+                progress.note(f"{stage} step {self.step}: {monitor()}")
+        self.save()
 
 
 class Progress(Protocol):

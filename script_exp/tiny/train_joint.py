@@ -11,13 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from script_exp.tiny.diet import LAST, Diet, positions
 from script_exp.tiny.optimization import Progress, Run, decay_groups
-from script_exp.tiny.packing import BEFORE_IMAGE, pack
+from script_exp.tiny.packing import answer_loss
 from script_exp.tiny.train_vision import VisionStage, naming_targets
 from script_exp.tiny.vision_features import hidden_states, patch_embeddings, position_ids, to_pixels
 from script_exp.tiny.windows import Pool, ask_many
@@ -64,10 +63,10 @@ class JointStage(nn.Module):
         ]
 
 
-def _loss(stage: JointStage, pools: tuple[Pool, ...], diet: Diet, run: Run) -> dict[str, Tensor]:
-    pool, rng, llava, clip = pools[diet.pool], run.rng, stage.llava, stage.vision.clip
-    # Measured on CPU under bf16 autocast: eager is faster for the short sequences, sdpa for the others.
-    llava.model.language_model.set_attn_implementation("eager" if diet.pool == 0 else "sdpa")
+def _losses(stage: JointStage, pools: tuple[Pool, ...], run: Run) -> dict[str, Tensor]:
+    number = run.draw(PHASES)
+    diet = DIETS[number]
+    pool, rng, clip = pools[diet.pool], run.rng, stage.vision.clip
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     windows = [pool.scenes[index].window for index in chosen]
     places = diet.kept(pool.side**2, rng)
@@ -75,18 +74,9 @@ def _loss(stage: JointStage, pools: tuple[Pool, ...], diet: Diet, run: Run) -> d
     asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]
-        features = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
-        visual = llava.model.multi_modal_projector(features)
-        packed = pack(llava, visual, positions(places, pool.side**2, rng) + len(BEFORE_IMAGE), asked)
-        outputs = llava.model.language_model(
-            inputs_embeds=packed.embeddings,
-            position_ids=packed.positions,
-            attention_mask=packed.mask,
-            use_cache=False,
-        ).last_hidden_state[:, -packed.labels.shape[1] :]
-        answered = packed.labels >= 0
-        logits = llava.lm_head(outputs[answered])
-    losses = {f"answer/{DIETS.index(diet)}": F.cross_entropy(logits.float(), packed.labels[answered])}
+    features = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
+    places = positions(places, pool.side**2, rng)
+    losses = {f"answer/{number}": answer_loss(stage.llava, features, places, asked)}
     losses["position"] = POSITION_WEIGHT * stage.vision.position_loss(states, position_ids(windows)[:, 1:])
     if run.step % NAMING_EVERY == 0:
         with torch.autocast("cpu", torch.bfloat16):
@@ -103,20 +93,12 @@ def train_joint(
     seed: int,
     checkpoint: Path,
     progress: Progress,
-    monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]] | None = None,
+    monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]],
 ) -> JointStage:
     """Train everything for `steps` steps, continuing from `checkpoint` where it exists."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(stage.groups(), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
     run = Run(stage, optimizer, steps, PEAK_RATE, seed, checkpoint)
-    run.resume()
-    while run.step < steps:
-        mix = next(mix for until, mix in PHASES if run.step < until * steps)
-        diet = DIETS[int(run.rng.choice(len(DIETS), p=mix))]
-        run.update(_loss(stage, pools, diet, run))
-        progress.step("joint", run)
-        if monitor is not None and run.step % 500 == 0:
-            progress.note(f"joint step {run.step}: {monitor(stage.llava)}")
-    run.save()
+    run.train("joint", lambda: _losses(stage, pools, run), progress, lambda: monitor(stage.llava))
     stage.eval()
     return stage

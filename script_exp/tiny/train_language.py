@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
@@ -21,7 +20,7 @@ from script_exp.tiny.architecture import Sizes, build_llava
 from script_exp.tiny.diet import ALL, FIRST, Diet, chance_of_yes, positions
 from script_exp.tiny.initialize import whiten_projector
 from script_exp.tiny.optimization import Progress, Run, decay_groups
-from script_exp.tiny.packing import BEFORE_IMAGE, pack
+from script_exp.tiny.packing import answer_loss
 from script_exp.tiny.vision_features import hidden_states, to_pixels
 from script_exp.tiny.windows import Pool, ask_many
 
@@ -57,12 +56,12 @@ def cache_features(clip: CLIPModel, pool: Pool) -> Tensor:
     return torch.cat(parts)
 
 
-def _loss(
-    llava: LlavaForConditionalGeneration, pools: tuple[Pool, ...], cached: list[Tensor], diet: Diet, run: Run
+def _losses(
+    llava: LlavaForConditionalGeneration, pools: tuple[Pool, ...], cached: list[Tensor], run: Run
 ) -> dict[str, Tensor]:
+    number = run.draw(PHASES)
+    diet = DIETS[number]
     pool, rng = pools[diet.pool], run.rng
-    # Measured on CPU under bf16 autocast: eager is faster for the short sequences, sdpa for the others.
-    llava.model.language_model.set_attn_implementation("eager" if diet.pool == 0 else "sdpa")
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     features = cached[diet.pool][torch.from_numpy(chosen)]
     patches = features.shape[1]
@@ -77,18 +76,7 @@ def _loss(
         ask_many(scene, kinds, rng, chance_of_yes(scene, leaning))
         for scene, kinds in zip(scenes, drawn, strict=True)
     ]
-    with torch.autocast("cpu", torch.bfloat16):
-        visual = llava.model.multi_modal_projector(features)
-        packed = pack(llava, visual, places + len(BEFORE_IMAGE), asked)
-        states = llava.model.language_model(
-            inputs_embeds=packed.embeddings,
-            position_ids=packed.positions,
-            attention_mask=packed.mask,
-            use_cache=False,
-        ).last_hidden_state[:, -packed.labels.shape[1] :]
-        answered = packed.labels >= 0
-        logits = llava.lm_head(states[answered])
-    return {f"answer/{DIETS.index(diet)}": F.cross_entropy(logits.float(), packed.labels[answered])}
+    return {f"answer/{number}": answer_loss(llava, features, places, asked)}
 
 
 def train_language(
@@ -99,7 +87,7 @@ def train_language(
     seed: int,
     checkpoint: Path,
     progress: Progress,
-    monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]] | None = None,
+    monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]],
 ) -> LlavaForConditionalGeneration:
     """Train projector and language model for `steps` steps, continuing from `checkpoint` where it exists."""
     torch.manual_seed(seed)
@@ -111,13 +99,5 @@ def train_language(
     whiten_projector(llava, sample[torch.randperm(len(sample))[:100_000]].float())
     optimizer = torch.optim.AdamW(decay_groups(llava, 0.05), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
     run = Run(llava, optimizer, steps, PEAK_RATE, seed, checkpoint)
-    run.resume()
-    while run.step < steps:
-        mix = next(mix for until, mix in PHASES if run.step < until * steps)
-        diet = DIETS[int(run.rng.choice(len(DIETS), p=mix))]
-        run.update(_loss(llava, pools, cached, diet, run))
-        progress.step("language", run)
-        if monitor is not None and run.step % 500 == 0:
-            progress.note(f"language step {run.step}: {monitor(llava)}")
-    run.save()
+    run.train("language", lambda: _losses(llava, pools, cached, run), progress, lambda: monitor(llava))
     return llava.eval()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -38,17 +37,8 @@ PHRASES_PER_STEP, QUESTIONS_PER_STEP = 64, 40
 _ASKED = [kind for kind in ALL if kind != "ground"]  # its questions name a place, not a thing
 POSITION_WEIGHT, CAPTION_WEIGHT, CAPTION_EVERY = 0.5, 0.5, 3
 PEAK_RATE = 1.2e-3
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Until the share `until` of all steps, draw pool i with probability `mix[i]`."""
-
-    until: float
-    mix: tuple[float, float, float]
-
-
-PHASES = (Phase(0.2, (1.0, 0.0, 0.0)), Phase(0.8, (0.3, 0.55, 0.15)), Phase(1.0, (0.1, 0.4, 0.5)))
+PHASES = ((0.2, (1.0, 0.0, 0.0)), (0.8, (0.3, 0.55, 0.15)), (1.0, (0.1, 0.4, 0.5)))
+"""Until this share of all steps, draw pool i with this probability."""
 BATCHES = (96, 32, 8)
 """Windows per step of the small, the middle and the full pool: about equally many patches."""
 
@@ -100,8 +90,10 @@ def naming_targets(pool: Pool, chosen: np.ndarray, rng: np.random.Generator) -> 
     return list(texts), torch.from_numpy(labels)
 
 
-def _loss(stage: VisionStage, pool: Pool, batch: int, run: Run) -> dict[str, Tensor]:
-    chosen = run.rng.integers(0, len(pool.scenes), batch)
+def _losses(stage: VisionStage, pools: tuple[Pool, ...], run: Run) -> dict[str, Tensor]:
+    size = run.draw(PHASES)
+    pool = pools[size]
+    chosen = run.rng.integers(0, len(pool.scenes), BATCHES[size])
     windows = [pool.scenes[index].window for index in chosen]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(stage.clip, to_pixels(pool.images[chosen]), windows)
@@ -123,22 +115,13 @@ def train_vision(
     seed: int,
     checkpoint: Path,
     progress: Progress,
-    monitor: Callable[[CLIPModel], dict[str, float]] | None = None,
+    monitor: Callable[[CLIPModel], dict[str, float]],
 ) -> VisionStage:
     """Train CLIP for `steps` steps, continuing from `checkpoint` where it exists."""
     torch.manual_seed(seed)
     stage = VisionStage(sizes)
     optimizer = torch.optim.AdamW(decay_groups(stage, 0.03), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
     run = Run(stage, optimizer, steps, PEAK_RATE, seed, checkpoint)
-    run.resume()
-    while run.step < steps:
-        phase = next(phase for phase in PHASES if run.step < phase.until * steps)
-        size = int(run.rng.choice(3, p=phase.mix))
-        run.update(_loss(stage, pools[size], BATCHES[size], run))
-        progress.step("vision", run)
-        if monitor is not None and run.step % 500 == 0:
-            stage.clip.eval()
-            progress.note(f"vision step {run.step}: {monitor(stage.clip)}")
-    run.save()
+    run.train("vision", lambda: _losses(stage, pools, run), progress, lambda: monitor(stage.clip))
     stage.clip.eval()
     return stage
