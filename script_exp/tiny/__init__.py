@@ -1,9 +1,8 @@
-"""The embedded default model (a really trained, very small LLaVA) and the synthetic world it answers
-about."""
+"""The embedded default model, a really trained, very small LLaVA, and the world it answers about."""
 
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the shipped checkpoint; `WEIGHTS / "clip"` holds the CLIP text side that belongs to it."""
+"""Folder of the shipped checkpoint; ``WEIGHTS / "clip"`` holds the CLIP text side that belongs to it."""
 
 __all__ = ["WEIGHTS"]

@@ -30,8 +30,7 @@ class Sizes:
 
 
 def grid_positions(width: int) -> torch.Tensor:
-    """(576, width) two-dimensional sine and cosine codes, which only initialize the learned position
-    embedding."""
+    """(576, width) sine and cosine codes of row and column: where the learned position embedding starts."""
     quarter = width // 4
     frequency = 1 / (100 ** (torch.arange(quarter) / quarter))
     angle = (torch.arange(GRID) / GRID * 6 * math.pi)[:, None] * frequency[None]
@@ -42,8 +41,7 @@ def grid_positions(width: int) -> torch.Tensor:
 
 
 def build_clip(sizes: Sizes) -> CLIPModel:
-    """A fresh CLIP with eager attention, which is the fastest here for short sequences under bf16
-    autocast."""
+    """A fresh CLIP with eager attention, the fastest here for short sequences under bf16 autocast."""
     config = CLIPConfig(
         text_config={
             "vocab_size": len(WORDS),

@@ -36,8 +36,14 @@ def chance_of_yes(scene: Scene, leaning: float) -> float:
 
 @dataclass(frozen=True)
 class Diet:
-    """One kind of step: pool index, batch size, questions per image, and the range of the share of patches
-    kept."""
+    """One kind of step.
+
+    Attributes:
+        pool: index of the pool that its windows are from.
+        batch: windows.
+        questions: per window.
+        keep: range of the share of patches kept.
+    """
 
     pool: int
     batch: int
@@ -58,8 +64,7 @@ class Diet:
 
 
 def positions(places: Tensor, patches: int, rng: np.random.Generator) -> Tensor:
-    """(batch, kept) position ids relative to the image: mostly contiguous after dropping, sometimes the
-    original ones."""
+    """(batch, kept) position ids in the image: mostly contiguous after dropping, sometimes the original."""
     if places.shape[1] < patches and rng.random() < 0.6:
         return torch.arange(places.shape[1]).expand(len(places), -1)
     return places

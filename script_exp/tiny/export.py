@@ -1,5 +1,4 @@
-"""Write a trained model as the two folders that everything else loads: LLaVA, and inside it the CLIP text
-side."""
+"""Write a trained model as everything else loads it: a LLaVA folder, and inside it the CLIP text side."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def save_clip_text(clip: CLIPModel, folder: Path) -> None:
 def save_checkpoint(
     llava: LlavaForConditionalGeneration, clip: CLIPModel, folder: Path, notes: Mapping[str, object]
 ) -> None:
-    """Write model, processor and CLIP text side; `notes` (seed, steps, ...) go to `training.json`."""
+    """Write model, processor and CLIP text side; ``notes`` (recipe, ...) go to ``training.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     llava.generation_config = GenerationConfig(bos_token_id=BEGIN, eos_token_id=END, pad_token_id=PAD)
     llava.to(torch.float32).save_pretrained(folder)

@@ -11,8 +11,7 @@ def whiten_projector(llava: LlavaForConditionalGeneration, features: Tensor) -> 
     """Initialize the projector's first layer with a shrunk whitening of the features (patches, width).
 
     The tower's features have a few directions that are orders of magnitude larger than the rest; without
-    this,
-    training spends most of its steps on finding the small ones.
+    this, training spends most of its steps on finding the small ones.
     """
     mean = features.mean(0)
     centered = features - mean

@@ -36,8 +36,7 @@ def _means(found: dict[str, list[float]]) -> dict[str, float]:
 
 @torch.inference_mode()
 def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dict[str, float]:
-    """Mean AUC of cos(patch, question) for the patches of the objects that a question needs, by kind and over
-    all."""
+    """Mean AUC of cos(patch, question) for the patches that a question needs, by kind and over all."""
     found: dict[str, list[float]] = defaultdict(list)
     for scene, questions in held_out(seed, scenes):
         patches = patch_embeddings(clip, hidden_states(clip, to_pixels(scene.image[None]), [FULL])[:, 1:])[0]
@@ -55,7 +54,7 @@ def accuracy(
 ) -> dict[str, float]:
     """Share of questions whose answer word is the most likely next token, by kind and over all.
 
-    With `blind` the visual tokens are left out: what the text alone is worth.
+    With ``blind`` the visual tokens are left out: what the text alone is worth.
     """
     found: dict[str, list[float]] = defaultdict(list)
     embed = llava.get_input_embeddings()

@@ -25,8 +25,7 @@ def decay_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 class Run:
-    """One stage's state: module, optimizer, step and random generator, saved together and restored
-    together."""
+    """One stage's state: module, optimizer, step and random generator, saved and restored together."""
 
     def __init__(
         self,
@@ -57,8 +56,7 @@ class Run:
         self.step = state["step"]
 
     def save(self) -> None:
-        """Write the checkpoint beside its place and rename it, so that an interruption never leaves half a
-        file."""
+        """Write the checkpoint beside its place and rename it: an interruption never leaves half a file."""
         state = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -71,7 +69,7 @@ class Run:
         partial.replace(self.checkpoint)
 
     def update(self, losses: dict[str, Tensor]) -> None:
-        """One step on the sum of `losses` with linear warm-up and cosine decay to 2 % of the peak."""
+        """One step on the sum of ``losses`` with linear warm-up and cosine decay to 2 % of the peak."""
         warm = min(1.0, (self.step + 1) / min(WARM_UP, max(1, self.steps // 10)))
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimizer.param_groups:

@@ -19,17 +19,19 @@ _SHORT = 36  # visual tokens of the smallest windows
 
 @dataclass(frozen=True)
 class Packed:
-    """Inputs of the language model for one batch; `length` is text after the image, `total` the whole
-    sequence."""
+    """Inputs of the language model for one batch; ``length`` is text after the image, ``total`` everything.
+
+    Attributes:
+        embeddings: (batch, total, width).
+        positions: (batch, total): every question's positions start again right after the image.
+        mask: (batch, 1, total, total) additive.
+        labels: (batch, length): the next token where it belongs to an answer, -100 elsewhere.
+    """
 
     embeddings: Tensor
-    """(batch, total, width)."""
     positions: Tensor
-    """(batch, total): every question's positions start again right after the image."""
     mask: Tensor
-    """(batch, 1, total, total) additive."""
     labels: Tensor
-    """(batch, length): the next token where it belongs to an answer, -100 elsewhere."""
 
 
 def pack(

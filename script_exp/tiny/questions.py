@@ -1,5 +1,4 @@
-"""Questions about scenes, with one-word answers balanced so that the text alone is worth little more than
-chance."""
+"""Questions about scenes; one-word answers, so balanced that the text alone is worth little over chance."""
 
 from __future__ import annotations
 
@@ -23,18 +22,21 @@ PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPE
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its one-word answer, and the objects of the scene that have to be seen to answer it."""
+    """A question, its one-word answer, and the objects of the scene that have to be seen to answer it.
+
+    Attributes:
+        objects: indices into :attr:`Scene.objects`; empty where the right answer is that nothing of the kind
+            is there.
+    """
 
     kind: str
     text: str
     answer: str
     objects: tuple[int, ...]
-    """Indices into `Scene.objects`; empty where the right answer is that nothing of the kind is there."""
 
 
 Asker = Callable[[Scene, np.random.Generator, bool], Question | None]
-"""(scene, generator, wanted answer of a yes-no question) -> a question, or None where the scene allows
-none."""
+"""(scene, generator, wanted answer of a yes-no question) -> a question, or None: the scene allows none."""
 
 
 def _pick(items: list[int], rng: np.random.Generator) -> int:
@@ -190,16 +192,18 @@ YES_NO_KINDS = ("exist", "both")
 
 
 def ask(scene: Scene, kind: str, rng: np.random.Generator, wanted: bool | None = None) -> Question | None:
-    """One question of a kind, or None where the scene allows none; `wanted` fixes the answer of a yes-no
-    question."""
+    """One question of a kind, or None where the scene allows none.
+
+    Args:
+        wanted: the answer of a yes-no question; None for a random one.
+    """
     return ASKERS[kind](scene, rng, bool(rng.random() < 0.5) if wanted is None else wanted)
 
 
 def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, list[Question]]]:
-    """Full scenes of every density in turn, each with one question of every kind it allows; fixed by the
-    seed.
+    """Full scenes of every density in turn, each with one question of every kind that it allows.
 
-    Yes and no alternate, so both come equally often (to within one).
+    They are fixed by the seed. Yes and no alternate, so both come equally often (to within one).
     """
     rng = np.random.default_rng([seed, GRID, PATCH])
     wanted = dict.fromkeys(YES_NO_KINDS, True)

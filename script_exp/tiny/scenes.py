@@ -1,10 +1,8 @@
-"""Synthetic scenes: small colored shapes and digit signs on textured, cluttered ground, drawn from a seeded
-generator.
+"""Synthetic scenes from a seed: small colored shapes and digit signs on textured, cluttered ground.
 
-A scene is 24 x 24 patches. `make_scene` can also render a smaller window of such a picture at its place in
-it: training
-on windows is cheap, and a caption of a window says more about each patch than a caption of a whole scene
-does.
+A scene is 24 x 24 patches. :func:`make_scene` can also render a smaller window of such a picture at its place
+in it: training on windows is cheap, and a caption of a window says more about each patch than a caption of a
+whole scene does.
 """
 
 from __future__ import annotations
@@ -42,8 +40,13 @@ MAX_COUNT = 4
 
 @dataclass(frozen=True)
 class Look:
-    """What an object is: its shape (or "sign", or "ground"), its color (or the ground's name), a sign's digit
-    or ""."""
+    """What an object is.
+
+    Attributes:
+        shape: its shape, or ``sign``, or ``ground``.
+        color: its color, or the ground's name.
+        digit: on a sign.
+    """
 
     shape: str
     color: str
@@ -52,14 +55,17 @@ class Look:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """An object or a ground region: its look, its center in pixels of the full scene, and the patches it
-    covers."""
+    """An object or a ground region.
+
+    Attributes:
+        center: (row, column) in pixels from the top left of the full 192 x 192 scene.
+        coverage: (patches,) float32 in [0, 1]: share of each patch's pixels that this object covers, in
+            raster order.
+    """
 
     look: Look
     center: tuple[float, float]
-    """(row, column) in pixels from the top left of the full 192 x 192 scene."""
     coverage: np.ndarray
-    """(patches,) float32 in [0, 1]: share of each patch's pixels that this object covers, in raster order."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,22 @@ class Window:
 
 @dataclass
 class Scene:
-    """A rendered scene: pixels, everything in it, which color was planted for counting and which color no
-    object has."""
+    """A rendered scene with everything in it.
+
+    Attributes:
+        image: (8 * side, 8 * side, 3) uint8 RGB.
+        objects: shapes and signs first, then the ground regions.
+        planted: the color that counting questions ask for.
+        absent: a color that no object has.
+        grounds: (patches,) index into ``objects`` of the ground region that each patch belongs to, covered or
+            not.
+    """
 
     image: np.ndarray
-    """(8 * side, 8 * side, 3) uint8 RGB."""
     objects: list[SceneObject]
-    """Shapes and signs first, then the ground regions."""
     planted: str
     absent: str
     grounds: np.ndarray
-    """(patches,) index into `objects` of the ground region that each patch belongs to, covered or not."""
     window: Window = Window()
 
 
@@ -100,11 +111,10 @@ def _near_duplicate(look: Look, rng: np.random.Generator) -> Look:
 
 
 def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, str]:
-    """Looks of `count` objects, the planted color, and a color that is nowhere.
+    """Looks of ``count`` objects, the planted color, and a color that is nowhere.
 
     Even in crowds, up to three shapes and two colors stay unique, so that questions can refer by one
-    attribute; the
-    rest is random or a near-duplicate of what is there.
+    attribute; the rest is random or a near-duplicate of what is there.
     """
     shapes = [SHAPES[index] for index in rng.permutation(len(SHAPES))]
     colors = [_COLOR_NAMES[index] for index in rng.permutation(len(_COLOR_NAMES))]
@@ -127,8 +137,7 @@ def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, s
 
 
 def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """(pixels, (side, side) region index of every patch, ground name of every region): one, two or four
-    regions."""
+    """One, two or four regions: pixels, (side, side) region of every patch, ground name of every region."""
     names = [list(GROUNDS)[index] for index in rng.permutation(len(GROUNDS))]
     row, column = rng.integers(side // 3, side - side // 3 + 1, 2)
     layout = rng.integers(4)
@@ -143,8 +152,7 @@ def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.random.Generator) -> None:
-    """Blocks of one repeated tile, then one-off junk, painted over the ground; clears the patches used in
-    `free`."""
+    """Paint blocks of one repeated tile, then one-off junk; the patches used are no longer ``free``."""
     share = (side / GRID) ** 2
     for _ in range(rng.poisson(3 * share)):
         tile, step = repeated_clutter(rng), int(rng.integers(1, 3))
@@ -165,8 +173,7 @@ def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.ra
 def _paint_object(
     pixels: np.ndarray, look: Look, corner: tuple[int, int], rng: np.random.Generator
 ) -> SceneObject:
-    """Paint one object somewhere inside the cell whose top-left patch is `corner`; centers are relative to
-    `pixels`."""
+    """Paint one object in the cell whose top-left patch is ``corner``; its center is in ``pixels``."""
     side = pixels.shape[0] // PATCH
     size = SIZES[1] if look.shape == SIGN else SIZES[rng.integers(2)]
     mask = MASKS[look.shape, size]
@@ -186,7 +193,7 @@ def _paint_object(
 
 
 def make_scene(rng: np.random.Generator, count: int, window: Window = FULL) -> Scene:
-    """Render a scene with up to `count` objects (fewer only where no free cell is found)."""
+    """Render a scene with up to ``count`` objects (fewer only where no free cell is found)."""
     side = window.side
     pixels, regions, names = _paint_grounds(side, rng)
     bare = np.ones((side, side), bool)

@@ -1,5 +1,4 @@
-"""What the scenes are painted with: shape masks, digit glyphs, ground textures and clutter (numpy and Pillow
-only)."""
+"""What the scenes are painted with: shape masks, digit glyphs, ground textures and clutter."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "purple": (150, 50, 190),
     "pink": (250, 130, 200),
 }
-"""RGB of the object colors, in the order of the hue circle: neighbors in this order are the
-near-duplicates."""
+"""RGB of the object colors, in the order of the hue circle: neighbors are the near-duplicates."""
 
 SIMILAR_SHAPE = {
     "circle": "ring",
@@ -168,8 +166,7 @@ def repeated_clutter(rng: np.random.Generator) -> np.ndarray:
 
 
 def unique_clutter(rng: np.random.Generator) -> np.ndarray:
-    """(8h, 8w, 3) one-off junk with h, w in 1..2: three random muted bars on a random muted color; float
-    RGB."""
+    """(8h, 8w, 3) one-off junk, h and w from 1 to 2: three muted bars on a muted color; float RGB."""
     height, width = (PATCH * rng.integers(1, 3, 2)).tolist()
     brightness = rng.uniform(30, 210)
     tile = np.tile((brightness + rng.normal(0, 14, 3)).astype(np.float32), (height, width, 1))

@@ -20,7 +20,12 @@ from script_exp.tiny.train_vision import train_vision
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights; the shipped ones are older (docs/tiny_model.md)."""
+    """Everything that decides the weights; the shipped ones are older (docs/tiny_model.md).
+
+    Attributes:
+        monitor_scenes: scenes of the monitoring seed that the measurements during training use; afterwards it
+            is three times as many.
+    """
 
     seed: int = 2
     vision_steps: int = 3200
@@ -29,8 +34,6 @@ class Recipe:
     pools: PoolSizes = field(default_factory=PoolSizes)
     sizes: Sizes = field(default_factory=Sizes)
     monitor_scenes: int = 24
-    """Scenes of the monitoring seed that the measurements during training use; afterwards it is three times
-    as many."""
 
 
 SMOKE = Recipe(
@@ -47,8 +50,7 @@ SMOKE = Recipe(
 
 
 def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = False) -> Path:
-    """Train, continuing from `out/checkpoints` where there are any; returns the folder of the exported
-    weights."""
+    """Train, continuing from ``out/checkpoints`` where there are any; returns the folder of the weights."""
     begun = time.monotonic()
     progress.note("rendering training windows")
     pools = render_pools(recipe.seed, recipe.pools)

@@ -95,7 +95,7 @@ def train_joint(
     progress: Progress,
     monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]],
 ) -> JointStage:
-    """Train everything for `steps` steps, continuing from `checkpoint` where it exists."""
+    """Train everything for ``steps`` steps, continuing from ``checkpoint`` where it exists."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(stage.groups(), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
     run = Run(stage, optimizer, steps, PEAK_RATE, seed, checkpoint)

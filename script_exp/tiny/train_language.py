@@ -1,7 +1,7 @@
 """Stage 2: train projector and language model on the frozen vision tower.
 
-It begins on small windows with what is hardest to find: whether something is there (`diet.chance_of_yes`).
-Then come all kinds of question, and full scenes.
+It begins on small windows with what is hardest to find: whether something is there
+(:func:`~script_exp.tiny.diet.chance_of_yes`). Then come all kinds of question, and full scenes.
 
 Tokens are dropped blindly (uniformly over patches) in a share of the steps, which makes training cheaper and
 prefers no pruning method; most steps see every patch of a window or of a full scene.
@@ -89,7 +89,7 @@ def train_language(
     progress: Progress,
     monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]],
 ) -> LlavaForConditionalGeneration:
-    """Train projector and language model for `steps` steps, continuing from `checkpoint` where it exists."""
+    """Train projector and language model for ``steps`` steps, continuing from ``checkpoint`` if it exists."""
     torch.manual_seed(seed)
     llava = build_llava(sizes, clip)
     llava.model.vision_tower.requires_grad_(False)

@@ -117,7 +117,7 @@ def train_vision(
     progress: Progress,
     monitor: Callable[[CLIPModel], dict[str, float]],
 ) -> VisionStage:
-    """Train CLIP for `steps` steps, continuing from `checkpoint` where it exists."""
+    """Train CLIP for ``steps`` steps, continuing from ``checkpoint`` where it exists."""
     torch.manual_seed(seed)
     stage = VisionStage(sizes)
     optimizer = torch.optim.AdamW(decay_groups(stage, 0.03), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)

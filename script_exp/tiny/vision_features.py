@@ -1,5 +1,4 @@
-"""The CLIP vision tower on windows: the same modules as the full forward pass, at the window's place in the
-grid."""
+"""The CLIP vision tower on windows: the modules of the full forward pass, at the window's place."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ from script_exp.tiny.vocabulary import BEGIN, END, PAD, encode
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
-    """(batch, height, width, 3) uint8 -> (batch, 3, height, width) normalized as the exported processor
-    does."""
+    """(batch, height, width, 3) uint8 -> (batch, 3, height, width), normalized as the processor does."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
     return (pixels - PIXEL_MEAN) / PIXEL_STD
 
@@ -44,8 +42,7 @@ def hidden_states(clip: CLIPModel, pixels: Tensor, windows: Sequence[Window]) ->
 
 
 def patch_embeddings(clip: CLIPModel, states: Tensor) -> Tensor:
-    """(batch, patches, projection) unit vectors in CLIP's shared space, from hidden_states[-2] without
-    CLS."""
+    """(batch, patches, projection) unit vectors in CLIP's shared space, from hidden_states[-2] less CLS."""
     return F.normalize(clip.visual_projection(clip.vision_model.post_layernorm(states)).float(), dim=-1)
 
 

@@ -12,8 +12,7 @@ from script_exp.tiny.sprites import COLORS, DIGITS, GROUNDS, SHAPES
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 PAD, UNKNOWN, BEGIN, END, IMAGE = range(len(SPECIAL))
-"""Token ids; END is deliberately not 2, which transformers' CLIP text tower reads as "pool the largest
-id"."""
+"""Token ids; END is deliberately not 2, with which transformers' CLIP text tower pools at the largest id."""
 
 _SYNTAX = (
     "user assistant : ? . , what color shape is the a an object there are both and how many digit on sign "
@@ -50,7 +49,7 @@ def encode(text: str) -> list[int]:
 
 
 def build_tokenizer(template: str, length: int) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer; `template` says where `<s>` and `</s>` go around the text `$A`."""
+    """Word-level tokenizer; ``template`` says where ``<s>`` and ``</s>`` go around the text ``$A``."""
     core = Tokenizer(models.WordLevel(IDS, unk_token=SPECIAL[UNKNOWN]))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,5 +1,4 @@
-"""Rendered training windows and what image-level supervision may know about them: their looks, never where
-they are."""
+"""Rendered training windows, and what image-level supervision knows of them: looks, never places."""
 
 from __future__ import annotations
 
@@ -30,13 +29,18 @@ _SINGULAR = (
 
 @dataclass(frozen=True)
 class Pool:
-    """Windows of one size: pixels, scenes without pixels and without masks, and what each of them shows."""
+    """Windows of one size.
+
+    Attributes:
+        images: (windows, 8 * side, 8 * side, 3) uint8.
+        scenes: without masks.
+        shown: (windows, patterns) bool: does the window show something that fits the pattern?
+        side: patches along one side.
+    """
 
     images: np.ndarray
-    """(windows, 8 * side, 8 * side, 3) uint8."""
     scenes: list[Scene]
     shown: np.ndarray
-    """(windows, patterns) bool: does the window show something that fits the pattern?"""
     side: int
 
 
@@ -59,8 +63,7 @@ def patterns_of(look: Look) -> list[int]:
 
 
 def render_pool(seed: int, windows: int, side: int, objects: tuple[int, int]) -> Pool:
-    """Render `windows` windows of `side` x `side` patches with a number of objects from the inclusive
-    range."""
+    """Render windows of ``side`` x ``side`` patches with a number of objects from the inclusive range."""
     rng = np.random.default_rng([seed, side])
     images = np.empty((windows, 8 * side, 8 * side, 3), np.uint8)
     shown = np.zeros((windows, len(PATTERN_IDS)), bool)
@@ -103,7 +106,7 @@ def phrases() -> list[tuple[str, list[int]]]:
 
 
 def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
-    """Up to `most` objects and one ground of a scene in random order of mention."""
+    """Up to ``most`` objects and one ground of a scene in random order of mention."""
     things = [item.look for item in scene.objects if item.look.shape != GROUND]
     grounds = [item.look for item in scene.objects if item.look.shape == GROUND]
     chosen = [things[index] for index in rng.permutation(len(things))[:most]]
@@ -114,6 +117,6 @@ def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
 
 
 def ask_many(scene: Scene, kinds: list[str], rng: np.random.Generator, yes: float = 0.5) -> list[Question]:
-    """One question for every entry of `kinds` that the scene allows; `yes` is the chance of that answer."""
+    """One question of each of ``kinds`` that the scene allows; ``yes`` is the chance of that answer."""
     asked = (ask(scene, kind, rng, bool(rng.random() < yes)) for kind in kinds)
     return [question for question in asked if question is not None]
