@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from script_exp.errors import UserError
-from script_exp.results.files import read_json
 from script_exp.results.result_file import read_result
-from script_exp.results.run_directory import REPLACED, result_files
+from script_exp.results.run_directory import REPLACED, SHARDS, result_files
+from script_exp.results.state import read_state
 
 STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
 """The stages of a time to first token, in the order in which they run."""
@@ -136,15 +136,12 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
 
 def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
     for path in sorted(outputs.rglob("status.json")):
-        inside = path.relative_to(outputs).parts
-        if path.parent in finished or REPLACED in inside or "shards" in inside:
+        if path.parent in finished or {REPLACED, SHARDS} & {*path.relative_to(outputs).parts}:
             continue
-        try:
-            status = read_json(path)
-            why = f": {status['why']}" if status["why"] else ""
-            yield f"{path.parent} has no result: {status['state']}{why}"
-        except (UserError, KeyError, TypeError) as error:
-            yield f"{path.parent} has no result, and its status cannot be read ({error})"
+        state = read_state(path.parent)
+        if state is not None:
+            why = f": {state.why}" if state.why else ""
+            yield f"{path.parent} has no result: {state.state}{why}"
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 from script_exp.errors import UserError
 from script_exp.results.files import read_json
 from script_exp.results.heartbeat import SILENT_AFTER_S
+from script_exp.results.run_directory import SHARDS
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def read_states(outputs: Path) -> Iterator[RunState]:
 
 def read_shards(run_dir: Path) -> Iterator[RunState]:
     """The shards of a run, if it is split."""
-    for shard in sorted(run_dir.glob("shards/*/")):
+    for shard in sorted(run_dir.glob(f"{SHARDS}/*/")):
         if (state := read_state(shard)) is not None:
             yield state
 
@@ -79,7 +80,7 @@ def read_state(run_dir: Path) -> RunState | None:
         return RunState(run_dir, "damaged", str(error) or f"{file} is damaged")
     if state == "failed" or state == "interrupted":
         return RunState(run_dir, state, why, **owner)
-    is_shard = run_dir.parent.name == "shards"  # which has no result of its own
+    is_shard = run_dir.parent.name == SHARDS  # which has no result of its own
     if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
         return RunState(run_dir, "finished", **owner)
     if not isinstance(owner["host"], str) or not isinstance(owner["pid"], int):
@@ -90,7 +91,7 @@ def read_state(run_dir: Path) -> RunState | None:
     return RunState(run_dir, "running", **owner, **_progress(run_dir, status))
 
 
-def _silence(host: Any, pid: Any, touched: float) -> str | None:
+def _silence(host: str, pid: int, touched: float) -> str | None:
     """Why the owner is taken for dead, or None."""
     owner = f"process {pid} on {host}"
     if host == platform.node() and not _is_alive(pid):

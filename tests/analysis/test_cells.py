@@ -12,6 +12,7 @@ from made_runs import draw, save_grid, save_run
 
 from script_exp.analysis.cells import _T, make_cells, over_seeds
 from script_exp.results.read import COLUMNS, load_runs
+from script_exp.results.run_directory import RunDirectory
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -59,7 +60,18 @@ def test_failed_and_unfinished_runs_are_named(tmp_path):
     assert problem == f"{folder} has no result: failed: OutOfMemoryError: 80 GiB"
     (folder / "status.json").write_text("{")
     (problem,) = load_runs(tmp_path).problems
-    assert "status cannot be read" in problem
+    assert problem.startswith(f"{folder} has no result: damaged: {folder / 'status.json'}")
+
+
+def test_a_run_that_was_killed_is_not_said_to_be_running(tmp_path):
+    folder = tmp_path / "tiny" / "shapes" / "script-64-s0-abc"
+    with RunDirectory(folder) as run:
+        run.set_status("running")
+    assert load_runs(tmp_path).problems == [f"{folder} has no result: running"]
+    status = json.loads(run.status_file.read_text()) | {"pid": 2**22 + 1}  # above Linux's largest
+    run.status_file.write_text(json.dumps(status))
+    (problem,) = load_runs(tmp_path).problems
+    assert problem.startswith(f"{folder} has no result: stopped: process {2**22 + 1} on ")
 
 
 def test_shards_and_runs_that_were_started_over_are_no_runs(tmp_path):
