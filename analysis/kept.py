@@ -11,22 +11,22 @@ Loads the runs' own model. What a method inside the LLM kept is known only if it
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from script_exp.analysis.command import new_parser, print_problems, run_command
+from script_exp.analysis.command import print_problems
 from script_exp.analysis.filters import add_filters, chosen, comma_list
+from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
 from script_exp.results.read import load_runs
 
 
 def main() -> int:
-    return run_command(_kept, _parser())
+    return run_command(_kept, _parser().parse_args())
 
 
 def _kept(arguments: argparse.Namespace) -> int:
@@ -41,6 +41,7 @@ def _kept(arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
+    add_outputs(parser)
     parser.add_argument("--to", type=Path, help="folder for the pictures (default: OUTPUTS/analysis/kept)")
     add_filters(parser)
     which = parser.add_mutually_exclusive_group()
@@ -95,8 +96,6 @@ def _sample_names(
 
 
 def _draw(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], names: list[str], folder: Path) -> list[str]:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
-
     from script_exp.analysis.figures.kept import kept_figure
     from script_exp.analysis.figures.style import save, style
     from script_exp.inspection.pictures import Gallery  # imports torch
@@ -114,4 +113,5 @@ def _draw(runs: pd.DataFrame, samples: dict[str, pd.DataFrame], names: list[str]
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

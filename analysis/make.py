@@ -18,19 +18,19 @@ from script_exp.analysis.command import (
     add_figures_option,
     add_table_options,
     analyze,
-    new_parser,
-    run_command,
 )
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.table import Table
+from script_exp.entry import add_outputs, new_parser, run_command, start
 
 
 def main() -> int:
     parser = new_parser(__doc__)
+    add_outputs(parser)
     parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
     add_table_options(parser)
     add_figures_option(parser)
-    return run_command(_make, parser)
+    return run_command(_make, parser.parse_args())
 
 
 def _make(arguments: argparse.Namespace) -> int:
@@ -65,4 +65,5 @@ def _figures(cells: Cells, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

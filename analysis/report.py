@@ -8,7 +8,6 @@ python analysis/report.py --experiment readme --pictures 4 # and what was kept w
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,18 +17,18 @@ from script_exp.analysis.command import (
     add_figures_option,
     add_table_options,
     analyze,
-    new_parser,
     print_problems,
-    run_command,
 )
 from script_exp.analysis.report import Report, report_page
 from script_exp.analysis.report.images import Image, figure_images, kept_images
+from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.results.files import write_atomically
 
 
 def main() -> int:
     parser = new_parser(__doc__)
+    add_outputs(parser)
     parser.add_argument("--to", type=Path, help="the page (default: OUTPUTS/analysis/report.html)")
     add_table_options(parser)
     add_figures_option(parser)
@@ -40,7 +39,7 @@ def main() -> int:
         metavar="N",
         help="what was kept of so many samples (0); loads the runs' own model, so choose one",
     )
-    return run_command(_report, parser)
+    return run_command(_report, parser.parse_args())
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -75,11 +74,11 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _pictures(cells: Cells, most: int) -> tuple[list[Image], list[str]]:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
     pictures, reasons = kept_images(cells.runs, most)
     print_problems(reasons)
     return pictures, reasons
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script_exp.analysis.command import PRINTED, add_table_options, analyze, new_parser, run_command
+from script_exp.analysis.command import PRINTED, add_table_options, analyze
 from script_exp.analysis.render import latex, markdown, text
+from script_exp.entry import add_outputs, new_parser, run_command, start
 
 _FORMATS = {"text": text, "markdown": markdown, "latex": latex}
 
 
 def main() -> int:
     parser = new_parser(__doc__)
+    add_outputs(parser)
     parser.add_argument("--format", choices=list(_FORMATS), default="text", help="how it is printed (text)")
     add_table_options(parser)
-    return run_command(_print, parser)
+    return run_command(_print, parser.parse_args())
 
 
 def _print(arguments: argparse.Namespace) -> int:
@@ -31,4 +33,5 @@ def _print(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

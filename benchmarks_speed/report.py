@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import time
@@ -17,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from script_exp.entry import new_parser
 from script_exp.measure.clock import Clock, Spread
 from script_exp.results.code_version import git_state
 from script_exp.results.files import write_json
@@ -63,9 +63,7 @@ class Given:
 
 def command_line(description: str | None, arguments: list[str] | None, repeats: int) -> Given:
     """Parse what every benchmark takes; ``repeats`` is the default."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(description)
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
     )

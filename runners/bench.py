@@ -7,7 +7,6 @@ python runners/bench.py model=llava_next_7b model.weights=random bench.image_siz
 from __future__ import annotations
 
 import json
-import os
 import sys
 from datetime import UTC, datetime
 from itertools import product
@@ -18,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from script_exp.command_line import CONF, check_arguments, take_choices
+from script_exp.entry import fail, start
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
 
@@ -60,22 +60,15 @@ def _is_choice(word: str) -> bool:
     return word.startswith(("pruner=", "budget="))
 
 
-def _fail(error: UserError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
 def main() -> None:
     """Check the command line, then let Hydra compose the config of the first method."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
     try:
         check_arguments(sys.argv[1:], "bench")
         if {"-m", "--multirun"} & set(sys.argv):
             raise UserError("-m: expected lists without it, as pruner=script,fastv: all are measured in turn")
         rest, choices = take_choices(sys.argv[1:], ("pruner", "budget"))
     except UserError as error:
-        sys.exit(_fail(error))
+        sys.exit(fail(error))
     first = [f"{key}={values[0]}" for key, values in choices.items()]
     sys.argv = [sys.argv[0], *rest, *first]
 
@@ -84,10 +77,11 @@ def main() -> None:
         try:
             bench(config, choices.get("pruner", ["script"]), choices.get("budget", ["64"]))
         except UserError as error:
-            sys.exit(_fail(error))
+            sys.exit(fail(error))
 
     composed()
 
 
 if __name__ == "__main__":
+    start()
     main()

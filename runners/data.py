@@ -14,27 +14,25 @@ import sys
 from collections.abc import Sequence
 
 from script_exp.data_status import check_data, file_benchmarks
-from script_exp.errors import SettingError, UserError
+from script_exp.entry import new_parser, run_command, start
+from script_exp.errors import SettingError
 from script_exp.reports import print_data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("command", choices=["status"], help="what is there, and what is missing")
     parser.add_argument(
         "words", nargs="*", metavar="benchmark | data=FOLDER",
         help="files in conf/benchmark (all), and the folder that has a folder for each",
     )  # fmt: skip
     parser.add_argument("--deep", action="store_true", help="load every image or video, in parallel")
-    given = parser.parse_intermixed_args(arguments)
-    try:
-        names, data = _split(given.words)
-        statuses = [check_data(one, deep=given.deep) for one in file_benchmarks(names, data)]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(_status, parser.parse_intermixed_args(arguments))
+
+
+def _status(given: argparse.Namespace) -> int:
+    names, data = _split(given.words)
+    statuses = [check_data(one, deep=given.deep) for one in file_benchmarks(names, data)]
     print_data(statuses)
     return 0 if all(status.is_complete for status in statuses) else 1
 
@@ -50,4 +48,5 @@ def _split(words: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

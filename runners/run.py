@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from script_exp.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.entry import fail, start
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
 from script_exp.signals import end_on_signals
@@ -74,7 +75,7 @@ def main(config: DictConfig) -> None:
         try:
             run(config, None)
         except UserError as error:
-            sys.exit(_fail(error))
+            sys.exit(fail(error))
 
 
 def command_line() -> int:
@@ -82,7 +83,7 @@ def command_line() -> int:
     try:
         check_arguments(sys.argv[1:])
     except UserError as error:
-        return _fail(error)
+        return fail(error)
     end_on_signals()
     # Hydra's parser wants all overrides on one side of its options.
     words = with_groups_keys(sys.argv[1:])
@@ -102,12 +103,6 @@ def command_line() -> int:
     return code or int(not finished)
 
 
-def _fail(error: UserError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
+    start()
     sys.exit(command_line())

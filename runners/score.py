@@ -17,31 +17,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from script_exp.entry import new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.reports import print_rescored
 from script_exp.rescore import Overrides, find_runs, rescore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "words", nargs="+", metavar="RUN_DIR | KEY=VALUE",
         help="run directories, folders of runs or patterns; data=FOLDER, benchmark.data=FOLDER, or a "
         "setting of the benchmark that concerns the score alone",
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
-    given = parser.parse_intermixed_args(arguments)
+    return run_command(_score, parser.parse_intermixed_args(arguments))
+
+
+def _score(given: argparse.Namespace) -> int:
     settings = [word for word in given.words if "=" in word and not Path(word).exists()]
+    overrides = Overrides.parse(settings)
     rescored, refused = [], {}
-    try:
-        overrides = Overrides.parse(settings)
-        runs = find_runs([word for word in given.words if word not in settings])
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for run in runs:
+    for run in find_runs([word for word in given.words if word not in settings]):
         try:
             rescored.append(rescore(run, overrides, dry_run=given.dry_run))
         except UserError as error:
@@ -54,4 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    start()
     sys.exit(main())

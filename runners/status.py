@@ -9,13 +9,13 @@ The exit code is 0 if everything is finished, 1 if something is not, 2 if the qu
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.results.state import RunState, last_lines, read_state, read_states
 from script_exp.sweeps.record import CellState
@@ -24,24 +24,21 @@ _ORDER = ("finished", "running", "interrupted", "stopped", "failed", "damaged", 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
+    parser = new_parser(__doc__)
+    add_outputs(parser)
     parser.add_argument(
         "--experiment",
         nargs="+",
         metavar=("NAME", "KEY=VALUE"),
         help="only the cells of this file in conf/experiment, with the overrides that the sweep was given",
     )
-    given = parser.parse_args(arguments)
-    try:
-        if given.experiment is None:
-            return _show_all(given.outputs)
-        return _show_experiment(given.outputs, *given.experiment)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(_show, parser.parse_args(arguments))
+
+
+def _show(given: argparse.Namespace) -> int:
+    if given.experiment is None:
+        return _show_all(given.outputs)
+    return _show_experiment(given.outputs, *given.experiment)
 
 
 def _show_all(outputs: Path) -> int:
@@ -101,5 +98,5 @@ def _progress(state: RunState) -> str:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    start()
     sys.exit(main())

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from script_exp.entry import new_parser, start
 from script_exp.tiny.optimization import Run
 from script_exp.tiny.train import SMOKE, Recipe, train
 
@@ -78,9 +79,7 @@ def keep_freed_memory() -> None:
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Command line; the defaults are those of :class:`Recipe`."""
     recipe = Recipe()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument(
         "--seed", type=int, default=recipe.seed, help="of the scenes, the weights and the order"
     )
@@ -111,4 +110,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    start()
     main()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -39,32 +37,6 @@ class Analysis:
     cells: Cells
     tables: list[Table]
     problems: list[str]
-
-
-def run_command(work: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser) -> int:
-    """Do ``work`` with the command line's arguments; its exit code, or 2 and one sentence for a mistake."""
-    arguments = parser.parse_args()
-    try:
-        code = work(arguments)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # whoever reads, `head` for example, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: cannot write {error.filename} ({error.strerror})", file=sys.stderr)
-    return 2
-
-
-def new_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser that takes the folder of the runs."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
-    return parser
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
