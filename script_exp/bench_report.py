@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-# From the image to the first logits, in order; decoding comes after.
-_STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
+from script_exp.analysis.figures.cost import stage_bars
+from script_exp.analysis.figures.style import FULL_WIDTH, legend, panels, style
+from script_exp.results.read import STAGES
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -23,7 +22,7 @@ def print_table(result: dict[str, Any]) -> None:
     table.add_column("", no_wrap=True)
     for method in result["methods"]:
         table.add_column(method["method"], justify="right", no_wrap=True)
-    for stage in (*_STAGES, "decode_per_token"):
+    for stage in (*STAGES, "decode_per_token"):
         table.add_row(f"{stage}, ms", *(_stage(method, stage) for method in result["methods"]))
     for label, key in (("LLM prefill", "llm_prefill"), ("time to first token", "ttft")):
         table.add_row(
@@ -50,24 +49,20 @@ def print_table(result: dict[str, Any]) -> None:
 
 def draw_figure(result: dict[str, Any], path: Path) -> None:
     """Time to the first token by stage, one bar per method."""
-    frame = pd.DataFrame(
-        {method["method"]: _medians(method) for method in result["methods"]}, index=pd.Index(_STAGES)
-    ).T.fillna(0.0)
-    with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(8, 1.2 + 0.4 * len(frame)), layout="constrained")
-        axes = figure.subplots()
-        left = pd.Series(0.0, index=frame.index)
-        for stage, color in zip(_STAGES, sns.color_palette("deep"), strict=False):
-            axes.barh(frame.index, frame[stage], left=left, color=color, label=stage.replace("_", " "))
-            left += frame[stage]
-        axes.invert_yaxis()
-        axes.set_xlabel("ms to the first token, medians by stage, batch 1")
-        provenance = result["provenance"]
-        weights = " (random weights)" if provenance["weights"] == "random" else ""
-        kind = f"{provenance['device']}, {provenance['dtype']}{_compiled(result)}"
-        axes.set_title(f"{result['model']}{weights}, {kind}")
-        figure.legend(loc="outside lower center", ncols=len(_STAGES), frameon=False)
-        figure.savefig(path, dpi=150)
+    methods = result["methods"]
+    names = [method["method"] for method in methods]
+    times = pd.DataFrame([_medians(method) for method in methods], index=names, columns=list(STAGES))
+    provenance = result["provenance"]
+    weights = " (random weights)" if provenance["weights"] == "random" else ""
+    kind = f"{provenance['device']}, {provenance['dtype']}{_compiled(result)}"
+    with style():
+        figure, axes = panels(1, height=0.17 * len(times) + 0.75)
+        figure.set_figwidth(FULL_WIDTH)
+        stage_bars(axes[0], times)
+        axes[0].set_xlabel("ms to the first token, medians of the stages, batch 1")
+        axes[0].set_title(f"{result['model']}{weights}, {kind}")
+        legend(figure, axes, columns=len(STAGES))
+        figure.savefig(path)
 
 
 def _peak(size: int | None) -> str:
@@ -81,7 +76,7 @@ def _compiled(result: dict[str, Any]) -> str:
 
 def _medians(method: dict[str, Any]) -> dict[str, float]:
     stages = method["latency"]["stages"]
-    return {stage: stages[stage]["median"] for stage in _STAGES if stage in stages}
+    return {stage: stages[stage]["median"] for stage in STAGES if stage in stages}
 
 
 def _stage(method: dict[str, Any], stage: str) -> str:

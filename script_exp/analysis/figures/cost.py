@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from script_exp.analysis.accuracy import by_budget, column_heading, heading
@@ -79,21 +80,31 @@ def by_stage(cells: pd.DataFrame) -> Figure | None:
     most = max(len(group) for _, group in budgets) + len(unpruned)
     figure, axes = panels(len(budgets), height=0.17 * most + 0.75, most=2, sharex=True)
     for one, (_, group) in zip(axes, budgets, strict=True):
-        rows = pd.concat([unpruned, group])
-        left = np.zeros(len(rows))
-        for stage in STAGES:
-            widths = rows[f"{stage}_ms"].fillna(0).to_numpy()  # a stage that did not run took no time
-            one.barh(
-                np.arange(len(rows)), widths, left=left, height=0.75, color=_STAGE_COLORS[stage],
-                edgecolor="white", linewidth=0.4, label=stage.replace("_", " "),
-            )  # fmt: skip
-            left += widths
-        one.set_yticks(np.arange(len(rows)), [wrap(label) for label in rows["label"]])
-        one.invert_yaxis()
-        one.grid(visible=False, axis="y")
+        rows = pd.concat([unpruned, group]).set_index("label")
+        stage_bars(one, pd.DataFrame({stage: rows[f"{stage}_ms"] for stage in STAGES}))
         one.set_title(heading(group))
         one.tick_params(axis="x", labelbottom=True)
     for one in axes[-2:]:
         one.set_xlabel("ms, medians of the stages")
     legend(figure, axes, columns=5)
     return figure
+
+
+def stage_bars(axes: Axes, times: pd.DataFrame) -> None:
+    """One bar per row, from the top down, made of its stages.
+
+    Args:
+        axes: where.
+        times: a column of ms for each of :data:`STAGES`; missing where a stage did not run.
+    """
+    places, left = np.arange(len(times)), np.zeros(len(times))
+    for stage in STAGES:
+        widths = times[stage].fillna(0).to_numpy()
+        axes.barh(
+            places, widths, left=left, height=0.75, color=_STAGE_COLORS[stage],
+            edgecolor="white", linewidth=0.4, label=stage.replace("_", " "),
+        )  # fmt: skip
+        left += widths
+    axes.set_yticks(places, [wrap(label) for label in times.index])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
