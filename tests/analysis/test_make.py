@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from commands import imports
 from made_runs import draw, save_grid, save_run
 from processes import ROOT, run
 
-from script_exp.analysis.filters import of_experiment
+from script_exp.analysis import experiment
+from script_exp.analysis.experiment import of_experiment
+from script_exp.command_line import CONF
 from script_exp.errors import UserError
 from script_exp.results.read import load_runs
 from script_exp.results.read_wandb import load_wandb
@@ -112,25 +115,72 @@ def test_filters(outputs, tmp_path):
 def test_runs_of_an_experiment(tmp_path):
     save_grid(tmp_path, budgets=(64, 50))
     save_run(tmp_path, "script", 64, draw(0, 0.5), limit=40)
-    save_run(tmp_path, "graph", 32, [1.0], settings={"threshold": 0.2})
-    save_run(tmp_path, "graph", 32, [1.0], settings={"threshold": 0.3})
     frame = load_runs(tmp_path).frame
-    readme = of_experiment(frame, "readme", ROOT / "conf" / "experiment")
-    assert set(readme["budget"].dropna()) == {64, 32}
+    readme = of_experiment(frame, "readme")
+    assert set(readme["budget"].dropna()) == {64}
     assert readme["limit"].isna().all()
     assert set(readme["pruner"]) == {"none", "random", "graph", "query", "script", "trim"}
-    assert list(of_experiment(frame, "smoke", ROOT / "conf" / "experiment").index) == []
-    own = tmp_path / "mine.yaml"
-    own.write_text(
-        "defaults:\n  - override /pruner: graph\npruner:\n  threshold: 0.3\nseed: 0\nbudget: 32\n"
-        "latency: off\n"
-    )
-    assert list(of_experiment(frame, "mine", tmp_path)["budget"]) == [32]
-    own.write_text("dtype: float16\n")
-    with pytest.raises(UserError, match="cannot choose runs by dtype"):
-        of_experiment(frame, "mine", tmp_path)
+    assert list(of_experiment(frame, "smoke").index) == []
     with pytest.raises(UserError, match=r"experiment=redme: expected one of .*did you mean readme"):
-        of_experiment(frame, "redme", ROOT / "conf" / "experiment")
+        of_experiment(frame, "redme")
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Write an experiment into a copy of conf; its runs of some made ones."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    monkeypatch.setattr(experiment, "CONF", conf)
+    outputs = tmp_path / "outputs"
+    for seed in (0, 1):
+        save_run(outputs, "none", None, [1.0], seed=seed)
+    for budget, threshold, seed in itertools.product((64, 32, 0.05), (0.2, 0.3), (0, 1)):
+        save_run(outputs, "graph", budget, [1.0], settings={"threshold": threshold}, seed=seed)
+    save_run(outputs, "pyramid", 64, [1.0], settings={"stages": [8, 16]}, dtype="float16")
+    frame = load_runs(outputs).frame
+
+    def chosen(text, name="mine", unpruned=True):
+        (conf / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+        runs = of_experiment(frame, name)
+        assert ("none" in set(runs["pruner"])) == unpruned
+        pruned = runs[runs["pruner"] != "none"]
+        settings = [json.loads(one) for one in pruned["pruner_settings"]]
+        return sorted(
+            (budget, one.get("threshold"), seed)
+            for budget, one, seed in zip(pruned["budget"], settings, pruned["seed"], strict=True)
+        )
+
+    return chosen
+
+
+def sweep(**params):
+    """The part of an experiment's file that sweeps."""
+    return json.dumps({"hydra": {"sweeper": {"params": params}}})
+
+
+def test_what_an_experiment_sets_for_all_its_cells(own):
+    fixed = "defaults:\n  - override /pruner: graph\npruner:\n  threshold: 0.3\nseed: 0\nbudget: 32\n"
+    assert own(f"{fixed}latency: off\n") == [(32, 0.3, 0)]
+    assert own("defaults:\n  - mine\nseed: 1\n", "based") == [(32, 0.3, 1)]
+    assert own("dtype: float32\nbudget: 64\n") == [(64, t, s) for t in (0.2, 0.3) for s in (0, 1)]
+    assert len(own("dtype: float16\nbudget: 64\n", unpruned=False)) == 1
+    with pytest.raises(UserError, match="experiment=mine: cannot choose runs by group; expected model,"):
+        own("group: other\n")
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"pruner": "graph", "seed": "0", "budget": "64,0.05"},
+         [(0.05, 0.2, 0), (0.05, 0.3, 0), (64, 0.2, 0), (64, 0.3, 0)]),
+        ({"pruner": "graph", "seed": "range(1,3)", "budget": "choice(32,16)"}, [(32, 0.2, 1), (32, 0.3, 1)]),
+        ({"pruner.threshold": "0.3,0.5", "budget": 32, "seed": "choice(0,1)"}, [(32, 0.3, 0), (32, 0.3, 1)]),
+        ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8,16]"}, [(64, None, 0)]),
+        ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8]"}, []),
+    ],
+)  # fmt: skip
+def test_every_way_to_write_a_sweep(own, params, expected):
+    assert own(sweep(**params)) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""The runs that an experiment's sweep is made of, by the settings of its cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from script_exp.command_line import CONF
+from script_exp.errors import UserError, unknown_name
+from script_exp.sweeps.plan import expand
+
+_COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit", "dtype", "attention")
+_IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size", "shards", "shard"}
+_IRRELEVANT |= {"device", "feature_cache_gib", "record_kept", "force", "experiment", "hydra"}
+
+
+def of_experiment(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The runs that ``experiment=name`` asks for, and their unpruned ones.
+
+    A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be
+    asked for. What it says of a model beyond its name is not looked at.
+
+    Raises:
+        UserError: if there is no such experiment, or it sets something that runs are not told apart by.
+    """
+    folder = CONF / "experiment"
+    if not (folder / f"{name}.yaml").exists():
+        raise unknown_name("experiment", name, (file.stem for file in folder.glob("*.yaml")))
+    unpruned, masks = runs["pruner"] == "none", {}
+    chosen = pd.Series(data=False, index=runs.index)
+    for cell in _cells(name):
+        fits = pd.Series(data=True, index=runs.index)
+        for key, value in cell.items():
+            if (key, str(value)) not in masks:
+                has = _has(runs, key, value, name)
+                masks[key, str(value)] = has | unpruned if key.startswith(("pruner", "budget")) else has
+            fits &= masks[key, str(value)]
+        chosen |= fits
+    return runs[chosen]
+
+
+def _cells(name: str) -> Iterator[dict[str, Any]]:
+    """Of every cell the settings that the experiment names, and the limit.
+
+    Only the part that all cells share is composed, because each time takes Hydra a tenth of a second.
+    """
+    asked = f"experiment={name}"
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            config = compose("config", [asked], return_hydra_config=True)
+            cells = expand(config.hydra.sweeper.params, [asked])
+    except HydraException as error:
+        raise UserError(f"{asked}: {str(error).splitlines()[0]}") from error
+    common = {key: OmegaConf.select(config, key) for key in _named_in(name)}
+    common = {
+        key: value.name if key in ("model", "benchmark", "pruner") else value for key, value in common.items()
+    }
+    words = {word for cell in cells for word in cell}
+    parsed = {word: OverridesParser.create().parse_override(word) for word in words}
+    for cell in cells:
+        swept = {parsed[word].key_or_group: parsed[word].value() for word in cell}
+        named = {"limit": None} | common | swept
+        yield {key: value for key, value in named.items() if _is_relevant(key)}
+
+
+def _named_in(name: str) -> Iterator[str]:
+    """Keys that the file sets outside of its sweep, and those of experiments that it is based on."""
+    file = CONF / "experiment" / f"{name}.yaml"
+    for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        if key == "defaults":
+            for item in value:
+                if isinstance(item, dict):
+                    yield from (group.removeprefix("override ").strip().lstrip("/") for group in item)
+                elif item != "_self_":
+                    yield from _named_in(item)
+        elif isinstance(value, dict):
+            yield from (f"{key}.{inner}" for inner in value)
+        else:
+            yield key
+
+
+def _is_relevant(key: str) -> bool:
+    """Whether runs are chosen by the setting."""
+    group = key.partition(".")[0].partition("/")[0]
+    return group not in _IRRELEVANT and not key.startswith("model.")
+
+
+def _has(runs: pd.DataFrame, key: str, value: Any, name: str) -> pd.Series:
+    """Which runs have the setting with this value, or do not have the setting."""
+    group, _, setting = key.partition(".")
+    if setting and group in ("pruner", "benchmark"):
+        found = [json.loads(settings).get(setting) for settings in runs[f"{group}_settings"]]
+        return pd.Series([one is None or one == value for one in found], index=runs.index, dtype=bool)
+    if key not in _COLUMNS:
+        expected = ", ".join(_COLUMNS)
+        raise UserError(
+            f"experiment={name}: cannot choose runs by {key}; expected {expected}, pruner.* or benchmark.*"
+        )
+    if value is None:
+        return runs[key].isna()
+    if value == "auto":
+        return pd.Series(data=True, index=runs.index)
+    same: pd.Series = (runs[key] == value).fillna(value=False).astype(bool)
+    return same
