@@ -63,7 +63,7 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     if result is None:
         print_unmerged(cell.directory)
     else:
-        print_result(result, unpruned, cell.directory)
+        print_result(result, unpruned, cell.directory, is_compared=settings.unpruned != "off")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -73,9 +73,16 @@ def main(config: DictConfig) -> None:
             run(config, job)
     else:
         try:
+            _check_launcher(HydraConfig.get().runtime.choices.get("hydra/launcher"))
             run(config, None)
         except UserError as error:
             sys.exit(fail(error))
+
+
+def _check_launcher(launcher: str | None) -> None:
+    """Raise a :class:`UserError` for a launcher of sweeps, which Hydra would pass over."""
+    if launcher in ("slurm", "local_processes"):
+        raise UserError(f"hydra/launcher={launcher}: expected -m beside it, for a single cell too")
 
 
 def command_line() -> int:

@@ -31,6 +31,7 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_row("  speed-up", *(f"{method[f'{key}_speedup']:.2f}x" for method in result["methods"]))
     rows = {
         "visual tokens kept": lambda method: f"{method['tokens']['kept']:g}",
+        "  mean over LLM layers": lambda method: f"{method['tokens']['layer_average']:g}",
         "prefill, GFLOPs": lambda method: f"{method['flops']['prefill_total'] / 1e9:.3f}",
         "  ratio": lambda method: f"{method['flops_ratio']:.2f}x",
         "LLM, share of ceiling": lambda method: f"{method['share_of_ceiling']['llm']:.1%}",

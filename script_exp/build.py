@@ -58,4 +58,5 @@ def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
             raise cause.within(".".join([group, *inner])) from error
         if isinstance(cause, UserError):
             raise cause from error
-        raise UserError(f"{group}: {str(error).splitlines()[0]}") from error
+        why = "" if cause is None else f" {cause}"
+        raise UserError(f"{group}: {str(error).splitlines()[0]}{why}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -173,7 +175,19 @@ class RunCell:
     def provenance(self) -> dict[str, Any]:
         """Code, versions and machine of this process."""
         model, attention = self.settings.model, self.settings.attention
-        return provenance(model.path, model.weights, self.device, self.dtype, attention, model.compile)
+        circumstances = provenance(
+            model.path, model.weights, self.device, self.dtype, attention, model.compile
+        )
+        return circumstances | {"pruner_code": self.pruner_code}
+
+    @cached_property
+    def pruner_code(self) -> str | None:
+        """Hash of the file that the pruner's class is in; None where there is no such file."""
+        try:
+            file = inspect.getfile(type(self.pruner))
+            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        except (TypeError, OSError):
+            return None
 
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once, whatever is asked of it."""

@@ -16,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from script_exp.benchmarks import METRICS
+
 # Progress goes to stderr, so that stdout can be piped; its last line is JSON.
 _stdout = Console(soft_wrap=True)
 _stderr = Console(stderr=True)
@@ -49,10 +51,18 @@ def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]
 
 
 class Progress:
-    """A progress bar over samples with the running accuracy."""
+    """A progress bar over samples with the running mean of their scores.
 
-    def __init__(self, name: str, total: int, scores: Sequence[float]) -> None:
+    Args:
+        name: of what is done, before the bar.
+        total: number of samples.
+        scores: those of samples that were answered before.
+        label: what the mean is called; None if it says nothing yet, as where a server scores.
+    """
+
+    def __init__(self, name: str, total: int, scores: Sequence[float], label: str | None) -> None:
         self._name, self._total, self._sum, self._count = name, total, sum(scores), len(scores)
+        self._label = label
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -69,12 +79,13 @@ class Progress:
         return self
 
     def advance(self, scores: Sequence[float]) -> float:
-        """Add a batch's scores; returns the accuracy so far."""
+        """Add a batch's scores; returns the mean so far."""
         self._sum += sum(scores)
         self._count += len(scores)
-        accuracy = self._sum / self._count
-        self._bar.update(self._task, completed=self._count, accuracy=f"accuracy {accuracy:.1%}")
-        return accuracy
+        mean = self._sum / self._count
+        text = "" if self._label is None else f"{self._label} {mean:.1%}"
+        self._bar.update(self._task, completed=self._count, accuracy=text)
+        return mean
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -87,8 +98,17 @@ def note(text: str) -> None:
     _stderr.print(Text(text), soft_wrap=True)
 
 
-def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path) -> None:
-    """The result beside the unpruned model's, where everything is, and one line of JSON."""
+def print_result(
+    result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path, *, is_compared: bool
+) -> None:
+    """The result beside the unpruned model's, where everything is, and one line of JSON.
+
+    Args:
+        result: contents of ``result.json``.
+        unpruned: those of the unpruned run; None if there is none.
+        run_dir: where the result is.
+        is_compared: whether an unpruned run was looked for.
+    """
     cell, latency = result["cell"], result["latency"] or {}
     name = cell["pruner"] if cell["budget"] is None else f"{cell['pruner']} @ {cell['budget']}"
     title = f"{cell['model']} on {cell['benchmark']}, {_samples(result)}"
@@ -104,7 +124,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
     timed = [latency.get("unpruned"), latency] if is_pruned else [latency]
     rows = [
         (
-            "accuracy" if _points(result) else "accuracy, %",
+            _accuracy_label(result["accuracy"]),
             [accuracy_text(one and one["accuracy"]) for one in columns],
             _ratio_of(columns, "accuracy", "value"),
         ),
@@ -137,7 +157,7 @@ def print_result(result: dict[str, Any], unpruned: dict[str, Any] | None, run_di
         last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]
         table.add_row(*map(Text, [label, *cells, *last]))
     _stdout.print(table)
-    if is_pruned and unpruned is None:
+    if is_pruned and unpruned is None and is_compared:
         _stdout.print("There is no unpruned run to compare with; pruner=none makes one.")
     print(f"run directory: {run_dir}")
     print(f"tables and figures of all runs: python analysis/make.py {run_dir.parents[2]}")
@@ -156,9 +176,10 @@ def print_unmerged(run_dir: Path) -> None:
     print(json.dumps({"run_dir": str(run_dir), **nothing}), flush=True)
 
 
-def _points(result: dict[str, Any]) -> bool:
-    """Whether the metric counts points rather than being a share."""
-    return result["accuracy"] is not None and result["accuracy"]["scale"] == 1
+def _accuracy_label(accuracy: dict[str, Any] | None) -> str:
+    """With the metric's unit."""
+    metric = None if accuracy is None else METRICS.get(accuracy["metric"])
+    return "accuracy, %" if metric is None else f"accuracy, {metric.unit}"
 
 
 def _samples(result: dict[str, Any]) -> str:

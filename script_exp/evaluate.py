@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 import torch
 from PIL import Image
@@ -271,6 +272,8 @@ def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor)
     """Of every crop the indices of the tokens that the pruner kept, its last stage's where it has several."""
     if pruned.layer_pruner is None:
         indices: list[list[int]] = pruned.kept[row].indices.tolist()
+        if any(first == second for crop in indices for first, second in pairwise(crop)):
+            raise ValueError("the pruner selected a token twice: select() has to return distinct indices")
         return indices
     image = features.image
     crops, n, _ = image.visual.projected.shape

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
+from script_exp.benchmarks.metric import MeanScore
 from script_exp.cell import RunCell
 from script_exp.console import Progress, note
 from script_exp.errors import SettingError, UserError
@@ -60,6 +61,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
             note(f"finished already, only read: {directory.path}")
+            _note_changed_code(cell, directory)
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
                 note(f"scored by an earlier rule: python runners/score.py {directory.path} scores it anew")
             if not directory.is_finished():  # what ended the process came after the result
@@ -100,11 +102,20 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
     return read_result(file) if file.exists() else None
 
 
+def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
+    """Say if what is there was answered with another version of the pruner's file."""
+    before = {session.get("pruner_code") for session in directory.sessions()}
+    if before - {cell.pruner_code, None}:
+        name = cell.settings.pruner["name"]
+        note(f"the file of pruner={name} has changed since; force=true starts the run over")
+
+
 @contextmanager
 def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Keep the log and the status while a cell, or a shard of it, runs."""
     with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
+            _note_changed_code(cell, directory)
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
             with _memory_told():
@@ -213,7 +224,11 @@ def _answer(
         BatchSize(cell.settings.batch_size, cell.benchmark.modality),
     )
     shown: dict[str, SampleRecord] = {}
-    with Progress(cell.name, len(samples), [record.score for record in records.values()]) as progress:
+    label = None
+    if cell.benchmark.is_scored:
+        label = "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
+    scores = [record.score for record in records.values()]
+    with Progress(cell.name, len(samples), scores, label) as progress:
         for answered in answering.answer(pending):
             new = [record for record in answered if record.id not in records]
             shown |= {record.id: record for record in new[: _SHOWN_SAMPLES - len(shown)]}
@@ -221,8 +236,9 @@ def _answer(
                 new = [replace(record, kept_indices=None) for record in new]
             directory.append(new)
             records |= {record.id: record for record in new}
-            accuracy = progress.advance([record.score for record in new])
-            cell.tracker.log({"accuracy/running": accuracy}, step=len(records))
+            mean = progress.advance([record.score for record in new])
+            if label is not None:
+                cell.tracker.log({f"{label}/running".replace(" ", "_"): mean}, step=len(records))
     cell.tracker.show(_shown(model, sample, shown[sample.id]) for sample in samples if sample.id in shown)
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():

@@ -26,8 +26,11 @@ def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list
         published: numbers of others (:func:`script_exp.analysis.published.load_published`), to be shown in
             gray beside ours; they are never ranked.
     """
-    answered = (setup[setup["accuracy"].notna()] for setup in cells.setups())
-    return [_accuracy_table(setup, published) for setup in answered if len(setup)]
+    return [
+        _accuracy_table(answered, published, _not_scored(setup))
+        for setup in cells.setups()
+        if len(answered := setup[setup["accuracy"].notna()])
+    ]
 
 
 def budget_tables(cells: Cells) -> list[Table]:
@@ -42,18 +45,20 @@ def budget_tables(cells: Cells) -> list[Table]:
 
 
 def heading(cells: pd.DataFrame) -> str:
-    """What is kept of the tokens at the budget of these cells, and the share that is removed.
-
-    For methods that prune inside the LLM that is the mean over its layers.
-    """
+    """What the budget of these cells keeps of the tokens, and the share that it removes."""
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = 1 - (cells["layer_average"] / cells["visual"]).median()
+    removed = 1 - (_asked(cells) / cells["visual"]).median()
     kept = tokens_text(budget)
     if budget >= 1 and cells["crops"].max() > 1:
         kept += " per crop"
     return f"{kept}, {100 * removed:.1f} % removed"
+
+
+def _asked(cells: pd.DataFrame) -> pd.Series:
+    """Tokens that the budget allows in all crops together."""
+    return cells["budget"] * cells["crops"].where(cells["budget"] >= 1, cells["visual"])
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
@@ -72,7 +77,7 @@ def methods(cells: pd.DataFrame, everywhere: pd.DataFrame) -> list[str]:
     return sorted(expected | set(cells["label"]), key=rank)
 
 
-def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None) -> Table:
+def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_notes: list[str]) -> Table:
     columns = sorted(set(cells["column"]))
     several = len(columns) > 1
     references = reference_rows(cells, columns, published)
@@ -98,7 +103,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None) -> Tabl
             "Retained, %",
         ],
         groups=groups,
-        notes=[*notes, *_seeds(cells), *column_notes(cells), *references.notes],
+        notes=[*notes, *more_notes, *_seeds(cells), *column_notes(cells), *references.notes],
         data=_data(cells),
     )
 
@@ -137,6 +142,25 @@ def accuracy_entry(cell: pd.Series) -> Entry:
     return Entry(f"{cell['accuracy']:.1f}{skipped}", "" if np.isnan(half) else f"±{half:.1f}")
 
 
+def _not_scored(setup: pd.DataFrame) -> list[str]:
+    """Benchmarks of the setup whose answers a server or a judge has yet to score."""
+    names = sorted(set(setup["column"]) - set(setup[setup["accuracy"].notna()]["column"]))
+    return [f"Answered, but not scored here: {', '.join(names)} (docs/benchmarks.md)."] if names else []
+
+
+def _inside_the_llm(cells: pd.DataFrame) -> list[str]:
+    """Methods whose tokens, averaged over layers, are not what the budget says."""
+    notes = []
+    for label, group in cells.groupby("label", sort=True):
+        group = group.sort_values("budget", ascending=False)
+        more = group[group["layer_average"] > 1.05 * _asked(group)]
+        if len(more):
+            means = ", ".join(f"{mean:.0f}" for mean in more["layer_average"])
+            budgets = ", ".join(budget_text(budget) for budget in more["budget"])
+            notes.append(f"{label} at {budgets}: {means} tokens, mean over the LLM's layers.")
+    return notes
+
+
 def _budget_table(cells: pd.DataFrame) -> Table:
     unpruned = cells[cells["budget"].isna()]
     pruned = cells[cells["budget"].notna()]
@@ -166,6 +190,7 @@ def _budget_table(cells: pd.DataFrame) -> Table:
         groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
         notes=[
             "In brackets the share of the unpruned accuracy. Best of a budget bold, second underlined.",
+            *_inside_the_llm(pruned),
             *_seeds(cells),
             *column_notes(cells),
         ],

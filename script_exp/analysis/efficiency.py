@@ -75,12 +75,16 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
             "Tokens: visual tokens, mean over the LLM's layers. Prefill: every stage, 2 FLOPs per "
             "multiply-accumulate; LLM visual: the LLM's layers on visual tokens alone. In brackets the share "
             "of the unpruned model's.",
-            f"Latency: medians at batch 1 on {device}; LLM prefill includes the pruner. A speed-up compares "
-            "with the unpruned model in the same process, in turn with the pruned one: it need not be the "
-            "ratio of two rows.",
+            *([] if cells["llm_prefill_ms"].isna().all() else [_LATENCY.format(device)]),
         ],
         data=cells[[*identical, *_COSTS]].rename(columns={"column": "benchmark"}),
     )  # fmt: skip
+
+
+_LATENCY = (
+    "Latency: medians at batch 1 on {}; LLM prefill includes the pruner. A speed-up compares with the "
+    "unpruned model in the same process, in turn with the pruned one: it need not be the ratio of two rows."
+)
 
 
 def _measured(value: float, template: str) -> Entry:

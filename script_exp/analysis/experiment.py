@@ -22,11 +22,11 @@ _IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size"
 _IRRELEVANT |= {"device", "feature_cache_gib", "record_kept", "force", "experiment", "hydra"}
 
 
-def of_experiment(runs: pd.DataFrame, name: str) -> pd.DataFrame:
+def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool) -> pd.DataFrame:
     """The runs that ``experiment=name`` asks for, and their unpruned ones.
 
     A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be
-    asked for. What it says of a model beyond its name is not looked at.
+    asked for. What it says of a model beyond its name is not looked at, nor its name with ``any_model``.
 
     Raises:
         UserError: if there is no such experiment, or it sets something that runs are not told apart by.
@@ -39,6 +39,8 @@ def of_experiment(runs: pd.DataFrame, name: str) -> pd.DataFrame:
     for cell in _cells(name):
         fits = pd.Series(data=True, index=runs.index)
         for key, value in cell.items():
+            if key == "model" and any_model:
+                continue
             if (key, str(value)) not in masks:
                 has = _has(runs, key, value, name)
                 masks[key, str(value)] = has | unpruned if key.startswith(("pruner", "budget")) else has

@@ -42,7 +42,7 @@ def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
     if arguments.experiment is not None:
         from script_exp.analysis.experiment import of_experiment  # Hydra takes a moment to import
 
-        runs = of_experiment(runs, arguments.experiment)
+        runs = of_experiment(runs, arguments.experiment, any_model=arguments.model is not None)
     return runs
 
 

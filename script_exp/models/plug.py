@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.errors import SettingError, UserError
+from script_exp.errors import SettingError, UserError, check_choice
 from script_exp.models.families import adapter_of, has_clip_tower, query_encoder
 from script_exp.models.images import EncodedImage
 from script_exp.models.processing import Processing
@@ -113,6 +113,7 @@ def _prunable(
     modality: str,
     rules: dict[str, Any],
 ) -> PrunableModel:
+    check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
     processing = Processing.of(processor, adapter)
     encoder = None
@@ -128,7 +129,12 @@ def _clip_source(config: Any, clip: str | Path | None) -> Source | None:
         return locate("clip", str(clip))
     folder = Path(config._name_or_path) / "clip"
     if not folder.is_dir():
-        raise SettingError("clip", None, f"the CLIP that the vision tower came from; there is no {folder}")
+        raise SettingError(
+            "clip",
+            None,
+            "the hub id or folder of the CLIP that the vision tower came from "
+            f"(openai/clip-vit-large-patch14-336 for LLaVA); there is no {folder}",
+        )
     return Source(f"clip={folder}", folder)
 
 
@@ -249,7 +255,7 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
     """The user's text of each prompt, without placeholders, special tokens and the conversation's words.
 
     Raises:
-        UserError: if a prompt with an image is in no conversation that is known.
+        UserError: if a prompt with an image is in no conversation that is known, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
     frames = [_frame(prunable, conversation) for conversation in CONVERSATIONS]
@@ -259,12 +265,13 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         found = [
             text.removeprefix(before).removesuffix(after).strip()
             for before, after in filter(None, frames)
-            if text.startswith(before) and text.endswith(after)
+            # Of several turns any could be meant.
+            if text.startswith(before) and text.endswith(after) and (not after or text.count(after) == 1)
         ]
         if not found and (ids == placeholder).any():
             raise UserError(
-                f"the question cannot be told from the rest of the prompt {text!r}: expected the model's "
-                "chat template or vicuna_v1, or prune(..., questions=[...])"
+                f"the question cannot be told from the rest of the prompt {text!r}: expected one turn in "
+                "the model's chat template or vicuna_v1, or prune(..., questions=[...])"
             )
         texts.append(min(found, key=len, default=text))
     return texts

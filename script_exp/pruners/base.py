@@ -120,6 +120,9 @@ class Pruner(ABC):
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
             return Kept(every, visual.projected)
         indices = self.select(_in_float32(visual), _query_in_float32(query), k).sort(dim=-1).values
+        if indices.ndim != 2 or len(indices) != crops or not 1 <= indices.shape[1] <= k:
+            shape = tuple(indices.shape)
+            raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
         tokens = self.output(visual, indices)
         if tokens.shape != (crops, k, visual.projected.shape[-1]):
             raise ValueError(
@@ -150,7 +153,12 @@ class ScorePruner(Pruner):
         """Scores (crops, n); higher is kept."""
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        return top_indices(self.score(visual, query), k)
+        scores = self.score(visual, query)
+        if scores.shape != visual.projected.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__} scored {tuple(scores.shape)}, not {tuple(visual.projected.shape[:2])}"
+            )
+        return top_indices(scores, k)
 
 
 def top_indices(scores: Tensor, k: int) -> Tensor:

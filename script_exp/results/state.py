@@ -53,11 +53,25 @@ class RunState:
 def read_states(outputs: Path) -> Iterator[RunState]:
     """All runs below ``outputs/<model>/<benchmark>``, and the shards of those that are not finished."""
     for path in sorted(outputs.glob("*/*/*/")):
-        state = read_state(path)
+        state = read_state(path) or read_split(path)
         if state is not None:
             yield state
         if state is None or state.state != "finished":
             yield from read_shards(path)
+
+
+def read_split(run_dir: Path) -> RunState | None:
+    """The state of a run of which there are shards alone, none of them at work; None for any other."""
+    shards = list(read_shards(run_dir))
+    if not shards or any(shard.state == "running" for shard in shards):
+        return None
+    count = int(shards[0].path.name.rpartition("-")[2])
+    there = {int(shard.path.name.partition("-")[0]) for shard in shards if shard.state == "finished"}
+    lacking = [str(number) for number in range(count) if number not in there]
+    why = f"shards of {count} not answered: {', '.join(lacking)}"
+    if not lacking:
+        why = "its shards are answered, but not merged"
+    return RunState(run_dir, "stopped", why, host=shards[0].host)
 
 
 def read_shards(run_dir: Path) -> Iterator[RunState]:

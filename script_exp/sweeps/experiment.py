@@ -48,14 +48,16 @@ def experiment_cells(arguments: Sequence[str]) -> list[CellState]:
         UserError: if the arguments cannot be composed.
     """
     states: dict[str, CellState] = {}
+    given = {*arguments, *with_groups_keys(arguments)}
     for all_overrides, config in composed_cells(arguments):
-        overrides = [one for one in all_overrides if one not in arguments] or all_overrides
+        overrides = [one for one in all_overrides if one not in given] or all_overrides
         try:
             cell = RunCell.prepare(RunSettings.from_config(config))
+            identity = cell.identity  # reads the benchmark's questions, which may be missing
         except UserError as error:
             states[" ".join(overrides)] = CellState(overrides, "invalid", str(error))
             continue
-        states.setdefault(cell.identity, _state(cell, overrides))
+        states.setdefault(identity, _state(cell, overrides))
     return list(states.values())
 
 

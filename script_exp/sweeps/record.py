@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from script_exp.results.files import read_json, write_json
-from script_exp.results.state import RunState, read_shards, read_state
+from script_exp.results.state import RunState, read_shards, read_split, read_state
 
 _AGAIN = "the sweep's command again starts a new sweep, which passes over its finished runs"
 
@@ -84,8 +84,8 @@ class SweepRecord:
         if note["error"]:
             return CellState(overrides, "failed", note["error"], run_dir)
         state = None if run_dir is None else read_state(run_dir) or _unfinished_shard(run_dir)
-        if state is None and run_dir is not None and any(read_shards(run_dir)):
-            return CellState(overrides, "stopped", "its shards are answered, but not merged", run_dir)
+        if state is None and run_dir is not None:
+            state = read_split(run_dir)
         if state is None:
             return CellState(overrides, "failed", "it ended before its first line", run_dir)
         return CellState(overrides, state.state, state.why, run_dir)

@@ -75,7 +75,7 @@ def _run(
     """Answer the whole benchmark."""
     answering = Answering(model, benchmark, pruner, cache, Skipped(allowed=False), BatchSize(_BATCH))
     samples, records = benchmark.samples(), []
-    with Progress(name, len(samples), []) as progress:
+    with Progress(name, len(samples), [], "accuracy") as progress:
         for batch in answering.answer(in_batches(samples, _BATCH)):
             records += batch
             progress.advance([record.score for record in batch])

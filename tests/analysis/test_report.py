@@ -241,7 +241,7 @@ def test_filters(outputs, tmp_path):
         (["--pictures", "1", "--wandb", "a/b"], "--pictures: expected without --wandb"),
         (["--pictures", "1"], "expected runs of one model on one benchmark, not column gqa; column pope"),
         (["--to", "."], "--to=.: expected a file, for example report.html"),
-        (["--to", "/dev/null/report.html"], "cannot write /dev/null (File exists)"),
+        (["--to", "/dev/null/report.html"], "cannot read or write /dev/null (File exists)"),
     ],
 )
 def test_mistakes_are_one_sentence(outputs, options, error):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from script_exp.errors import SettingError, UserError
 from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.load import load_model, resolve_device, resolve_dtype
+from script_exp.models.source import Source
 from script_exp.models.wanted import Wanted
 from script_exp.pruners import Script
 
@@ -100,16 +101,16 @@ def test_the_fingerprint_covers_weights_tokenizer_and_template(llava_folder, tmp
     assert len(seen) == 5
 
 
-def test_the_fingerprint_of_large_weights_notices_a_tuned_projector(llava_folder, tmp_path):
-    folder = shutil.copytree(llava_folder, tmp_path / "model")
-    weights = folder / "model.safetensors"
-    with weights.open("r+b") as opened:
+def test_the_fingerprint_of_large_weights_notices_a_tuned_projector(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    with weights.open("wb") as opened:
         opened.truncate(100 * 2**20)
-    before = find(folder).fingerprint
+    source = Source("model.path=here", tmp_path)
+    before = source.fingerprint()
     with weights.open("r+b") as opened:
         opened.seek(21 * 2**20 + 12_345)
         opened.write(bytes(range(1, 256)) * (8 * 2**20 // 255))
-    assert find(folder).fingerprint != before
+    assert source.fingerprint() != before
 
 
 def test_sizes_come_from_the_config(llava_folder):

@@ -10,7 +10,7 @@ from conftest import QUESTIONS, batch, images, load
 from transformers import GenerationConfig
 
 from script_exp import prune, select
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.plug import bare_questions
 from script_exp.pruners import FastV, NoPruning, Random, Script
 
@@ -156,6 +156,21 @@ def test_the_question_is_read_from_the_prompt(llava):
     inputs, _ = batch(llava, 3)
     wanted = [question.replace("star?", "star ?") for question in QUESTIONS]
     assert bare_questions(llava, inputs["input_ids"]) == wanted
+
+
+def test_of_several_turns_the_question_cannot_be_told(llava):
+    first, later = llava.chat_prompt("what is it?"), llava.chat_prompt("and now?").replace("<image>", "")
+    inputs = llava.preprocess([images(1)], [f"{first} red {later}"])
+    with pytest.raises(UserError, match=r"expected one turn .*questions=\[\.\.\.\]"):
+        bare_questions(llava, inputs["input_ids"])
+
+
+def test_an_unknown_modality(llava):
+    with (
+        pytest.raises(SettingError, match="modality=picture: expected one of image, video"),
+        prune(llava.model, llava.processing, Random(budget=4), modality="picture"),
+    ):
+        pass
 
 
 def test_a_clip_that_does_not_fit(llava, tmp_path):

@@ -106,6 +106,18 @@ def test_all_runs_with_the_shards_of_unfinished_ones(directory, tmp_path):
     assert [state.path.name for state in read_states(tmp_path)] == ["script-64-s0-abc"]
 
 
+def test_a_run_of_which_not_all_shards_are_answered(tmp_path):
+    run = tmp_path / "tiny" / "shapes" / "script-64-s0-abc"
+    for number, whole in ((1, "shards of 3 not answered: 0, 2"), (0, "not answered: 2"), (2, "not merged")):
+        with RunDirectory(run / "shards" / f"{number}-of-3") as shard:
+            shard.start("shard: 1\n", {}, {"host": "here"})
+            assert next(read_states(tmp_path)).path.name != run.name  # it is at work
+            shard.set_status("finished")
+        state = next(read_states(tmp_path))
+        assert (state.path, state.state) == (run, "stopped")
+        assert whole in state.why
+
+
 def test_the_last_lines_of_the_log(directory):
     assert last_lines(directory.path) == []
     (directory.path / "run.log").write_text("".join(f"line {number}\n" for number in range(5000)) + "\n")

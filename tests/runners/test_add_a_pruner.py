@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from processes import last_line, run
 
 ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = """
@@ -18,26 +20,68 @@ from script_exp.pruners import Query, ScorePruner, VisualTokens
 """
 
 
-def test_a_new_method_runs_after_adding_one_file_and_one_config(tmp_path):
+@pytest.fixture
+def method(tmp_path):
+    """The method of CONTRIBUTING.md in a file of its own, and its config."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL).group(1)
-    (tmp_path / "norm_pruner.py").write_text(IMPORTS + "\n" + re.sub(r"^ {3}", "", code, flags=re.MULTILINE))
-    config = tmp_path / "conf" / "pruner"
-    config.mkdir(parents=True)
-    (config / "norm.yaml").write_text("_target_: norm_pruner.Norm\nname: norm\np: 2.0\n")
-    process = subprocess.run(
-        [
-            sys.executable, ROOT / "runners" / "run.py", "pruner=norm", "pruner.p=3", "budget=31", "limit=4",
-            "latency=off", "unpruned=off", f"outputs={tmp_path / 'outputs'}",
-            f"hydra.searchpath=[file://{tmp_path / 'conf'}]",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
-    result = json.loads(
-        (Path(json.loads(process.stdout.splitlines()[-1])["run_dir"]) / "result.json").read_text()
-    )
+    file = tmp_path / "norm_pruner.py"
+    file.write_text(IMPORTS + "\n" + re.sub(r"^ {3}", "", code, flags=re.MULTILINE))
+    config = tmp_path / "conf" / "pruner" / "norm.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("_target_: norm_pruner.Norm\nname: norm\np: 2.0\n")
+    return SimpleNamespace(file=file, config=config, outputs=tmp_path / "outputs")
+
+
+def run_it(method, *overrides):
+    arguments = [
+        "pruner=norm", "pruner.p=3", "budget=31", "limit=4", "latency=off", "unpruned=off",
+        f"outputs={method.outputs}", f"hydra.searchpath=[file://{method.config.parents[1]}]", *overrides,
+    ]  # fmt: skip
+    return run(*arguments, PYTHONPATH=str(method.file.parent))
+
+
+def test_a_new_method_runs_after_adding_one_file_and_one_config(method):
+    result = json.loads((Path(last_line(run_it(method))["run_dir"]) / "result.json").read_text())
     assert result["tokens"]["kept"] == 31
     assert result["cell"]["variant"] == "p=3"
+
+
+def test_a_result_of_an_earlier_version_of_the_method_is_said_to_be_one(method):
+    run_it(method)
+    assert "has changed since" not in run_it(method).stderr
+    method.file.write_text(method.file.read_text().replace("return visual", "return -visual"))
+    process = run_it(method)
+    assert "the file of pruner=norm has changed since; force=true starts the run over" in process.stderr
+    assert "has changed since" not in run_it(method, "force=true").stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: norm\n", "", "pruner.name is missing: expected it in the file of conf/pruner"),
+        ("_target_: norm_pruner.Norm\n", "", "pruner._target_ is missing"),
+        ("p: 2.0", "p: 2.0\nq: 1", "unexpected keyword argument 'q'"),
+        ("norm_pruner", "no_such_module", "No module named 'no_such_module'"),
+    ],
+)
+def test_mistakes_in_a_new_methods_config_are_one_sentence(method, old, new, said):
+    method.config.write_text(method.config.read_text().replace(old, new))
+    process = run_it(method)
+    assert process.returncode == 2
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("visual.projected", r"Norm scored \(1, 576, 128\), not \(1, 576\)"),
+        ("visual.projected[0, :, 0]", r"Norm scored \(576,\), not \(1, 576\)"),
+    ],
+)
+def test_scores_that_do_not_fit_are_told_by_their_shape(method, body, said):
+    code = re.sub(r"return visual.*", f"return {body}", method.file.read_text())
+    method.file.write_text(code)
+    process = run_it(method)
+    assert process.returncode != 0
+    assert re.search(said, process.stderr)

@@ -314,3 +314,11 @@ def test_help_names_groups_and_keys():
     assert process.returncode == 0
     for text in ("pruner: fastv, graph, none", "budget: 64", "python runners/run.py -m"):
         assert text in process.stdout
+
+
+def test_a_launcher_of_sweeps_needs_a_sweep(tmp_path):
+    outputs = tmp_path / "outputs"
+    process = run("pruner=random", "hydra/launcher=local_processes", "limit=1", f"outputs={outputs}")
+    assert process.returncode == 2
+    assert "hydra/launcher=local_processes: expected -m beside it" in process.stderr
+    assert not outputs.exists()

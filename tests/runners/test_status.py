@@ -76,6 +76,14 @@ def test_a_cell_that_cannot_be_run_is_told_before_it_is(tmp_path, capsys):
     assert "budget=600: expected at most 576" in text
 
 
+def test_a_benchmark_that_is_not_there_is_a_cell_that_cannot_be_run(tmp_path, capsys):
+    question = [str(tmp_path), "--experiment", "smoke", "benchmark=shapes,pope", f"data={tmp_path}"]
+    assert status.main(question) == 1
+    text = capsys.readouterr().out
+    assert "1 invalid, 1 missing" in text
+    assert f"invalid: benchmark=pope: benchmark.data={tmp_path}/pope: expected a folder" in text
+
+
 def test_wrong_questions(tmp_path, capsys):
     assert status.main([str(tmp_path), "--experiment", "smok"]) == 2
     assert "did you mean smoke" in capsys.readouterr().err

@@ -43,7 +43,11 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
         unit = column_heading(column, group)[1]
-        one.set(xlabel="visual tokens kept, mean over layers", ylabel=f"accuracy, {unit}", title=column)
+        one.set(
+            xlabel="visual tokens kept\n(mean over the LLM's layers)",
+            ylabel=f"accuracy, {unit}",
+            title=column,
+        )
     legend(figure, axes)
     return figure
 
