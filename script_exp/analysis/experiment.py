@@ -22,7 +22,7 @@ _IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size"
 _IRRELEVANT |= {"device", "feature_cache_gib", "record_kept", "force", "experiment", "hydra"}
 
 
-def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool) -> pd.DataFrame:
+def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> pd.DataFrame:
     """The runs that ``experiment=name`` asks for, and their unpruned ones.
 
     A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be
