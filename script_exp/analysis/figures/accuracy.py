@@ -36,18 +36,12 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
             apart = 1.018 ** (index - (len(labels) - 1) / 2)  # intervals side by side
             _with_interval(one, points["layer_average"] * apart, points, label=label, **looks.of(label))
         one.set_xscale("log", base=2)
-        ticks: list[int] = []
-        for tokens in sorted({round(tokens) for tokens in pruned["layer_average"]}):
-            if not ticks or tokens > 1.25 * ticks[-1]:
-                ticks.append(tokens)
+        even = pruned[pruned["layer_average"] == pruned["kept"]]  # inside the LLM each method differs
+        ticks = sorted({round(tokens) for tokens in (even if len(even) else pruned)["layer_average"]})
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
-        unit = column_heading(column, group)[1]
-        one.set(
-            xlabel="visual tokens kept\n(mean over the LLM's layers)",
-            ylabel=f"accuracy, {unit}",
-            title=column,
-        )
+        one.set_xlabel("visual tokens kept\n(mean over the LLM's layers)")
+        one.set(ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
     legend(figure, axes)
     return figure
 
