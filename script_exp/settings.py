@@ -120,10 +120,10 @@ class RunSettings:
         for part in ("model", "benchmark", "pruner", "tracker"):
             if not isinstance(plain[part], dict):
                 raise SettingError(part, plain[part], f"the name of a file in conf/{part}")
-        for group in ("benchmark", "pruner"):
+        for part in ("benchmark", "pruner"):
             for key in ("name", "_target_"):
-                if key not in plain[group]:
-                    raise UserError(f"{group}.{key} is missing: expected it in the file of conf/{group}")
+                if key not in plain[part]:
+                    raise UserError(f"{part}.{key} is missing: expected it in the file of conf/{part}")
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
         given = check_budget(plain["budget"])

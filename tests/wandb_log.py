@@ -21,6 +21,7 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 @dataclass
 class WandbLog:
     name: str = ""
+    group: str = ""
     tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,8 @@ def read_wandb(path: Path) -> WandbLog:
         record.ParseFromString(data)
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            log.name, log.tags = record.run.display_name, list(record.run.tags)
+            log.name, log.group = record.run.display_name, record.run.run_group
+            log.tags = list(record.run.tags)
             log.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
         elif kind == "config":
             log.config |= {item.key: json.loads(item.value_json) for item in record.config.update}

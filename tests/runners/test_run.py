@@ -93,6 +93,7 @@ def test_wandb_offline_holds_what_was_logged(first):
     result = json.loads((run_dir / "result.json").read_text())
     logged = read_wandb(next(run_dir.rglob("*.wandb")))
     assert logged.name == "tiny-shapes-script-64-s0"
+    assert logged.group == "tiny-shapes"
     assert set(logged.tags) == {"tiny", "shapes", "script"}
     assert logged.config["pruner"]["graph"]["threshold"] == 0.2
     assert logged.summary["accuracy/value"] == pytest.approx(result["accuracy"]["value"])
@@ -193,7 +194,9 @@ def test_a_sweep(tmp_path):
     assert process.returncode == 0, process.stderr
     runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
+    (sweep,) = (tmp_path / "sweeps").iterdir()
     for run_dir in (tmp_path / "tiny" / "shapes").iterdir():
+        assert f"group: {sweep.name}\n" in (run_dir / "config.yaml").read_text().replace("'", "")
         assert "0 of 6 samples are answered already" in (run_dir / "run.log").read_text()
     table = run(tmp_path, "--figures", "off", script="analysis/make.py")
     assert table.returncode == 0, table.stderr
