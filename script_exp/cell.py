@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +17,7 @@ from script_exp.benchmarks.video import VideoBenchmark
 from script_exp.build import build_benchmark, build_pruner, build_tracker
 from script_exp.errors import SettingError
 from script_exp.evaluate import BatchSize
+from script_exp.fit import check_fit
 from script_exp.frames import frame_setting
 from script_exp.models.checkpoint import Checkpoint, find_checkpoint
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
@@ -31,10 +30,9 @@ from script_exp.models.load import (
     resolve_dtype,
 )
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.pruners.base import all_fields, non_default_fields
-from script_exp.pruners.trim import NO_PROJECTOR
+from script_exp.results.code_version import file_hash
 from script_exp.results.provenance import provenance
 from script_exp.results.record import Cell
 from script_exp.results.run_directory import identity_hash
@@ -84,7 +82,7 @@ class RunCell:
         settings = _with_frames(settings, found)
         benchmark = build_benchmark(settings.benchmark)
         checkpoint = found.taking(benchmark.modality)
-        _check_fit(settings, benchmark, pruner, checkpoint)
+        check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
         device = resolve_device(settings.device)
         dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
@@ -183,11 +181,7 @@ class RunCell:
     @cached_property
     def pruner_code(self) -> str | None:
         """Hash of the file that the pruner's class is in; None where there is no such file."""
-        try:
-            file = inspect.getfile(type(self.pruner))
-            return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-        except (TypeError, OSError):
-            return None
+        return file_hash(type(self.pruner))
 
     def load(self) -> PrunableModel:
         """The model; cells of one process that share it load it once, whatever is asked of it."""
@@ -273,44 +267,3 @@ def _with_frames(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
     if frames is None:  # the model takes images
         return settings
     return replace(settings, benchmark={**settings.benchmark, "frames": frame_setting(frames)})
-
-
-def _check_fit(
-    settings: RunSettings, benchmark: Benchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
-) -> None:
-    """Whether benchmark, pruner and model go together, from their settings alone."""
-    adapter, tokens = checkpoint.adapter, checkpoint.tokens_per_crop
-    if benchmark.modality != adapter.modality:
-        raise SettingError(
-            "benchmark",
-            settings.benchmark["name"],
-            f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
-        )
-    if benchmark.has_judge:
-        expected = "null: a run only answers, runners/score.py grades its answers with the judge"
-        raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
-    try:
-        if isinstance(pruner, LayerPruner):
-            pruner.checked_stages(checkpoint.llm_layers)
-            if tokens is not None:
-                pruner.lengths(tokens, checkpoint.llm_layers)
-            if adapter.variable_size and isinstance(pruner.budget, int) and pruner.budget_as == "average":
-                raise SettingError(
-                    "budget_as",
-                    "average",
-                    f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
-                    "from some size on no average can be as low",
-                )
-        else:
-            if tokens is not None and not adapter.variable_size:
-                pruner.kept_of(tokens)
-            if pruner.aggregates and not adapter.has_projector:
-                raise SettingError("aggregate", True, NO_PROJECTOR)
-    except SettingError as error:
-        raise error.within("pruner") from error
-    try:
-        adapter.check_rules(settings.model.rules)
-        if not isinstance(pruner, LayerPruner) and pruner.aggregates:
-            check_positions(settings.model.rules)
-    except SettingError as error:
-        raise error.within("model") from error

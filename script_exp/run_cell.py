@@ -224,9 +224,7 @@ def _answer(
         BatchSize(cell.settings.batch_size, cell.benchmark.modality),
     )
     shown: dict[str, SampleRecord] = {}
-    label = None
-    if cell.benchmark.is_scored:
-        label = "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
+    label = _running_mean(cell)
     scores = [record.score for record in records.values()]
     with Progress(cell.name, len(samples), scores, label) as progress:
         for answered in answering.answer(pending):
@@ -238,12 +236,19 @@ def _answer(
             records |= {record.id: record for record in new}
             mean = progress.advance([record.score for record in new])
             if label is not None:
-                cell.tracker.log({f"{label}/running".replace(" ", "_"): mean}, step=len(records))
+                cell.tracker.log({f"{label}/running": mean}, step=len(records))
     cell.tracker.show(_shown(model, sample, shown[sample.id]) for sample in samples if sample.id in shown)
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
     return [records[sample.id] for sample in samples if sample.id in records]
+
+
+def _running_mean(cell: RunCell) -> str | None:
+    """What the mean of the scores so far is called; None where a server or a judge has yet to score."""
+    if not cell.benchmark.is_scored:
+        return None
+    return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
 
 
 def _tracked(cell: RunCell, directory: RunDirectory) -> TrackedRun:

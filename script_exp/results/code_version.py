@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -26,3 +28,11 @@ def git_state() -> dict[str, Any] | None:
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def file_hash(kind: type) -> str | None:
+    """First 16 hex digits of the sha256 of the file that a class is in; None where there is no such file."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:16]
+    except (TypeError, OSError):
+        return None

@@ -76,7 +76,7 @@ def read_split(run_dir: Path) -> RunState | None:
 
 def read_shards(run_dir: Path) -> Iterator[RunState]:
     """The shards of a run, if it is split."""
-    for shard in sorted(run_dir.glob(f"{SHARDS}/*/")):
+    for shard in sorted(run_dir.glob(f"{SHARDS}/*-of-*/")):
         if (state := read_state(shard)) is not None:
             yield state
 
