@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,11 +262,11 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
     texts = []
     for ids in input_ids:
         text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()
+        whole = tokenizer.decode(ids[ids != placeholder])
         found = [
-            text.removeprefix(before).removesuffix(after).strip()
-            for before, after in filter(None, frames)
-            # Of several turns any could be meant.
-            if text.startswith(before) and text.endswith(after) and (not after or text.count(after) == 1)
+            text.removeprefix(frame.before).removesuffix(frame.after).strip()
+            for frame in filter(None, frames)
+            if text.startswith(frame.before) and text.endswith(frame.after) and not frame.has_turns(whole)
         ]
         if not found and (ids == placeholder).any():
             raise UserError(
@@ -277,18 +277,41 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
     return texts
 
 
-def _frame(prunable: PrunableModel, conversation: str) -> tuple[str, str] | None:
-    """What a conversation puts before and behind a user's text, as the tokenizer decodes it."""
+@dataclass(frozen=True)
+class _Frame:
+    """What a conversation puts around a user's text, as the tokenizer decodes it.
+
+    Attributes:
+        before, after: without special tokens.
+        system: with them, all that comes before the text.
+        reply: with them, where the model's turn begins.
+    """
+
+    before: str
+    after: str
+    system: str
+    reply: str
+
+    def has_turns(self, whole: str) -> bool:
+        """Whether the model has answered before; then the question could be in any turn."""
+        return bool(self.reply) and whole.count(self.reply) - self.system.count(self.reply) > 1
+
+
+def _frame(prunable: PrunableModel, conversation: str) -> _Frame | None:
     processing = replace(prunable.processing, conversation=conversation)
     if conversation == "chat_template" and not (
         processing.chat_template or processing.tokenizer.chat_template
     ):
         return None
-    parts = []
-    for part in processing.prompt(_MARK, prunable.adapter.modality).split(_MARK):
-        ids = processing.tokenizer(part.replace(processing.placeholder, ""), add_special_tokens=False)
-        parts.append(processing.tokenizer.decode(ids["input_ids"], skip_special_tokens=True).strip())
-    return parts[0], parts[-1]
+    tokenizer = processing.tokenizer
+    parts = processing.prompt(_MARK, prunable.adapter.modality).split(_MARK)
+    ids = [
+        tokenizer(part.replace(processing.placeholder, ""), add_special_tokens=False)["input_ids"]
+        for part in (parts[0], parts[-1])
+    ]
+    before, after = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in ids)
+    system, reply = (tokenizer.decode(part).strip() for part in ids)
+    return _Frame(before, after, system, reply)
 
 
 def _with_prompt(ids: Tensor, sequences: Tensor, pruned_length: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import GenerationConfig
 from script_exp import prune, select
 from script_exp.errors import SettingError, UserError
 from script_exp.models.plug import bare_questions
+from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import FastV, NoPruning, Random, Script
 
 
@@ -163,6 +165,17 @@ def test_of_several_turns_the_question_cannot_be_told(llava):
     inputs = llava.preprocess([images(1)], [f"{first} red {later}"])
     with pytest.raises(UserError, match=r"expected one turn .*questions=\[\.\.\.\]"):
         bare_questions(llava, inputs["input_ids"])
+
+
+def test_a_system_prompt_may_have_the_words_of_the_reply(llava):
+    """As "You are a helpful assistant." has those of Qwen's."""
+    template = "ASSISTANT: yes USER: <image>\n{{ messages[0].content[1].text }} ASSISTANT:"
+    processing = replace(llava.processing, chat_template=template)
+    model = PrunableModel(llava.model, processing, llava.adapter, llava.query_encoder, llava.rules)
+    ids = model.preprocess([images(1)], [model.chat_prompt("how many")])["input_ids"]
+    assert bare_questions(model, ids) == ["how many"]
+    with pytest.raises(UserError, match="expected one turn"):
+        bare_questions(model, torch.cat([ids, ids[:, -1:]], dim=1))
 
 
 def test_an_unknown_modality(llava):
