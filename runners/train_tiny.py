@@ -46,7 +46,7 @@ class Bars:
         )
         self._tasks = {
             stage: self._bars.add_task(stage, total=None, start=False, losses="")
-            for stage in ("vision", "language", "joint")
+            for stage in ("vision", "language", "joint", "polish")
         }
 
     def __enter__(self) -> Bars:
@@ -85,11 +85,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and weights/")
     parser.add_argument(
-        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or do all three"
+        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or do all four"
     )
     parser.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
     parser.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
     parser.add_argument("--joint-steps", type=int, help=f"steps of stage 3 ({recipe.joint_steps})")
+    parser.add_argument("--polish-steps", type=int, help=f"steps of stage 4 ({recipe.polish_steps})")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--smoke", action="store_true", help="a few steps of a much smaller model")
     return parser.parse_args(arguments)
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     keep_freed_memory()
     torch.set_num_threads(given.threads)
     recipe = replace(SMOKE if given.smoke else Recipe(), seed=given.seed)
-    for name in ("vision_steps", "language_steps", "joint_steps"):
+    for name in ("vision_steps", "language_steps", "joint_steps", "polish_steps"):
         if (steps := getattr(given, name)) is not None:
             recipe = replace(recipe, **{name: steps})
     with Bars() as bars:

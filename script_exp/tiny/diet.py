@@ -16,10 +16,14 @@ ALL = {
     "color": 2.0, "shape": 1.0, "digit": 1.0, "where": 2.0, "exist": 1.0, "both": 1.0, "count": 3.0,
     "relation": 1.0, "ground": 1.0,
 }  # fmt: skip
-LAST = {
+BENCHMARK = {
     "color": 1.5, "shape": 0.8, "digit": 1.2, "exist": 0.7, "both": 1.5, "count": 2.5, "ground": 0.8,
 }  # fmt: skip
 """Kinds of question of the joint stage: those of the benchmark, and those most that are learned slowest."""
+SLOWEST = {
+    "color": 2.5, "shape": 1.2, "digit": 1.0, "exist": 0.3, "both": 0.8, "count": 3.0, "ground": 0.3,
+}  # fmt: skip
+"""Of the last stage: most of what two seeds had not yet learned after the joint stage."""
 LEANING_TO_YES = frozenset({"red", "orange", "yellow", "green"})
 
 

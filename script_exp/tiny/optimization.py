@@ -1,4 +1,4 @@
-"""What the three training stages share: loop, learning rate, checkpoints that resume, and progress."""
+"""What the training stages share: loop, learning rate, checkpoints that resume, and progress."""
 
 from __future__ import annotations
 

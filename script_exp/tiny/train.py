@@ -1,4 +1,4 @@
-"""The whole training of the tiny model: render, then CLIP, language model and both together, then export."""
+"""The whole training of the tiny model: render, CLIP, language model, both together, then export."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from script_exp.tiny.export import save_checkpoint
 from script_exp.tiny.monitor import accuracy, relevance_auc
 from script_exp.tiny.optimization import Progress
 from script_exp.tiny.pools import PoolSizes, render_pools
-from script_exp.tiny.train_joint import JointStage, train_joint
+from script_exp.tiny.train_joint import JOINT, POLISH, JointStage, train_joint
 from script_exp.tiny.train_language import train_language
 from script_exp.tiny.train_vision import train_vision
 
@@ -31,6 +31,7 @@ class Recipe:
     vision_steps: int = 3200
     language_steps: int = 2500
     joint_steps: int = 6000
+    polish_steps: int = 4000
     pools: PoolSizes = field(default_factory=PoolSizes)
     sizes: Sizes = field(default_factory=Sizes)
     monitor_scenes: int = 24
@@ -40,6 +41,7 @@ SMOKE = Recipe(
     vision_steps=6,
     language_steps=6,
     joint_steps=6,
+    polish_steps=6,
     pools=PoolSizes(40, 40, 10),
     sizes=Sizes(
         vision_width=32, text_width=32, projection=32, language_width=32, vision_layers=2, language_layers=1
@@ -75,15 +77,18 @@ def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = Fal
         progress,
         lambda model: accuracy(model, recipe.monitor_scenes),
     )
-    train_joint(
-        JointStage(vision, llava),
-        pools,
-        recipe.joint_steps,
-        recipe.seed,
-        out / "checkpoints" / "joint.pt",
-        progress,
-        lambda model: accuracy(model, recipe.monitor_scenes),
-    )
+    both = JointStage(vision, llava)
+    for course, steps in ((JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)):
+        train_joint(
+            both,
+            course,
+            pools,
+            steps,
+            recipe.seed,
+            out / "checkpoints" / f"{course.name}.pt",
+            progress,
+            lambda model: accuracy(model, recipe.monitor_scenes),
+        )
     measured = {
         "accuracy": accuracy(llava, 3 * recipe.monitor_scenes),
         "accuracy_without_image": accuracy(llava, 3 * recipe.monitor_scenes, blind=True),

@@ -1,27 +1,27 @@
-"""Stage 3: tower, projector and language model together, on questions and answers.
+"""Stages 3 and 4: tower, projector and language model together, on questions and answers.
 
 The frozen tower of stage 2 was never asked for what the answers need, digits for example. Here the answers
 reach the tower, while the naming loss of stage 1 goes on, so that patches and texts stay in one space. Still
-nothing but image-level supervision.
+nothing but image-level supervision. Stage 4 does the same on whole scenes mostly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from script_exp.tiny.diet import LAST, Diet, positions
+from script_exp.tiny.diet import BENCHMARK, SLOWEST, Diet, positions
 from script_exp.tiny.optimization import Progress, Run, decay_groups
 from script_exp.tiny.packing import answer_loss
 from script_exp.tiny.train_vision import VisionStage, naming_targets
 from script_exp.tiny.vision_features import hidden_states, patch_embeddings, position_ids, to_pixels
 from script_exp.tiny.windows import Pool, ask_many
 
-PEAK_RATE = 1e-3
 VISION_SHARE = 0.1
 """Learning rate of the CLIP modules relative to the language model's. With 0.5 the features changed faster
 than the language model followed: it lost shapes and digits in the first 500 steps."""
@@ -34,11 +34,32 @@ DIETS = (
     Diet(2, 10, 14, (0.1, 0.5)),
     Diet(2, 5, 18),
 )
-PHASES = (
-    (0.5, (0.1, 0.4, 0.1, 0.2, 0.2)),
-    (1.0, (0.05, 0.3, 0.1, 0.15, 0.4)),
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the two stages differ in.
+
+    Attributes:
+        name: of the stage.
+        peak_rate: learning rate of the language model after the warm-up.
+        phases: until this share of all steps, draw diet i with this probability.
+        kinds: of question, by how often they are asked.
+    """
+
+    name: str
+    peak_rate: float
+    phases: tuple[tuple[float, tuple[float, ...]], ...]
+    kinds: dict[str, float]
+
+
+JOINT = Course(
+    "joint",
+    1e-3,
+    ((0.5, (0.1, 0.4, 0.1, 0.2, 0.2)), (1.0, (0.05, 0.3, 0.1, 0.15, 0.4))),
+    BENCHMARK,
 )
-"""Until this share of all steps, draw diet i with this probability."""
+POLISH = Course("polish", 5e-4, ((1.0, (0.03, 0.17, 0.1, 0.25, 0.45)),), SLOWEST)
 
 
 class JointStage(nn.Module):
@@ -63,14 +84,14 @@ class JointStage(nn.Module):
         ]
 
 
-def _losses(stage: JointStage, pools: tuple[Pool, ...], run: Run) -> dict[str, Tensor]:
-    number = run.draw(PHASES)
+def _losses(stage: JointStage, course: Course, pools: tuple[Pool, ...], run: Run) -> dict[str, Tensor]:
+    number = run.draw(course.phases)
     diet = DIETS[number]
     pool, rng, clip = pools[diet.pool], run.rng, stage.vision.clip
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     windows = [pool.scenes[index].window for index in chosen]
     places = diet.kept(pool.side**2, rng)
-    drawn = diet.kinds(LAST, rng)
+    drawn = diet.kinds(course.kinds, rng)
     asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]
@@ -88,6 +109,7 @@ def _losses(stage: JointStage, pools: tuple[Pool, ...], run: Run) -> dict[str, T
 
 def train_joint(
     stage: JointStage,
+    course: Course,
     pools: tuple[Pool, Pool, Pool],
     steps: int,
     seed: int,
@@ -97,8 +119,8 @@ def train_joint(
 ) -> JointStage:
     """Train everything for ``steps`` steps, continuing from ``checkpoint`` where it exists."""
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW(stage.groups(), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
-    run = Run(stage, optimizer, steps, PEAK_RATE, seed, checkpoint)
-    run.train("joint", lambda: _losses(stage, pools, run), progress, lambda: monitor(stage.llava))
+    optimizer = torch.optim.AdamW(stage.groups(), lr=course.peak_rate, betas=(0.9, 0.98), foreach=True)
+    run = Run(stage, optimizer, steps, course.peak_rate, seed, checkpoint)
+    run.train(course.name, lambda: _losses(stage, course, pools, run), progress, lambda: monitor(stage.llava))
     stage.eval()
     return stage
