@@ -25,7 +25,7 @@ lint: .venv/ready-dev  ## check format, lint and types
 sweep: .venv/ready  ## run the sweep whose table is in the README
 	$(BIN)/python runners/run.py -m experiment=readme
 
-speed: .venv/ready  ## measure every number of docs/speed.md on the device at hand
+speed: .venv/ready  ## measure every table of docs/speed.md on the device at hand
 	$(BIN)/python benchmarks_speed/all.py
 
 table: .venv/ready  ## tables and figures of all finished runs

@@ -4,8 +4,8 @@ python runners/score.py outputs --dry-run                        # what would ch
 python runners/score.py outputs/tiny/shapes/script-64-s0-*       # one run
 python runners/score.py outputs/*/pope/* data=/data/eval         # the data has moved
 
-A run whose scores stay as they are is not touched. A run is left alone if it is unfinished, busy or damaged,
-or if its samples or prompts are not those that the benchmark has now.
+A run whose answers, scores and rule stay as they are is not touched. A run is left alone if it is unfinished,
+busy or damaged, or if its samples or prompts are not those that the benchmark has now.
 
 Exit code: 0 if all runs have the present scores, 1 if a run was left alone, 2 for a mistake in the command.
 """
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="run directories, folders of runs or patterns; data=FOLDER, benchmark.data=FOLDER, or a "
         "setting of the benchmark that concerns the score alone",
     )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing (a judge is asked, though)")
     return run_command(_score, parser.parse_intermixed_args(arguments))
 
 

@@ -22,8 +22,8 @@ class Comparison:
         interval: its 95 % interval (paired bootstrap over units, the same draw for all seeds).
         lost: answers with a lower score than the second method's, over all seeds.
         won: answers with a higher score.
-        p_bootstrap: two-sided p-value of no difference: twice the share of the bootstrap's draws at or beyond
-            zero. It respects that questions on one image go together.
+        p_bootstrap: two-sided p-value of no difference, 2 (b + 1) / (draws + 1) with b of the bootstrap's
+            draws at or beyond zero. It respects that questions on one image go together.
         p_mcnemar: exact two-sided McNemar test of ``lost`` against ``won``, which takes every answer as
             independent (the sign test where scores are not just 0 and 1). None for several seeds, whose
             answers to one question are not.
