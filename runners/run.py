@@ -39,6 +39,8 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     from script_exp.run_cell import read_finished, run_cell
 
     cell = RunCell.prepare(settings)
+    if settings.seed != config.seed:
+        note(f"seed={config.seed}: pruner={settings.pruner['name']} draws nothing, it is the run of seed=0")
     if job is not None:
         job.runs_in(cell.directory)
     else:

@@ -149,6 +149,8 @@ class RunSettings:
         check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
         # An unpruned run ignores the budget, so that a sweep over budgets runs it once.
         plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
+        # A method gets the seed as a setting of its own. Without one it draws nothing: all seeds are one run.
+        plain["seed"] = plain["seed"] if "seed" in plain["pruner"] else 0
         plain["outputs"] = Path(plain["outputs"])
         plain["group"] = group
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})

@@ -15,13 +15,15 @@ def save_run(
     outputs, pruner, budget, scores, *, benchmark="shapes", model="tiny", variant="", settings=None, seed=0,
     benchmark_settings=None, prompt_version=1, protocol_version=1, limit=None, skipped=0,
     weights="pretrained", checkpoint="embedded", dtype="float32", device="CPU X", latency=10.0,
-    baseline="full", kept=None, metric="mean", scale=100, time="2026-11-23T00:00:00+00:00", identity=None,
+    baseline="full", kept=None, tokens=None, metric="mean", scale=100, identity=None,
+    time="2026-11-23T00:00:00+00:00",
 ):  # fmt: skip
-    """A run directory; two samples make a unit. ``baseline`` names the unpruned runs; seeds have their own.
+    """A run directory; two samples make a unit. ``baseline`` names the unpruned run.
 
     Args:
         scores: of every sample, in order.
         kept: of every sample the kept indices of every crop.
+        tokens: what is different in ``tokens`` of the result.
 
     Returns:
         the directory.
@@ -29,10 +31,10 @@ def save_run(
     number = len(list(outputs.rglob("result.json")))
     folder = outputs / model / benchmark / f"{pruner}-{budget}-s{seed}-{number}"
     folder.mkdir(parents=True)
-    unpruned = f"{baseline}-{benchmark}-s{seed}"
+    unpruned = f"{baseline}-{benchmark}"
     value, interval = (None, None) if weights == "random" else interval_of(scores)
     result = {
-        "schema_version": 4,
+        "schema_version": 5,
         "status": "finished",
         "identity": identity or (unpruned if pruner == "none" else f"{zlib.crc32(str(folder).encode()):08x}"),
         "unpruned_identity": unpruned,
@@ -47,8 +49,9 @@ def save_run(
             "by_kind": {}, "partial": limit is not None or skipped > 0, "skipped": skipped,
         },
         "tokens": {
-            "visual": 576.0, "separators": 0.0, "crops": 1.0, "requested": budget,
-            "kept": float(budget or 576), "layer_average": float(budget or 576),
+            "visual": 576.0, "separators": 0.0, "crops": 1.0, "budget_crops": 1.0, "per_crop": 576,
+            "requested": budget, "kept": float(budget or 576), "layer_average": float(budget or 576),
+            **(tokens or {}),
         },
         "flops": {
             "prefill_total": 1e9 + 4e6 * (budget or 576), "llm_visual_only": 3e6 * (budget or 576),
@@ -97,10 +100,8 @@ def draw(seed, share, count=40):
 def save_grid(outputs: Path, benchmarks=("shapes",), budgets=(64, 32), seeds=(0,), **settings):
     """Unpruned, random, graph, query, script and trim on every benchmark."""
     for benchmark in benchmarks:
+        save_run(outputs, "none", None, draw(1, 0.9), benchmark=benchmark, latency=20.0, **settings)
         for seed in seeds:
-            save_run(
-                outputs, "none", None, draw(1, 0.9), benchmark=benchmark, seed=seed, latency=20.0, **settings
-            )
             for rank, pruner in enumerate(["random", "graph", "query", "script", "trim"]):
                 for budget in budgets:
                     share = 0.4 + 0.08 * rank + budget / 640

@@ -45,20 +45,29 @@ def budget_tables(cells: Cells) -> list[Table]:
 
 
 def heading(cells: pd.DataFrame) -> str:
-    """What the budget of these cells keeps of the tokens, and the share that it removes."""
+    """What the budget of these cells keeps of the tokens, and the share that it removes.
+
+    Of the tokens that there are to choose from: where a model cuts off a picture's padding after that, more
+    than the budget says is gone, and how much depends on the method.
+    """
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = 1 - (_asked(cells) / cells["visual"]).median()
+    removed = max(0.0, 1 - (_asked(cells) / _offered(cells)).median())
     kept = tokens_text(budget)
-    if budget >= 1 and cells["crops"].max() > 1:
+    if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
     return f"{kept}, {100 * removed:.1f} % removed"
 
 
 def _asked(cells: pd.DataFrame) -> pd.Series:
     """Tokens that the budget allows in all crops together."""
-    return cells["budget"] * cells["crops"].where(cells["budget"] >= 1, cells["visual"])
+    return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, _offered(cells))
+
+
+def _offered(cells: pd.DataFrame) -> pd.Series:
+    """Tokens of all crops together that there are to choose from."""
+    return (cells["per_crop"] * cells["budget_crops"]).fillna(cells["visual"])
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:

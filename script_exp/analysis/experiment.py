@@ -35,6 +35,8 @@ def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> 
     if not (folder / f"{name}.yaml").exists():
         raise unknown_name("experiment", name, (file.stem for file in folder.glob("*.yaml")))
     unpruned, masks = runs["pruner"] == "none", {}
+    settings = [json.loads(one) for one in runs["pruner_settings"]]
+    drawless = pd.Series(["seed" not in one for one in settings], index=runs.index, dtype=bool)
     chosen = pd.Series(data=False, index=runs.index)
     for cell in _cells(name):
         fits = pd.Series(data=True, index=runs.index)
@@ -43,7 +45,9 @@ def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> 
                 continue
             if (key, str(value)) not in masks:
                 has = _has(runs, key, value, name)
-                masks[key, str(value)] = has | unpruned if key.startswith(("pruner", "budget")) else has
+                if key.startswith(("pruner", "budget")):
+                    has |= unpruned
+                masks[key, str(value)] = has | drawless if key == "seed" else has
             fits &= masks[key, str(value)]
         chosen |= fits
     return runs[chosen]

@@ -64,9 +64,15 @@ class PairedTests:
         return Outcome(cell, "none", self._compare(cell, own["run_dir"], unpruned))
 
     def against(self, cell: pd.Series, other: pd.Series) -> Outcome:
-        """A cell against another one, on the seeds that both have."""
+        """A cell against another one, on the seeds that both have; one run against all of the other's."""
         first, second = (self._runs.loc[one["runs"]] for one in (cell, other))
-        pairs = first.merge(second, on="seed", suffixes=("", "_other"))
+        how = "cross" if min(len(first), len(second)) == 1 else "inner"
+        pairs = first.merge(second, how=how, on=None if how == "cross" else "seed", suffixes=("", "_other"))
+        if len(pairs) < max(len(first), len(second)):
+            self.problems.append(
+                f"{cell['label']} and {other['label']} on {cell['column']}: compared on the {len(pairs)} "
+                f"seeds that both have, of {len(first)} and {len(second)}"
+            )
         if pairs.empty:
             return Outcome(cell, other["label"], None)
         return Outcome(cell, other["label"], self._compare(cell, pairs["run_dir"], pairs["run_dir_other"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +121,20 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens per sample, means; ``requested`` is the budget, per crop (None: no pruning)."""
+    """Tokens per sample, means.
+
+    Attributes:
+        visual, separators, crops, budget_crops, kept, layer_average: as of :class:`SampleTokens`.
+        per_crop: tokens that a crop has for the pruner to choose from, the picture's padding included; None
+            where images differ in size.
+        requested: the budget, per crop; None: no pruning.
+    """
 
     visual: float
     separators: float
     crops: float
+    budget_crops: float
+    per_crop: int | None
     requested: int | float | None
     kept: float
     layer_average: float

@@ -53,6 +53,15 @@ def lines_of(axes):
     }
 
 
+def test_ticks_are_the_budgets_of_methods_that_keep_as_many_in_every_layer(tmp_path):
+    save_grid(tmp_path)
+    save_run(tmp_path, "fastv", 64, draw(1, 0.5), tokens={"layer_average": 192.0})
+    drawn = {name: figure for _, name, figure in figures(make_cells(load_runs(tmp_path).frame))}
+    axes = drawn["accuracy_by_budget"].axes[0]
+    assert list(axes.get_xticks()) == [32, 64]
+    assert lines_of(axes)["fastv"][0] == pytest.approx([192], rel=0.1)  # shifted a little beside the others
+
+
 def test_all_kinds_are_there(drawn):
     assert set(drawn) == {
         "accuracy_by_budget", "accuracy_by_flops", "accuracy_by_prefill_time", "radar",

@@ -130,10 +130,10 @@ def own(tmp_path, monkeypatch):
     shutil.copytree(CONF, conf)
     monkeypatch.setattr(experiment, "CONF", conf)
     outputs = tmp_path / "outputs"
-    for seed in (0, 1):
-        save_run(outputs, "none", None, [1.0], seed=seed)
+    save_run(outputs, "none", None, [1.0])
     for budget, threshold, seed in itertools.product((64, 32, 0.05), (0.2, 0.3), (0, 1)):
-        save_run(outputs, "graph", budget, [1.0], settings={"threshold": threshold}, seed=seed)
+        settings = {"threshold": threshold, "seed": seed}  # as if it drew
+        save_run(outputs, "graph", budget, [1.0], settings=settings, seed=seed)
     save_run(outputs, "pyramid", 64, [1.0], settings={"stages": [8, 16]}, dtype="float16")
     frame = load_runs(outputs).frame
 
@@ -174,6 +174,7 @@ def test_what_an_experiment_sets_for_all_its_cells(own):
         ({"pruner": "graph", "seed": "range(1,3)", "budget": "choice(32,16)"}, [(32, 0.2, 1), (32, 0.3, 1)]),
         ({"pruner.threshold": "0.3,0.5", "budget": 32, "seed": "choice(0,1)"}, [(32, 0.3, 0), (32, 0.3, 1)]),
         ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8,16]"}, [(64, None, 0)]),
+        ({"pruner": "pyramid", "seed": "1,2"}, [(64, None, 0)]),  # it does not draw
         ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8]"}, []),
     ],
 )  # fmt: skip

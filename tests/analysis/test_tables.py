@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_runs import draw, save_grid, save_run
@@ -238,6 +239,62 @@ def test_several_seeds_are_compared_together(tmp_path):
     pairs = [zip(scores["random", seed], scores["script", seed], strict=True) for seed in (0, 1)]
     assert row["worse"] == sum(a < b for pair in pairs for a, b in pair)
     assert pd.isna(row["p_mcnemar"])
+
+
+def test_one_run_is_compared_with_every_seed_of_another(tmp_path):
+    save_run(tmp_path, "none", None, draw(9, 0.9))
+    save_run(tmp_path, "script", 64, draw(8, 0.7))
+    drawn = [draw(seed, 0.5) for seed in range(3)]
+    for seed, scores in enumerate(drawn):
+        save_run(tmp_path, "random", 64, scores, seed=seed)
+    cells = make_cells(load_runs(tmp_path).frame)
+    tests = PairedTests(cells)
+    for (table,), other in ((pair_tables(cells, tests, "script"), draw(8, 0.7)),
+                            (unpruned_tables(cells, tests), draw(9, 0.9))):  # fmt: skip
+        row = table.data.set_index("pruner").loc["random"]
+        assert row["difference"] == pytest.approx(100 * (np.mean(drawn) - np.mean(other)))
+        assert row["worse"] == sum(a < b for scores in drawn for a, b in zip(scores, other, strict=True))
+    retained = cells.frame.set_index("label").loc["random", "retained"]
+    assert retained == pytest.approx(100 * np.mean(drawn) / np.mean(draw(9, 0.9)))
+    assert tests.problems == []
+
+
+def test_seeds_that_only_one_method_has_are_named(tmp_path):
+    for pruner, seeds in (("random", (0, 1, 2)), ("mine", (1, 2, 3))):
+        for seed in seeds:
+            save_run(tmp_path, pruner, 64, draw([seed, len(pruner)], 0.5), seed=seed)
+    cells = make_cells(load_runs(tmp_path).frame)
+    tests = PairedTests(cells)
+    pair_tables(cells, tests, "mine")
+    assert tests.problems == ["random and mine on shapes: compared on the 2 seeds that both have, of 3 and 3"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "tokens", "heading"),
+    [
+        (64, {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0}, "64 tokens per crop, 88.9 % removed"),
+        (0.1, {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0}, "10 % of the tokens, 90.0 % removed"),
+        (81, {"visual": 7290.0, "crops": 21.0, "budget_crops": 10.0, "per_crop": 729},
+         "81 tokens per crop, 88.9 % removed"),
+        (64, {"visual": 400.0, "per_crop": None}, "64 tokens, 84.0 % removed"),
+        (64, {"visual": 50.0, "per_crop": None}, "64 tokens, 0.0 % removed"),
+    ],
+    ids=["padding is cut off", "a share of it", "crops are scaled down", "any size", "less than k"],
+)  # fmt: skip
+def test_the_share_removed_is_of_the_tokens_to_choose_from(tmp_path, budget, tokens, heading):
+    save_run(tmp_path, "script", budget, draw(1, 0.5), tokens=tokens)
+    (table,) = accuracy_tables(make_cells(load_runs(tmp_path).frame))
+    assert [group.heading for group in table.groups] == [heading]
+
+
+def test_tokens_that_a_method_inside_the_llm_has_beyond_its_budget_are_named(tmp_path):
+    crops = {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0, "kept": 320.0}
+    save_run(tmp_path, "fastv", 64, draw(1, 0.5), tokens=crops | {"layer_average": 900.4})
+    save_run(tmp_path, "fastv", 32, draw(2, 0.5), tokens=crops | {"layer_average": 700.0})
+    save_run(tmp_path, "script", 64, draw(3, 0.5), tokens=crops | {"layer_average": 320.0})
+    (table,) = budget_tables(make_cells(load_runs(tmp_path).frame))
+    (note,) = [note for note in table.notes if "mean over the LLM's layers" in note]
+    assert note == "fastv at 64, 32: 900, 700 tokens, mean over the LLM's layers."
 
 
 def test_samples_that_cannot_be_read_are_a_hole_and_named(tmp_path):

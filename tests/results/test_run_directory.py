@@ -92,7 +92,7 @@ def test_a_file_is_complete_or_not_there(tmp_path):
 
 
 def test_a_damaged_result_is_named(directory):
-    for content in ("", "{", "[]", '{"cell": 1}', '{"schema_version": 4, "cell": {}}', "\x00"):
+    for content in ("", "{", "[]", '{"cell": 1}', '{"schema_version": 5, "cell": {}}', "\x00"):
         directory.result_file.write_text(content)
         with pytest.raises(UserError, match=r"result\.json is damaged"):
             directory.finished_result()

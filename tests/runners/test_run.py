@@ -67,7 +67,8 @@ def test_the_run_directory(first):
     assert result["accuracy"]["value"] == pytest.approx(sum(r["score"] for r in records) / 10)
     assert all(record["kept"] == 64 and record["visual"] == 576 for record in records)
     assert result["tokens"] == {
-        "visual": 576, "separators": 0, "crops": 1, "requested": 64, "kept": 64, "layer_average": 64,
+        "visual": 576, "separators": 0, "crops": 1, "budget_crops": 1, "per_crop": 576, "requested": 64,
+        "kept": 64, "layer_average": 64,
     }  # fmt: skip
     assert sum(result["flops"]["stages"].values()) == pytest.approx(result["flops"]["prefill_total"])
     assert result["flops"]["stages"]["pruner"] > 0
@@ -266,8 +267,8 @@ def test_weights_that_are_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"schema_version": 4', "is damaged"), ('{"schema_version": 4, "cell": {}}', "it lacks"),
-     ('{"schema_version": 0}', "has schema version 0; this reads 4")],
+    [('{"schema_version": 5', "is damaged"), ('{"schema_version": 5, "cell": {}}', "it lacks"),
+     ('{"schema_version": 0}', "has schema version 0; this reads 5")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
     arguments = ["limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
