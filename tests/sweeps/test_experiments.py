@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from script_exp.build import build_pruner
+from script_exp.cell import RunCell
 from script_exp.command_line import CONF
 from script_exp.errors import UserError
 from script_exp.settings import RunSettings
@@ -101,3 +102,18 @@ def test_a_key_that_not_all_swept_benchmarks_have():
     message = r"protocoll=lmms: expected one of the keys of benchmark=vqav2: .* \(did you mean protocol\?\)"
     with pytest.raises(UserError, match=message):
         list(composed_cells(["experiment=paper_llava_1_5", "benchmark.protocoll=lmms"]))
+
+
+def test_a_method_that_does_not_draw_has_one_run_for_all_seeds():
+    methods = ["pruner=none,random,trim", "seed=0,1", "budget=64", "benchmark.scenes=1"]
+    seeds = [
+        (settings.pruner["name"], settings.seed)
+        for settings in (RunSettings.from_config(config) for _, config in composed_cells(methods))
+    ]
+    assert seeds == [("none", 0), ("none", 0), ("random", 0), ("random", 1), ("trim", 0), ("trim", 0)]
+    assert len(experiment_cells(methods)) == 4
+    unpruned = {
+        RunCell.prepare(RunSettings.from_config(config)).unpruned().identity
+        for _, config in composed_cells(methods)
+    }
+    assert len(unpruned) == 1
