@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from script_exp.analysis.cells import Cells
@@ -41,6 +42,7 @@ def _make(arguments: argparse.Namespace) -> int:
         if table.name in PRINTED:
             print(text(table))
     print(f"{len(analysis.tables)} tables in {folder / 'tables'}: {', '.join(names)}")
+    _tell_older(folder / "tables", [*names, "all"])
     if arguments.figures == "on":
         _figures(analysis.cells, folder / "figures")
     return 1 if arguments.strict and analysis.problems else 0
@@ -55,11 +57,19 @@ def _write(tables: list[Table], folder: Path) -> list[str]:
     return names
 
 
+def _tell_older(folder: Path, written: Sequence[str]) -> None:
+    """Name the files of earlier calls, which may be of other runs: they are not removed."""
+    older = sorted({file.stem for file in folder.glob("[!.]*")} - {*written})
+    if older:
+        print(f"left in {folder} by earlier calls, perhaps of other runs: {', '.join(older)}")
+
+
 def _figures(cells: Cells, folder: Path) -> None:
     from script_exp.analysis.figures import write_figures  # matplotlib takes a second to import
 
     written, reasons = write_figures(cells, folder)
     print(f"{len(written)} figures in {folder}: {', '.join(written)}")
+    _tell_older(folder, written)
     for reason in reasons:
         print(f"no figure: {reason}")
 

@@ -101,6 +101,11 @@ def test_filters(outputs, tmp_path):
     assert "*32 tokens" in tokens
     assert "*Unpruned*" in tokens
     assert "*64 tokens" not in tokens
+    older = call(outputs, *arguments, "--pruner", "trim").stdout.splitlines()
+    assert (
+        f"left in {tmp_path / 'tables'} by earlier calls, perhaps of other runs: ablation, against_script"
+        in older
+    )
     wrong = call(outputs, *arguments, "--budget", "16")
     assert wrong.stderr == "error: --budget=16: expected one with a finished run: 32, 64\n"
     wrong = call(outputs, *arguments, "--pruner", "none,scirpt")
