@@ -108,15 +108,6 @@ def test_a_clock_that_jumps_back_changes_nothing(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changed",
-    ["seed=1 pruner=random", "pruner.graph.threshold=0.3", "batch_size=5", "benchmark.scene_seed=3"],
-)
-def test_a_changed_setting_is_another_run(whole, tmp_path, changed):
-    run = start(tmp_path / "out", *QUICK, *changed.split(), "limit=4", f"outputs={whole.parents[2]}")
-    assert Path(run.last_line()["run_dir"]).name != whole.name
-
-
-@pytest.mark.parametrize(
     "version", ["script_exp.settings.PROTOCOL_VERSION", "script_exp.benchmarks.shapes.Shapes.prompt_version"]
 )
 def test_a_changed_version_is_another_run(whole, tmp_path, version):
