@@ -1,0 +1,94 @@
+"""What is decided for a model rather than for a method: what each model has, and what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from conftest import batch
+from hydra import compose, initialize_config_dir
+
+from script_exp.cell import RunCell
+from script_exp.command_line import CONF
+from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.families import ADAPTERS, has_clip_tower
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.rules import PruningRules
+from script_exp.pruners import QueryConditioned, Trim
+from script_exp.settings import RunSettings
+
+# relevance_sign, positions, newline, conversation
+LLAVA = (
+    -1,
+    "contiguous",
+    "keep",
+    "vicuna_v1",
+)  # OpenAI's CLIP at layer -2: TRIM and CDPruner found it inverted
+RULES = {
+    "tiny": (
+        1,
+        "contiguous",
+        "keep",
+        "chat_template",
+    ),  # trained so that the similar patches are the relevant ones
+    "llava_1_5_7b": LLAVA,
+    "llava_1_5_13b": LLAVA,
+    "llava_next_7b": LLAVA,
+    "llava_next_13b": LLAVA,
+    "llava_next_video_7b": LLAVA,
+    "llava_onevision_7b": (1, "contiguous", "keep", "chat_template"),  # compared in the LLM's input space
+    "qwen2_5_vl_7b": (1, "preserved", "keep", "chat_template"),  # positions are places in the picture
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def conf():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def settings(*overrides):
+    return RunSettings.from_config(compose("config", list(overrides)))
+
+
+def test_every_model_has_a_line():
+    assert {file.stem for file in (CONF / "model").glob("*.yaml")} == RULES.keys()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_model_has_its_rules(name):
+    model = settings(f"model={name}").model
+    assert (model.relevance_sign, model.positions, model.newline, model.conversation) == RULES[name]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_published_model_has_the_rules_of_its_family(name):
+    """Those of ``prune(...)``; the inversion is one of CLIP's layer -2."""
+    config, rules = ARCHITECTURES[name](), settings(f"model={name}").model.rules
+    assert rules == ADAPTERS[config.model_type].default_rules
+    assert (rules.relevance_sign == -1) == (has_clip_tower(config) and config.vision_feature_layer == -2)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_sign_of_the_rules_tells_which_end_is_kept(llava, sign):
+    rules = replace(llava.rules, relevance_sign=sign)
+    model = PrunableModel(llava.model, llava.processing, llava.adapter, llava.query_encoder, rules)
+    inputs, questions = batch(model, 1)
+    images, queries = model.encode_images(inputs, with_joint=True), model.encode_queries(questions)
+    assert [query.sign for query in queries] == [sign]
+    patches, question = images[0].visual.joint[0], queries[0].embeddings[0]
+    products = patches @ question
+    cosines = products / patches.norm(dim=-1)
+    for pruner, similarity in (
+        (Trim(budget=20, aggregate=False), products),
+        (QueryConditioned(budget=1), cosines),
+    ):
+        (kept,) = model.prune(inputs, images, pruner, queries).kept
+        end = similarity.topk(pruner.budget, largest=sign == 1).indices
+        assert kept.indices[0].tolist() == sorted(end.tolist())
+
+
+def test_cells_that_share_a_model_have_rules_of_their_own():
+    for rules in (PruningRules(1, "contiguous", "keep"), PruningRules(-1, "preserved", "drop")):
+        overrides = [f"model.{key}={value}" for key, value in vars(rules).items()]
+        assert RunCell.prepare(settings("device=cpu", *overrides)).load().rules == rules
