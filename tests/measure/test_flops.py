@@ -6,7 +6,7 @@ import pytest
 import torch
 from checkpoints import save_llava
 from conftest import batch, load
-from torch.utils.flop_counter import FlopCounterMode
+from flop_counter import counted
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,
@@ -34,12 +34,6 @@ def eager(request, tmp_path_factory):
     model = load(save_llava(tmp_path_factory.mktemp("model"), kv_heads=request.param), attention="eager")
     model.query_encoder._text.set_attn_implementation("eager")
     return model
-
-
-def counted(call):
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops()
 
 
 @pytest.mark.parametrize("budget", [1, 64, 576])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from checkpoints import BOS, IMAGE, PAD, save_llava
+from flop_counter import counted
 from layer_reference import (
     GRID,
     LAYERS,
@@ -20,7 +21,6 @@ from layer_reference import (
     padded,
     reference,
 )
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlavaForConditionalGeneration
 
 from script_exp.errors import SettingError, UserError
@@ -191,13 +191,6 @@ def test_flops_count_the_row_of_every_stage(eager, pruner):
     vision = counted(lambda: eager.model.get_image_features(inputs["pixel_values"]))
     assert stages["pruner"] > 0
     assert stages["llm"] + stages["lm_head"] + stages["pruner"] == both - vision
-
-
-@torch.inference_mode()
-def counted(call):
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops()
 
 
 def test_nothing_stays_behind(model):

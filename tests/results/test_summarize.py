@@ -1,0 +1,112 @@
+"""The FLOPs and the KV cache of ``result.json`` against torch's counter around the real calls."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import CONFIGS, build, visuals
+from flop_counter import counted
+
+from script_exp.benchmarks.base import Sample
+from script_exp.evaluate import count_tokens
+from script_exp.models.query_encoder import ClipQueryEncoder
+from script_exp.pruners import FastV, NoPruning, Pyramid, QueryConditioned
+from script_exp.results.summarize import summarize_costs
+
+QUESTIONS = ["what is it?", "how many red stars are there in the picture?"]
+PRUNERS = {
+    "none": NoPruning(),
+    "query": QueryConditioned(budget=5),
+    "fastv": FastV(budget=5, layer=2, budget_as="after"),
+    "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family, tmp_path_factory):
+    built = build(family, tmp_path_factory.mktemp(family), attention="eager")
+    if isinstance(built.query_encoder, ClipQueryEncoder):
+        built.query_encoder._text.set_attn_implementation("eager")
+    return built
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_costs_are_means_of_what_the_calls_take(model, family, name):
+    pruner = PRUNERS[name]
+    pictures = [row[0] for row in visuals(family)[::2]]  # of OneVision the last one is scaled down
+    samples = [
+        Sample(question, lambda one=picture: one, question, question, (), "", "")
+        for picture, question in zip(pictures, QUESTIONS, strict=True)
+    ]
+    flops, cache = summarize_costs(model, pruner, count_tokens(model, pruner, samples))
+    taken = [calls(model, pruner, *one) for one in zip(pictures, QUESTIONS, strict=True)]
+    means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
+    stages = flops["stages"]
+    inside = stages["pruner"] if name in ("fastv", "pyramid") else 0
+    assert {
+        "vision_tower": stages["vision_tower"],
+        "projector": stages["projector"],
+        "query_encoder": stages["query_encoder"],
+        "prune": stages["pruner"] - inside,
+        "prefill": stages["llm"] + stages["lm_head"] + inside,
+        "cache": cache,
+    } == means
+    assert flops["prefill_total"] == sum(stages.values())
+    assert (stages["pruner"] > 0) == (name != "none")
+
+
+def calls(model, pruner, picture, question):
+    """Operations of each call on the way to the first logits, and the bytes of the cache then."""
+    inputs = model.preprocess([[picture]], [model.chat_prompt(question)])
+    vision = counted(lambda: model.encode_images(inputs, with_joint=False))
+    projector = counted_in_projector(model, inputs)
+    images, queries, query = model.encode_images(inputs, pruner.needs_query), None, 0
+    if pruner.needs_query:
+        query = counted(lambda: model.encode_images(inputs, with_joint=True)) - vision
+        query += counted(lambda: model.encode_queries([question]))
+        queries = model.encode_queries([question])
+    prompt = model.prune(inputs, images, pruner, queries)
+    outputs = []
+    with model.pruning_inside(prompt):
+        prefill = counted(lambda: outputs.append(model.prefill(prompt)))
+    return {
+        "vision_tower": vision - projector,
+        "projector": projector,
+        "query_encoder": query,
+        "prune": counted(lambda: model.prune(inputs, images, pruner, queries)),
+        "prefill": prefill,
+        "cache": sum(one.keys.nbytes + one.values.nbytes for one in outputs[0].past_key_values.layers),
+    }
+
+
+def counted_in_projector(model, inputs):
+    core, given = model.model.model, []
+    projector = core.visual.merger if hasattr(core, "visual") else core.multi_modal_projector
+    handle = projector.register_forward_pre_hook(lambda _, args: given.append(args))
+    model.encode_images(inputs, with_joint=False)
+    handle.remove()
+    return sum(counted(lambda args=args: projector(*args)) for args in given)
+
+
+@pytest.mark.parametrize("name", ["none", "query", "fastv"])
+def test_the_llm_on_visual_tokens_alone(model, family, name):
+    pruner = PRUNERS[name]
+    (picture,) = visuals(family)[-1]
+    sample = Sample("0", lambda: picture, QUESTIONS[0], QUESTIONS[0], (), "", "")
+    (record,) = records = count_tokens(model, pruner, [sample])
+    flops, _ = summarize_costs(model, pruner, records)
+    llm = model.adapter.llm
+    layers = len(llm.layers)
+    entering = model.visual_by_layer(pruner, record.visual, record.kept, record.budget_crops)
+    by_length = {
+        tokens: counted(
+            lambda tokens=tokens: llm(inputs_embeds=torch.zeros(1, tokens, llm.config.hidden_size))
+        )
+        for tokens in set(entering)
+    }
+    assert flops["llm_visual_only"] == sum(by_length[tokens] / layers for tokens in entering)
