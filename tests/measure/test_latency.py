@@ -2,68 +2,113 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import QUESTIONS, images
 
+from script_exp.measure import latency
+from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.latency import LatencyInput, LatencyProtocol, measure_latency
 from script_exp.measure.memory import peak_memory
+from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import FastV, NoPruning, Script
 
-
-class Recording(Script):
-    """Notes on which prompt it was called."""
-
-    calls: list[str]
-
-    def __call__(self, visual, query=None):
-        self.calls.append(visual.key)
-        return super().__call__(visual, query)
+# What each call of the model takes by the clock of a test, in ms.
+TAKES = {
+    "preprocess": 1, "encode_images": 10, "encode_queries": 100, "prune": 1000, "prefill": 10_000,
+    "decode_step": 100_000,
+}  # fmt: skip
 
 
-def test_stages_counts_and_interleaving(llava):
-    inputs = [
-        LatencyInput(image, llava.chat_prompt(question), question)
-        for image, question in zip(images(2), QUESTIONS, strict=False)
+@pytest.fixture
+def calls(monkeypatch):
+    """(method, prompt) of every pruning, whatever the method."""
+    made, prune = [], PrunableModel.prune
+
+    def noted(model, inputs, images, pruner, queries=None, keys=None):
+        made.append((pruner, *keys))
+        return prune(model, inputs, images, pruner, queries, keys)
+
+    monkeypatch.setattr(PrunableModel, "prune", noted)
+    return made
+
+
+@pytest.fixture
+def only_calls_take_time(monkeypatch):
+    """A clock that stands still but for the calls of the model."""
+    now = [0]
+
+    def taking(call, milliseconds):
+        def timed(*args, **kwargs):
+            now[0] += milliseconds * 10**6
+            return call(*args, **kwargs)
+
+        return timed
+
+    for name, milliseconds in TAKES.items():
+        monkeypatch.setattr(PrunableModel, name, taking(getattr(PrunableModel, name), milliseconds))
+    monkeypatch.setattr(latency, "Clock", partial(Clock, now=lambda: now[0]))
+
+
+def questions(model, count):
+    return [
+        LatencyInput(image, model.chat_prompt(question), question)
+        for image, question in zip(images(count), QUESTIONS, strict=False)
     ]
-    script = Recording(budget=16)
-    script.calls = []
-    pruners = {
+
+
+def contestants():
+    return {
         "unpruned": NoPruning(),
-        "script": script,
+        "script": Script(budget=16),
         "fastv": FastV(budget=8, layer=1, budget_as="after"),
     }
+
+
+def test_stages_counts_and_interleaving(llava, calls):
+    inputs, pruners = questions(llava, 2), contestants()
     protocol = LatencyProtocol(warm_up=1, repeats=2, decode_steps=3)
     latencies = measure_latency(llava, inputs, pruners, protocol)
     common = {"preprocess", "vision", "pruner", "llm", "decode_per_token"}
     assert latencies["unpruned"].stages.keys() == common
     assert latencies["script"].stages.keys() == common | {"query_encoder"}
-    assert all(latency.repeats == 4 for latency in latencies.values())
+    assert all(measured.repeats == 4 for measured in latencies.values())
     prompts = [one.prompt for one in inputs]
-    assert script.calls == [prompts[0], *prompts, *prompts, prompts[0]]  # warm-up, repeats, peak memory
-    for latency in latencies.values():
-        assert 0 < latency.llm_prefill.q1 <= latency.llm_prefill.median <= latency.llm_prefill.q3
-        assert latency.llm_prefill.median < latency.ttft.median
+    turns = [prompts[0], *prompts, *prompts, prompts[0]]  # warm-up, repeats, peak memory
+    assert calls == [(pruner, prompt) for prompt in turns for pruner in pruners.values()]
+    for measured in latencies.values():
+        assert 0 < measured.llm_prefill.q1 <= measured.llm_prefill.median <= measured.llm_prefill.q3
+        assert measured.llm_prefill.median < measured.ttft.median
 
 
-def test_cuda_graphs_are_recorded_before_anything_counts(llava, monkeypatch):
-    inputs = [LatencyInput(image, llava.chat_prompt("what?"), "what?") for image in images(2)]
-    script = Recording(budget=16)
-    script.calls = []
-    monkeypatch.setattr(type(llava), "records_graphs", True)
-    latency = measure_latency(llava, inputs, {"script": script}, LatencyProtocol(1, 1, 1))["script"]
-    assert len(script.calls) == 3 * 2 + 2  # as it is, recorded, replayed; then what counts
-    assert latency.peak_bytes is None  # a replay allocates nothing that torch could count
+def test_a_stage_is_the_time_of_its_call_and_the_totals_hold_their_stages(llava, only_calls_take_time):
+    protocol = LatencyProtocol(warm_up=1, repeats=2, decode_steps=3)
+    for name, measured in measure_latency(llava, questions(llava, 2), contestants(), protocol).items():
+        asked = {"query_encoder": 100} if name == "script" else {}
+        stages = {"preprocess": 1, "vision": 10, **asked, "pruner": 1000, "llm": 10_000}
+        stages["decode_per_token"] = 100_000  # of one token
+        assert measured.stages == {stage: Spread(took, took, took) for stage, took in stages.items()}
+        assert measured.llm_prefill == Spread(11_000, 11_000, 11_000)
+        assert measured.ttft.median == 11_011 + sum(asked.values())
+
+
+def test_cuda_graphs_are_recorded_before_anything_counts(llava, monkeypatch, calls):
+    monkeypatch.setattr(PrunableModel, "records_graphs", True)
+    pruners = {"script": Script(budget=16)}
+    measured = measure_latency(llava, questions(llava, 2), pruners, LatencyProtocol(1, 1, 1))
+    assert len(calls) == 3 * 2 + 2  # as it is, recorded, replayed; then what counts
+    assert measured["script"].peak_bytes is None  # a replay allocates nothing that torch could count
 
 
 def test_cache_bytes_are_those_of_the_prefill(llava):
-    question = QUESTIONS[0]
-    inputs = [LatencyInput(images(1)[0], llava.chat_prompt(question), question)]
-    latency = measure_latency(llava, inputs, {"script": Script(budget=16)})["script"]
+    inputs = questions(llava, 1)
+    measured = measure_latency(llava, inputs, {"script": Script(budget=16)})["script"]
     text = llava.preprocess([[inputs[0].visual]], [inputs[0].prompt])["input_ids"].shape[1] - 576
     config = llava.model.config.text_config
     values = 2 * 4 * (16 + text) * config.num_key_value_heads * config.head_dim
-    assert latency.kv_cache_bytes == 4 * values
+    assert measured.kv_cache_bytes == 4 * values
 
 
 def test_peak_memory_is_what_a_call_holds_at_most():
