@@ -19,7 +19,7 @@ NEXT = "model=llava_next_7b model.weights=random"  # its prompts have newlines; 
 # What a cell has already, and the one thing that is changed.
 ANOTHER_RUN = [
     ("", "budget=32"),
-    ("", "seed=1"),
+    ("pruner=random", "seed=1"),
     ("", "limit=4"),
     ("", "batch_size=5"),  # batches round differently
     ("", "attention=eager"),
@@ -56,6 +56,7 @@ SAME_RUN = [
     ("", "force=true"),
     # What plays no part in the method or the model:
     ("pruner=none", "budget=32"),
+    ("", "seed=1"),  # nothing is drawn
     ("pruner=random", "model.relevance_sign=-1"),
     ("pruner=none", "model.positions=preserved"),
     ("pruner=fastv", "model.positions=preserved"),
