@@ -265,9 +265,10 @@ def _tracked(cell: RunCell, directory: RunDirectory) -> TrackedRun:
 
 def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
     pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
+    tokens = model.adapter.tokens_per_crop(model.model.config)  # those that are cut off as padding too
     picture = None
-    if pictures is not None:
-        picture = kept_overlay(pictures, record.kept_indices or [], record.visual // record.crops)
+    if pictures is not None and tokens is not None:
+        picture = kept_overlay(pictures, record.kept_indices or [], tokens)
     return ShownSample(
         record.id,
         record.question,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from PIL import Image
@@ -23,10 +24,11 @@ def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: in
         tokens: tokens of one crop.
 
     Returns:
-        the picture; None where tokens are no square grid of patches.
+        the picture; None where tokens are no square grid of patches, or were numbered in another grid.
     """
     side = math.isqrt(tokens)
-    if side * side != tokens or len(kept) != len(pictures):
+    highest = max(chain.from_iterable(kept), default=0)
+    if side * side != tokens or len(kept) != len(pictures) or highest >= tokens:
         return None
     tiles = []
     for picture, indices in list(zip(pictures, kept, strict=True))[:MOST_CROPS]:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import answers, result
+from families import save
+from photos import PHOTOS
 from PIL import Image
 from processes import start
 from wandb_log import read_wandb
@@ -284,3 +286,23 @@ def test_the_tracker_shows_samples_with_what_was_kept(tmp_path):
         picture = np.asarray(Image.open(file).convert("RGB"), int)
         faded = [np.abs(picture - image).reshape(24, 8, 24, 8, 3).max(axis=(1, 3, 4)) > 0 for image in images]
         assert any((~patches).sum() == 64 for patches in faded)
+
+
+def test_crops_without_their_padding_are_shown_too(tmp_path):
+    """640 x 460: 2,208 tokens enter the LLM, from five crops of 576."""
+    run = start(
+        tmp_path / "out", f"model.path={save('llava_next', tmp_path / 'model')}", PHOTOS,
+        "pruner=graph", "budget=64", "limit=2", "record_kept=true", "latency=off", "unpruned=off",
+        "tracker=wandb", f"outputs={tmp_path / 'outputs'}",
+    )  # fmt: skip
+    place = Path(run.last_line()["run_dir"])
+    assert {(record["visual"], record["crops"]) for record in answers(place)} == {(2208, 5)}
+    logged = read_wandb(next(place.rglob("*.wandb")))
+    assert logged.summary["accuracy/value"] == result(place)["accuracy"]["value"]
+    assert logged.summary["kept_tokens.count"] == 2
+    (kept,) = {str(record["kept_indices"]): record["kept_indices"] for record in answers(place)}.values()
+    for file in place.rglob("kept_tokens_*.png"):
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+        darkest = pixels.reshape(24, 14, 5, 24, 14, 3).min(axis=(1, 4, 5))  # of each patch of each crop
+        shown = [np.flatnonzero(darkest[:, crop] < 191) for crop in range(5)]  # what fades is 191 or more
+        assert [crop.tolist() for crop in shown] == kept
