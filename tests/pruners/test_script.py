@@ -76,6 +76,30 @@ def test_relevance_runs_from_zero_to_one_and_follows_the_sign():
     assert not torch.allclose(image, plus)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("over", ["crop", "image"])
+def test_relevance_written_out(over, normalize, sign):
+    """The mean over the segments, then all tokens of a crop, or of all crops, on one scale."""
+    visual, query = example(n=7, crops=3, segments=3)
+    raw = []
+    for crop in visual.joint.tolist():
+        raw.append([])
+        for patch in crop:
+            products = []
+            for segment in query.embeddings.tolist():
+                product = sum(a * b for a, b in zip(patch, segment, strict=True))
+                products.append(product / (math.hypot(*patch) * math.hypot(*segment) if normalize else 1))
+            raw[-1].append(sign * sum(products) / len(products))
+    wanted = []
+    for crop in raw:
+        scale = crop if over == "crop" else [value for other in raw for value in other]
+        wanted.append([(value - min(scale)) / (max(scale) - min(scale)) for value in crop])
+    module = QueryDPP(sign=sign, relevance_range=over, normalize=normalize)
+    relevance = module.relevance(visual, Query(query.embeddings, sign=-sign))
+    torch.testing.assert_close(relevance, torch.tensor(wanted))
+
+
 def slow_released_loop(kernel, k):
     """The loop as the released code has it, for one crop, with the projection that divides by -inf."""
     d = kernel.diagonal().clone()
