@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from families import CONFIGS
 from PIL import Image
 from processes import last_line, run
 
@@ -51,6 +52,26 @@ def test_ratios_are_those_of_the_numbers_beside_them(measured):
         done = flops["stages"]["llm"] + flops["stages"]["lm_head"]
         seconds = latency["stages"]["llm"]["median"] / 1e3
         assert method["share_of_ceiling"]["llm"] == pytest.approx(done / seconds / ceiling)
+
+
+@pytest.mark.parametrize(
+    ("size", "crops", "visual", "separators"),
+    [
+        ([672, 672], 5, 2880, 48),  # 2 x 2 crops and the base one; every row of patches ends with a newline
+        ([600, 200], 3, 576 + 16 * 48, 16),  # 1 x 2 crops, of whose 24 rows of patches 8 are padding
+    ],
+)
+def test_images_have_the_size_that_is_asked_for(size, crops, visual, separators, tmp_path):
+    CONFIGS["llava_next"]().save_pretrained(tmp_path / "model")
+    process = bench(
+        f"model.path={tmp_path / 'model'}", "model.weights=random", "pruner=random", "budget=64", *QUICK,
+        f"bench.image_size={size}", f"outputs={tmp_path / 'outputs'}",
+    )  # fmt: skip
+    unpruned, pruned = json.loads(Path(last_line(process)["bench"]).read_text())["methods"]
+    assert unpruned["tokens"]["crops"] == pruned["tokens"]["crops"] == crops
+    assert unpruned["tokens"]["visual"] == pruned["tokens"]["visual"] == visual
+    assert (unpruned["tokens"]["kept"], unpruned["tokens"]["separators"]) == (visual, separators)
+    assert pruned["tokens"]["kept"] <= 64 * crops  # what falls on padding is lost
 
 
 @pytest.mark.parametrize(
