@@ -26,6 +26,7 @@ from script_exp.inspection.pictures import Gallery
 from script_exp.inspection.seen import kept_by, see
 from script_exp.inspection.selection import effect_of_released_graph, relevance_by_pick, selections
 from script_exp.pruners import Graph, QueryConditioned, Random, ScriptReleased
+from script_exp.results.overlay import kept_overlay
 from script_exp.results.read import load_runs
 
 SHARED = ["budget=32", "benchmark.scenes=3", "limit=12", "latency=off", "record_kept=true"]
@@ -204,6 +205,12 @@ def test_panels_do_not_overlap_and_are_inside(crops, methods):
             assert apart
     width, height = figure.get_size_inches()
     assert boxes[0].width * width == pytest.approx(boxes[0].height * height * min(crops, 5))
+
+
+def test_indices_of_another_grid_are_not_drawn():
+    pictures = np.zeros((1, 8, 8, 3), np.uint8)
+    assert kept_overlay(pictures, [[3]], tokens=4).size == (8, 8)
+    assert kept_overlay(pictures, [[4]], tokens=4) is None
 
 
 def test_scores_that_are_neither_right_nor_wrong():
