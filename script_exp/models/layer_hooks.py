@@ -20,7 +20,7 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import last_row_attention
-from script_exp.pruners.base import top_indices
+from script_exp.pruners.base import check_finite, top_indices
 from script_exp.pruners.layer import LayerPruner
 
 _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
@@ -141,10 +141,14 @@ class LayerPruning:
         """What stays of ``sequence``: (batch, length)."""
         keep = sequence.token & ~sequence.visual
         copies = len(keep) // len(self.schedules)
+        ranked = []
         for row, visual in enumerate(sequence.visual):
-            places = visual.nonzero()[:, 0]
+            places, count = visual.nonzero()[:, 0], self.schedules[row // copies][stage]
             scores = self.pruner.score(attention[row][:, places])
-            keep[row, places[top_indices(scores, self.schedules[row // copies][stage])]] = True
+            keep[row, places[top_indices(scores, count)]] = True
+            if count < len(places):
+                ranked.append(scores)
+        check_finite(self.pruner, "attention scores", ranked)
         return keep
 
     def _attention_mask(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from script_exp.budget import check_budget, tokens_kept
-from script_exp.errors import check_choice
+from script_exp.errors import UserError, check_choice
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ class Pruner(ABC):
         Raises:
             ValueError: if the tensors do not fit the contract, or a query is needed and missing.
             SettingError: if the budget is larger than the crop.
+            UserError: if there is something to choose, and what it is chosen by is not finite.
         """
         self._check(visual, query)
         crops, n, _ = visual.projected.shape
@@ -119,6 +120,7 @@ class Pruner(ABC):
         if k == n:
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
             return Kept(every, visual.projected)
+        self._check_finite(visual, query)
         indices = self.select(_in_float32(visual), _query_in_float32(query), k).sort(dim=-1).values
         if indices.ndim != 2 or len(indices) != crops or not 1 <= indices.shape[1] <= k:
             shape = tuple(indices.shape)
@@ -143,6 +145,10 @@ class Pruner(ABC):
                 f"{tuple(visual.projected.shape)}"
             )
 
+    def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
+        values = (visual.projected, visual.joint, visual.tower, None if query is None else query.embeddings)
+        check_finite(self, "visual tokens or the embeddings", [one for one in values if one is not None])
+
 
 @dataclass(kw_only=True)
 class ScorePruner(Pruner):
@@ -153,12 +159,33 @@ class ScorePruner(Pruner):
         """Scores (crops, n); higher is kept."""
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        return self.best(visual, query, k)
+
+    def best(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        """Indices (crops, k) of the highest scores, best first."""
         scores = self.score(visual, query)
         if scores.shape != visual.projected.shape[:2]:
             raise ValueError(
                 f"{type(self).__name__} scored {tuple(scores.shape)}, not {tuple(visual.projected.shape[:2])}"
             )
+        check_finite(self, "scores", [scores])
         return top_indices(scores, k)
+
+    def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
+        """The scores tell, and a GPU is waited for once."""
+
+
+def check_finite(method: object, what: str, values: Iterable[Tensor]) -> None:
+    """Raise a :class:`UserError` unless all values are finite; waits for the device once.
+
+    NaN is sorted above all numbers, so a damaged token would be kept first, and in a graph it damages others.
+    """
+    ends = [end.float() for value in values for end in value.aminmax()]  # NaN is passed on
+    if ends and not torch.stack(ends).isfinite().all():
+        raise UserError(
+            f"{type(method).__name__}: the {what} are not finite, so nothing can be chosen by them: expected "
+            "dtype=bfloat16 or dtype=float32 where float16 overflows, or scores that are always numbers"
+        )
 
 
 def top_indices(scores: Tensor, k: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
-from script_exp.pruners.base import Query, ScorePruner, VisualTokens, top_indices
+from script_exp.pruners.base import Query, ScorePruner, VisualTokens
 
 NO_PROJECTOR = "false: the model has no projector to make an aggregated token"
 
@@ -52,7 +52,7 @@ class Trim(ScorePruner):
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         single = k - 1 if self.aggregate and k > 1 else k
-        return top_indices(self.score(visual, query), single)
+        return self.best(visual, query, single)
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
         kept = super().output(visual, indices)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import batch
 
+from script_exp.errors import UserError
 from script_exp.pruners import (
     FastV,
     Graph,
@@ -15,6 +18,7 @@ from script_exp.pruners import (
     Pyramid,
     QueryConditioned,
     Random,
+    ScorePruner,
     Script,
     ScriptReleased,
     Trim,
@@ -159,3 +163,40 @@ def test_the_methods_differ(prepared):
     for name in ("random", "graph", "query", "script", "trim_plain", "released_head", "released_plot"):
         sets[name] = tuple(run(prepared, METHODS[name](budget=64)).kept[0].indices[0].tolist())
     assert len(set(sets.values())) == len(sets)
+
+
+def overflown(image, value):
+    """The image with ``value`` in the features of one of its tokens, as where float16 did not suffice."""
+    visual = image.visual
+    projected, joint, packed = (one.clone() for one in (visual.projected, visual.joint, image.packed))
+    projected[0, 100], joint[0, 100], packed[100] = value, value, value
+    return replace(image, visual=replace(visual, projected=projected, joint=joint), packed=packed)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("none", "random")])
+def test_nothing_is_chosen_by_what_is_not_finite(prepared, name, value):
+    """NaN would be ranked highest, and with it what it spreads to; where all is kept nothing is ranked."""
+    model, inputs, images, queries = prepared
+    broken = model, inputs, [*images[:-1], overflown(images[-1], value)], queries
+    method = type(METHODS[name](budget=64)).__name__
+    with pytest.raises(UserError, match=f"^{method}: the .* are not finite.*dtype=bfloat16 or dtype=float32"):
+        logits(model, run(broken, METHODS[name](budget=64)))
+    assert logits(model, run(broken, METHODS[name](budget=TOKENS))).isnan().any()
+
+
+class Ratio(ScorePruner):
+    """A score that is 0/0 where a token is all zeros."""
+
+    def score(self, visual, query):
+        return visual.projected.sum(dim=-1) / visual.projected.norm(dim=-1)
+
+
+def test_a_score_of_ones_own_has_to_be_a_number(prepared):
+    _, _, images, _ = prepared
+    visual = images[0].visual
+    assert Ratio(budget=64)(visual).indices.shape == (1, 64)
+    empty = visual.projected.clone()
+    empty[0, 5] = 0
+    with pytest.raises(UserError, match=r"^Ratio: the scores are not finite"):
+        Ratio(budget=64)(replace(visual, projected=empty))
