@@ -3,7 +3,7 @@
 python analysis/kept.py                                     # where pruning loses most against unpruned
 python analysis/kept.py --regressions script                # where script loses most
 python analysis/kept.py --disagree script,graph --budget 32 # where two methods answer differently
-python analysis/kept.py --sample 20263-0003-1,20263-0007-0  # these
+python analysis/kept.py --sample 20264-0003-1,20264-0007-0  # these
 
 Loads the runs' own model. What a method inside the LLM kept is known only if it ran with record_kept=true.
 """

@@ -15,7 +15,7 @@ def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--path", default="embedded", help="folder of the checkpoint")
     parser.add_argument("--scenes", type=int, default=80, help="of the benchmark (80)")
-    parser.add_argument("--scene-seed", type=int, default=20263, help="which scenes (20263)")
+    parser.add_argument("--scene-seed", type=int, default=20264, help="which scenes (20264)")
     parser.add_argument(
         "--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16], help="visual tokens kept"
     )

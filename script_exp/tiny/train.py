@@ -20,7 +20,7 @@ from script_exp.tiny.train_vision import train_vision
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights; the shipped ones are older (docs/tiny_model.md).
+    """Everything that decides the weights; the defaults are those of the shipped ones (docs/tiny_model.md).
 
     Attributes:
         monitor_scenes: scenes of the monitoring seed that the measurements during training use; afterwards it

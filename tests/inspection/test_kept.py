@@ -315,7 +315,7 @@ def test_the_report_shows_the_worst_regressions(outputs, runs, samples):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--sample", "nowhere"], "--sample=nowhere: expected an id that was answered, such as 20263-0000-0"),
+        (["--sample", "nowhere"], "--sample=nowhere: expected an id that was answered, such as 20264-0000-0"),
         (["--disagree", "script"], "--disagree=script: expected two methods, for example script,graph"),
         (["--regressions", "trim"], "--regressions=trim: expected one with a finished run: random, fastv"),
         (["--pruner", "scirpt"], "--pruner=scirpt: expected one with a finished run: fastv, graph, none"),

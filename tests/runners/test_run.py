@@ -59,7 +59,7 @@ def test_the_run_directory(first):
             "graph.threshold": 0.2, "graph.gamma": 1.0, "query.sign": None, "query.relevance_range": "crop",
             "query.normalize": True, "graph_keep": 0.5, "walk": 2.0, "padding": "dpp",
         },
-        "benchmark_settings": {"scenes": 80, "scene_seed": 20263}, "prompt_version": Shapes.prompt_version,
+        "benchmark_settings": {"scenes": 80, "scene_seed": 20264}, "prompt_version": Shapes.prompt_version,
         "protocol_version": PROTOCOL_VERSION, "limit": 10,
     }  # fmt: skip
     records = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
