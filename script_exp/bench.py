@@ -145,7 +145,7 @@ def _method(
         "pruner": cell.settings.pruner["name"],
         "budget": cell.settings.budget,
         "variant": cell.as_recorded.variant,
-        "tokens": vars(summarize_tokens(sizes, cell.settings.budget, cell.checkpoint.tokens_per_crop))
+        "tokens": vars(summarize_tokens(sizes, cell.settings.budget))
         | {"text": float(np.mean([size.text for size in sizes]))},
         "flops": flops,
         "kv_cache_bytes": cache,

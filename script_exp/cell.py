@@ -15,7 +15,7 @@ from script_exp.benchmarks.ahead import in_batches
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.video import VideoBenchmark
 from script_exp.build import build_benchmark, build_pruner, build_tracker
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.evaluate import BatchSize
 from script_exp.fit import check_fit
 from script_exp.frames import frame_setting
@@ -78,6 +78,10 @@ class RunCell:
     @classmethod
     def _checked(cls, settings: RunSettings) -> RunCell:
         pruner = build_pruner(settings)
+        if isinstance(pruner, Pruner) and pruner.draws and "seed" not in settings.pruner:
+            raise UserError(
+                "pruner.seed is missing: expected seed: ${seed} in the config of a method that draws"
+            )
         found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
         settings = _with_frames(settings, found)
         benchmark = build_benchmark(settings.benchmark)

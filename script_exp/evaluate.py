@@ -261,6 +261,7 @@ def _sizes(
         separators=pruned.separators[row],
         crops=pruned.crops[row],
         budget_crops=pruned.budget_crops[row],
+        offered=pruned.offered[row],
         grids=[list(grid) for grid in pruned.grids[row]],
         text=batch.text[row],
         query=model.query_tokens(sample.question) if pruner.needs_query else 0,

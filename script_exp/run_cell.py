@@ -189,7 +189,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         unpruned_identity=cell.unpruned().identity,
         cell=cell.as_recorded,
         accuracy=accuracy,
-        tokens=summarize_tokens(sizes, settings.budget, cell.checkpoint.tokens_per_crop),
+        tokens=summarize_tokens(sizes, settings.budget),
         flops=flops,
         kv_cache_bytes=cache,
         latency=summarize_latency(latencies["pruned"], latencies["unpruned"]) if latencies else None,

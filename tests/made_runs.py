@@ -40,7 +40,8 @@ def save_run(
         "unpruned_identity": unpruned,
         "cell": {
             "model": model, "benchmark": benchmark, "pruner": pruner, "budget": budget, "seed": seed,
-            "variant": variant, "pruner_settings": settings or {},
+            "variant": variant,
+            "pruner_settings": settings or ({"seed": seed} if pruner == "random" else {}),
             "benchmark_settings": benchmark_settings or {}, "prompt_version": prompt_version,
             "protocol_version": protocol_version, "limit": limit,
         },
@@ -49,7 +50,7 @@ def save_run(
             "by_kind": {}, "partial": limit is not None or skipped > 0, "skipped": skipped,
         },
         "tokens": {
-            "visual": 576.0, "separators": 0.0, "crops": 1.0, "budget_crops": 1.0, "per_crop": 576,
+            "visual": 576.0, "offered": 576.0, "separators": 0.0, "crops": 1.0, "budget_crops": 1.0,
             "requested": budget, "kept": float(budget or 576), "layer_average": float(budget or 576),
             **(tokens or {}),
         },

@@ -11,6 +11,7 @@ from script_exp.analysis.cells import Cells, column_notes, is_main, rank, setup_
 from script_exp.analysis.published import reference_rows
 from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
 from script_exp.benchmarks import METRICS
+from script_exp.results.read import draws
 
 _INTERVAL = (
     "±: half of the 95 % interval, by bootstrap over units (questions on one image are drawn together); with "
@@ -53,7 +54,7 @@ def heading(cells: pd.DataFrame) -> str:
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = max(0.0, 1 - (_asked(cells) / _offered(cells)).median())
+    removed = max(0.0, 1 - (_asked(cells) / cells["offered"]).median())
     kept = tokens_text(budget)
     if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
@@ -62,12 +63,7 @@ def heading(cells: pd.DataFrame) -> str:
 
 def _asked(cells: pd.DataFrame) -> pd.Series:
     """Tokens that the budget allows in all crops together."""
-    return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, _offered(cells))
-
-
-def _offered(cells: pd.DataFrame) -> pd.Series:
-    """Tokens of all crops together that there are to choose from."""
-    return (cells["per_crop"] * cells["budget_crops"]).fillna(cells["visual"])
+    return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, cells["offered"])
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
@@ -229,12 +225,11 @@ def column_heading(column: str, cells: pd.DataFrame) -> tuple[str, str]:
 
 
 def _seeds(cells: pd.DataFrame) -> list[str]:
-    counts = sorted(set(cells["seeds"]))
-    if counts == [1]:
+    counts = sorted(set(cells[draws(cells) | (cells["seeds"] > 1)]["seeds"]))
+    if counts in ([], [1]):
         return []
-    if len(counts) == 1:
-        return [f"Means over {counts[0]} seeds."]
-    return [f"Means over {counts[0]} to {counts[-1]} seeds."]
+    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return [f"Means over {number} seeds, where a method draws."]
 
 
 def _data(cells: pd.DataFrame) -> pd.DataFrame:

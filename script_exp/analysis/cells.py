@@ -22,7 +22,7 @@ SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", 
 _CELL = [*SETUP, "column", "label", "budget"]
 
 _MEANS = [
-    "visual", "kept", "layer_average", "budget_crops", "per_crop", "prefill_tflops", "llm_visual_tflops",
+    "visual", "kept", "layer_average", "budget_crops", "offered", "prefill_tflops", "llm_visual_tflops",
     "kv_mib", "peak_mib",
     *(name for name in COLUMNS if name.endswith(("_ms", "_speedup"))),
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from script_exp.command_line import CONF
 from script_exp.errors import UserError, unknown_name
+from script_exp.results.read import draws
 from script_exp.sweeps.plan import expand
 
 _COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit", "dtype", "attention")
@@ -35,8 +36,6 @@ def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> 
     if not (folder / f"{name}.yaml").exists():
         raise unknown_name("experiment", name, (file.stem for file in folder.glob("*.yaml")))
     unpruned, masks = runs["pruner"] == "none", {}
-    settings = [json.loads(one) for one in runs["pruner_settings"]]
-    drawless = pd.Series(["seed" not in one for one in settings], index=runs.index, dtype=bool)
     chosen = pd.Series(data=False, index=runs.index)
     for cell in _cells(name):
         fits = pd.Series(data=True, index=runs.index)
@@ -47,7 +46,7 @@ def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> 
                 has = _has(runs, key, value, name)
                 if key.startswith(("pruner", "budget")):
                     has |= unpruned
-                masks[key, str(value)] = has | drawless if key == "seed" else has
+                masks[key, str(value)] = has | ~draws(runs) if key == "seed" else has
             fits &= masks[key, str(value)]
         chosen |= fits
     return runs[chosen]

@@ -16,7 +16,7 @@ from script_exp.analysis.table import Entry, Group, Row, Table
 from script_exp.benchmarks import METRICS
 from script_exp.errors import UserError
 from script_exp.results.compare import Comparison, compare, holm
-from script_exp.results.read import load_samples
+from script_exp.results.read import draws, load_samples
 
 _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}
 _LEVEL = 0.05
@@ -49,7 +49,9 @@ class PairedTests:
     """
 
     def __init__(self, cells: Cells) -> None:
-        self._runs = cells.runs[["seed", "identity", "unpruned_identity", "run_dir"]]
+        self._runs = cells.runs[["seed", "identity", "unpruned_identity", "run_dir"]].assign(
+            draws=draws(cells.runs)
+        )
         self._folders = self._runs.drop_duplicates("identity").set_index("identity")["run_dir"]
         self._read = lru_cache(maxsize=64)(load_samples)
         self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Comparison | None] = {}
@@ -64,15 +66,21 @@ class PairedTests:
         return Outcome(cell, "none", self._compare(cell, own["run_dir"], unpruned))
 
     def against(self, cell: pd.Series, other: pd.Series) -> Outcome:
-        """A cell against another one, on the seeds that both have; one run against all of the other's."""
+        """A cell against another one, on the seeds that both have.
+
+        The one run of a method that draws nothing is compared with all of the other's.
+        """
         first, second = (self._runs.loc[one["runs"]] for one in (cell, other))
-        how = "cross" if min(len(first), len(second)) == 1 else "inner"
-        pairs = first.merge(second, how=how, on=None if how == "cross" else "seed", suffixes=("", "_other"))
-        if len(pairs) < max(len(first), len(second)):
-            self.problems.append(
-                f"{cell['label']} and {other['label']} on {cell['column']}: compared on the {len(pairs)} "
-                f"seeds that both have, of {len(first)} and {len(second)}"
-            )
+        if any(len(one) == 1 and not one["draws"].any() for one in (first, second)):
+            pairs = first.merge(second, how="cross", suffixes=("", "_other"))
+        else:
+            pairs = first.merge(second, on="seed", suffixes=("", "_other"))
+            if len(pairs) < max(len(first), len(second)):
+                where = f"on {cell['column']} at {budget_text(cell['budget'])}"
+                self.problems.append(
+                    f"{cell['label']} and {other['label']} {where}: only {len(pairs)} of {len(first)} and "
+                    f"{len(second)} seeds are of both, so that only these are compared"
+                )
         if pairs.empty:
             return Outcome(cell, other["label"], None)
         return Outcome(cell, other["label"], self._compare(cell, pairs["run_dir"], pairs["run_dir_other"]))

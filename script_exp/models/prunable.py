@@ -199,6 +199,7 @@ class PrunableModel:
             separators=((prompt.input_ids == placeholder).sum(dim=1) - entering).tolist(),
             crops=[sum(image.crops for image in row) for row in by_row],
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
+            offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )

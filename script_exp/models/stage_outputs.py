@@ -26,6 +26,8 @@ class PrunedPrompt:
         separators: separator tokens of each row that enter the LLM.
         crops: crops of each row through the vision tower.
         budget_crops: crops of each row that the budget is multiplied by.
+        offered: visual tokens of each row that a pruner chooses from, those included that the model cuts off
+            as padding afterwards.
         grids: patch grids of each row's images, for towers that take images of any size.
         layer_pruner: the pruner that still has to run inside the LLM, if it is one of that kind.
     """
@@ -38,6 +40,7 @@ class PrunedPrompt:
     separators: list[int]
     crops: list[int]
     budget_crops: list[int]
+    offered: list[int]
     grids: list[list[tuple[int, int, int]]]
     layer_pruner: LayerPruner | None
 

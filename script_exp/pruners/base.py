@@ -152,7 +152,10 @@ class Pruner(ABC):
 
 @dataclass(kw_only=True)
 class ScorePruner(Pruner):
-    """A pruner that keeps the tokens with the highest scores; ties go to the lowest index."""
+    """A pruner that keeps the tokens with the highest scores; ties go to the lowest index.
+
+    A subclass that overrides :meth:`select`, too, ranks by :meth:`best`, which refuses what is no number.
+    """
 
     @abstractmethod
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:

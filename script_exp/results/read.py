@@ -50,7 +50,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "kept": (_NUMBER, "visual tokens left after all pruning"),
     "layer_average": (_NUMBER, "visual tokens, mean over the LLM's layers"),
     "budget_crops": (_NUMBER, "crops that the budget was multiplied by"),
-    "per_crop": (_NUMBER, "tokens of a crop, padding included; missing: images differ in size"),
+    "offered": (_NUMBER, "visual tokens to choose from, those included that are cut off as padding"),
     "prefill_tflops": (_NUMBER, "FLOPs of all stages of a prefill, 2 per multiply-accumulate, in 1e12"),
     "llm_visual_tflops": (_NUMBER, "of these, the LLM's on visual tokens alone"),
     "kv_mib": (_NUMBER, "keys and values after prefill, MiB"),
@@ -119,6 +119,12 @@ def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | No
     return Runs(frame.astype({name: kind for name, (kind, _) in COLUMNS.items()}), problems)
 
 
+def draws(runs: pd.DataFrame) -> pd.Series:
+    """Of each run, or cell, whether its method draws at random: it has a seed among its settings then."""
+    has = ["seed" in json.loads(settings) for settings in runs["pruner_settings"]]
+    return pd.Series(has, index=runs.index, dtype=bool)
+
+
 def load_samples(run_dir: Path) -> pd.DataFrame:
     """The samples of one run, one row each, indexed by id.
 
@@ -170,7 +176,7 @@ def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, 
         "kept": tokens["kept"],
         "layer_average": tokens["layer_average"],
         "budget_crops": tokens["budget_crops"],
-        "per_crop": tokens["per_crop"],
+        "offered": tokens["offered"],
         "prefill_tflops": flops["prefill_total"] / 1e12,
         "llm_visual_tflops": flops["llm_visual_only"] / 1e12,
         "kv_mib": result["kv_cache_bytes"] / 2**20,

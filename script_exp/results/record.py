@@ -19,6 +19,7 @@ class SampleTokens:
         separators: newline and like tokens that the model puts between visual ones, as they entered the LLM.
         crops: crops through the vision tower.
         budget_crops: crops that the budget was multiplied by; fewer where the model scales them down.
+        offered: visual tokens to choose from: ``visual``, and those that the model cuts off as padding later.
         grids: (time, rows, columns) of each image, for towers that take images of any size.
         text: other tokens of the prompt.
         query: tokens through the query encoder, 0 if it did not run.
@@ -31,6 +32,7 @@ class SampleTokens:
     separators: int
     crops: int
     budget_crops: int
+    offered: int
     grids: list[list[int]]
     text: int
     query: int
@@ -124,17 +126,15 @@ class Tokens:
     """Tokens per sample, means.
 
     Attributes:
-        visual, separators, crops, budget_crops, kept, layer_average: as of :class:`SampleTokens`.
-        per_crop: tokens that a crop has for the pruner to choose from, the picture's padding included; None
-            where images differ in size.
+        visual, offered, separators, crops, budget_crops, kept, layer_average: as of :class:`SampleTokens`.
         requested: the budget, per crop; None: no pruning.
     """
 
     visual: float
+    offered: float
     separators: float
     crops: float
     budget_crops: float
-    per_crop: int | None
     requested: int | float | None
     kept: float
     layer_average: float

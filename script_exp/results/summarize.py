@@ -18,16 +18,14 @@ from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleTokens, Tokens
 
 
-def summarize_tokens(
-    records: Sequence[SampleTokens], requested: int | float | None, per_crop: int | None
-) -> Tokens:
+def summarize_tokens(records: Sequence[SampleTokens], requested: int | float | None) -> Tokens:
     """Mean token counts."""
     return Tokens(
         visual=float(np.mean([record.visual for record in records])),
+        offered=float(np.mean([record.offered for record in records])),
         separators=float(np.mean([record.separators for record in records])),
         crops=float(np.mean([record.crops for record in records])),
         budget_crops=float(np.mean([record.budget_crops for record in records])),
-        per_crop=per_crop,
         requested=requested,
         kept=float(np.mean([record.kept for record in records])),
         layer_average=float(np.mean([record.layer_average for record in records])),

@@ -260,24 +260,31 @@ def test_one_run_is_compared_with_every_seed_of_another(tmp_path):
 
 
 def test_seeds_that_only_one_method_has_are_named(tmp_path):
-    for pruner, seeds in (("random", (0, 1, 2)), ("mine", (1, 2, 3))):
+    for pruner, seeds in (("random", (0, 1, 2)), ("mine", (1, 2, 3)), ("other", (4,))):
         for seed in seeds:
-            save_run(tmp_path, pruner, 64, draw([seed, len(pruner)], 0.5), seed=seed)
+            scores = draw([seed, len(pruner)], 0.5)
+            save_run(tmp_path, pruner, 64, scores, seed=seed, settings={"seed": seed})
     cells = make_cells(load_runs(tmp_path).frame)
     tests = PairedTests(cells)
     pair_tables(cells, tests, "mine")
-    assert tests.problems == ["random and mine on shapes: compared on the 2 seeds that both have, of 3 and 3"]
+    assert tests.problems == [
+        f"{name} and mine on shapes at 64: only {common} of {own} and 3 seeds are of both, "
+        "so that only these are compared"
+        for name, common, own in (("random", 2, 3), ("other", 0, 1))
+    ]
 
 
 @pytest.mark.parametrize(
     ("budget", "tokens", "heading"),
     [
-        (64, {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0}, "64 tokens per crop, 88.9 % removed"),
-        (0.1, {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0}, "10 % of the tokens, 90.0 % removed"),
-        (81, {"visual": 7290.0, "crops": 21.0, "budget_crops": 10.0, "per_crop": 729},
-         "81 tokens per crop, 88.9 % removed"),
-        (64, {"visual": 400.0, "per_crop": None}, "64 tokens, 84.0 % removed"),
-        (64, {"visual": 50.0, "per_crop": None}, "64 tokens, 0.0 % removed"),
+        (64, {"visual": 2304.0, "offered": 2880.0, "budget_crops": 5.0},
+         "64 tokens per crop, 88.9 % removed"),
+        (0.1, {"visual": 2304.0, "offered": 2880.0, "budget_crops": 5.0},
+         "10 % of the tokens, 90.0 % removed"),
+        (81, {"visual": 6661.0, "offered": 6661.0, "crops": 21.0, "budget_crops": 10.0},
+         "81 tokens per crop, 87.8 % removed"),
+        (64, {"visual": 400.0, "offered": 400.0}, "64 tokens, 84.0 % removed"),
+        (64, {"visual": 50.0, "offered": 50.0}, "64 tokens, 0.0 % removed"),
     ],
     ids=["padding is cut off", "a share of it", "crops are scaled down", "any size", "less than k"],
 )  # fmt: skip
@@ -288,7 +295,7 @@ def test_the_share_removed_is_of_the_tokens_to_choose_from(tmp_path, budget, tok
 
 
 def test_tokens_that_a_method_inside_the_llm_has_beyond_its_budget_are_named(tmp_path):
-    crops = {"visual": 2304.0, "crops": 5.0, "budget_crops": 5.0, "kept": 320.0}
+    crops = {"visual": 2304.0, "offered": 2880.0, "crops": 5.0, "budget_crops": 5.0, "kept": 320.0}
     save_run(tmp_path, "fastv", 64, draw(1, 0.5), tokens=crops | {"layer_average": 900.4})
     save_run(tmp_path, "fastv", 32, draw(2, 0.5), tokens=crops | {"layer_average": 700.0})
     save_run(tmp_path, "script", 64, draw(3, 0.5), tokens=crops | {"layer_average": 320.0})

@@ -85,7 +85,7 @@ def test_maps_are_those_that_the_methods_go_by(runs):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda config: config | {"seed": 5}, r"its settings give \w+ now, not \w+, because"),
+        (lambda config: config | {"batch_size": 5}, r"its settings give \w+ now, not \w+, because"),
         (lambda config: config | {"dtype": "torch.int8"}, "dtype=int8: expected one of"),
         (lambda config: {"model": None}, r"config.yaml is damaged \(KeyError: 'dtype'\)"),
     ],

@@ -110,6 +110,7 @@ def test_what_a_prefill_does_without_runs_as_before(tmp_path):
     assert all(map(torch.equal, got.hidden_states, expected.hidden_states))
 
 
+@pytest.mark.slow
 def test_any_number_of_models_in_one_process(tmp_path):
     """Torch keeps eight compiled versions of one function, and the models that they are of."""
     gone = []

@@ -105,12 +105,14 @@ def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
 def test_exactly_the_budget_enters_for_every_crop(model, inputs):
     images = model.encode_images(inputs, with_joint=False)
     prompt = pruned(model, inputs, Graph(budget=5))
-    for kept, image, entering in zip(prompt.kept, images, prompt.entering, strict=True):
+    for row, (kept, image) in enumerate(zip(prompt.kept, images, strict=True)):
         assert kept.indices.numel() == 5 * image.budget_crops
         assert (kept.indices.diff(dim=1) > 0).all()
-        cut_off = image.visual.projected.shape[:2].numel() - int(
-            (image.source >= 0).sum()
-        )  # tokens of the picture's padding
+        shown = int((image.source >= 0).sum())  # without the tokens of the picture's padding
+        assert prompt.before[row] == shown
+        cut_off = prompt.offered[row] - shown
+        assert prompt.offered[row] == kept.indices.shape[0] * image.visual.projected.shape[1] >= shown
+        entering = prompt.entering[row]
         assert 5 * image.budget_crops - cut_off <= entering <= 5 * image.budget_crops
     words = (inputs["input_ids"] != model.adapter.placeholder_id) & inputs["attention_mask"].bool()
     lengths = prompt.arguments["attention_mask"].sum(dim=1)

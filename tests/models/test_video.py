@@ -81,7 +81,11 @@ def test_a_processors_config_that_is_not_right(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "highest"), [(16, 768 * 28 * 28), (400, 128_000 * 784 * 9 // 10 * 2 // 400)]
+    ("count", "highest"),
+    [
+        (16, 768 * 28 * 28),
+        pytest.param(400, 128_000 * 784 * 9 // 10 * 2 // 400, marks=pytest.mark.slow),
+    ],
 )
 def test_the_frames_of_a_long_video_of_qwen_share_its_pixels(count, highest, tmp_path):
     """qwen-vl-utils: VIDEO_TOTAL_PIXELS over the frames, two a step, at most VIDEO_MAX_PIXELS each."""

@@ -27,6 +27,7 @@ from script_exp.pruners.base import non_default_fields
         (lambda: Graph(budget=4, threshold=1.5), "threshold=1.5"),
         (lambda: Graph(budget=4, threshold="high"), "threshold=high"),
         (lambda: Graph(budget=4, gamma=-1), "gamma=-1"),
+        (lambda: Graph(budget=4, gamma=200), "gamma=200"),
         (lambda: Graph(budget=4, gamma=float("nan")), "gamma=nan"),
         (lambda: QueryConditioned(budget=4, sign=0), "sign=0"),
         (lambda: QueryConditioned(budget=4, relevance_range="batch"), "relevance_range=batch"),

@@ -67,7 +67,7 @@ def test_the_run_directory(first):
     assert result["accuracy"]["value"] == pytest.approx(sum(r["score"] for r in records) / 10)
     assert all(record["kept"] == 64 and record["visual"] == 576 for record in records)
     assert result["tokens"] == {
-        "visual": 576, "separators": 0, "crops": 1, "budget_crops": 1, "per_crop": 576, "requested": 64,
+        "visual": 576, "separators": 0, "crops": 1, "budget_crops": 1, "offered": 576, "requested": 64,
         "kept": 64, "layer_average": 64,
     }  # fmt: skip
     assert sum(result["flops"]["stages"].values()) == pytest.approx(result["flops"]["prefill_total"])

@@ -445,7 +445,7 @@ def write_run(path, benchmark, config):
         unpruned_identity="",
         cell=Cell("tiny", "vqav2_val", "random", 64, 0, "", {}, {}, benchmark.prompt_version, 1, None),
         accuracy=None,
-        tokens=Tokens(576, 0, 1, 1, 576, 64, 64, 64), flops={}, kv_cache_bytes=0, latency=None,
+        tokens=Tokens(576, 576, 0, 1, 1, 64, 64, 64), flops={}, kv_cache_bytes=0, latency=None,
         peak_memory_bytes=None, provenance=[{"weights": "pretrained"}],
     )  # fmt: skip
     with RunDirectory(path) as directory:

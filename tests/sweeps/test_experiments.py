@@ -117,3 +117,9 @@ def test_a_method_that_does_not_draw_has_one_run_for_all_seeds():
         for _, config in composed_cells(methods)
     }
     assert len(unpruned) == 1
+
+
+def test_a_method_that_draws_needs_the_seed():
+    (state,) = experiment_cells(["pruner=random", "~pruner.seed", "budget=64"])
+    assert state.state == "invalid"
+    assert state.why == "pruner.seed is missing: expected seed: ${seed} in the config of a method that draws"

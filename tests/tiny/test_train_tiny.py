@@ -33,6 +33,22 @@ def test_training_resumes_where_it_was_cut_and_exports(command, tmp_path):
     assert AutoProcessor.from_pretrained(tmp_path / "cut" / "weights").tokenizer.padding_side == "left"
 
 
+def test_the_last_stage_goes_on_from_the_one_before(command, tmp_path):
+    base = ["--smoke", "--seed", "3", "--threads", "1", "--out", str(tmp_path)]
+
+    def trained(name):
+        return torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
+
+    command(base)
+    whole = trained("polish")
+    assert whole["step"] == trained("joint")["step"] == 6
+    assert not torch.equal(*(trained(name)["module"]["llava.lm_head.weight"] for name in ("joint", "polish")))
+    (tmp_path / "checkpoints" / "polish.pt").unlink()
+    command(base)
+    again = trained("polish")
+    assert all(torch.equal(value, again["module"][name]) for name, value in whole["module"].items())
+
+
 def test_more_steps_continue_from_the_checkpoint(command, tmp_path):
     base = ["--smoke", "--stage", "vision", "--threads", "1", "--out", str(tmp_path)]
     command([*base, "--vision-steps", "3"])

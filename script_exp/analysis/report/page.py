@@ -19,6 +19,7 @@ from script_exp.analysis.render import html_rows
 from script_exp.analysis.report.images import Image
 from script_exp.analysis.report.provenance import provenance_tables
 from script_exp.analysis.table import Table
+from script_exp.results.read import draws
 
 _SECTIONS = {"accuracy": "Accuracy", "by_budget": "Accuracy", "ablation": "Accuracy", "efficiency": "Cost"}
 """By a table's name the section that it stands in; all others are tests."""
@@ -138,7 +139,7 @@ def _caveats(cells: Cells, tables: Sequence[Table]) -> Caveats:
         embedded=bool((runs["checkpoint"] == "embedded").any()),
         random_weights=bool((runs["weights"] == "random").any()),
         limited=bool(runs["limit"].notna().any()),
-        one_seed=bool((cells.frame["seeds"] == 1).any()),
+        one_seed=bool((draws(cells.frame) & (cells.frame["seeds"] == 1)).any()),
         published=any(row.reference for table in tables for group in table.groups for row in group.rows),
         timed=bool(pd.notna(runs["ttft_ms"]).any()),
         tested=_TESTS in _sections(tables),
