@@ -15,7 +15,7 @@ QUICK = ["latency=off", "unpruned=off", "batch_size=2"]
 LOCAL = ["hydra/launcher=local_processes", "hydra.launcher.processes=2"]
 
 
-@pytest.mark.parametrize("launcher", [[], LOCAL])
+@pytest.mark.parametrize("launcher", [[], pytest.param(LOCAL, marks=pytest.mark.slow)])
 def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
     trouble = "raise,none" if not launcher else "exit,raise,none"
     process = run(

@@ -67,6 +67,7 @@ def test_an_array_gives_what_one_process_gives(slurm, tmp_path):
         assert "_" in json.loads((found[name] / "status.json").read_text())["job"]
 
 
+@pytest.mark.slow
 def test_jobs_that_raise_or_die_are_named_and_the_others_finish(slurm, tmp_path):
     """The one that dies comes first: submitit's own launcher would leave the others at that."""
     trouble = ["pruner=random", WITH_TROUBLE, "+benchmark.trouble=exit,raise,none", "limit=6"]
