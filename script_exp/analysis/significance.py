@@ -77,10 +77,12 @@ class PairedTests:
             pairs = first.merge(second, on="seed", suffixes=("", "_other"))
             if len(pairs) < max(len(first), len(second)):
                 where = f"on {cell['column']} at {budget_text(cell['budget'])}"
-                self.problems.append(
+                problem = (
                     f"{cell['label']} and {other['label']} {where}: only {len(pairs)} of {len(first)} and "
                     f"{len(second)} seeds are of both, so that only these are compared"
                 )
+                if problem not in self.problems:  # two tables compare the same cells
+                    self.problems.append(problem)
         if pairs.empty:
             return Outcome(cell, other["label"], None)
         return Outcome(cell, other["label"], self._compare(cell, pairs["run_dir"], pairs["run_dir_other"]))
