@@ -19,10 +19,10 @@ import pandas as pd
 
 from script_exp.analysis.command import print_problems
 from script_exp.analysis.filters import add_filters, chosen, comma_list
-from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
 from script_exp.results.read import load_runs
+from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from script_exp.analysis.command import (
 )
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.table import Table
-from script_exp.entry import add_outputs, new_parser, run_command, start
+from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
 
 
 def main() -> int:

@@ -19,11 +19,11 @@ from script_exp.analysis.command import (
     analyze,
     print_problems,
 )
-from script_exp.analysis.report import Report, report_page
-from script_exp.analysis.report.images import Image, figure_images, kept_images
-from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
+from script_exp.report import Report, report_page
+from script_exp.report.images import Image, figure_images, kept_images
 from script_exp.results.files import write_atomically
+from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
 
 
 def main() -> int:

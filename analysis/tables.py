@@ -12,7 +12,7 @@ import sys
 
 from script_exp.analysis.command import PRINTED, add_table_options, analyze
 from script_exp.analysis.render import latex, markdown, text
-from script_exp.entry import add_outputs, new_parser, run_command, start
+from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
 
 _FORMATS = {"text": text, "markdown": markdown, "latex": latex}
 

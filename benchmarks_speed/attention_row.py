@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from script_exp.measure.clock import interleaved
-from script_exp.models.architectures import ARCHITECTURES
 from script_exp.models.attention_rows import last_row, last_row_attention
+from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.tiny import WEIGHTS
 
 _LAYER = 1  # the layer before FastV's K = 2

@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from report import Given, command_line, compared, print_cases, write_report
 
-from script_exp.benchmarks.ahead import in_batches
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.ahead import in_batches
 from script_exp.benchmarks.shapes import Shapes
-from script_exp.evaluate import Answering, BatchSize, Skipped
+from script_exp.cell.answer import Answering, BatchSize, Skipped
 from script_exp.measure.clock import interleaved
-from script_exp.models.checkpoint import find_checkpoint
 from script_exp.models.feature_cache import FeatureCache
-from script_exp.models.load import load_model
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model
+from script_exp.models.loading.wanted import Wanted
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
-from script_exp.models.wanted import Wanted
 from script_exp.pruners import NoPruning, Pruner, Script
 
 _SCENES, _QUESTIONS, _BATCH = 4, 16, 16

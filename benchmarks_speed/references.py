@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from script_exp.pruners.base import Query, VisualTokens
-from script_exp.pruners.query import QueryDPP
+from script_exp.pruners.before_llm.query import QueryDPP
+from script_exp.pruners.contract.pruner import Query, VisualTokens
 
 
 def straightforward_map(kernel: Tensor, k: int) -> Tensor:
@@ -42,7 +42,7 @@ def released_loop(kernel: Tensor, k: int) -> Tensor:
 
     A Python loop over steps and crops that waits for the device several times in each, with an inner loop
     over all earlier picks whose coefficients are zero, since it divides by their residuals of -inf. It is
-    not greedy MAP: ``script_exp/pruners/script_released.py`` says what it does instead.
+    not greedy MAP: ``script_exp/pruners/before_llm/script_released.py`` says what it does instead.
     """
     crops, n, _ = kernel.shape
     residual = kernel.diagonal(dim1=1, dim2=2).clone()

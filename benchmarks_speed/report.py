@@ -16,11 +16,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from script_exp.entry import new_parser
 from script_exp.measure.clock import Clock, Spread
 from script_exp.results.code_version import git_state
 from script_exp.results.files import write_json
 from script_exp.results.provenance import device_name
+from script_exp.terminal.entry import new_parser
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("torch", "triton", "numpy", "transformers")

@@ -12,7 +12,7 @@ from report import Given, command_line, compared, print_cases, write_report
 from transformers import AutoConfig, LlavaForConditionalGeneration
 
 from script_exp.measure.clock import interleaved
-from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
 from script_exp.tiny import WEIGHTS
 

@@ -16,10 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from script_exp.command_line import CONF, check_arguments, take_choices
-from script_exp.entry import fail, start
+from script_exp.config.command_line import CONF, check_arguments, take_choices
+from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
-from script_exp.settings import RunSettings
+from script_exp.terminal.entry import fail, start
 
 
 def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
@@ -38,10 +38,10 @@ def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
     if not settings:
         raise UserError("pruner=none: expected at least one method to measure beside the unpruned model")
 
-    from script_exp.bench import BenchSettings, run_bench  # torch is imported from here on
-    from script_exp.bench_report import draw_figure, print_table
-    from script_exp.cell import RunCell
+    from script_exp.cell.prepared import RunCell
     from script_exp.results.files import write_json
+    from script_exp.speed.bench import BenchSettings, run_bench  # torch is imported from here on
+    from script_exp.speed.report import draw_figure, print_table
 
     plain = OmegaConf.to_container(config.bench, resolve=True)
     how = BenchSettings.from_config(plain)  # type: ignore[arg-type]

@@ -13,10 +13,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from script_exp.data_status import check_data, file_benchmarks
-from script_exp.entry import new_parser, run_command, start
 from script_exp.errors import SettingError
-from script_exp.reports import print_data
+from script_exp.terminal.entry import new_parser, run_command, start
+from script_exp.upkeep.data_status import check_data, file_benchmarks
+from script_exp.upkeep.report import print_data
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

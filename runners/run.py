@@ -15,14 +15,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from script_exp.command_line import CONF, check_arguments, with_groups_keys
-from script_exp.entry import fail, start
+from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
-from script_exp.settings import RunSettings
-from script_exp.signals import end_on_signals
 from script_exp.sweeps.job import SweepJob
 from script_exp.sweeps.plan import current_sweep
 from script_exp.sweeps.summary import summarize_sweep
+from script_exp.terminal.entry import fail, start
+from script_exp.terminal.signals import end_on_signals
 
 
 def run(config: DictConfig, job: SweepJob | None) -> None:
@@ -33,10 +33,10 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
 
-    from script_exp.cell import RunCell  # torch is imported from here on
-    from script_exp.console import note, print_config, print_result, print_unmerged
+    from script_exp.cell.prepared import RunCell  # torch is imported from here on
+    from script_exp.cell.run import read_finished, run_cell
+    from script_exp.cell.shown import note, print_config, print_result, print_unmerged
     from script_exp.results.run_directory import RunIsBusyError, set_aside
-    from script_exp.run_cell import read_finished, run_cell
 
     cell = RunCell.prepare(settings)
     if settings.seed != config.seed:

@@ -17,10 +17,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from script_exp.entry import new_parser, run_command, start
 from script_exp.errors import UserError
-from script_exp.reports import print_rescored
-from script_exp.rescore import Overrides, find_runs, rescore
+from script_exp.terminal.entry import new_parser, run_command, start
+from script_exp.upkeep.report import print_rescored
+from script_exp.upkeep.rescore import Overrides, find_runs, rescore
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

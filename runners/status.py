@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from script_exp.entry import add_outputs, new_parser, run_command, start
 from script_exp.errors import UserError
 from script_exp.results.state import RunState, last_lines, read_state, read_states
 from script_exp.sweeps.record import CellState
+from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
 
 _ORDER = ("finished", "running", "interrupted", "stopped", "failed", "damaged", "invalid", "missing")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from script_exp.entry import new_parser, run_command, start
+from script_exp.terminal.entry import new_parser, run_command, start
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from script_exp.tiny.report import print_report  # imports torch
+    from script_exp.training.report import print_report  # imports torch
 
     print_report(given.path, given.scenes, given.scene_seed, given.budgets)
     return 0

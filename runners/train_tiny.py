@@ -26,9 +26,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from script_exp.entry import new_parser, start
-from script_exp.tiny.optimization import Run
-from script_exp.tiny.train import SMOKE, Recipe, train
+from script_exp.terminal.entry import new_parser, start
+from script_exp.training.optimization import Run
+from script_exp.training.train import SMOKE, Recipe, train
 
 
 class Bars:

@@ -19,10 +19,10 @@ if not torch.cuda.is_available():
 from checkpoints import save_llava
 from PIL import Image
 
-from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model
+from script_exp.models.loading.wanted import Wanted
 from script_exp.models.rules import PruningRules
-from script_exp.models.wanted import Wanted
 
 QUESTIONS = ["what color is the star?", "how many", "is the blue star left of the red ring ? yes no"]
 

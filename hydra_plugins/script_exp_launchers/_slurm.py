@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
-from script_exp.signals import Terminated
+from script_exp.terminal.signals import Terminated
 
 log = logging.getLogger(__name__)
 

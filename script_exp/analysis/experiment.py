@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from script_exp.command_line import CONF
+from script_exp.config.command_line import CONF
 from script_exp.errors import UserError, unknown_name
 from script_exp.results.read import draws
 from script_exp.sweeps.plan import expand

@@ -12,10 +12,10 @@ import pandas as pd
 
 from script_exp.analysis.accuracy import accuracy_entry, budget_text, by_budget, heading
 from script_exp.analysis.cells import Cells, rank, setup_title
+from script_exp.analysis.comparison import Comparison, compare, holm
 from script_exp.analysis.table import Entry, Group, Row, Table
 from script_exp.benchmarks import METRICS
 from script_exp.errors import UserError
-from script_exp.results.compare import Comparison, compare, holm
 from script_exp.results.read import draws, load_samples
 
 _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}

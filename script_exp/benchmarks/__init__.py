@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from script_exp.benchmarks.metric import MeanScore, Metric
 from script_exp.benchmarks.mlvu import MlvuAverage
 from script_exp.benchmarks.mmbench import CircularAccuracy
 from script_exp.benchmarks.mme import Perception
 from script_exp.benchmarks.mmvet import MmVetScore
 from script_exp.benchmarks.mvbench import MvbenchAverage
 from script_exp.benchmarks.pope import MeanF1, PooledF1
+from script_exp.benchmarks.rules.metric import MeanScore, Metric
 
 METRICS: dict[str, Metric] = {
     metric.name: metric

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from script_exp.benchmarks.metric import MeanScore, Metric
+from script_exp.benchmarks.rules.metric import MeanScore, Metric
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Sample:
 
     Attributes:
         id: stable name, unique in the benchmark.
-        visual: loads the image, or the frames of the video (:class:`script_exp.frames.Frames`), when called.
+        visual: loads the image, or the frames of the video
+            (:class:`~script_exp.benchmarks.reading.frame_count.Frames`), when called.
         question: the bare question; the query encoder sees this text.
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.

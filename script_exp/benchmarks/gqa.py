@@ -23,8 +23,8 @@ from typing import ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.data import ParquetTable, image_file, read_json, read_jsonl, value_of
-from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
+from script_exp.benchmarks.reading.data import ParquetTable, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.errors import DataError, UserError
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

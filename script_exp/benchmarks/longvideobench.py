@@ -24,12 +24,12 @@ from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
-from script_exp.benchmarks.data import ParquetTable, read_entries, value_of
-from script_exp.benchmarks.files import Source
-from script_exp.benchmarks.frames import video_frames
-from script_exp.benchmarks.metric import MeanByPart, Metric
-from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, options_of
+from script_exp.benchmarks.reading.data import ParquetTable, read_entries, value_of
+from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.frames import video_frames
+from script_exp.benchmarks.reading.video import VideoBenchmark, find_video, first_letter, options_of
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
+from script_exp.benchmarks.rules.metric import MeanByPart, Metric
 from script_exp.errors import UserError
 
 _LEADS = (

@@ -20,18 +20,18 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.choices import lettered, listed
-from script_exp.benchmarks.data import ParquetTable, read_entries, value_of
-from script_exp.benchmarks.files import Source
-from script_exp.benchmarks.frames import video_frames
-from script_exp.benchmarks.metric import MeanOverKinds, Metric
-from script_exp.benchmarks.video import (
+from script_exp.benchmarks.reading.data import ParquetTable, read_entries, value_of
+from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.frames import video_frames
+from script_exp.benchmarks.reading.video import (
     VideoBenchmark,
     find_video,
     letter_of,
     one_of_letters,
     options_of,
 )
+from script_exp.benchmarks.rules.choices import lettered, listed
+from script_exp.benchmarks.rules.metric import MeanOverKinds, Metric
 from script_exp.errors import UserError
 
 TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")

@@ -34,10 +34,10 @@ from PIL import Image
 from xlsxwriter import Workbook
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
-from script_exp.benchmarks.data import ParquetTable, encoded_image, read_tsv, value_of
-from script_exp.benchmarks.files import FileBenchmark, Source
-from script_exp.benchmarks.metric import Metric, Scored
+from script_exp.benchmarks.reading.data import ParquetTable, encoded_image, read_tsv, value_of
+from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
+from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.errors import UserError
 
 ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories

@@ -11,7 +11,7 @@ Rule:
     a judge gives each answer a score from 0.0 to 1.0; the number is their mean. A run never judges: it ends
     with ``submission.json`` for the official grader
     (https://huggingface.co/spaces/whyu/MM-Vet_Evaluator), and ``runners/score.py`` grades it with a judge
-    of your own (:mod:`script_exp.benchmarks.judge`), again and again without the model.
+    of your own (:mod:`script_exp.benchmarks.rules.judge`), again and again without the model.
 
 The judge's question is made as in the paper: what the score means, what <AND> and <OR> in a ground truth
 mean, a table of seven graded examples (five answers to an equation, of which three are half right; two about
@@ -35,10 +35,17 @@ from typing import ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
-from script_exp.benchmarks.files import FileBenchmark, Source
-from script_exp.benchmarks.judge import Judge
-from script_exp.benchmarks.metric import MeanScore, Scored
+from script_exp.benchmarks.reading.data import (
+    ParquetTable,
+    as_object,
+    image_file,
+    read_json,
+    read_jsonl,
+    value_of,
+)
+from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.rules.judge import Judge
+from script_exp.benchmarks.rules.metric import MeanScore, Scored
 from script_exp.errors import UserError
 
 ABILITIES = ("rec", "ocr", "know", "gen", "spat", "math")

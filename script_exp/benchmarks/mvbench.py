@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.choices import lettered, listed
-from script_exp.benchmarks.data import read_entries, value_of
-from script_exp.benchmarks.files import Source
-from script_exp.benchmarks.frames import Clip, video_frames
-from script_exp.benchmarks.metric import MeanOverKinds, Metric
-from script_exp.benchmarks.video import VideoBenchmark, find_video, letter_of, options_of
-from script_exp.benchmarks.vqa_rule import without_punctuation
+from script_exp.benchmarks.reading.data import read_entries, value_of
+from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.frames import Clip, video_frames
+from script_exp.benchmarks.reading.video import VideoBenchmark, find_video, letter_of, options_of
+from script_exp.benchmarks.rules.choices import lettered, listed
+from script_exp.benchmarks.rules.metric import MeanOverKinds, Metric
+from script_exp.benchmarks.rules.vqa import without_punctuation
 from script_exp.errors import UserError
 
 _FRAMES_A_SECOND = 3.0  # of TVQA's folders

@@ -26,9 +26,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.data import ParquetTable, image_file, read_jsonl, value_of
-from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
-from script_exp.benchmarks.metric import Metric, Scored
+from script_exp.benchmarks.reading.data import ParquetTable, image_file, read_jsonl, value_of
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
+from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.errors import UserError
 
 CATEGORIES = ("adversarial", "popular", "random")

@@ -26,9 +26,9 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.choices import LETTER_ANSWER, lettered, listed
-from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, value_of
-from script_exp.benchmarks.files import FileBenchmark, Source
+from script_exp.benchmarks.reading.data import ParquetTable, as_object, image_file, read_json, value_of
+from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
 from script_exp.errors import UserError
 
 SUBJECTS = ("natural science", "social science", "language science")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.errors import check_whole
-from script_exp.tiny.questions import held_out
+from script_exp.shapes.questions import held_out
 
 
 @dataclass

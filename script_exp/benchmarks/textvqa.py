@@ -10,7 +10,7 @@ Prompt:
     capital letter and has the rest in small ones.
 Rule:
     LLaVA's ``m4c_evaluator.py``: soft accuracy with predictions and references normalized alike
-    (:mod:`script_exp.benchmarks.vqa_rule`). lmms-eval has the same.
+    (:mod:`script_exp.benchmarks.rules.vqa`). lmms-eval has the same.
 """
 
 from __future__ import annotations
@@ -21,9 +21,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
-from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source
-from script_exp.benchmarks.vqa_rule import m4c_score, normalize_prediction
+from script_exp.benchmarks.reading.data import (
+    ParquetTable,
+    as_object,
+    image_file,
+    read_json,
+    read_jsonl,
+    value_of,
+)
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
+from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction
 from script_exp.errors import UserError, check_choice
 
 _OCR = "Reference OCR token: "

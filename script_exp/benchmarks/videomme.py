@@ -24,14 +24,20 @@ from typing import ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
-from script_exp.benchmarks.choices import LETTER_ANSWER
-from script_exp.benchmarks.data import ParquetTable, read_lines, value_of, within
-from script_exp.benchmarks.files import Source
-from script_exp.benchmarks.frames import announced, video_frames
-from script_exp.benchmarks.metric import MeanByPart, Metric
-from script_exp.benchmarks.video import VideoBenchmark, find_video, first_letter, one_of_letters, options_of
+from script_exp.benchmarks.reading.data import ParquetTable, read_lines, value_of, within
+from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.frame_count import FrameCount, frames_to_take
+from script_exp.benchmarks.reading.frames import announced, video_frames
+from script_exp.benchmarks.reading.video import (
+    VideoBenchmark,
+    find_video,
+    first_letter,
+    one_of_letters,
+    options_of,
+)
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER
+from script_exp.benchmarks.rules.metric import MeanByPart, Metric
 from script_exp.errors import DataError, SettingError, UserError, check_choice
-from script_exp.frames import FrameCount, frames_to_take
 
 _BEFORE = (
     "Select the best answer to the following multiple-choice question based on the video and the subtitles. "

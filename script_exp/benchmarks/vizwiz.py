@@ -9,7 +9,7 @@ Prompt:
     'Unanswerable'.", a new line, "Answer the question using a single word or phrase." lmms-eval begins
     the question with a capital letter and has the rest in small ones.
 Rule:
-    soft accuracy (:mod:`script_exp.benchmarks.vqa_rule`) as the official evaluation has it; lmms-eval treats
+    soft accuracy (:mod:`script_exp.benchmarks.rules.vqa`) as the official evaluation has it; lmms-eval treats
     references as predictions.
 """
 
@@ -22,9 +22,16 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import ParquetTable, as_object, image_file, read_json, read_jsonl, value_of
-from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source
-from script_exp.benchmarks.vqa_rule import m4c_score, normalize_prediction, vqa_score
+from script_exp.benchmarks.reading.data import (
+    ParquetTable,
+    as_object,
+    image_file,
+    read_json,
+    read_jsonl,
+    value_of,
+)
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
+from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction, vqa_score
 from script_exp.errors import UserError
 
 _UNANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."

@@ -9,7 +9,7 @@ Data:
 Prompt:
     the question, a new line, "Answer the question using a single word or phrase."
 Rule:
-    :mod:`script_exp.benchmarks.vqa_rule`, under both protocols.
+    :mod:`script_exp.benchmarks.rules.vqa`, under both protocols.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.data import (
+from script_exp.benchmarks.reading.data import (
     ParquetTable,
     as_object,
     check_unique,
@@ -31,8 +31,8 @@ from script_exp.benchmarks.data import (
     read_jsonl,
     value_of,
 )
-from script_exp.benchmarks.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
-from script_exp.benchmarks.vqa_rule import normalize_prediction, vqa_score
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
+from script_exp.benchmarks.rules.vqa import normalize_prediction, vqa_score
 from script_exp.errors import UserError
 
 _TEST = "llava_vqav2_mscoco_test2015.jsonl"

@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
-from script_exp.cell import RunCell
+from script_exp.cell.prepared import RunCell
+from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
 from script_exp.results.result_file import read_result
-from script_exp.settings import RunSettings
 
 
 def open_run(run_dir: Path) -> RunCell:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture
-from script_exp.cell import RunCell
+from script_exp.cell.prepared import RunCell
 from script_exp.errors import UserError
 from script_exp.inspection.open_run import open_run
 from script_exp.inspection.seen import Seen, kept_by, see

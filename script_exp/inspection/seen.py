@@ -10,9 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from script_exp.benchmarks.base import Sample
-from script_exp.cell import RunCell
+from script_exp.cell.prepared import RunCell
 from script_exp.errors import UserError
-from script_exp.models.images import EncodedImage
+from script_exp.models.families.adapter import EncodedImage
 from script_exp.pruners import GraphRedundancy, LayerPruner, Query, QueryDPP, VisualTokens
 
 

@@ -10,9 +10,9 @@ import torch
 
 from script_exp.inspection.seen import Seen
 from script_exp.pruners import Pruner
-from script_exp.pruners.dpp import greedy_map
-from script_exp.pruners.query import cosines, dpp_kernel
-from script_exp.pruners.script_released import ScriptReleased, released_loop, released_redundancy
+from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.before_llm.query import cosines, dpp_kernel
+from script_exp.pruners.before_llm.script_released import ScriptReleased, released_loop, released_redundancy
 
 
 def selections(seen: Sequence[Seen], pruners: Mapping[str, Pruner]) -> pd.DataFrame:

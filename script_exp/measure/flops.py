@@ -15,8 +15,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from script_exp.errors import SettingError
-from script_exp.pruners.base import Pruner, Query, VisualTokens
-from script_exp.pruners.layer import LayerPruner
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 
 _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 

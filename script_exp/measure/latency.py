@@ -16,10 +16,10 @@ import numpy as np
 
 from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.memory import peak_memory
-from script_exp.models.images import Visual
+from script_exp.models.families.adapter import Visual
 from script_exp.models.prunable import PrunableModel
-from script_exp.pruners.base import Pruner
-from script_exp.pruners.layer import LayerPruner
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Pruner
 
 # A prompt's length is run as it is once, recorded as a CUDA graph, and replayed from then on.
 _UNTIL_REPLAYED = 3

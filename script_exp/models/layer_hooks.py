@@ -20,8 +20,8 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import last_row_attention
-from script_exp.pruners.base import check_finite, top_indices
-from script_exp.pruners.layer import LayerPruner
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import check_finite, top_indices
 
 _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, UserError, check_choice
-from script_exp.models.families import adapter_of, has_clip_tower, query_encoder
-from script_exp.models.images import EncodedImage
+from script_exp.models.families.adapter import EncodedImage
+from script_exp.models.families.registry import adapter_of, has_clip_tower, query_encoder
+from script_exp.models.loading.source import Source, locate
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import rows_of_images
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import CONVERSATIONS
-from script_exp.models.source import Source, locate
-from script_exp.pruners.base import Pruner, Query
-from script_exp.pruners.layer import LayerPruner
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Pruner, Query
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -44,7 +44,7 @@ def prune(
     them.
 
     Args:
-        model: a Hugging Face model of a supported family (``script_exp.models.families.ADAPTERS``).
+        model: a Hugging Face model of a supported family (``script_exp.models.families.registry.ADAPTERS``).
         processor: its processor; must have made ``inputs``.
         pruner: the method with its budget.
         clip: folder or hub id of the CLIP checkpoint that the vision tower came from, for pruners that need

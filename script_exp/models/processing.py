@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from script_exp.errors import SettingError
-from script_exp.models.images import ModelAdapter, Visual
+from script_exp.models.families.adapter import ModelAdapter, Visual
 
 VICUNA_V1 = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "

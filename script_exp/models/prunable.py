@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from script_exp.models.images import SEPARATOR, EncodedImage, ModelAdapter, Visual
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
@@ -23,9 +23,9 @@ from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules, check_positions
 from script_exp.models.stage_outputs import Features, Generated, PrunedPrompt
 from script_exp.models.tower_layers import unused_layers_skipped
-from script_exp.pruners.base import Kept, Pruner, Query
-from script_exp.pruners.layer import LayerPruner
-from script_exp.pruners.none import NoPruning
+from script_exp.pruners.before_llm.none import NoPruning
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Kept, Pruner, Query
 
 # Sizes and times that are only read to lay out the prompt: on a GPU every look at them would wait for it.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
-from script_exp.models.json_object import read_object
-from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes
+from script_exp.models.loading.json_object import read_object
+from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes
 
 _TEXT_PREFIXES = ("text_model.", "text_projection.")
 VISUAL_PROJECTION = "visual_projection.weight"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.models.images import EncodedImage
-from script_exp.pruners.base import Kept
-from script_exp.pruners.layer import LayerPruner
+from script_exp.models.families.adapter import EncodedImage
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Kept
 
 
 @dataclass(frozen=True)

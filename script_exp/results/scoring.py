@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.benchmarks.metric import Metric
+from script_exp.benchmarks.rules.metric import Metric
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.results.record import Accuracy, SampleRecord
 

@@ -13,11 +13,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from script_exp.cell import RunCell
-from script_exp.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.cell.prepared import RunCell
+from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
 from script_exp.results.state import read_state
-from script_exp.settings import RunSettings
 from script_exp.sweeps.plan import expand
 from script_exp.sweeps.record import CellState
 

@@ -1,4 +1,4 @@
-"""The embedded default model, a really trained, very small LLaVA, and the world it answers about."""
+"""The embedded default model: a trained, very small LLaVA whose weights ship with the package."""
 
 from pathlib import Path
 

@@ -14,7 +14,7 @@ from processes import ROOT, run
 
 from script_exp.analysis import experiment
 from script_exp.analysis.experiment import of_experiment
-from script_exp.command_line import CONF
+from script_exp.config.command_line import CONF
 from script_exp.errors import UserError
 from script_exp.results.read import load_runs
 from script_exp.results.read_wandb import load_wandb

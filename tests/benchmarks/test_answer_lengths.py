@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from script_exp.benchmark_config import benchmark_config
-from script_exp.build import build_benchmark
+from script_exp.cell.build import build_benchmark
+from script_exp.config.benchmark_config import benchmark_config
 
 LENGTHS = {  # LLaVA's model_vqa*.py; lmms-eval's task, or the 1,024 of its wrapper of LLaVA
     "vqav2": (128, 16), "gqa": (128, 16), "vizwiz": (128, 1024), "scienceqa": (1024, 16),

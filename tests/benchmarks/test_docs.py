@@ -7,8 +7,8 @@ import re
 import pytest
 from hydra import compose, initialize_config_dir
 
-from script_exp.command_line import CONF
-from script_exp.settings import RunSettings
+from script_exp.config.command_line import CONF
+from script_exp.config.settings import RunSettings
 
 PAGE = (CONF.parent / "docs" / "benchmarks.md").read_text()
 COMMON = re.search(r'COMMON="(.*)"', PAGE).group(1).split()

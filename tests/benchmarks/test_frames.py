@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from videos import SIZE, coded, every_frame, index_of, write_video
 
-import script_exp.benchmarks.frames as module
-from script_exp.benchmarks.frames import Choice, Clip, announced, spread, video_frames
+import script_exp.benchmarks.reading.frames as module
+from script_exp.benchmarks.reading.frame_count import PerSecond
+from script_exp.benchmarks.reading.frames import Choice, Clip, announced, spread, video_frames
 from script_exp.errors import DataError, UserError
-from script_exp.frames import PerSecond
 
 KINDS = {  # name: how it is written, and whether the packets alone say which frames are shown
     "one_keyframe.mp4": ({}, True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from judge_server import KEY, Script, judge_server
 
-from script_exp.benchmarks.judge import Judge
+from script_exp.benchmarks.rules.judge import Judge
 from script_exp.errors import SettingError, UserError
 
 

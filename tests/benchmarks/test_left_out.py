@@ -21,8 +21,8 @@ import test_vizwiz
 import vqav2_data
 from official import finished, run_benchmark
 
-from script_exp.benchmark_config import benchmark_config
-from script_exp.build import _benchmark, build_benchmark
+from script_exp.cell.build import _benchmark, build_benchmark
+from script_exp.config.benchmark_config import benchmark_config
 from script_exp.errors import UserError
 
 LINES = {  # the file of the questions, one a line

@@ -19,8 +19,8 @@ from official import (
 )
 
 from script_exp.benchmarks import METRICS
-from script_exp.benchmarks.judge import Judge
 from script_exp.benchmarks.mmvet import MmVet
+from script_exp.benchmarks.rules.judge import Judge
 from script_exp.errors import DataError, UserError
 
 ROWS = [  # number, image, question, answer, capabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from script_exp.benchmarks.vqa_rule import normalize, normalize_prediction, soft_accuracy, vqa_score
+from script_exp.benchmarks.rules.vqa import normalize, normalize_prediction, soft_accuracy, vqa_score
 
 
 @pytest.mark.parametrize(

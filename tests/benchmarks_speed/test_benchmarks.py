@@ -14,8 +14,8 @@ import torch
 import tower
 
 from script_exp.pruners import QueryConditioned
-from script_exp.pruners.dpp import greedy_map_torch
-from script_exp.pruners.script_released import released_loop
+from script_exp.pruners.arithmetic.dpp import greedy_map_torch
+from script_exp.pruners.before_llm.script_released import released_loop
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from processes import run
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import FORMATS, style
-from script_exp.analysis.report.images import kept_images
 from script_exp.errors import UserError
 from script_exp.inspection.choose import answers, disagreements, side_by_side, worst_regressions
 from script_exp.inspection.open_run import open_run
@@ -26,6 +25,7 @@ from script_exp.inspection.pictures import Gallery
 from script_exp.inspection.seen import kept_by, see
 from script_exp.inspection.selection import effect_of_released_graph, relevance_by_pick, selections
 from script_exp.pruners import Graph, QueryConditioned, Random, ScriptReleased
+from script_exp.report.images import kept_images
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.read import load_runs
 

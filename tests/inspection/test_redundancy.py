@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from script_exp.analysis.figures.redundancy import redundancy_figure
 from script_exp.analysis.figures.style import FORMATS, save, style
 from script_exp.inspection.redundancy import first_principal_coordinate, redundancy_of
+from script_exp.inspection.redundancy_figure import redundancy_figure
 
 SIDE, IMAGES = 4, 6
 

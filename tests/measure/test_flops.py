@@ -20,7 +20,7 @@ from transformers.vision_utils import get_vision_position_ids
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
-from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
 

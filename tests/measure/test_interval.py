@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from script_exp.benchmarks.metric import MeanScore
+from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.measure.interval import bootstrap_interval as of_totals
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from script_exp.models.architectures import ARCHITECTURES
+from script_exp.models.loading.architectures import ARCHITECTURES
 
 # 7,063,427,072 and 8,292,166,656 are what llava-1.5-7b-hf and Qwen2.5-VL-7B-Instruct hold on the hub.
 # LLaVA-NeXT adds one newline embedding to LLaVA-1.5.

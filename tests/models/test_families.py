@@ -9,9 +9,9 @@ import torch
 from families import CONFIGS, build, modality, picture, visuals
 
 from script_exp import prune, select
+from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.errors import SettingError, UserError
-from script_exp.frames import Frames
-from script_exp.models.families import ADAPTERS
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]

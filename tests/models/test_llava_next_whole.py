@@ -7,8 +7,8 @@ import torch
 from families import build
 from PIL import Image
 
-from script_exp.models.images import SEPARATOR
-from script_exp.models.llava_next_whole import LlavaNextWholeAdapter
+from script_exp.models.families.adapter import SEPARATOR
+from script_exp.models.families.llava_next_whole import LlavaNextWholeAdapter
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import NoPruning, Random
 

@@ -15,10 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from script_exp.errors import SettingError, UserError
-from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model, resolve_device, resolve_dtype
-from script_exp.models.source import Source
-from script_exp.models.wanted import Wanted
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model, resolve_device, resolve_dtype
+from script_exp.models.loading.source import Source
+from script_exp.models.loading.wanted import Wanted
 from script_exp.pruners import Script
 
 
@@ -232,9 +232,9 @@ def test_checkpoints_of_llava_1_5_pad_to_a_square(llava_folder):
 
 MEASURE = """
 import resource, sys, torch
-from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.load import load_model
-from script_exp.models.wanted import Wanted
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model
+from script_exp.models.loading.wanted import Wanted
 checkpoint = find_checkpoint(Wanted(sys.argv[1]), needs_query=False)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 model = load_model(checkpoint, device=torch.device("cpu"), dtype=torch.float16, attention="sdpa")

@@ -27,14 +27,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from script_exp.errors import UserError
-from script_exp.models.original_llava import (
+from script_exp.models.loading.original_llava import (
     check_original,
     is_original,
     load_original,
     original_config,
 )
-from script_exp.models.original_processing import original_image_processor, original_tokenizer
-from script_exp.models.tensors import check_weights, read_tensors, tensor_shapes, weight_files
+from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
+from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes, weight_files
 
 LAYOUTS = {
     "v1.5 bin": {"suffix": "bin", "anyres": False},

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForImageTextToText, CLIPTextConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import SettingError
-from script_exp.models.architectures import ARCHITECTURES
-from script_exp.models.random_weights import (
+from script_exp.models.loading.architectures import ARCHITECTURES
+from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_image_processor,
     random_model,

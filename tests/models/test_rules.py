@@ -8,14 +8,14 @@ import pytest
 from conftest import batch
 from hydra import compose, initialize_config_dir
 
-from script_exp.cell import RunCell
-from script_exp.command_line import CONF
-from script_exp.models.architectures import ARCHITECTURES
-from script_exp.models.families import ADAPTERS, has_clip_tower
+from script_exp.cell.prepared import RunCell
+from script_exp.config.command_line import CONF
+from script_exp.config.settings import RunSettings
+from script_exp.models.families.registry import ADAPTERS, has_clip_tower
+from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.pruners import QueryConditioned, Trim
-from script_exp.settings import RunSettings
 
 # relevance_sign, positions, newline, conversation
 LLAVA = (

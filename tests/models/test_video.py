@@ -9,10 +9,10 @@ import torch
 from families import build, picture, save
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
+from script_exp.benchmarks.reading.frame_count import Frames, PerSecond, frame_count, frame_setting
 from script_exp.errors import UserError
-from script_exp.frames import Frames, PerSecond, frame_count, frame_setting
-from script_exp.models.checkpoint import find_checkpoint
-from script_exp.models.wanted import Wanted
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.wanted import Wanted
 
 BY_THE_CLOCK = PerSecond(fps=2.0, min_frames=4, max_frames=768, multiple=2)
 

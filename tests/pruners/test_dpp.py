@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from script_exp.pruners.dpp import greedy_map, greedy_map_numpy, greedy_map_torch
+from script_exp.pruners.arithmetic.dpp import greedy_map, greedy_map_numpy, greedy_map_torch
 
 IMPLEMENTATIONS = pytest.mark.parametrize("greedy_map", [greedy_map_torch, greedy_map_numpy])
 

@@ -14,8 +14,8 @@ pytest.importorskip("triton")
 
 from test_dpp import random_kernel
 
-from script_exp.pruners.dpp import greedy_map, greedy_map_torch
-from script_exp.pruners.dpp_triton import greedy_map_triton
+from script_exp.pruners.arithmetic.dpp import greedy_map, greedy_map_torch
+from script_exp.pruners.arithmetic.dpp_triton import greedy_map_triton
 
 interpreted = pytest.mark.skipif(
     os.environ.get("TRITON_INTERPRET") != "1", reason="the kernel runs on the GPU instead"
@@ -58,7 +58,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from script_exp.pruners.dpp_triton import _greedy_map
+from script_exp.pruners.arithmetic.dpp_triton import _greedy_map
 types = dict(kernel="*fp32", factors="*fp32", picks="*i64", n="i32", k="i32", share="fp32")
 sizes = dict(COLUMNS=1024, ROWS=16)
 source = ASTSource(_greedy_map, {**types, **dict.fromkeys(sizes, "constexpr")}, sizes)

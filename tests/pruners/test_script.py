@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from script_exp.pruners import Graph, Query, QueryConditioned, QueryDPP, Script, ScriptReleased, VisualTokens
-from script_exp.pruners.base import gather_tokens
-from script_exp.pruners.dpp import greedy_map
-from script_exp.pruners.script_released import merge_dropped, released_loop, released_redundancy
+from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.before_llm.script_released import merge_dropped, released_loop, released_redundancy
+from script_exp.pruners.contract.pruner import gather_tokens
 
 
 def example(n=120, crops=2, seed=0, segments=1):

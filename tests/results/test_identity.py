@@ -10,9 +10,9 @@ from checkpoints import save_clip, save_llava
 from gqa_data import write_llava
 from hydra import compose, initialize_config_dir
 
-from script_exp.cell import RunCell
-from script_exp.command_line import CONF
-from script_exp.settings import RunSettings
+from script_exp.cell.prepared import RunCell
+from script_exp.config.command_line import CONF
+from script_exp.config.settings import RunSettings
 
 NEXT = "model=llava_next_7b model.weights=random"  # its prompts have newlines; nothing is loaded
 
@@ -37,7 +37,7 @@ ANOTHER_RUN = [
     ("model.path={llava}", "model.path={other}"),
     ("model.path={llava}", "model.weights=random"),
     ("", "model.clip={clip}"),
-    ("", "model.adapter=script_exp.models.llava.LlavaAdapter"),
+    ("", "model.adapter=script_exp.models.families.llava.LlavaAdapter"),
     ("", "model.compile=default"),
     ("", "model.conversation=vicuna_v1"),
     ("", "model.relevance_sign=-1"),

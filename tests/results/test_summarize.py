@@ -8,7 +8,7 @@ from families import CONFIGS, build, visuals
 from flop_counter import counted
 
 from script_exp.benchmarks.base import Sample
-from script_exp.evaluate import count_tokens
+from script_exp.cell.answer import count_tokens
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import FastV, NoPruning, Pyramid, QueryConditioned
 from script_exp.results.summarize import summarize_costs

@@ -8,8 +8,8 @@ from gqa_data import write_hub, write_llava
 from official import SHORT, cell, write_json, write_jsonl, write_parquet, write_picture
 from processes import run
 
-from script_exp.benchmark_config import benchmark_config
-from script_exp.data_status import download, file_benchmarks
+from script_exp.config.benchmark_config import benchmark_config
+from script_exp.upkeep.data_status import download, file_benchmarks
 
 QUESTIONS = 12_578
 IMAGES = 20
@@ -179,5 +179,5 @@ def test_help():
 def test_torch_is_not_imported(tmp_path):
     process, modules = imports("runners/data.py", "status", f"data={tmp_path}")
     assert process.returncode == 1, process.stderr  # nothing is there yet
-    assert "script_exp.data_status" in modules
+    assert "script_exp.upkeep.data_status" in modules
     assert "torch" not in modules

@@ -110,7 +110,8 @@ def test_a_clock_that_jumps_back_changes_nothing(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "version", ["script_exp.settings.PROTOCOL_VERSION", "script_exp.benchmarks.shapes.Shapes.prompt_version"]
+    "version",
+    ["script_exp.config.settings.PROTOCOL_VERSION", "script_exp.benchmarks.shapes.Shapes.prompt_version"],
 )
 def test_a_changed_version_is_another_run(whole, tmp_path, version):
     place, name = version.rsplit(".", 1)
@@ -158,7 +159,7 @@ def test_a_signal_after_the_result_leaves_a_finished_run(tmp_path):
     arguments = ["latency=off", "unpruned=off", "limit=4", f"outputs={tmp_path}"]
     setup = (
         "from script_exp.results.tracker import NoTracker\n"
-        "from script_exp.signals import Terminated\n"
+        "from script_exp.terminal.signals import Terminated\n"
         "def finish(*_, **__):\n    raise Terminated(15)\n"
         "NoTracker.finish = finish\n"
     )

@@ -21,7 +21,7 @@ MADE_UP = '''
 from transformers import (
     AutoConfig, AutoModelForImageTextToText, LlavaConfig, LlavaForConditionalGeneration,
 )
-from script_exp.models.llava import LlavaAdapter
+from script_exp.models.families.llava import LlavaAdapter
 
 class MadeUpConfig(LlavaConfig):
     model_type = "made_up"

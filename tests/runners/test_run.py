@@ -14,10 +14,10 @@ from processes import last_line, run, start
 from wandb_log import read_wandb
 
 from script_exp.benchmarks.shapes import Shapes
+from script_exp.config.settings import PROTOCOL_VERSION
 from script_exp.results.read import COLUMNS, load_runs
 from script_exp.results.read_wandb import load_wandb
 from script_exp.results.run_directory import RunDirectory
-from script_exp.settings import PROTOCOL_VERSION
 
 QUICK = ["limit=6", "latency=off", "unpruned=off"]
 

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 from omegaconf import OmegaConf
 
-from script_exp.build import build_pruner
-from script_exp.cell import RunCell
-from script_exp.command_line import CONF
+from script_exp.cell.build import build_pruner
+from script_exp.cell.prepared import RunCell
+from script_exp.config.command_line import CONF
+from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
-from script_exp.settings import RunSettings
 from script_exp.sweeps.experiment import composed_cells, experiment_cells
 
 IMAGE10 = ["vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn", "mmvet"]

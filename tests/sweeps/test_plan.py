@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hydra import initialize_config_dir
 
-from script_exp.command_line import CONF
+from script_exp.config.command_line import CONF
 from script_exp.sweeps.plan import expand
 
 

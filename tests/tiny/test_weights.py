@@ -12,11 +12,11 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
+from script_exp.shapes.questions import held_out
+from script_exp.shapes.scenes import GRID
 from script_exp.tiny import WEIGHTS
-from script_exp.tiny.monitor import MONITOR_SEED, accuracy
-from script_exp.tiny.questions import held_out
-from script_exp.tiny.scenes import GRID
-from script_exp.tiny.vision_features import to_pixels
+from script_exp.training.monitor import MONITOR_SEED, accuracy
+from script_exp.training.vision_features import to_pixels
 
 
 @pytest.fixture(scope="module")

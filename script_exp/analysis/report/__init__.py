@@ -1,5 +1,0 @@
-"""One HTML page of all finished runs, which opens from disk: nothing in it is loaded from anywhere."""
-
-from script_exp.analysis.report.page import Report, report_page
-
-__all__ = ["Report", "report_page"]

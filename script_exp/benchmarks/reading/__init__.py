@@ -1,0 +1,1 @@
+"""Files, tables, images and videos of the benchmarks."""

@@ -1,0 +1,210 @@
+"""What the benchmarks that are read from files share: where the data is, and whether it is all there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.benchmarks.reading.data import check_unique
+from script_exp.errors import SettingError, UserError, check_choice
+
+Source = Literal["llava", "hub", "json"]
+
+SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
+
+
+@dataclass(kw_only=True)
+class FolderBenchmark(Benchmark):
+    """A benchmark in a folder of the user's.
+
+    A subclass says where its files are and turns each source into samples.
+
+    Attributes:
+        data: its folder.
+        protocol: whose prompt and rule, one of ``protocols``.
+        on_error: what a missing or broken image or video does, or an entry of a file that is not right:
+            ``raise`` ends the run, ``skip`` leaves the sample out and marks the result as partial.
+        check_count: whether the number of samples has to be the official one.
+        protocols: values that ``protocol`` can have.
+        question_file: what tells the official files from the hub data set's.
+        parquet: pattern of the hub data set's files.
+        home: where the data can be had.
+        counts: official number of samples by source.
+    """
+
+    data: str
+    protocol: str
+    on_error: str = "raise"
+    check_count: bool = True
+
+    protocols: ClassVar[tuple[str, ...]]
+    question_file: ClassVar[str]
+    parquet: ClassVar[str]
+    home: ClassVar[str]
+    counts: ClassVar[Mapping[Source, int]]
+
+    def __post_init__(self) -> None:
+        check_choice("protocol", self.protocol, self.protocols)
+        check_choice("on_error", self.on_error, ("raise", "skip"))
+        check_choice("check_count", self.check_count, (True, False))
+        if not isinstance(self.data, str) or not self.data:
+            raise SettingError("data", self.data, "the benchmark's folder")
+        self._left_out: dict[str, str] = {}
+
+    @property
+    def skips_errors(self) -> bool:
+        return self.on_error == "skip"
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        self.samples()
+        return self._left_out
+
+    def leave_out(self, place: str, error: UserError) -> None:
+        """Note an entry that is not right.
+
+        Raises:
+            UserError: if none may be left out.
+        """
+        if not self.skips_errors:
+            raise UserError(f"{error}; benchmark.on_error=skip leaves it out") from error
+        self._left_out[place] = str(error)
+
+    @contextmanager
+    def entry(self, place: str) -> Iterator[None]:
+        """Around the reading of one entry, which is left out if something is wrong with it."""
+        try:
+            yield
+        except SettingError:  # of the benchmark, not of the entry
+            raise
+        except UserError as error:
+            self.leave_out(place, error)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.data)
+
+    @property
+    @abstractmethod
+    def source(self) -> Source:
+        """Where the samples come from; the official files win where the hub's are there as well.
+
+        Raises:
+            UserError: if there is neither.
+        """
+
+    @abstractmethod
+    def read(self) -> list[Sample]:
+        """Samples from ``source``."""
+
+    def parquet_files(self, pattern: str) -> list[Path]:
+        """Files anywhere in the folder whose path ends as ``pattern``, sorted."""
+        return sorted(self.folder.rglob(pattern))
+
+    @property
+    def looked_for(self) -> str:
+        """The files that tell one source or the other."""
+        return self._patterns()
+
+    def nothing_found(self) -> SettingError:
+        """The error for a folder with neither source."""
+        expected = f"a folder with {self._patterns()} ({self.home}; docs/benchmarks.md)"
+        return SettingError("benchmark.data", self.data, expected)
+
+    def _patterns(self) -> str:
+        return " or ".join(filter(None, (self.question_file, self.parquet)))
+
+    def samples(self) -> Sequence[Sample]:
+        return self._samples
+
+    def fingerprint(self) -> str:
+        """Hash of ids, questions, prompts and references, in order; images and videos are not in it."""
+        digest = hashlib.sha256()
+        for sample in self._samples:
+            entry = [sample.id, sample.question, sample.prompt, *sample.references]
+            digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()[:16]
+
+    @cached_property
+    def _samples(self) -> list[Sample]:
+        official = self.counts[self.source]
+        samples = self.read()
+        if not samples:
+            raise UserError(f"{self.folder}: no samples")
+        if self.skips_errors:
+            samples = self._first_of_each_id(samples)
+        check_unique((sample.id for sample in samples), str(self.folder))
+        if self.check_count and len(samples) + len(self._left_out) != official:
+            raise UserError(
+                f"{self.folder}: {len(samples)} samples, but the official files have {official}; "
+                "benchmark.check_count=false takes them as they are"
+            )
+        return samples
+
+    def _first_of_each_id(self, samples: Sequence[Sample]) -> list[Sample]:
+        first: dict[str, Sample] = {}
+        for number, sample in enumerate(samples):
+            with self.entry(f"{self.folder}, sample {number}"):
+                if sample.id in first:
+                    raise UserError(f"{self.folder}, sample {number}: duplicate id {sample.id}")
+                first[sample.id] = sample
+        return list(first.values())
+
+
+@dataclass(kw_only=True)
+class FileBenchmark(FolderBenchmark):
+    """A benchmark in LLaVA's evaluation folder, or in the parquet files of the hub data set.
+
+    Attributes:
+        data: its folder: the one in LLaVA's ``playground/data/eval``, or a copy or snapshot of the hub data
+            set.
+        protocol: whose prompt and rule: ``llava`` (its evaluation scripts, the published tables) or ``lmms``
+            (lmms-eval). Either protocol works with either source.
+        llava_tokens, lmms_tokens: length of an answer in each. LLaVA's ``model_vqa_loader.py`` allows 128;
+            of lmms-eval it is what the task says, or 1,024 (its wrapper of LLaVA) where it says nothing.
+    """
+
+    protocol: str = "llava"
+    protocols: ClassVar[tuple[str, ...]] = ("llava", "lmms")
+    llava_tokens: ClassVar[int] = 128
+    lmms_tokens: ClassVar[int] = 16
+
+    @property
+    def looked_for(self) -> str:
+        return f"{self.question_file} (LLaVA's files) or {self.parquet} (the hub's)"
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.llava_tokens if self.protocol == "llava" else self.lmms_tokens
+
+    @abstractmethod
+    def from_llava(self) -> list[Sample]:
+        """Samples from LLaVA's evaluation folder."""
+
+    @abstractmethod
+    def from_hub(self) -> list[Sample]:
+        """Samples from the parquet files of the hub data set."""
+
+    @cached_property
+    def source(self) -> Source:
+        if (self.folder / self.question_file).is_file():
+            return "llava"
+        if self.parquet_files(self.parquet):
+            return "hub"
+        raise self.nothing_found()
+
+    def read(self) -> list[Sample]:
+        return self.from_llava() if self.source == "llava" else self.from_hub()
+
+
+def bare_question(prompt: str) -> str:
+    """A question without the instruction that LLaVA's question files put after it."""
+    return prompt.removesuffix(SHORT_ANSWER)

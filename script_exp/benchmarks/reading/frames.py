@@ -1,0 +1,240 @@
+"""Frames of a video, or of a folder of pictures: evenly spread, exact, and no more decoded than needed.
+
+Which ones: lmms-eval's, ``linspace(first, last, number)`` over the frames that the video shows, cut off to
+whole numbers. A video with fewer frames than asked for gives some of them more than once, so that every
+video of a benchmark has equally many.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from script_exp.benchmarks.reading.data import open_image, within
+from script_exp.benchmarks.reading.frame_count import FrameCount, Frames, frames_to_take
+from script_exp.errors import DataError
+
+_NOT_A_VIDEO = (av.FFmpegError, OSError, ValueError)
+_PICTURES = (".jpg", ".jpeg", ".png")
+# Codecs whose packets are one shown frame each; others (VP8) may have packets that show nothing.
+_FRAME_A_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Part of a video.
+
+    Attributes:
+        start: second of its first frame.
+        end: second of its last frame; one beyond the end of the video means the video's last frame.
+    """
+
+    start: float
+    end: float
+
+
+def video_frames(
+    folder: Path,
+    relative: str,
+    place: str,
+    count: FrameCount,
+    clip: Clip | None = None,
+    rate: float = 3.0,
+) -> Callable[[], Frames]:
+    """Loads frames in RGB when called; a missing or broken video is a :class:`DataError`.
+
+    Args:
+        folder: the video has to be inside it.
+        relative: path of the video, or of a folder of pictures.
+        place: file and line or row that names it.
+        count: how many to load, evenly spread.
+        clip: the part of the video to take them from; None for all of it.
+        rate: pictures a second in a folder; the first one is at 1 / ``rate``.
+
+    Raises:
+        UserError: if the path leads out of the folder.
+    """
+    return partial(_load, within(folder, relative, place), count, clip, rate)
+
+
+def announced(path: Path) -> tuple[int, float]:
+    """Frames and frames a second as the video's header has them, without reading further.
+
+    Raises:
+        DataError: if it is missing or not a video.
+    """
+    try:
+        with _opened(path) as (container, stream):
+            rate = float(stream.average_rate or 0)
+            seconds = (container.duration or 0) / av.time_base
+            return stream.frames or int(seconds * rate), rate
+    except FileNotFoundError as error:
+        raise DataError(f"the video {path} is missing") from error
+    except _NOT_A_VIDEO as error:
+        raise DataError(f"the video {path} does not decode ({error})") from error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which frames to take.
+
+    Attributes:
+        places: of the frames among all.
+        rate: how many were taken of a second; None for a picture that stands still.
+    """
+
+    places: list[int]
+    rate: float | None
+
+
+def spread(seconds: np.ndarray, count: FrameCount, clip: Clip | None = None) -> Choice:
+    """Evenly many of the frames that are shown at ``seconds``, ascending."""
+    first, last = 0, len(seconds) - 1
+    if clip is not None:
+        first = int(np.abs(seconds - clip.start).argmin())
+        last = max(first, int(np.abs(seconds - clip.end).argmin()))
+    each = (seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
+    length = float(seconds[last] - seconds[first] + each)
+    number = frames_to_take(count, last - first + 1, length)
+    places = [int(place) for place in np.linspace(first, last, number, dtype=int)]
+    return Choice(places, number / length if len(seconds) > 1 else None)
+
+
+def _load(path: Path, count: FrameCount, clip: Clip | None, rate: float) -> Frames:
+    if path.is_dir():
+        return _from_pictures(path, count, clip, rate)
+    try:
+        return _from_video(path, count, clip)
+    except FileNotFoundError as error:
+        raise DataError(f"the video {path} is missing") from error
+    except _NOT_A_VIDEO as error:
+        raise DataError(f"the video {path} does not decode ({error})") from error
+
+
+def _from_pictures(path: Path, count: FrameCount, clip: Clip | None, rate: float) -> Frames:
+    files = [file for file in path.iterdir() if file.suffix.lower() in _PICTURES]
+    if not files:
+        raise DataError(f"the folder of frames {path} has no {', '.join(_PICTURES)}")
+    files.sort(key=lambda file: (len(file.name), file.name))  # 10.jpg comes after 9.jpg
+    chosen = spread((np.arange(len(files)) + 1) / rate, count, clip)
+    images = {place: open_image(files[place]) for place in set(chosen.places)}
+    return Frames((images[place] for place in chosen.places), chosen.rate)
+
+
+def _from_video(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
+    with _opened(path) as (container, stream):
+        packets = _Packets.of(container, stream)
+        if packets.is_timeline:
+            ticks = np.array(packets.times)
+            seconds = (ticks - ticks[0]) * float(stream.time_base or 1)
+            chosen = spread(seconds, count, clip)
+            wanted = [packets.times[place] for place in chosen.places]
+            images = _decode_from_keyframes(container, stream, packets, wanted)
+            if images is not None:
+                return Frames((images[time] for time in wanted), chosen.rate)
+    return _decode_all(path, count, clip)
+
+
+def _decode_all(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
+    """For videos whose packets do not say which frames are shown: twice through it, to hold few in memory."""
+    with _opened(path) as (_, stream):
+        rate = float(stream.average_rate or 1)
+    times = [frame.time for frame in _every_frame(path)]
+    if not times:
+        raise ValueError("it has no frames")
+    known = [time for time in times if time is not None]
+    seconds = np.array(known) - known[0] if len(known) == len(times) else np.arange(len(times)) / rate
+    chosen = spread(seconds, count, clip)
+    wanted = set(chosen.places)
+    images = {place: _upright(frame) for place, frame in enumerate(_every_frame(path)) if place in wanted}
+    return Frames((images[place] for place in chosen.places), chosen.rate)
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What the packets of a stream say, without decoding them.
+
+    Attributes:
+        times: of the frames, ascending, in the stream's time base.
+        keyframes: those of ``times`` that decoding can begin at.
+        is_timeline: whether ``times`` are the times of the frames that the video shows.
+    """
+
+    times: list[int]
+    keyframes: list[int]
+    is_timeline: bool
+
+    @classmethod
+    def of(cls, container: InputContainer, stream: VideoStream) -> _Packets:
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        if "mp4" in container.format.name and len(packets) < stream.frames:
+            raise ValueError(f"it is cut off: {len(packets)} of {stream.frames} frames are there")
+        shown = [packet for packet in packets if not packet.is_discard]
+        times = sorted(packet.pts for packet in shown if packet.pts is not None)
+        keyframes = sorted(packet.pts for packet in shown if packet.is_keyframe and packet.pts is not None)
+        complete = len(set(times)) == len(shown) > 0 and bool(keyframes)
+        codec = stream.codec_context.codec.canonical_name
+        return cls(times, keyframes, complete and codec in _FRAME_A_PACKET)
+
+
+def _decode_from_keyframes(
+    container: InputContainer, stream: VideoStream, packets: _Packets, wanted: Sequence[int]
+) -> dict[int, Image.Image] | None:
+    """Pictures by time; None where the stream does not show what its packets said, so that all is decoded."""
+    images: dict[int, Image.Image] = {}
+    frames: Iterator[VideoFrame] = iter(())
+    reached = -math.inf
+    for time in sorted(set(wanted)):
+        before = bisect_right(packets.keyframes, time)
+        if not before:
+            return None
+        if packets.keyframes[before - 1] > reached:
+            container.seek(packets.keyframes[before - 1], stream=stream)
+            frames = container.decode(stream)
+        frame = next((one for one in frames if one.pts is None or one.pts >= time), None)
+        if frame is None or frame.pts != time or frame.is_corrupt:
+            return None
+        reached = time
+        images[time] = _upright(frame)
+    return images
+
+
+def _every_frame(path: Path) -> Iterator[VideoFrame]:
+    """All frames that the video shows, in order."""
+    with _opened(path) as (container, stream):
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                raise ValueError(f"its frame at {frame.time} s is damaged")
+            yield frame
+
+
+def _upright(frame: VideoFrame) -> Image.Image:
+    """The frame as a player shows it: phones record sideways and say so."""
+    image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
+    return image.rotate(frame.rotation, expand=True) if frame.rotation else image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with av.open(str(path)) as container:
+        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not streams:
+            raise ValueError("it has no video stream")
+        yield container, streams[0]
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether the stream is a picture of an audio file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)

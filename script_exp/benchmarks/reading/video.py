@@ -1,0 +1,127 @@
+"""What the video benchmarks share: multiple choice, a letter as the answer, evenly spread frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from string import ascii_uppercase
+from typing import Any, ClassVar
+
+from script_exp.benchmarks.reading.data import value_of, within
+from script_exp.benchmarks.reading.files import FolderBenchmark, Source
+from script_exp.benchmarks.reading.frame_count import FrameCount, frame_count
+from script_exp.errors import UserError
+
+_SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
+
+
+@dataclass(kw_only=True)
+class VideoBenchmark(FolderBenchmark):
+    """Multiple choice about videos, whose answers are public.
+
+    The query encoder gets the question with its options, as the released code of Script does it where images
+    have a choice of answers.
+
+    Attributes:
+        data: its folder: a copy or snapshot of the hub data set, its archives unpacked.
+        protocol: ``lmms`` alone: the published video numbers were taken with lmms-eval.
+        frames: frames of a video that the model gets, evenly spread: a number, or the fields of
+            :class:`~script_exp.benchmarks.reading.frame_count.PerSecond`. None until a run has looked what
+            its model takes; what is taken then is part of the run's identity.
+    """
+
+    protocol: str = "lmms"
+    frames: int | dict[str, Any] | None = None
+
+    modality: ClassVar[str] = "video"
+    protocols: ClassVar[tuple[str, ...]] = ("lmms",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frames is not None:
+            frame_count(self.frames)
+
+    @property
+    def frame_count(self) -> FrameCount:
+        """How many frames of a video are loaded.
+
+        Raises:
+            SettingError: if nothing says it.
+        """
+        return frame_count(self.frames)
+
+    @property
+    def max_new_tokens(self) -> int:
+        return 16
+
+    @cached_property
+    def source(self) -> Source:
+        if self.question_file and self.json_files():
+            return "json"
+        if self.parquet and self.parquet_files(self.parquet):
+            return "hub"
+        raise self.nothing_found()
+
+    def json_files(self) -> list[Path]:
+        """The annotation files in the folder or one below it, sorted; deeper may be a million frames."""
+        return sorted([*self.folder.glob(self.question_file), *self.folder.glob(f"*/{self.question_file}")])
+
+
+def options_of(entry: Mapping[str, Any], key: str, place: str) -> list[str]:
+    """The options of a question.
+
+    Raises:
+        UserError: if they are not from two to 26 texts.
+    """
+    options = value_of(entry, key, place, list)
+    if not 2 <= len(options) <= len(ascii_uppercase) or not all(isinstance(one, str) for one in options):
+        raise UserError(f"{place}: {key}={options}: expected from two to 26 texts")
+    return list(options)
+
+
+def letter_of(answer: str, options: Sequence[str], place: str) -> str:
+    """The letter of the first option that is ``answer``.
+
+    Raises:
+        UserError: if none is.
+    """
+    if answer not in options:
+        raise UserError(f"{place}: answer={answer!r}: expected one of {', '.join(map(repr, options))}")
+    return ascii_uppercase[options.index(answer)]
+
+
+def one_of_letters(answer: str, count: int, place: str) -> str:
+    """``answer``, which has to be one of the first ``count`` letters.
+
+    Raises:
+        UserError: if it is not.
+    """
+    letters = list(ascii_uppercase[:count])
+    if answer not in letters:
+        raise UserError(f"{place}: answer={answer!r}: expected one of {', '.join(letters)}")
+    return answer
+
+
+def first_letter(prediction: str, leads: Iterable[str], letters: str) -> str:
+    """The first capital of ``letters`` anywhere behind what leads to the answer; empty if there is none."""
+    for lead in leads:
+        prediction = prediction.replace(lead, "")
+    found = re.search(f"[{letters}]", prediction)
+    return found[0] if found else ""
+
+
+def find_video(folder: Path, names: Iterable[str], place: str) -> str:
+    """The first of ``names`` that is in ``folder``, or the first of all; a suffix is put to a name without.
+
+    Raises:
+        UserError: if a name leads out of the folder.
+    """
+    names = [name + suffix for name in names for suffix in _suffixes(name)]
+    return next((name for name in names if within(folder, name, place).exists()), names[0])
+
+
+def _suffixes(name: str) -> tuple[str, ...]:
+    return ("",) if PurePosixPath(name).suffix in _SUFFIXES else (*_SUFFIXES, "")

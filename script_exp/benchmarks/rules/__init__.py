@@ -1,0 +1,1 @@
+"""How answers are scored: official rules, metrics, and a judge."""

@@ -1,0 +1,1 @@
+"""One cell from its settings to its result: prepared, run, answered, shown."""

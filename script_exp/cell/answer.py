@@ -1,0 +1,283 @@
+"""The loop that answers a benchmark's questions with a pruned model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.benchmarks.reading.ahead import BATCHES_AHEAD, loaded_ahead
+from script_exp.errors import DataError, SettingError, UserError
+from script_exp.measure.flops import PrunerOperations
+from script_exp.models.families.adapter import SEPARATOR
+from script_exp.models.feature_cache import FeatureCache
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.stage_outputs import Features, PrunedPrompt
+from script_exp.pruners import LayerPruner, Pruner
+from script_exp.results.record import SampleRecord, SampleTokens
+
+log = logging.getLogger(__name__)
+
+FIRST_BATCH_SIZE = {"image": 32, "video": 4}
+"""Where ``batch_size=auto`` begins, by modality."""
+
+
+@dataclass
+class Skipped:
+    """Samples that were left out, with the reason.
+
+    Attributes:
+        allowed: whether a sample may be left out at all.
+        reasons: by the sample's id.
+    """
+
+    allowed: bool
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def leave_out(self, sample: Sample, error: DataError) -> None:
+        """Note a sample that does not load.
+
+        Raises:
+            UserError: if none may be left out.
+        """
+        if not self.allowed:
+            raise UserError(f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out") from error
+        self.reasons[sample.id] = str(error)
+
+    def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples that load, with their images in memory."""
+        good = []
+        for sample in samples:
+            try:
+                visual = sample.visual()
+            except DataError as error:
+                self.leave_out(sample, error)
+            else:
+                good.append(replace(sample, visual=partial(_same, visual)))
+        return good
+
+
+class BatchSize:
+    """How many questions go through the model together.
+
+    Args:
+        setting: ``batch_size``: a number, or ``auto``, which is halved whenever memory does not suffice.
+        modality: what the questions are about.
+    """
+
+    def __init__(self, setting: int | str, modality: str = "image") -> None:
+        self._is_auto = isinstance(setting, str)
+        self.value = FIRST_BATCH_SIZE[modality] if isinstance(setting, str) else setting
+
+    def shrink(self, error: torch.OutOfMemoryError) -> None:
+        """Halve it after ``error``.
+
+        Raises:
+            UserError: if it was given as a number, or is 1 already.
+        """
+        if not self._is_auto or self.value == 1:
+            smaller = "auto or a smaller one" if self.value > 1 else "a GPU with more memory"
+            raise SettingError("batch_size", self.value, f"{smaller}: the GPU is out of memory") from error
+        self.value //= 2
+        log.warning("out of GPU memory: batch_size=%d from here on", self.value)
+        torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What it takes to answer: shared by all batches of a cell.
+
+    Attributes:
+        model, benchmark, pruner: of the cell.
+        cache: encoded images of this model and benchmark.
+        skipped: gets the samples whose images cannot be loaded.
+        batch_size: of the batches that are given; may shrink.
+    """
+
+    model: PrunableModel
+    benchmark: Benchmark
+    pruner: Pruner | LayerPruner
+    cache: FeatureCache
+    skipped: Skipped
+    batch_size: BatchSize
+
+    def answer(self, batches: Sequence[Sequence[Sample]]) -> Iterator[list[SampleRecord]]:
+        """Answer batch by batch; yields records when they are there, a batch's or fewer."""
+        count = PrunerOperations()
+        features: dict[str, Features] = {}
+        for batch, loading in loaded_ahead(batches, self._process, BATCHES_AHEAD[self.benchmark.modality]):
+            processed, samples = self._loaded(batch, loading)
+            features = {unit: one for unit, one in features.items() if unit in processed}
+            done = 0
+            while done < len(samples):
+                part = samples[done : done + self.batch_size.value]
+                try:
+                    records = self._answer(part, processed, features, count)
+                except torch.OutOfMemoryError as error:
+                    features.clear()
+                    self.batch_size.shrink(error)
+                else:
+                    yield records
+                    done += len(part)
+
+    def _loaded(
+        self, batch: Sequence[Sample], loading: dict[str, Future[dict[str, Tensor] | None]]
+    ) -> tuple[dict[str, dict[str, Tensor] | None], list[Sample]]:
+        """What was loaded, by unit, and the samples that it is there for."""
+        processed: dict[str, dict[str, Tensor] | None] = {}
+        for sample in batch:
+            try:
+                processed[sample.unit] = loading[sample.unit].result()
+            except DataError as error:
+                self.skipped.leave_out(sample, error)
+        return processed, [sample for sample in batch if sample.unit in processed]
+
+    def _process(self, sample: Sample) -> dict[str, Tensor] | None:
+        """Pixels of an image; None if it is encoded already."""
+        if self._key(sample.unit) in self.cache:
+            return None
+        return self.model.process(sample.visual())
+
+    def _key(self, unit: str) -> Hashable:
+        return unit, self.pruner.needs_query
+
+    def _encoded(self, unit: str, processed: dict[str, Tensor] | None) -> Features:
+        cached = self.cache.get(self._key(unit), self.model.device)
+        if cached is not None:
+            return cached
+        features = self.model.encode(processed or {}, with_joint=self.pruner.needs_query)
+        self.cache.put(self._key(unit), features)
+        return features
+
+    def _answer(
+        self,
+        samples: Sequence[Sample],
+        processed: dict[str, dict[str, Tensor] | None],
+        features: dict[str, Features],
+        count: PrunerOperations,
+    ) -> list[SampleRecord]:
+        """Answer samples that go through the model together; encodes what is not in ``features`` yet."""
+        begin = time.perf_counter()
+        for sample in samples:
+            if sample.unit not in features:
+                features[sample.unit] = self._encoded(sample.unit, processed[sample.unit])
+        images = [features[sample.unit] for sample in samples]
+        batch = _prune_batch(self.model, self.pruner, samples, images, count)
+        generated = self.model.generate(batch.pruned, self.benchmark.max_new_tokens)
+        seconds = (time.perf_counter() - begin) / len(samples)
+        records = []
+        for row, sample in enumerate(samples):
+            parsed = self.benchmark.parse(sample, generated.texts[row])
+            kept = _kept(batch.pruned, row, images[row], generated.remaining)
+            records.append(
+                SampleRecord(
+                    **vars(_sizes(self.model, batch, row, sample, self.pruner)),
+                    id=sample.id,
+                    kind=sample.kind,
+                    unit=sample.unit,
+                    question=sample.question,
+                    references=list(sample.references),
+                    prompt_hash=hashlib.sha256(batch.prompts[row].encode()).hexdigest()[:16],
+                    prediction=generated.texts[row],
+                    answer=parsed,
+                    score=self.benchmark.score(sample, parsed),
+                    seconds=seconds,
+                    batch=len(samples),
+                    kept_indices=kept,
+                    rule=self.benchmark.rule_version,
+                )
+            )
+        return records
+
+
+def count_tokens(
+    model: PrunableModel, pruner: Pruner | LayerPruner, samples: Sequence[Sample]
+) -> list[SampleTokens]:
+    """Sizes of the prompts of ``samples``, without answering: all there is to say about random weights."""
+    counted, count = [], PrunerOperations()
+    for sample in samples:
+        image = model.encode(model.process(sample.visual()), with_joint=pruner.needs_query)
+        batch = _prune_batch(model, pruner, [sample], [image], count)
+        counted.append(_sizes(model, batch, 0, sample, pruner))
+    return counted
+
+
+def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
+    return visual
+
+
+@dataclass(frozen=True)
+class _Batch:
+    prompts: list[str]
+    text: list[int]
+    pruned: PrunedPrompt
+    operations: list[int]
+
+
+def _prune_batch(
+    model: PrunableModel,
+    pruner: Pruner | LayerPruner,
+    samples: Sequence[Sample],
+    features: Sequence[Features],
+    count: PrunerOperations,
+) -> _Batch:
+    prompts = [model.chat_prompt(sample.prompt) for sample in samples]
+    inputs, images = model.words(features, prompts), [one.image for one in features]
+    queries = model.encode_queries([sample.question for sample in samples]) if pruner.needs_query else None
+    pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
+    words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
+    operations = [
+        count(
+            model.fitted(pruner, image),
+            replace(image.visual, key=samples[row].id),
+            queries[row] if queries else None,
+        )
+        for row, image in enumerate(images)
+    ]
+    return _Batch(prompts, words.sum(dim=1).tolist(), pruned, operations)
+
+
+def _sizes(
+    model: PrunableModel, batch: _Batch, row: int, sample: Sample, pruner: Pruner | LayerPruner
+) -> SampleTokens:
+    pruned = batch.pruned
+    by_layer = model.visual_by_layer(
+        pruner, pruned.before[row], pruned.entering[row], pruned.budget_crops[row]
+    )
+    return SampleTokens(
+        visual=pruned.before[row],
+        kept=by_layer[-1],
+        layer_average=sum(by_layer) / len(by_layer),
+        separators=pruned.separators[row],
+        crops=pruned.crops[row],
+        budget_crops=pruned.budget_crops[row],
+        offered=pruned.offered[row],
+        grids=[list(grid) for grid in pruned.grids[row]],
+        text=batch.text[row],
+        query=model.query_tokens(sample.question) if pruner.needs_query else 0,
+        pruner_operations=batch.operations[row],
+    )
+
+
+def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
+    """Of every crop the indices of the tokens that the pruner kept, its last stage's where it has several."""
+    if pruned.layer_pruner is None:
+        indices: list[list[int]] = pruned.kept[row].indices.tolist()
+        if any(first == second for crop in indices for first, second in pairwise(crop)):
+            raise ValueError("the pruner selected a token twice: select() has to return distinct indices")
+        return indices
+    image = features.image
+    crops, n, _ = image.visual.projected.shape
+    sources = image.source[image.source != SEPARATOR]
+    left = sources[remaining[row][pruned.tokens[row]].to(sources.device)]
+    return [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]

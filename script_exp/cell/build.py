@@ -1,0 +1,62 @@
+"""From settings to objects: the pruner, the benchmark and the tracker that a config names."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.errors import InstantiationException
+
+from script_exp.benchmarks.base import Benchmark
+from script_exp.config.settings import RunSettings
+from script_exp.errors import SettingError, UserError
+from script_exp.results.tracker import Tracker
+
+if TYPE_CHECKING:  # a benchmark is built without torch
+    from script_exp.pruners import LayerPruner, Pruner
+
+
+def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
+    """The pruner with its budget.
+
+    Raises:
+        UserError: for a hyper-parameter that is out of range.
+    """
+    budget = {} if settings.budget is None else {"budget": settings.budget}
+    return _instantiate("pruner", settings.pruner, **budget)  # type: ignore[no-any-return]
+
+
+def build_benchmark(config: dict[str, Any]) -> Benchmark:
+    """The benchmark; its samples are read when asked for, once for all cells of a sweep that share it.
+
+    Raises:
+        UserError: for a setting that cannot be used.
+    """
+    return _benchmark(json.dumps(config, sort_keys=True))
+
+
+def build_tracker(settings: RunSettings) -> Tracker:
+    """The tracker; nothing is sent yet."""
+    return _instantiate("tracker", settings.tracker)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _benchmark(config: str) -> Benchmark:
+    return _instantiate("benchmark", json.loads(config))  # type: ignore[no-any-return]
+
+
+def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    try:
+        return hydra.utils.instantiate(arguments, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, SettingError):
+            inner = str(error).rsplit("full_key: ", 1)[1:]
+            raise cause.within(".".join([group, *inner])) from error
+        if isinstance(cause, UserError):
+            raise cause from error
+        why = "" if cause is None else f" {cause}"
+        raise UserError(f"{group}: {str(error).splitlines()[0]}{why}") from error

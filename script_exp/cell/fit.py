@@ -1,0 +1,56 @@
+"""Whether benchmark, pruner and model go together, from their settings alone."""
+
+from __future__ import annotations
+
+from script_exp.benchmarks.base import Benchmark
+from script_exp.config.settings import RunSettings
+from script_exp.errors import SettingError
+from script_exp.models.loading.checkpoint import Checkpoint
+from script_exp.models.rules import check_positions
+from script_exp.pruners import LayerPruner, Pruner
+from script_exp.pruners.before_llm.trim import NO_PROJECTOR
+
+
+def check_fit(
+    settings: RunSettings, benchmark: Benchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
+) -> None:
+    """Check benchmark, pruner and model against each other.
+
+    Raises:
+        SettingError: for the first setting that does not go with the others.
+    """
+    adapter, tokens = checkpoint.adapter, checkpoint.tokens_per_crop
+    if benchmark.modality != adapter.modality:
+        raise SettingError(
+            "benchmark",
+            settings.benchmark["name"],
+            f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
+        )
+    if benchmark.has_judge:
+        expected = "null: a run only answers, runners/score.py grades its answers with the judge"
+        raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
+    try:
+        if isinstance(pruner, LayerPruner):
+            pruner.checked_stages(checkpoint.llm_layers)
+            if tokens is not None:
+                pruner.lengths(tokens, checkpoint.llm_layers)
+            if adapter.variable_size and isinstance(pruner.budget, int) and pruner.budget_as == "average":
+                raise SettingError(
+                    "budget_as",
+                    "average",
+                    f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
+                    "from some size on no average can be as low",
+                )
+        else:
+            if tokens is not None and not adapter.variable_size:
+                pruner.kept_of(tokens)
+            if pruner.aggregates and not adapter.has_projector:
+                raise SettingError("aggregate", True, NO_PROJECTOR)
+    except SettingError as error:
+        raise error.within("pruner") from error
+    try:
+        adapter.check_rules(settings.model.rules)
+        if not isinstance(pruner, LayerPruner) and pruner.aggregates:
+            check_positions(settings.model.rules)
+    except SettingError as error:
+        raise error.within("model") from error

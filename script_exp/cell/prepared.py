@@ -1,0 +1,273 @@
+"""A cell: one model, benchmark, pruner, budget and seed, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from script_exp.benchmarks.base import Benchmark, Sample
+from script_exp.benchmarks.reading.ahead import in_batches
+from script_exp.benchmarks.reading.frame_count import frame_setting
+from script_exp.benchmarks.reading.video import VideoBenchmark
+from script_exp.cell.answer import BatchSize
+from script_exp.cell.build import build_benchmark, build_pruner, build_tracker
+from script_exp.cell.fit import check_fit
+from script_exp.config.settings import PROTOCOL_VERSION, RunSettings
+from script_exp.errors import SettingError, UserError
+from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
+from script_exp.models.feature_cache import FeatureCache
+from script_exp.models.loading.checkpoint import Checkpoint, find_checkpoint
+from script_exp.models.loading.load import (
+    check_attention,
+    load_model,
+    load_query_encoder,
+    resolve_device,
+    resolve_dtype,
+)
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners import LayerPruner, NoPruning, Pruner
+from script_exp.pruners.contract.pruner import all_fields, non_default_fields
+from script_exp.results.code_version import file_hash
+from script_exp.results.provenance import provenance
+from script_exp.results.record import Cell
+from script_exp.results.run_directory import identity_hash
+from script_exp.results.tracker import Tracker
+
+_UNPRUNED = {"_target_": "script_exp.pruners.NoPruning", "name": "none"}
+
+
+@dataclass(frozen=True)
+class RunCell:
+    """A checked cell, before anything heavy is loaded.
+
+    Attributes:
+        settings: the settings.
+        checkpoint: the model's folder.
+        benchmark: its samples are not read yet.
+        pruner: the method with its budget.
+        tracker: where metrics go; not opened yet.
+        device: where it runs.
+        dtype: of the weights.
+    """
+
+    settings: RunSettings
+    checkpoint: Checkpoint
+    benchmark: Benchmark
+    pruner: Pruner | LayerPruner
+    tracker: Tracker
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def prepare(cls, settings: RunSettings) -> RunCell:
+        """Check everything that can be checked without loading a model.
+
+        Raises:
+            UserError: for the first thing that is not right.
+        """
+        cell = cls._checked(settings)
+        cell._check_positions()
+        return cell
+
+    @classmethod
+    def _checked(cls, settings: RunSettings) -> RunCell:
+        pruner = build_pruner(settings)
+        if isinstance(pruner, Pruner) and pruner.draws and "seed" not in settings.pruner:
+            raise UserError(
+                "pruner.seed is missing: expected seed: ${seed} in the config of a method that draws"
+            )
+        found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
+        settings = _with_frames(settings, found)
+        benchmark = build_benchmark(settings.benchmark)
+        checkpoint = found.taking(benchmark.modality)
+        check_fit(settings, benchmark, pruner, checkpoint)
+        tracker = build_tracker(settings)
+        device = resolve_device(settings.device)
+        dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
+        check_attention(settings.attention, device, dtype)
+        check_compile(
+            settings.model.compile,
+            checkpoint.config.get_text_config(),
+            settings.attention,
+            device,
+            in_llm=isinstance(pruner, LayerPruner),
+        )
+        return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
+
+    def unpruned(self) -> RunCell:
+        """The cell of the unpruned model with otherwise the same settings.
+
+        It may be one that cannot run, for want of positions; :meth:`load` says so.
+        """
+        return RunCell._checked(replace(self.settings, pruner=_UNPRUNED, budget=None, seed=0))
+
+    @property
+    def name(self) -> str:
+        """``pruner-budget-seed``, readable."""
+        budget = [] if self.settings.budget is None else [str(self.settings.budget)]
+        return "-".join([self.settings.pruner["name"], *budget, f"s{self.settings.seed}"])
+
+    @cached_property
+    def identified_by(self) -> dict[str, Any]:
+        """Every setting that can change a result."""
+        model = self.settings.model
+        shortened = self._shortens_prompt  # else the rules play no part
+        newline = shortened and self.checkpoint.adapter.has_separators
+        used = {
+            "prompt_version": self.benchmark.prompt_version,
+            "max_new_tokens": self.benchmark.max_new_tokens,
+            **({} if (samples := self.benchmark.fingerprint()) is None else {"samples": samples}),
+            "checkpoint": self.checkpoint.fingerprint,
+            "adapter": model.adapter,
+            "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,
+            "conversation": model.conversation,
+            "positions": model.positions if shortened else None,
+            "newline": model.newline if newline else None,
+            **({} if model.compile == "off" else {"compile": model.compile}),
+            "device": self.device.type,
+            "dtype": str(self.dtype),
+        }
+        return self.settings.result_relevant() | used
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of every setting that can change a result."""
+        return identity_hash(self.identified_by)
+
+    @property
+    def directory(self) -> Path:
+        """``outputs/model/benchmark/pruner-budget-seed-hash``."""
+        settings = self.settings
+        group = f"{settings.model.name}/{settings.benchmark['name']}"
+        return settings.outputs / group / f"{self.name}-{self.identity}"
+
+    @property
+    def as_recorded(self) -> Cell:
+        """The setting as ``result.json`` has it, with what tells the pruner from its defaults."""
+        settings = self.settings
+        changed = non_default_fields(self.pruner)
+        if changed.get("seed") == settings.seed:
+            del changed["seed"]
+        return Cell(
+            model=settings.model.name,
+            benchmark=settings.benchmark["name"],
+            pruner=settings.pruner["name"],
+            budget=settings.budget,
+            seed=settings.seed,
+            variant=", ".join(f"{key}={value}" for key, value in changed.items()),
+            pruner_settings=all_fields(self.pruner),
+            benchmark_settings=settings.benchmark_rules(),
+            prompt_version=self.benchmark.prompt_version,
+            protocol_version=PROTOCOL_VERSION,
+            limit=settings.limit,
+        )
+
+    def resolved_config(self) -> dict[str, Any]:
+        """Every setting with the value that is used."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        used = {"outputs": str(self.settings.outputs), "device": str(self.device), "dtype": dtype}
+        return {**vars(self.settings), "model": vars(self.settings.model), **used}
+
+    def provenance(self) -> dict[str, Any]:
+        """Code, versions and machine of this process."""
+        model, attention = self.settings.model, self.settings.attention
+        circumstances = provenance(
+            model.path, model.weights, self.device, self.dtype, attention, model.compile
+        )
+        return circumstances | {"pruner_code": self.pruner_code}
+
+    @cached_property
+    def pruner_code(self) -> str | None:
+        """Hash of the file that the pruner's class is in; None where there is no such file."""
+        return file_hash(type(self.pruner))
+
+    def load(self) -> PrunableModel:
+        """The model; cells of one process that share it load it once, whatever is asked of it."""
+        self._check_positions()
+        settings = self.settings
+        if self._model_key not in _loaded:
+            compiled = any(is_compiled(model.adapter.llm) for model in _loaded.values())
+            _loaded.clear()  # before loading: two large models do not fit
+            _features.clear()
+            if compiled:
+                forget_compiled()
+            model = load_model(
+                self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
+            )
+            if settings.model.compile != "off":
+                compile_prefill(model.adapter.llm, settings.model.compile)
+            _loaded[self._model_key] = model
+        model = _loaded[self._model_key]
+        if self.pruner.needs_query and model.query_encoder is None:
+            model.query_encoder = load_query_encoder(self.checkpoint, model)
+        processing = replace(model.processing, conversation=settings.model.conversation)
+        processing.check()
+        return PrunableModel(
+            model.model, processing, model.adapter, model.query_encoder, settings.model.rules
+        )
+
+    def features(self) -> FeatureCache:
+        """Encoded images, shared by the cells of one process that have model and benchmark in common."""
+        key = (*self._model_key, json.dumps(self.settings.benchmark, sort_keys=True))
+        if key not in _features:
+            _features.clear()
+            _features[key] = FeatureCache(self.settings.feature_cache_gib * 2**30)
+        return _features[key]
+
+    def samples(self) -> Sequence[Sample]:
+        """The benchmark's samples, the first ``limit`` of them."""
+        return self.benchmark.samples()[: self.settings.limit]
+
+    def batches(self) -> list[list[Sample]]:
+        """The samples in batches: those of this shard, consecutive ones."""
+        size = BatchSize(self.settings.batch_size, self.benchmark.modality).value
+        batches = in_batches(self.samples(), size)
+        shards, shard = self.settings.shards, self.settings.shard or 0
+        return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
+
+    def _check_positions(self) -> None:
+        """Whether the LLM has a position for every visual token of a fixed number of frames."""
+        if not isinstance(self.benchmark, VideoBenchmark):
+            return
+        frames, tokens = self.benchmark.frame_count, self.checkpoint.tokens_per_crop
+        there, model = self.checkpoint.llm_positions, self.settings.model
+        if self._shortens_prompt and model.rules.positions == "contiguous":
+            return
+        if isinstance(frames, int) and tokens is not None and frames * tokens > there:
+            raise SettingError(
+                "benchmark.frames",
+                frames,
+                f"at most {there // tokens} for pruner={self.settings.pruner['name']}: a frame has {tokens} "
+                f"tokens and the LLM of model={model.name} {there:,} positions; what a method leaves out "
+                "before the LLM needs none, with unpruned=off",
+            )
+
+    @property
+    def _shortens_prompt(self) -> bool:
+        return not isinstance(self.pruner, LayerPruner | NoPruning)
+
+    @property
+    def _model_key(self) -> tuple[Any, ...]:
+        adapter, settings = self.checkpoint.adapter, self.settings  # an adapter for images or videos
+        kernels = settings.attention, settings.model.compile
+        return settings.model.wanted, adapter, self.device, self.dtype, *kernels
+
+
+_loaded: dict[tuple[Any, ...], PrunableModel] = {}
+_features: dict[tuple[Any, ...], FeatureCache] = {}
+
+
+def _with_frames(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
+    """The settings with the frames of a video as the model's config says, where the user does not."""
+    if settings.benchmark.get("frames", 0) is not None:
+        return settings
+    frames = checkpoint.taking("video").frames
+    if frames is None:  # the model takes images
+        return settings
+    return replace(settings, benchmark={**settings.benchmark, "frames": frame_setting(frames)})

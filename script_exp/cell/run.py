@@ -1,0 +1,303 @@
+"""One cell from its settings to its result: load, answer, measure, write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+import yaml
+
+from script_exp.benchmarks.base import Sample, spread_over
+from script_exp.benchmarks.rules.metric import MeanScore
+from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens
+from script_exp.cell.prepared import RunCell
+from script_exp.cell.shown import Progress, note
+from script_exp.errors import SettingError, UserError
+from script_exp.measure.latency import Latency, LatencyInput, measure_latency
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners import LayerPruner, NoPruning, Pruner
+from script_exp.results.files import write_atomically
+from script_exp.results.heartbeat import Heartbeat
+from script_exp.results.metrics import final_metrics
+from script_exp.results.overlay import kept_overlay
+from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
+from script_exp.results.result_file import read_result
+from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
+from script_exp.results.run_log import log_to
+from script_exp.results.scoring import outcome, score_again
+from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
+from script_exp.results.tracker import ShownSample, TrackedRun
+
+log = logging.getLogger(__name__)
+
+# Samples that the latency pass rotates among, and that the sizes of random weights are taken from.
+_MEASURED_SAMPLES = {"image": 8, "video": 2}
+# Samples that the tracker shows with the tokens that were kept.
+_SHOWN_SAMPLES = 8
+
+
+def run_cell(cell: RunCell) -> dict[str, Any] | None:
+    """Run a cell, or its shard, or go on with it where it stopped; a finished one is only read.
+
+    Returns:
+        the contents of ``result.json``; None if other shards have to finish first.
+
+    Raises:
+        UserError: if the directory cannot be written, is damaged, or another process is running it.
+    """
+    if cell.settings.shards == 1 or read_finished(cell) is not None:
+        return _run_whole(cell)
+    return _run_shard(cell)
+
+
+def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
+    cell = replace(cell, settings=replace(cell.settings, shards=1, shard=None))
+    with RunDirectory(cell.directory, patience) as directory:
+        done = directory.finished_result()
+        if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
+            _check_kept(cell, directory)
+            note(f"finished already, only read: {directory.path}")
+            _note_changed_code(cell, directory)
+            if done.get("rule_version", 1) != cell.benchmark.rule_version:
+                note(f"scored by an earlier rule: python runners/score.py {directory.path} scores it anew")
+            if not directory.is_finished():  # what ended the process came after the result
+                directory.set_status("finished")
+            return done
+        directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
+        with _working_on(cell, directory):
+            directory.finish(_run(cell, directory))
+        result = read_result(directory.result_file)
+        cell.tracker.finish(final_metrics(result))
+        return result
+
+
+def _run_shard(cell: RunCell) -> dict[str, Any] | None:
+    """Answer a shard's samples; whoever finishes last merges them all."""
+    count, number = cell.settings.shards, cell.settings.shard or 0
+    whole = RunDirectory(cell.directory)
+    with whole.shard(number, count) as directory:
+        if not directory.is_finished():
+            with _working_on(cell, directory):
+                if cell.batches():  # there may be fewer batches than shards
+                    _answer(cell, cell.load(), directory, _skipped(cell))
+                directory.set_status("finished")
+    waiting = [other for other in range(count) if not whole.shard(other, count).is_finished()]
+    if waiting:
+        note(f"shard {number} of {count} is answered; not finished yet: {', '.join(map(str, waiting))}")
+        return None
+    try:
+        return _run_whole(cell, patience=LET_GO_S)
+    except RunIsBusyError as error:
+        note(f"all {count} shards are answered, and being merged: {error}")
+        return None
+
+
+def read_finished(cell: RunCell) -> dict[str, Any] | None:
+    """The result of a cell if it is finished, without running it."""
+    file = cell.directory / "result.json"
+    return read_result(file) if file.exists() else None
+
+
+def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
+    """Say if what is there was answered with another version of the pruner's file."""
+    before = {session.get("pruner_code") for session in directory.sessions()}
+    if before - {cell.pruner_code, None}:
+        name = cell.settings.pruner["name"]
+        note(f"the file of pruner={name} has changed since; force=true starts the run over")
+
+
+@contextmanager
+def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
+    """Keep the log and the status while a cell, or a shard of it, runs."""
+    with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
+        try:
+            _note_changed_code(cell, directory)
+            config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
+            directory.start(config, cell.identified_by, cell.provenance())
+            with _memory_told():
+                yield
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            log.exception("run %s", state)
+            cell.tracker.finish({}, failed=True)
+            with suppress(UserError):  # on a full disk, which the error itself tells
+                directory.set_status(state, f"{type(error).__name__}: {error}")
+            raise
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU is out of memory: expected a larger one, or less on it (batch_size, dtype, other runs)"
+        ) from error
+
+
+def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
+    """Raise a :class:`SettingError` if kept tokens are asked for that a run did not record."""
+    if cell.settings.record_kept and any(
+        record.kept_indices is None
+        for record in directory.answered(sample.id for sample in cell.samples()).values()
+    ):
+        raise SettingError(
+            "record_kept", True, f"false, or force=true to start over: {directory.path} was run without it"
+        )
+
+
+def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
+    settings = cell.settings
+    before = directory.finished_result()  # there is one if the latency is added later
+    model = cell.load()
+    samples = cell.samples()
+    cell.tracker.start(_tracked(cell, directory))
+    sizes: Sequence[SampleTokens]
+    skipped = _skipped(cell)
+    accuracy = None
+    if settings.model.weights == "random":
+        sizes = count_tokens(model, cell.pruner, _measured(cell, samples, skipped))
+    elif before is not None:  # only runners/score.py changes a score
+        answered = directory.all_records([sample.id for sample in samples])
+        samples = [sample for sample in samples if sample.id in answered]
+        accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
+        sizes = [answered[sample.id] for sample in samples]
+    else:
+        records = _answer(cell, model, directory, skipped)
+        if not records:
+            raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
+        samples = [sample for sample in samples if sample.id not in skipped.reasons]
+        accuracy, submission = outcome(
+            cell.benchmark, records, settings.limit is not None, len(skipped.reasons)
+        )
+        if submission is not None:
+            name, contents = submission
+            write_atomically(directory.path / name, contents)
+        sizes = records
+    latencies = None
+    if settings.latency == "on":
+        latencies = _latency(cell, model, _measured(cell, samples, skipped))
+    flops, cache = summarize_costs(model, cell.pruner, sizes)
+    return RunResult(
+        schema_version=SCHEMA_VERSION,
+        status="finished",
+        identity=cell.identity,
+        unpruned_identity=cell.unpruned().identity,
+        cell=cell.as_recorded,
+        accuracy=accuracy,
+        tokens=summarize_tokens(sizes, settings.budget),
+        flops=flops,
+        kv_cache_bytes=cache,
+        latency=summarize_latency(latencies["pruned"], latencies["unpruned"]) if latencies else None,
+        peak_memory_bytes=latencies["pruned"].peak_bytes if latencies else None,
+        provenance=directory.sessions(),
+        rule_version=before.get("rule_version", 1) if before else cell.benchmark.rule_version,
+        rescored=before.get("rescored", []) if before else [],
+    )
+
+
+def _answer(
+    cell: RunCell, model: PrunableModel, directory: RunDirectory, skipped: Skipped
+) -> list[SampleRecord]:
+    """Answer what is not answered yet; the records of all samples that load, in order."""
+    batches = cell.batches()
+    samples = [sample for batch in batches for sample in batch]
+    records = directory.answered(sample.id for sample in samples)
+    _check_kept(cell, directory)
+    if any(record.rule != cell.benchmark.rule_version for record in records.values()):
+        records = score_again(cell.benchmark, samples, records)
+        directory.replace_records(records.values())
+    log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
+    directory.set_progress(len(records), len(samples))
+    # Whole batches, also where some of their answers are there: other batches would round otherwise.
+    pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]
+    answering = Answering(
+        model,
+        cell.benchmark,
+        cell.pruner,
+        cell.features(),
+        skipped,
+        BatchSize(cell.settings.batch_size, cell.benchmark.modality),
+    )
+    shown: dict[str, SampleRecord] = {}
+    label = _running_mean(cell)
+    scores = [record.score for record in records.values()]
+    with Progress(cell.name, len(samples), scores, label) as progress:
+        for answered in answering.answer(pending):
+            new = [record for record in answered if record.id not in records]
+            shown |= {record.id: record for record in new[: _SHOWN_SAMPLES - len(shown)]}
+            if not cell.settings.record_kept:
+                new = [replace(record, kept_indices=None) for record in new]
+            directory.append(new)
+            records |= {record.id: record for record in new}
+            mean = progress.advance([record.score for record in new])
+            if label is not None:
+                cell.tracker.log({f"{label}/running": mean}, step=len(records))
+    cell.tracker.show(_shown(model, sample, shown[sample.id]) for sample in samples if sample.id in shown)
+    directory.write_skipped(skipped.reasons)
+    for name, why in skipped.reasons.items():
+        log.warning("skipped sample %s: %s", name, why)
+    return [records[sample.id] for sample in samples if sample.id in records]
+
+
+def _running_mean(cell: RunCell) -> str | None:
+    """What the mean of the scores so far is called; None where a server or a judge has yet to score."""
+    if not cell.benchmark.is_scored:
+        return None
+    return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
+
+
+def _tracked(cell: RunCell, directory: RunDirectory) -> TrackedRun:
+    names = [cell.settings.model.name, cell.settings.benchmark["name"]]
+    return TrackedRun(
+        name="-".join([*names, cell.name]),
+        run_id=cell.identity,
+        group=cell.settings.group or "-".join(names),
+        tags=[*names, cell.settings.pruner["name"]],
+        config=cell.resolved_config(),
+        folder=directory.path,
+    )
+
+
+def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
+    pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
+    tokens = model.adapter.tokens_per_crop(model.model.config)  # those that are cut off as padding too
+    picture = None
+    if pictures is not None and tokens is not None:
+        picture = kept_overlay(pictures, record.kept_indices or [], tokens)
+    return ShownSample(
+        record.id,
+        record.question,
+        record.references,
+        record.prediction,
+        record.score,
+        record.kept,
+        picture,
+    )
+
+
+def _skipped(cell: RunCell) -> Skipped:
+    """What the benchmark's files lack already."""
+    return Skipped(cell.benchmark.skips_errors, dict(cell.benchmark.left_out))
+
+
+def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
+    """A few samples from the whole benchmark, loaded."""
+    return skipped.loaded(spread_over(samples, _MEASURED_SAMPLES[cell.benchmark.modality]))
+
+
+def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
+    """The pruned and the unpruned model side by side; the unpruned one has only itself."""
+    inputs = [
+        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question) for sample in samples
+    ]
+    pruners: dict[str, Pruner | LayerPruner] = {"unpruned": NoPruning()}
+    if not isinstance(cell.pruner, NoPruning):
+        pruners["pruned"] = cell.pruner
+    log.info("measuring latency on %d samples", len(inputs))
+    latencies = measure_latency(model, inputs, pruners)
+    return {"pruned": latencies["unpruned"], **latencies}

@@ -1,0 +1,182 @@
+"""Checks of the command line that come before Hydra composes the config, for single runs and sweeps alike."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from script_exp.errors import UserError, unknown_key, unknown_name
+from script_exp.pruners.contract.budget import check_budget
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then Hydra checks alone
+_GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
+
+
+def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
+    """Check what a sweep would otherwise find out in its last cell, or Hydra tell by a traceback.
+
+    That is: every ``group=name`` names a file in ``conf/group``, every key exists, every budget is one,
+    ``outputs`` can be written, and the launcher is installed.
+
+    Args:
+        arguments: the command line, without the program.
+        config_name: of the config in ``conf`` that they change.
+
+    Raises:
+        UserError: for the first thing that is not right.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides([word for word in arguments if _is_override(word)])
+        given = [(override.key_or_group, _values(override)) for override in parsed]
+    except HydraException:
+        return  # Hydra itself says what is wrong with the syntax
+    folders = [CONF, *_search_path(parsed)]
+    for key, values in given:
+        if key in _GROUPS:
+            known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
+            for value in values:
+                if value not in known:
+                    raise unknown_name(key, value, known)
+        elif key == "hydra/launcher":
+            if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
+                raise UserError(
+                    f"hydra/launcher={values[0]}: the package hydra-submitit-launcher is not installed; "
+                    "pip install -e '.[slurm]'"
+                )
+        elif key == "budget":
+            for value in values:
+                check_budget(yaml.safe_load(value))
+        elif key == "outputs":
+            for value in values:
+                _check_writable(Path(value))
+    if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
+        outputs = _check_keys(parsed, config_name)
+        if outputs is not None:
+            _check_writable(Path(outputs))
+
+
+def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Take the overrides of some keys out of checked ``arguments``; a key may have several values, by commas.
+
+    Returns:
+        the other arguments, and the values of the keys that were given.
+    """
+    rest, choices = [], {}
+    for word in arguments:
+        if _is_override(word) and word.split("=")[0] in keys:
+            (override,) = OverridesParser.create().parse_overrides([word])
+            choices[override.key_or_group] = _values(override)
+        else:
+            rest.append(word)
+    return rest, choices
+
+
+def with_groups_keys(arguments: Sequence[str]) -> list[str]:
+    """Checked ``arguments`` as a sweep over groups takes them: keys of a group with ``++`` before them.
+
+    Hydra composes a sweep once with the default of each group before it composes the cells, and so refuses
+    ``benchmark.protocol=lmms`` beside ``benchmark=gqa,pope``: the default benchmark has no such key.
+    """
+    if any(word.startswith(_OTHER_CONFIG) for word in arguments):
+        return list(arguments)
+    return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
+
+
+def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
+    """Compose the config with the first value of every key, and with all of a group whose keys are set.
+
+    Returns:
+        where the results go; None if the config is not right in a way that Hydra itself tells.
+    """
+    groups: dict[str, list[str]] = {}
+    others = []
+    for override in overrides:
+        key, line = override.key_or_group, str(override.input_line)
+        if key.startswith("hydra") and key != "hydra.searchpath":
+            continue  # of the launcher, which compose() does not have
+        values = _values(override)
+        if key in _GROUPS:
+            groups[key] = values
+        elif not override.is_sweep_override():
+            others.append(line)
+        elif values:
+            others.append(f"{line.partition('=')[0]}={values[0]}")
+    keyed = [group for group in _GROUPS if any(line.startswith(f"{group}.") for line in others)]
+    chosen: list[str] = []
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            if keyed and "experiment" in groups:
+                groups = _of_experiment(config_name, groups["experiment"][0]) | groups
+            for chosen in _choices(groups, keyed):
+                outputs: str = compose(config_name, [*chosen, *others]).outputs
+    except HydraException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
+            return None  # Hydra itself says what is wrong
+        given = {override.key_or_group: ",".join(_values(override)) for override in overrides}
+        beside = cause.parent_node
+        known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
+        known = [key for key in known if key not in ("_target_", "hydra")]
+        typed = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), cause.full_key)
+        owner = next((one for one in chosen if typed.startswith(f"{one.partition('=')[0]}.")), "")
+        raise unknown_key(typed, given.get(typed, ""), known, owner) from error
+    return outputs
+
+
+def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[list[str]]:
+    """The first name of every group; then the other names of each group in ``keyed``, in turn."""
+    first = {group: names[0] for group, names in groups.items() if names}
+    yield [f"{group}={name}" for group, name in first.items()]
+    for turn in keyed:
+        for other in groups.get(turn, [])[1:]:
+            yield [f"{group}={other if group == turn else name}" for group, name in first.items()]
+
+
+def _of_experiment(config_name: str, name: str) -> dict[str, list[str]]:
+    """The groups that an experiment sweeps over, with their names."""
+    config = compose(config_name, [f"experiment={name}"], return_hydra_config=True)
+    swept = config.hydra.sweeper.params or {}
+    return {
+        group: [one.strip() for one in str(swept[group]).split(",")] for group in _GROUPS if group in swept
+    }
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def _values(override: Override) -> list[str]:
+    """The value, or all values of a sweep, as text."""
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def _search_path(overrides: Sequence[Override]) -> list[Path]:
+    """Folders of the user's own configs."""
+    for override in overrides:
+        places = override.value()
+        if override.key_or_group == "hydra.searchpath" and isinstance(places, list):
+            return [Path(str(place).removeprefix("file://")) for place in places]
+    return []
+
+
+def _check_writable(folder: Path) -> None:
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=existing).cleanup()
+    except OSError as error:
+        raise UserError(
+            f"outputs={folder}: {existing} cannot be written; expected a writable folder"
+        ) from error

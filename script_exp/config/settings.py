@@ -1,0 +1,189 @@
+"""The settings of one run, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from script_exp.errors import SettingError, UserError, check_choice, check_number, check_whole
+from script_exp.models.loading.wanted import Wanted
+from script_exp.models.rules import CONVERSATIONS, PruningRules
+from script_exp.pruners.contract.budget import check_budget
+
+# Goes up whenever the same settings would give another result: part of every run's identity.
+PROTOCOL_VERSION = 4
+
+_DTYPES = ("auto", "float32", "float16", "bfloat16")
+_ATTENTION = ("sdpa", "eager", "flash_attention_2")
+COMPILE_MODES = ("off", "default", "reduce-overhead")
+_UNPRUNED = "none"
+PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
+_AFTERWARDS = ("judge",)  # grades finished answers
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Group ``model``. The keys are explained in ``conf/model``."""
+
+    name: str
+    path: str
+    clip: str | None
+    adapter: str | None
+    weights: str
+    compile: str
+    conversation: str
+    relevance_sign: int
+    positions: str
+    newline: str
+    in_llm: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, plain: dict[str, Any]) -> ModelSettings:
+        """Check the group.
+
+        Raises:
+            UserError: for a key that is missing or unknown, or a value that cannot be used.
+        """
+        known = cls.__dataclass_fields__.keys()
+        plain = {"compile": "off"} | plain  # runs and configs from before there was a choice
+        for key in known - plain.keys():
+            raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
+        for key in plain.keys() - known:
+            raise SettingError(f"model.{key}", plain[key], f"the keys {', '.join(known)}")
+        for key in ("path", "clip", "adapter"):
+            if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
+                raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
+        check_choice("model.weights", plain["weights"], ("pretrained", "random"))
+        if plain["compile"] is False:  # YAML's bare off
+            plain["compile"] = "off"
+        check_choice("model.compile", plain["compile"], COMPILE_MODES)
+        check_choice("model.conversation", plain["conversation"], CONVERSATIONS)
+        try:
+            PruningRules(plain["relevance_sign"], plain["positions"], plain["newline"])
+        except SettingError as error:
+            raise error.within("model") from error
+        return cls(**plain)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What names the checkpoint."""
+        return Wanted(self.path, self.clip, self.weights, self.name, self.adapter)
+
+    @property
+    def rules(self) -> PruningRules:
+        """What is decided for the model rather than for a method."""
+        return PruningRules(self.relevance_sign, self.positions, self.newline)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The composed config, plain and checked. The keys are explained in ``conf/``."""
+
+    model: ModelSettings
+    benchmark: dict[str, Any]
+    pruner: dict[str, Any]
+    tracker: dict[str, Any]
+    budget: int | float | None
+    seed: int
+    limit: int | None
+    shards: int
+    shard: int | None
+    batch_size: int | str
+    feature_cache_gib: float
+    record_kept: bool
+    force: bool
+    device: str
+    dtype: str
+    attention: str
+    latency: str
+    unpruned: str
+    outputs: Path
+    group: str | None = None
+    """Name of the sweep, for the tracker."""
+
+    @classmethod
+    def from_config(cls, config: DictConfig, group: str | None = None) -> RunSettings:
+        """Check the composed config of a cell of the sweep ``group``.
+
+        Raises:
+            UserError: for the first value that cannot be used.
+        """
+        try:
+            plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        except OmegaConfBaseException as error:
+            raise UserError(str(error).splitlines()[0]) from error
+        for part in ("model", "benchmark", "pruner", "tracker"):
+            if not isinstance(plain[part], dict):
+                raise SettingError(part, plain[part], f"the name of a file in conf/{part}")
+        for part in ("benchmark", "pruner"):
+            for key in ("name", "_target_"):
+                if key not in plain[part]:
+                    raise UserError(f"{part}.{key} is missing: expected it in the file of conf/{part}")
+        for key in ("latency", "unpruned"):  # YAML reads a bare off as false
+            plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
+        given = check_budget(plain["budget"])
+        plain["model"] = ModelSettings.from_config(plain["model"])
+        if not isinstance(plain["device"], str):
+            raise SettingError("device", plain["device"], "auto, cpu, cuda or cuda:0 and so on")
+        check_whole("seed", plain["seed"], lowest=0)
+        if plain["batch_size"] != "auto":
+            check_whole("batch_size", plain["batch_size"], lowest=1)
+        check_number("feature_cache_gib", plain["feature_cache_gib"], lambda gib: gib >= 0, "a number >= 0")
+        check_choice("record_kept", plain["record_kept"], (True, False))
+        check_choice("force", plain["force"], (True, False))
+        _check_shards(plain["shards"], plain["shard"], plain["force"])
+        if plain["shards"] > 1 and plain["model"].weights == "random":
+            raise SettingError("shards", plain["shards"], "1: random weights answer nothing")
+        if plain["limit"] is not None:
+            check_whole("limit", plain["limit"], lowest=1)
+        check_choice("dtype", plain["dtype"], _DTYPES)
+        check_choice("attention", plain["attention"], _ATTENTION)
+        if plain["attention"] == "flash_attention_2" and importlib.util.find_spec("flash_attn") is None:
+            raise SettingError("attention", plain["attention"], "sdpa or eager: flash-attn is not installed")
+        check_choice("latency", plain["latency"], ("on", "off"))
+        check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
+        # An unpruned run ignores the budget, so that a sweep over budgets runs it once.
+        plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
+        # A method gets the seed as a setting of its own. Without one it draws nothing: all seeds are one run.
+        plain["seed"] = plain["seed"] if "seed" in plain["pruner"] else 0
+        plain["outputs"] = Path(plain["outputs"])
+        plain["group"] = group
+        return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
+
+    def result_relevant(self) -> dict[str, Any]:
+        """The settings that can change a result; the tracker, latency, shards and such cannot.
+
+        Of the model only the name: what it is made of and where it runs is added by the run (``RunCell``).
+        """
+        irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
+        irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
+        settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
+        settings["benchmark"] = without_place(self.benchmark)
+        return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
+
+    def benchmark_rules(self) -> dict[str, Any]:
+        """The benchmark's settings but for its name and where its data is."""
+        settings = without_place(self.benchmark)
+        return {key: value for key, value in settings.items() if key not in ("_target_", "name")}
+
+
+def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:
+    """The benchmark's settings that are part of a run's identity."""
+    return {key: value for key, value in benchmark.items() if key not in (*PLACE_OF_DATA, *_AFTERWARDS)}
+
+
+def _check_shards(shards: int, shard: object, force: bool) -> None:
+    check_whole("shards", shards, lowest=1)
+    if shards == 1 and shard is None:
+        return
+    if isinstance(shard, bool) or not isinstance(shard, int) or not 0 <= shard < shards:
+        raise SettingError(
+            "shard", shard, f"the number of this shard, 0 to {shards - 1}, with shards={shards}"
+        )
+    if force:
+        raise SettingError("force", force, "false with shards: each of them would start the others over")

@@ -1,0 +1,1 @@
+"""One file per model family, and the contract that each of them fulfills."""

@@ -1,0 +1,232 @@
+"""What a model family's adapter tells about the images of a batch, and the adapter contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoImageProcessor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from script_exp.benchmarks.reading.frame_count import FrameCount
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
+from script_exp.models.tower_layers import bare_tower
+from script_exp.pruners.contract.pruner import Kept, VisualTokens
+
+Visual: TypeAlias = Image.Image | Sequence[Image.Image]
+"""What one placeholder of a prompt stands for: an image, or the frames of a video."""
+
+SEPARATOR = -1
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """One image (or video) after the vision tower and the projector.
+
+    Attributes:
+        visual: what a pruner sees; a video's frames are its crops.
+        packed: (length, d) the rows that stand for this image in the prompt, in order, before pruning.
+        source: (length,) for every packed row the index of its token in ``visual.projected`` flattened over
+            crops, or ``SEPARATOR`` for a row that the model puts between tokens (newline). Tokens that the
+            model leaves out of the prompt (padding of the picture) have no row.
+        crops: crops that were encoded.
+        budget_crops: what the budget is multiplied by: the crops of ``visual``; where the model mixes all of
+            them into one, as many as that one fills.
+        grid: (time, rows, columns) of patches before merging, for towers that take images of any size.
+    """
+
+    visual: VisualTokens
+    packed: Tensor
+    source: Tensor
+    crops: int
+    budget_crops: int
+    grid: tuple[int, int, int] | None = None
+
+    def keep(self, kept: Kept, separators: bool) -> tuple[Tensor, Tensor]:
+        """The rows that remain, and what stands in them.
+
+        Args:
+            kept: what a pruner kept of ``visual``. Tokens that the model leaves out of the prompt are lost
+                from the budget.
+            separators: whether separators stay.
+
+        Returns:
+            (length,) bool, and the features (rows, d). Tokens of a merging method that stand for several
+            come last, in the place of the last rows that were dropped.
+        """
+        projected = self.visual.projected
+        crops, n, _ = projected.shape
+        single = kept.indices.shape[1]
+        is_token = self.source != SEPARATOR
+        slot = torch.full((crops * n,), -1, device=projected.device)  # place of a token among the kept ones
+        first = n * torch.arange(crops, device=projected.device)[:, None]
+        slot[(kept.indices + first).flatten()] = torch.arange(crops * single, device=projected.device)
+        wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
+        rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=projected.device))
+        own, extra = kept.tokens[:, :single].flatten(0, 1), kept.tokens[:, single:].flatten(0, 1)
+        features = torch.where(is_token[rows, None], own[wanted[rows].clamp(min=0)], self.packed[rows])
+        if len(extra):
+            features = torch.cat([features, extra])
+            rows[(~rows & is_token).nonzero()[-len(extra) :, 0]] = True
+        return rows, features
+
+    def to(self, device: torch.device) -> EncodedImage:
+        """The same on another device."""
+        visual = self.visual
+        return replace(
+            self,
+            visual=replace(
+                visual,
+                projected=visual.projected.to(device),
+                joint=None if visual.joint is None else visual.joint.to(device),
+                tower=None if visual.tower is None else visual.tower.to(device),
+            ),
+            packed=self.packed.to(device),
+            source=self.source.to(device),
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors, what they share counted once."""
+        visual = self.visual
+        tensors = [visual.projected, visual.joint, visual.tower, self.packed, self.source]
+        storages = {tensor.untyped_storage() for tensor in tensors if tensor is not None}
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+class ModelAdapter(ABC):
+    """What differs between model families. One subclass a file; the rest of the framework knows only this.
+
+    Attributes:
+        modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
+        video: the adapter for the same models on videos, where they take both.
+        variable_size: whether images of different size give different numbers of tokens per crop. Then an
+            image with fewer tokens than the budget keeps them all; otherwise it would be an error.
+        has_separators: whether the model puts tokens of its own between the visual ones.
+        has_projector: whether every image has tower features and a projector to send an aggregated token
+            through.
+        inputs: names of the tensors of the images in a processed batch, pixels first.
+        default_rules: what is right for the family's released checkpoints.
+        frames: frames of a video where the checkpoint's config does not say; None for images.
+    """
+
+    modality: ClassVar[str] = "image"
+    video: ClassVar[type[ModelAdapter] | None] = None
+    variable_size: ClassVar[bool] = False
+    has_separators: ClassVar[bool] = False
+    has_projector: ClassVar[bool] = True
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    default_rules: ClassVar[PruningRules] = PruningRules()
+    frames: ClassVar[FrameCount | None] = None
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    @classmethod
+    def taking(cls, modality: str) -> type[ModelAdapter]:
+        """The family's adapter for a modality; this one where there is none."""
+        return cls.video if modality == "video" and cls.video is not None else cls
+
+    @classmethod  # noqa: B027 - most families permit every choice
+    def check_rules(cls, rules: PruningRules) -> None:
+        """Raise a :class:`SettingError` for a choice that the family does not permit."""
+
+    @property
+    def llm(self) -> Any:
+        """The decoder, with ``layers`` and ``config``."""
+        return self.model.model.language_model
+
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        """Id of the token that is repeated once for every visual token."""
+        return int(config.image_token_id)
+
+    @property
+    def placeholder_id(self) -> int:
+        """Id of the token that is repeated once for every visual token."""
+        return self.placeholder_of(self.model.config)
+
+    @property
+    def post_layernorm(self) -> nn.Module:
+        """CLIP's normalization between the vision tower and the visual projection."""
+        return bare_tower(self.model).post_layernorm  # type: ignore[no-any-return]
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """Pixels, and what else the model needs to know about them, of the images of each row of a batch."""
+        flat = [visual for row in visuals for visual in row]
+        return dict(image_processor(flat, return_tensors="pt")) if flat else {}
+
+    @classmethod
+    @abstractmethod
+    def tokens_per_crop(cls, config: Any) -> int | None:
+        """Visual tokens of one crop; None where that depends on the image."""
+
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
+        """The image processor of a checkpoint as its official evaluation uses it, without torchvision."""
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+
+    @abstractmethod
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        """Rows in the prompt of each image of a processed batch, in order."""
+
+    @abstractmethod
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        """Run the tower and the projector over the images of a processed batch, in the order of the prompt.
+
+        Args:
+            inputs: pixels and sizes, on the model's device.
+            encoder: embeds the patches in the query's space; None if no pruner asks for it.
+        """
+
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
+        """(crops, height, width, 3) bytes: what the tower sees of one processed image.
+
+        None for towers that take patches rather than pictures.
+        """
+        pixels = processed[self.inputs[0]]
+        if pixels.ndim < 4:
+            return None
+        crops = pixels.float().flatten(0, -4).permute(0, 2, 3, 1)
+        mean, std = (torch.tensor(getattr(image_processor, f"image_{name}")) for name in ("mean", "std"))
+        return ((crops * std + mean) * 255).round().clamp(0, 255).byte().numpy()
+
+    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
+        """Keyword arguments that give the model ``features``, one (length, d) per image, for its pixels."""
+        return {"mm_encoder_outputs": {self.modality: BaseModelOutputWithPooling(pooler_output=features)}}
+
+    def position_ids(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """Position ids (axes, batch, length) of the whole prompt, where the model does more than count.
+
+        None for models that count; their positions can be closed up after pruning.
+        """
+        return None
+
+
+def square_patches(config: Any) -> int:
+    """Patches of one square crop."""
+    return int(config.vision_config.image_size // config.vision_config.patch_size) ** 2
+
+
+@contextmanager
+def projector_seen(projector: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """What goes into (``tower``) and comes out of (``projected``) a projector while it runs."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        seen["tower"], seen["projected"] = args[0], output
+
+    handle = projector.register_forward_hook(keep)
+    try:
+        yield seen
+    finally:
+        handle.remove()

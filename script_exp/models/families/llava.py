@@ -1,0 +1,56 @@
+"""LLaVA-1.5: one crop per image, CLIP tower, two-layer projector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LlavaImageProcessorPil
+
+from script_exp.models.families.adapter import EncodedImage, ModelAdapter, projector_seen, square_patches
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class LlavaAdapter(ModelAdapter):
+    """``LlavaForConditionalGeneration``."""
+
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
+        """Images are padded to a square with the mean color, as in LLaVA-1.5's evaluation.
+
+        The checkpoints of the hub say center crop, which loses the edges of the picture.
+        """
+        return LlavaImageProcessorPil.from_pretrained(folder, do_pad=True, local_files_only=True)
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        return square_patches(config)
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        tokens = self.tokens_per_crop(self.model.config)
+        return [tokens] * len(inputs["pixel_values"])
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        core = self.model.model
+        with projector_seen(core.multi_modal_projector) as seen:
+            packed = core.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
+        joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
+        source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)
+        return [
+            EncodedImage(
+                VisualTokens(
+                    projected=seen["projected"][i : i + 1],
+                    joint=None if joint is None else joint[i : i + 1],
+                    tower=seen["tower"][i : i + 1],
+                    project=core.multi_modal_projector,
+                ),
+                packed[i],
+                source,
+                crops=1,
+                budget_crops=1,
+            )
+            for i in range(len(packed))
+        ]

@@ -1,0 +1,87 @@
+"""LLaVA-NeXT (1.6): a base crop and up to four more (anyres), padding cut off, a newline token per row."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+
+from script_exp.models.families.adapter import (
+    SEPARATOR,
+    EncodedImage,
+    ModelAdapter,
+    projector_seen,
+    square_patches,
+)
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class LlavaNextAdapter(ModelAdapter):
+    """``LlavaNextForConditionalGeneration``."""
+
+    has_separators = True
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        return square_patches(config)
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        if "image_sizes" not in inputs:
+            return []
+        patches, newline = self.tokens_per_crop(self.model.config), torch.zeros(1)
+        return [
+            len(self._pack(torch.zeros(crops, patches, 1), size, newline))
+            for size, crops in zip(inputs["image_sizes"].cpu(), self._crops(inputs), strict=True)
+        ]
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        core = self.model.model
+        with projector_seen(core.multi_modal_projector) as seen:
+            given = {name: inputs[name] for name in self.inputs if name in inputs}
+            packed = core.get_image_features(**given, return_dict=True).pooler_output
+        crops = self._crops(inputs)
+        joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
+        joints = [None] * len(crops) if joint is None else torch.split(joint, crops)
+        return [
+            self._image(VisualTokens(projected, own_joint, tower, core.multi_modal_projector), size, rows)
+            for projected, own_joint, tower, size, rows in zip(
+                torch.split(seen["projected"], crops),
+                joints,
+                torch.split(seen["tower"], crops),
+                inputs["image_sizes"].cpu(),
+                packed,
+                strict=True,
+            )
+        ]
+
+    def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
+        crops = visual.projected.shape[0]
+        return EncodedImage(visual, packed, self._source(size, crops).to(packed.device), crops, crops)
+
+    def _crops(self, inputs: dict[str, Tensor]) -> list[int]:
+        """Crops of each image, the base one included."""
+        config = self.model.config
+        return [
+            image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
+            for size in inputs["image_sizes"].tolist()
+        ]
+
+    def _source(self, size: Tensor, crops: int) -> Tensor:
+        """(length,) where every packed row comes from: the model's own packing, run on indices.
+
+        That keeps unpadding and the order of rows exactly what the installed version does.
+        """
+        patches = self.tokens_per_crop(self.model.config)
+        indices = torch.arange(crops * patches).view(crops, patches, 1)
+        return self._pack(indices, size, torch.tensor([SEPARATOR]))[:, 0]
+
+    def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
+        """(length, width) from the features (crops, patches, width) of one image."""
+        packed: Any = self.model.model.pack_image_features(
+            [features], size[None], vision_feature_select_strategy="default", image_newline=newline
+        )
+        return packed[0][0]  # type: ignore[no-any-return]

@@ -1,0 +1,61 @@
+"""LLaVA-NeXT-Video: every frame is a crop, its patches pooled before the projector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPImageProcessorPil
+
+from script_exp.models.families.adapter import EncodedImage, projector_seen
+from script_exp.models.families.video import VideoAdapter
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class LlavaNextVideoAdapter(VideoAdapter):
+    """``LlavaNextVideoForConditionalGeneration``, videos only.
+
+    The budget is per frame. A pooled patch is embedded in the query's space as the mean that the model
+    itself takes of its features, normalized afterwards.
+    """
+
+    frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        return int(side // config.spatial_pool_stride) ** 2
+
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
+        """For single frames: what the video processor does, which needs torchvision."""
+        return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        videos, frames = inputs["pixel_values_videos"].shape[:2]
+        return [frames * self.tokens_per_crop(self.model.config)] * videos
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        core, pixels = self.model.model, inputs["pixel_values_videos"]
+        with projector_seen(core.multi_modal_projector) as seen:
+            core.get_video_features(pixels, return_dict=True)
+        tower, projected = seen["tower"], seen["projected"]
+        joint = None if encoder is None else encoder.embed_patches(tower, projected)
+        frames = pixels.shape[1]
+        joints = [None] * len(pixels) if joint is None else torch.split(joint, frames)
+        source = torch.arange(frames * projected.shape[1], device=projected.device)
+        return [
+            EncodedImage(
+                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector),
+                video.flatten(0, 1),
+                source,
+                frames,
+                frames,
+            )
+            for video, own_joint, own_tower in zip(
+                torch.split(projected, frames), joints, torch.split(tower, frames), strict=True
+            )
+        ]

@@ -1,0 +1,38 @@
+"""LLaVA-NeXT without unpadding: every token of every crop, no newline tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+from script_exp.models.families.adapter import EncodedImage
+from script_exp.models.families.llava_next import LlavaNextAdapter
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class LlavaNextWholeAdapter(LlavaNextAdapter):
+    """``LlavaNextForConditionalGeneration`` as the official code of Script and CDPruner runs it.
+
+    Both set ``mm_patch_merge_type`` to "spatial" instead of "spatial_unpad": tokens in the padding of the
+    picture stay, rows do not end with a newline token, and every method keeps exactly k of each crop. Their
+    unpruned model has 2,880 tokens and is worse than the model as it was trained.
+    """
+
+    has_separators = False
+
+    def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
+        return super()._image(visual, size, self._pack(visual.projected, size, packed))
+
+    def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
+        """(crops * patches, width): the base crop, then the rows of the picture that the others make up."""
+        config = self.model.config
+        crops, patches, width = features.shape
+        rows, columns = get_anyres_image_grid_shape(
+            size.tolist(), config.image_grid_pinpoints, config.vision_config.image_size
+        )
+        side = math.isqrt(patches)
+        tiles = features[1:].view(rows, columns, side, side, width).transpose(1, 2)
+        return torch.cat([features[0], tiles.reshape((crops - 1) * patches, width)])

@@ -1,0 +1,66 @@
+"""LLaVA-OneVision: SigLIP tower without CLS, any grid of crops, scaled down where it gets too large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage, Visual
+from script_exp.models.families.llava_next import LlavaNextAdapter
+from script_exp.models.families.llava_onevision_video import LlavaOnevisionVideoAdapter
+from script_exp.models.rules import PruningRules
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class LlavaOnevisionAdapter(LlavaNextAdapter):
+    """``LlavaOnevisionForConditionalGeneration`` on images.
+
+    A picture whose crops hold more than ``anyres_max_9`` allows is scaled down bilinearly after the
+    projector, so that its tokens belong to no crop any more: they are pruned as one crop with the budget of
+    as many crops as they fill.
+    """
+
+    variable_size = True
+    has_projector = False  # a picture that was scaled down has none
+    inputs = ("pixel_values", "image_sizes", "batch_num_images")
+    default_rules = PruningRules(relevance_sign=1)
+    video = LlavaOnevisionVideoAdapter
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """The model cuts an image up only where it is the only one in its row."""
+        rows = [list(row) for row in visuals if row]
+        return dict(image_processor(rows, return_tensors="pt")) if rows else {}
+
+    def _crops(self, inputs: dict[str, Tensor]) -> list[int]:
+        if "batch_num_images" not in inputs:
+            return super()._crops(inputs)
+        alone = [count == 1 for count in inputs["batch_num_images"].tolist() for _ in range(count)]
+        return [crops if one else 1 for crops, one in zip(super()._crops(inputs), alone, strict=True)]
+
+    def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
+        try:
+            return super()._image(visual, size, packed)
+        except NotImplementedError:  # bilinear interpolation has no kernel for integers: it is scaled down
+            return self._mixed(visual, size, packed)
+
+    def _mixed(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
+        crops, patches, _ = visual.projected.shape
+        newline = self._pack(visual.projected.new_zeros(crops, patches, 1), size, torch.ones(1))[:, 0] == 1
+        joint = visual.joint
+        if joint is not None:
+            joint = self._pack(joint, size, joint.new_zeros(joint.shape[-1]))[~newline][None]
+        source = torch.where(newline, SEPARATOR, (~newline).cumsum(0) - 1)
+        filled = -(-int((~newline).sum()) // patches)
+        return EncodedImage(VisualTokens(packed[~newline][None], joint), packed, source, crops, filled)
+
+    def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
+        packed: Any = self.model.model.pack_image_features(
+            [features],
+            size[None],
+            image_newline=newline,
+            vision_aspect_ratio=self.model.config.vision_aspect_ratio,
+        )
+        return packed[0][0]  # type: ignore[no-any-return]

@@ -1,0 +1,65 @@
+"""LLaVA-OneVision on videos: frames of one crop each, 2 x 2 patches pooled after the projector."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import SiglipImageProcessorPil
+
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage
+from script_exp.models.families.video import VideoAdapter, video_settings
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
+from script_exp.pruners.contract.pruner import VisualTokens
+
+_FRAME_SETTINGS = (
+    "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
+    "image_std", "do_convert_rgb",
+)  # fmt: skip
+
+
+class LlavaOnevisionVideoAdapter(VideoAdapter):
+    """``LlavaOnevisionForConditionalGeneration``, videos only.
+
+    What a pruner sees are the pooled tokens, which no projector made. One newline token ends a video.
+    """
+
+    has_separators = True
+    has_projector = False
+    default_rules = PruningRules(relevance_sign=1)
+    frames = 32  # as it was published
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        return int(math.ceil(side / 2) ** 2)
+
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
+        """For single frames: what the video processor does, which needs torchvision.
+
+        What its config does not say is as for images.
+        """
+        settings = {key: value for key, value in video_settings(folder).items() if key in _FRAME_SETTINGS}
+        return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True, **settings)
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        videos, frames = inputs["pixel_values_videos"].shape[:2]
+        return [frames * self.tokens_per_crop(self.model.config) + 1] * videos
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        pixels = inputs["pixel_values_videos"]
+        output: Any = self.model.model.get_video_features(pixels, return_dict=True)
+        frames = pixels.shape[1]
+        videos = []
+        for packed in output.pooler_output:
+            projected = packed[:-1].unflatten(0, (frames, -1))
+            joint = None if encoder is None else encoder.embed_patches(None, projected)
+            source = torch.arange(len(packed), device=packed.device)
+            source[-1] = SEPARATOR
+            videos.append(EncodedImage(VisualTokens(projected, joint), packed, source, frames, frames))
+        return videos

@@ -1,0 +1,76 @@
+"""Qwen2.5-VL: native resolution, windowed tower, 2 x 2 patch merger, positions in time, rows and columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from script_exp.errors import SettingError
+from script_exp.models.families.adapter import EncodedImage, ModelAdapter
+from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
+from script_exp.pruners.contract.pruner import VisualTokens
+
+
+class Qwen25VLAdapter(ModelAdapter):
+    """``Qwen2_5_VLForConditionalGeneration`` on images.
+
+    What a pruner sees are the tokens after the patch merger, in raster order: they are what the LLM sees, and
+    the tower's own features are in window order. There is no projector to send an aggregated token through.
+    """
+
+    variable_size = True
+    has_projector = False
+    inputs = ("pixel_values", "image_grid_thw")
+    default_rules = PruningRules(relevance_sign=1, positions="preserved")
+    video = Qwen25VLVideoAdapter
+
+    @classmethod
+    def check_rules(cls, rules: PruningRules) -> None:
+        if rules.positions != "preserved":
+            raise SettingError(
+                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the picture"
+            )
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int | None:
+        return None
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        merged: list[int] = (
+            inputs["image_grid_thw"].prod(dim=-1) // self.model.config.vision_config.spatial_merge_size**2
+        ).tolist()
+        return merged
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        output: Any = self.model.model.get_image_features(
+            inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
+        )
+        images = []
+        for rows, grid in zip(output.pooler_output, inputs["image_grid_thw"].tolist(), strict=True):
+            projected = rows[None]
+            joint = None if encoder is None else encoder.embed_patches(None, projected)
+            source = torch.arange(len(rows), device=rows.device)
+            images.append(
+                EncodedImage(
+                    VisualTokens(projected, joint), rows, source, crops=1, budget_crops=1, grid=tuple(grid)
+                )
+            )
+        return images
+
+    def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(4, batch, length): a count for the mask, then time, row and column."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        count = (mask.cumsum(dim=-1) - 1).clamp(min=0)[None]
+        if "image_grid_thw" not in inputs:
+            return count.expand(4, -1, -1)
+        axes, _ = self.model.model.get_rope_index(
+            ids,
+            mm_token_type_ids=(ids == self.placeholder_id).int(),
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=mask,
+        )
+        return torch.cat([count, axes])

@@ -1,0 +1,125 @@
+"""Qwen2.5-VL on videos: two frames a step in time, positions that follow the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from script_exp.benchmarks.reading.frame_count import Frames, PerSecond
+from script_exp.errors import SettingError, UserError
+from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visual
+from script_exp.models.families.video import videos_of
+from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.rules import PruningRules
+from script_exp.pruners.contract.pruner import VisualTokens
+
+# Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS of a frame, VIDEO_TOTAL_PIXELS),
+# also those of transformers' video processor with cap_pixels_per_frame.
+_LOWEST, _HIGHEST, _TOTAL = 128 * 28 * 28, 768 * 28 * 28, int(128_000 * 28 * 28 * 0.9)
+_RATE = 2.0  # frames a second in qwen-vl-utils, also of frames that do not say
+
+
+class Qwen25VLVideoAdapter(ModelAdapter):
+    """``Qwen2_5_VLForConditionalGeneration``, videos only.
+
+    The tower takes frames in pairs: the pairs are the crops, and the budget is per pair.
+    """
+
+    modality = "video"
+    variable_size = True
+    has_projector = False
+    inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
+    default_rules = PruningRules(relevance_sign=1, positions="preserved")
+    frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # FPS and so on of qwen-vl-utils
+
+    @classmethod
+    def check_rules(cls, rules: PruningRules) -> None:
+        if rules.positions != "preserved":
+            raise SettingError(
+                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the video"
+            )
+
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        return int(config.video_token_id)
+
+    @classmethod
+    def tokens_per_crop(cls, config: Any) -> int | None:
+        return None
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """Patches of all videos, their grids (t, h, w), and the seconds between two steps in time."""
+        videos = videos_of(visuals)
+        if not videos:
+            return {}
+        pair = int(self.model.config.vision_config.temporal_patch_size)
+        patches, grids = zip(*(self._patches(image_processor, video, pair) for video in videos), strict=True)
+        rates = [(video.rate if isinstance(video, Frames) else None) or _RATE for video in videos]
+        return {
+            "pixel_values_videos": torch.cat(patches),
+            "video_grid_thw": torch.tensor(grids),
+            "second_per_grid_ts": torch.tensor([pair / rate for rate in rates], dtype=torch.float64),
+        }
+
+    @staticmethod
+    def _patches(
+        image_processor: Any, video: Sequence[Image.Image], pair: int
+    ) -> tuple[Tensor, tuple[int, int, int]]:
+        """(t * h * w, channels * pair * rows * columns) of one video; the last frame fills up the last pair.
+
+        The processor for images repeats each image in time, and the one for videos needs torchvision: so the
+        first of the repetitions is taken of every frame.
+        """
+        frames = [*video, *[video[-1]] * (-len(video) % pair)]
+        share = max(min(_HIGHEST, _TOTAL * pair // len(video)), int(_LOWEST * 1.05))
+        size = {"shortest_edge": _LOWEST, "longest_edge": share}
+        given = image_processor(frames, size=size, return_tensors="pt")
+        grid = given["image_grid_thw"]
+        if (grid != grid[0]).any():
+            raise UserError("the frames of a video differ in size: expected one size")
+        _, height, width = grid[0].tolist()
+        steps = len(frames) // pair
+        side = int(image_processor.patch_size)
+        single = given["pixel_values"].view(steps, pair, height * width, -1, pair, side**2)[..., 0, :]
+        return single.permute(0, 2, 3, 1, 4).reshape(steps * height * width, -1), (steps, height, width)
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        merged: list[int] = (
+            inputs["video_grid_thw"].prod(dim=-1) // self.model.config.vision_config.spatial_merge_size**2
+        ).tolist()
+        return merged
+
+    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+        output: Any = self.model.model.get_video_features(
+            inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True
+        )
+        videos = []
+        for rows, grid in zip(output.pooler_output, inputs["video_grid_thw"].tolist(), strict=True):
+            projected = rows.unflatten(0, (grid[0], -1))
+            joint = None if encoder is None else encoder.embed_patches(None, projected)
+            source = torch.arange(len(rows), device=rows.device)
+            steps = len(projected)
+            videos.append(
+                EncodedImage(VisualTokens(projected, joint), rows, source, steps, steps, grid=tuple(grid))
+            )
+        return videos
+
+    def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(4, batch, length): a count for the mask, then time, row and column."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        count = (mask.cumsum(dim=-1) - 1).clamp(min=0)[None]
+        if "video_grid_thw" not in inputs:
+            return count.expand(4, -1, -1)
+        seconds = inputs.get("second_per_grid_ts")
+        axes, _ = self.model.model.get_rope_index(
+            ids,
+            mm_token_type_ids=2 * (ids == self.placeholder_id).int(),
+            video_grid_thw=inputs["video_grid_thw"],
+            second_per_grid_ts=None if seconds is None else [float(one) for one in seconds],
+            attention_mask=mask,
+        )
+        return torch.cat([count, axes])

@@ -1,0 +1,99 @@
+"""What the adapters for videos share, and what a checkpoint says about videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from script_exp.benchmarks.reading.frame_count import FrameCount, PerSecond, frame_count
+from script_exp.errors import SettingError, UserError
+from script_exp.models.families.adapter import ModelAdapter, Visual
+from script_exp.models.loading.json_object import read_object
+
+
+class VideoAdapter(ModelAdapter):
+    """A family on videos whose frames are its crops; the budget is per frame."""
+
+    modality = "video"
+    inputs = ("pixel_values_videos",)
+
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        return int(config.video_token_id)
+
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """Pixels (videos, frames, channels, height, width); the videos have equally many frames."""
+        videos = videos_of(visuals)
+        counts = {len(video) for video in videos}
+        if len(counts) > 1:
+            raise UserError(
+                f"the videos of one batch have {sorted(counts)} frames: expected equally many in one tensor"
+            )
+        frames = [image_processor(list(video), return_tensors="pt")["pixel_values"] for video in videos]
+        return {"pixel_values_videos": torch.stack(frames)} if frames else {}
+
+    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
+        # One tensor, as the model's own, where the lengths permit it: beams do not repeat a list.
+        equal = len({len(video) for video in features}) == 1
+        videos = torch.stack(features) if equal else torch.cat(features)[None]
+        return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}
+
+
+def videos_of(visuals: Sequence[Sequence[Visual]]) -> list[Sequence[Image.Image]]:
+    """The videos of all rows in order.
+
+    Raises:
+        UserError: if one of them is an image.
+    """
+    videos: list[Sequence[Image.Image]] = []
+    for visual in (visual for row in visuals for visual in row):
+        if isinstance(visual, Image.Image):
+            raise UserError("the model takes videos here: expected a list of frames, got a single image")
+        videos.append(visual)
+    return videos
+
+
+def video_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a checkpoint's video processor, from where transformers looks first; empty if it has none.
+
+    Raises:
+        UserError: if a file is not a JSON object.
+    """
+    whole, alone = folder / "processor_config.json", folder / "video_preprocessor_config.json"
+    own = read_object(whole).get("video_processor") if whole.is_file() else None
+    if not isinstance(own or {}, dict):
+        raise UserError(f"{whole}: video_processor={own}: expected an object")
+    return own or (read_object(alone) if alone.is_file() else {})
+
+
+def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
+    """Frames of a video that a checkpoint's config asks for, as transformers' video processors read it.
+
+    Args:
+        folder: of the checkpoint.
+        usual: of its family; what the config does not say is taken from there.
+
+    Raises:
+        UserError: if the config asks for something that cannot be.
+    """
+    settings = {key: value for key, value in video_settings(folder).items() if value is not None}
+    try:
+        if "num_frames" in settings:
+            return frame_count(settings["num_frames"])
+        if isinstance(usual, PerSecond) or "fps" in settings:
+            base = usual if isinstance(usual, PerSecond) else PerSecond(fps=1)
+            return PerSecond(
+                fps=settings.get("fps", base.fps),
+                min_frames=settings.get("min_frames", base.min_frames),
+                max_frames=settings.get("max_frames", base.max_frames),
+                multiple=base.multiple,
+            )
+    except SettingError as error:
+        raise UserError(f"the video processor's config in {folder}: {error}") from error
+    return usual

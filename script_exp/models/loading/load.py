@@ -1,0 +1,184 @@
+"""Load a checkpoint: model, processing and, where a pruner asks the question, the query encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from script_exp.errors import SettingError, UserError
+from script_exp.models.families.registry import has_clip_tower, query_encoder
+from script_exp.models.loading.checkpoint import Checkpoint
+from script_exp.models.loading.json_object import read_object
+from script_exp.models.loading.original_llava import load_original
+from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
+from script_exp.models.loading.random_weights import (
+    random_clip_text,
+    random_image_processor,
+    random_model,
+    random_tokenizer,
+)
+from script_exp.models.loading.transformers_report import check_report, quiet_transformers
+from script_exp.models.processing import Processing
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.query_encoder import ClipQueryEncoder, QueryEncoder
+from script_exp.models.rules import PruningRules
+
+
+def load_model(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    with_query: bool = False,
+    rules: PruningRules | None = None,
+) -> PrunableModel:
+    """Load model and processing.
+
+    Args:
+        checkpoint: from :func:`script_exp.models.loading.checkpoint.find_checkpoint`.
+        device: from :func:`resolve_device`.
+        dtype: from :func:`resolve_dtype`.
+        attention: attention kernel, as transformers names them.
+        with_query: load the query encoder, too; the checkpoint has to be found with one.
+        rules: the family's default rules if None.
+
+    Returns:
+        the model with its chat template.
+
+    Raises:
+        UserError: if the tokenizer or the image processor is missing, or weights do not fit.
+    """
+    with quiet_transformers():
+        processing = _processing(checkpoint)  # first: it is quick, and may fail
+        model = _load_weights(checkpoint, device, dtype, attention).eval()
+        loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
+    if with_query:
+        loaded.query_encoder = load_query_encoder(checkpoint, loaded)
+    return loaded
+
+
+def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEncoder:
+    """The query encoder that belongs to a loaded model.
+
+    Raises:
+        UserError: if the CLIP checkpoint does not fit.
+    """
+    adapter = model.adapter
+    with quiet_transformers():
+        if checkpoint.layout == "random" and has_clip_tower(checkpoint.config):
+            width = checkpoint.config.vision_config.hidden_size
+            text, tokenizer, projection = random_clip_text(width, model.device)
+            return ClipQueryEncoder(text, tokenizer, projection, adapter.post_layernorm)
+        return query_encoder(adapter, model.processing.tokenizer, checkpoint.clip)
+
+
+def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+    if checkpoint.source is None:
+        return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
+    folder = checkpoint.source.with_weights()
+    if checkpoint.layout == "original":
+        vision = _vision_folder(checkpoint)
+        return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
+    model, report = transformers.AutoModelForImageTextToText.from_pretrained(
+        folder,
+        dtype=dtype,
+        device_map={"": device},
+        attn_implementation=attention,
+        local_files_only=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    check_report(checkpoint.source.setting, report)
+    return model
+
+
+def _processing(checkpoint: Checkpoint) -> Processing:
+    config, adapter, template = checkpoint.config, checkpoint.adapter, None
+    if checkpoint.source is None:
+        tokenizer, image_processor = (
+            random_tokenizer(config),
+            random_image_processor(config, adapter.modality),
+        )
+    elif checkpoint.layout == "original":
+        tokenizer = original_tokenizer(checkpoint.source.folder, config)
+        image_processor = original_image_processor(config, _vision_folder(checkpoint))
+    else:
+        folder = checkpoint.source.folder
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            image_processor = adapter.load_image_processor(folder)
+        except (OSError, ValueError) as error:
+            why = str(error).splitlines()[0]
+            raise UserError(
+                f"{checkpoint.source.setting}: no usable tokenizer or image processor ({why}); expected the "
+                "files tokenizer.json and preprocessor_config.json of the checkpoint"
+            ) from error
+        template = _chat_template(folder)
+    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_of(config))
+    return Processing(tokenizer, image_processor, placeholder, template)
+
+
+def _vision_folder(checkpoint: Checkpoint) -> Path:
+    if checkpoint.clip is None:
+        raise ValueError("an original checkpoint was found without a CLIP")
+    return checkpoint.clip.folder
+
+
+def _chat_template(folder: Path) -> str | None:
+    """The processor's chat template, where checkpoints of any age keep it; None for the tokenizer's own."""
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        return jinja.read_text()
+    for name in ("chat_template.json", "processor_config.json"):
+        file = folder / name
+        if file.is_file() and (template := read_object(file).get("chat_template")):
+            return str(template)
+    return None
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that ``device`` names; ``auto`` is the GPU if there is one.
+
+    Raises:
+        SettingError: for an unknown name or a device that is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on") from error
+    if place.type not in ("cpu", "cuda"):
+        raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise SettingError(
+            "device", device, f"a device that is there; torch sees {torch.cuda.device_count()} GPUs"
+        )
+    return place
+
+
+def resolve_dtype(dtype: str, device: torch.device, own: torch.dtype | None) -> torch.dtype:
+    """The dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU.
+
+    Raises:
+        SettingError: for a dtype that the device lacks.
+    """
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" or own is None else own
+    if dtype == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise SettingError(
+            "dtype", dtype, f"float16 or float32: {torch.cuda.get_device_name(device)} has no bfloat16"
+        )
+    return getattr(torch, dtype)  # type: ignore[no-any-return]
+
+
+def check_attention(attention: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise a :class:`SettingError` for an attention kernel that does not run here in this dtype."""
+    if attention == "flash_attention_2" and device.type == "cpu":
+        raise SettingError("attention", attention, "sdpa or eager on a CPU")
+    if attention == "flash_attention_2" and dtype == torch.float32:
+        raise SettingError("attention", attention, "sdpa or eager in float32; or dtype=bfloat16 or float16")

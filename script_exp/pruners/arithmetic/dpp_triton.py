@@ -1,0 +1,98 @@
+"""Greedy MAP of a DPP as one launch on a GPU: one program per crop runs all k steps.
+
+A loop of torch calls costs a dozen launches for each pick, far more than the arithmetic. Here the residuals
+stay in registers from the first step to the last; only the rows of the Cholesky factor go through memory,
+where the same multiprocessor finds them in its cache again.
+"""
+# ruff: noqa: ANN001, ANN202 (Triton takes no annotations of a kernel's arguments but its own)
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# Entries of the factor, and rows of it, that one program multiplies at a time at most: what registers hold.
+_TILE, _TILE_ROWS = 16384, 32
+
+
+def greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
+    """:func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 4 k n bytes per crop more.
+
+    Args:
+        kernel: (crops, n, n) symmetric and positive semi-definite, float32.
+        k: number of picks, at most n.
+
+    Returns:
+        (crops, k) indices in the order of picking.
+
+    Raises:
+        TypeError: for another dtype.
+    """
+    from script_exp.pruners.arithmetic.dpp import EXHAUSTED
+
+    if kernel.dtype != torch.float32:
+        raise TypeError(f"the kernel is {kernel.dtype}; expected torch.float32")
+    crops, n, _ = kernel.shape
+    kernel = kernel.contiguous()
+    factors = torch.empty(crops, k, n, dtype=kernel.dtype, device=kernel.device)
+    picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)
+    columns = triton.next_power_of_2(n)
+    _greedy_map[(crops,)](
+        kernel,
+        factors,
+        picks,
+        n,
+        k,
+        share=EXHAUSTED,
+        COLUMNS=columns,
+        ROWS=max(1, min(_TILE // columns, _TILE_ROWS)),
+        num_warps=min(32, max(4, columns // 64)),
+    )
+    return picks
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _greedy_map(  # type: ignore[no-untyped-def]
+    kernel,
+    factors,
+    picks,
+    n,
+    k,
+    share,
+    COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """As ``greedy_map_torch``, of which every step has its counterpart here in the same order."""
+    crop = tl.program_id(0).to(tl.int64)
+    kernel += crop * n * n
+    factors += crop * k * n
+    picks += crop * k
+    column = tl.arange(0, COLUMNS)
+    inside = column < n
+    residual = tl.load(kernel + column * (n + 1), mask=inside, other=float("-inf"))
+    largest = tl.max(residual, axis=0)
+    exhausted = share * largest
+    preference = exhausted * (residual / tl.maximum(largest, 1.1754944e-38) - 1)
+    preference = tl.where(inside, preference, float("-inf"))
+    for step in range(k):
+        residual = tl.where(residual > exhausted, residual, preference)
+        live, best = tl.max(residual, axis=0, return_indices=True, return_indices_tie_break_left=True)
+        tl.store(picks + step, best.to(tl.int64))
+        product = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+        for start in range(0, step, ROWS):
+            row = start + tl.arange(0, ROWS)
+            past = row < step
+            weight = tl.load(factors + row * n + best, mask=past, other=0.0)
+            block = tl.load(
+                factors + row[:, None] * n + column[None, :], mask=past[:, None] & inside[None, :], other=0.0
+            )
+            product += weight[:, None] * block
+        scale = tl.where(live > exhausted, tl.rsqrt(live), 0.0)
+        new = tl.load(kernel + best * n + column, mask=inside, other=0.0) - tl.sum(product, axis=0)
+        new *= scale
+        tl.store(factors + step * n + column, new, mask=inside)
+        residual = tl.where(column == best, float("-inf"), residual - new * new)
+        preference = tl.where(column == best, float("-inf"), preference)
+        tl.debug_barrier()  # the next step's threads read what other threads have stored

@@ -1,0 +1,24 @@
+"""The upper bound: every visual token is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+
+
+@dataclass(kw_only=True)
+class NoPruning(Pruner):
+    """Keep all tokens. The budget is ignored, so a sweep over budgets runs this once."""
+
+    budget: int | float = 1
+
+    def kept_of(self, tokens: int) -> int:
+        return tokens
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        crops = visual.projected.shape[0]
+        return torch.arange(k, device=visual.projected.device).expand(crops, k)

@@ -1,0 +1,96 @@
+"""QCSP, query-conditioned semantic pruning: Script's relevance module.
+
+Sources: Yang et al. (Script), arXiv 2512.01949, section on QCSP; the kernel is that of CDPruner (Zhang et
+al. 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from script_exp.errors import check_choice
+from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+
+
+@dataclass(kw_only=True)
+class QueryDPP:
+    """A DPP over the visual tokens whose kernel couples relevance to the question with similarity.
+
+    With the patch embeddings e_i and the question's segments t_m in the query encoder's space,
+
+        s_i = sign * mean_m cos(e_i, t_m),   r_i = (s_i - min s) / (max s - min s),   L_ij = r_i S_ij r_j,
+
+    where S is the cosine similarity of the projected tokens.
+
+    Attributes:
+        sign: +1 or -1 to override the sign that the model declares for its query encoder (:class:`Query`).
+        relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or
+            all crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
+        normalize: whether s_i is a cosine, as in the first released version and in CDPruner, or the bare dot
+            product of the last released version, into which the patches' norms leak.
+    """
+
+    sign: int | None = None
+    relevance_range: str = "crop"
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("sign", self.sign, (None, 1, -1), "1, -1, or null for the model's own")
+        check_choice("relevance_range", self.relevance_range, ("crop", "image"))
+        check_choice("normalize", self.normalize, (True, False))
+
+    def relevance(self, visual: VisualTokens, query: Query) -> Tensor:
+        """r in [0, 1], (crops, n), from the patch embeddings and the query."""
+        if visual.joint is None:
+            raise ValueError("the patches' embeddings in the query encoder's space are missing")
+        patches, segments = visual.joint, query.embeddings
+        if self.normalize:
+            patches, segments = functional.normalize(patches, dim=-1), functional.normalize(segments, dim=-1)
+        sign = query.sign if self.sign is None else self.sign
+        raw = sign * (patches @ segments.T).mean(dim=-1)
+        return min_max(raw, self.relevance_range)
+
+    def order(self, visual: VisualTokens, query: Query, picks: int) -> Tensor:
+        """The DPP's first ``picks`` tokens in its order, (crops, picks)."""
+        kernel = dpp_kernel(cosines(visual.projected), self.relevance(visual, query))
+        return greedy_map(kernel, picks)
+
+
+@dataclass(kw_only=True)
+class QueryConditioned(QueryDPP, Pruner):
+    """Script's query module alone: the first k tokens in the DPP's order."""
+
+    needs_query: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        QueryDPP.__post_init__(self)
+        Pruner.__post_init__(self)
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        if query is None:
+            raise ValueError("query is missing")
+        return self.order(visual, query, k)
+
+
+def cosines(tokens: Tensor) -> Tensor:
+    """S, (crops, n, n), of tokens (crops, n, d)."""
+    unit = functional.normalize(tokens, dim=-1)
+    return unit @ unit.mT
+
+
+def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
+    """L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
+    return (relevance[:, :, None] * similarity).mul_(relevance[:, None])
+
+
+def min_max(values: Tensor, over: str = "crop") -> Tensor:
+    """Scale (crops, n) to [0, 1] within each ``crop`` or the whole ``image``; constant values become 1."""
+    dims = (-1,) if over == "crop" else (0, 1)
+    low, high = values.amin(dim=dims, keepdim=True), values.amax(dim=dims, keepdim=True)
+    span = high - low
+    return ((values - low) / span.masked_fill(span == 0, 1)).masked_fill(span == 0, 1)

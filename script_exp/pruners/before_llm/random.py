@@ -1,0 +1,38 @@
+"""The lower bound that every method has to beat: tokens drawn uniformly."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from script_exp.errors import check_whole
+from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+
+
+@dataclass(kw_only=True)
+class Random(ScorePruner):
+    """Keep k of n tokens drawn uniformly without replacement, for each crop anew.
+
+    The draw depends on the seed and on the sample only (``VisualTokens.key``): not on the order of the
+    samples, the batch size or the device.
+
+    Attributes:
+        seed: seed of the run.
+    """
+
+    seed: int = 0
+    draws: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("seed", self.seed, 0)
+
+    def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
+        digest = hashlib.sha256(f"{self.seed}:{visual.key}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+        crops, n, _ = visual.projected.shape
+        return torch.rand(crops, n, generator=generator).to(visual.projected.device)

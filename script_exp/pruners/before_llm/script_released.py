@@ -1,0 +1,153 @@
+"""What the released Script code computes, version by version: for comparison, not for use.
+
+Source: the public repository of Script (arXiv 2512.01949), its published behavior read from the commits
+named below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from script_exp.errors import check_choice
+from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.before_llm.query import cosines, dpp_kernel, min_max
+from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+
+_THRESHOLD, _MIN_DEGREE, _GAMMA, _EPSILON = 0.2, 4, 1.0, 1e-6
+
+
+@dataclass(kw_only=True)
+class ScriptReleased(Pruner):
+    """The released code by version.
+
+    - ``head`` (7e5e2f3): embeddings not normalized; graph over all pairs that keeps the *most* redundant
+      tokens; a selection loop that is not greedy MAP (:func:`released_loop`); the intersection padded from
+      the loop's own k tokens, so the result always is the loop's set and the graph has no effect.
+    - ``first`` (a384841): CDPruner: normalized embeddings, r with + 1e-6, greedy MAP, no graph.
+    - ``build`` (1538f49): embeddings not normalized, greedy MAP, no graph; every dropped token is averaged
+      into the kept token that it resembles most. That is its path for LLaVA-1.5, taken here for every model;
+      its path for LLaVA-NeXT drops them.
+    - ``plot`` (the figure script): tower features instead of projected tokens; r from *plus* the similarity,
+      embeddings not normalized; the graph keeps the *least* redundant, intersection with greedy MAP padded by
+      relevance.
+
+    The sign of relevance is the model's, as in :class:`Query`; ``plot`` takes the opposite one, because that
+    script does not flip it where all other versions do.
+
+    Attributes:
+        version: ``head``, ``first``, ``build`` or ``plot``.
+    """
+
+    version: str = "head"
+    needs_query: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("version", self.version, ("head", "first", "build", "plot"))
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        if query is None or visual.joint is None:
+            raise ValueError("query or patch embeddings are missing")
+        relevance = self.relevance(visual.joint, query)
+        features = visual.projected
+        if self.version == "plot" and visual.tower is not None:
+            features = visual.tower.float()
+        similarity = cosines(features)
+        kernel = dpp_kernel(similarity, relevance)
+        if self.version == "head":
+            picks = released_loop(kernel, k)
+            return intersect(
+                top_indices(released_redundancy(similarity), k), picks, relevance, pad_from=picks
+            )
+        picks = greedy_map(kernel, k)
+        if self.version == "plot":
+            graph_set = top_indices(-released_redundancy(similarity), k)
+            return intersect(graph_set, picks, relevance, pad_from=None)
+        return picks
+
+    def relevance(self, joint: Tensor, query: Query) -> Tensor:
+        """r (crops, n) in [0, 1] by the version's own normalization, sign and choice of segments."""
+        segments = query.embeddings
+        if self.version == "first":
+            raw = query.sign * (_unit(joint) @ _unit(segments).mT).mean(dim=-1)
+            low, high = raw.amin(), raw.amax()
+            return (raw - low + _EPSILON) / (high - low)
+        if self.version == "plot":
+            return min_max(-query.sign * (joint @ segments.mT).mean(dim=-1))
+        share = (joint @ segments.mT).mean(dim=1)  # each crop takes the half of the segments nearest to it
+        best = segments[top_indices(share, max(1, segments.shape[0] // 2))]
+        raw = query.sign * (joint @ best.mT).mean(dim=-1)
+        low, high = raw.amin(dim=-1, keepdim=True), raw.amax(dim=-1, keepdim=True)
+        return (raw - low) / (high - low + _EPSILON)
+
+    def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
+        kept = super().output(visual, indices)
+        return merge_dropped(visual.projected, indices, kept) if self.version == "build" else kept
+
+
+def released_redundancy(similarity: Tensor) -> Tensor:
+    """The released graph score (crops, n) over all pairs (crops, n, n), with self and low-degree guard."""
+    edges = similarity >= _THRESHOLD
+    degree = edges.sum(dim=-1)
+    mean = (similarity * edges).sum(dim=-1) / degree.clamp(min=1)
+    score = degree * torch.exp(_GAMMA * (mean - _THRESHOLD))
+    return torch.where(degree >= _MIN_DEGREE, score, 0.5 * score + 0.5 * similarity.mean(dim=-1))
+
+
+def released_loop(kernel: Tensor, k: int) -> Tensor:
+    """The last released version's "DPP" picks (crops, k), in order.
+
+    The projection on earlier picks is multiplied by K / -inf = 0, so the update is d_i -= K_ij^2 / d_j with
+    d_j the *residual* of the pick j. Residuals are over-subtracted; once the best one is <= 0 nothing is
+    updated any more and the budget is filled with the frozen residuals closest to zero, those of the least
+    relevant tokens.
+    """
+    crops = kernel.shape[0]
+    rows = torch.arange(crops, device=kernel.device)
+    residual = kernel.diagonal(dim1=1, dim2=2).clone()
+    picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)
+    for step in range(k):
+        best = residual.argmax(dim=-1)
+        picks[:, step] = best
+        live = residual[rows, best]
+        scale = torch.where(live > 0, 1 / live, 0.0)
+        residual = residual - kernel[rows, best].square() * scale[:, None]
+        residual[rows, best] = -torch.inf
+    return picks
+
+
+def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor | None) -> Tensor:
+    """Intersection of two sets (crops, k), padded to k by relevance from a set (crops, m) or all tokens."""
+
+    def mask(indices: Tensor) -> Tensor:
+        return torch.zeros_like(relevance, dtype=torch.bool).scatter_(1, indices, True)
+
+    common = mask(first) & mask(second)
+    candidates = torch.ones_like(common) if pad_from is None else mask(pad_from)
+    by_relevance = top_indices(relevance, relevance.shape[1])
+    rank = (2 * common + candidates).gather(
+        1, by_relevance
+    )  # 3 in both sets, 1 in the padding's, 0 elsewhere
+    return by_relevance.gather(1, top_indices(rank, second.shape[1]))
+
+
+def merge_dropped(tokens: Tensor, indices: Tensor, kept: Tensor) -> Tensor:
+    """Add every dropped token to its most cosine-similar kept one, and average: (crops, k, d)."""
+    crops, n, d = tokens.shape
+    target = (_unit(tokens.float()) @ _unit(kept.float()).mT).argmax(dim=-1)
+    own = torch.arange(indices.shape[1], device=tokens.device).expand_as(indices)
+    target = target.scatter(1, indices, own)
+    total = torch.zeros_like(kept, dtype=torch.float32)
+    total.scatter_add_(1, target[..., None].expand(crops, n, d), tokens.float())
+    count = torch.zeros(kept.shape[:2], device=tokens.device)
+    count.scatter_add_(1, target, torch.ones(crops, n, device=tokens.device))
+    return (total / count[..., None]).to(tokens.dtype)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return functional.normalize(vectors, dim=-1)

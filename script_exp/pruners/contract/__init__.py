@@ -1,0 +1,1 @@
+"""What a method gets and gives, and its budget."""

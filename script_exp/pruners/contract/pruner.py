@@ -1,0 +1,240 @@
+"""What every pruner gets and gives, and all that is the same for all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from script_exp.errors import UserError, check_choice
+from script_exp.pruners.contract.budget import check_budget, tokens_kept
+
+
+@dataclass(frozen=True)
+class VisualTokens:
+    """The visual tokens of one image, as they would enter the LLM.
+
+    Attributes:
+        projected: (crops, n, d) output of the projector.
+        joint: (crops, n, e) patch embeddings in the query encoder's space, not normalized; None unless the
+            pruner declares ``needs_query``.
+        tower: (crops, n, v) features of the vision tower that enter the projector; None for models without
+            one.
+        project: maps tower features (..., v) to projected tokens (..., d); None where ``tower`` is None.
+        key: names the image-question pair; seeds the methods that draw at random.
+    """
+
+    projected: Tensor
+    joint: Tensor | None = None
+    tower: Tensor | None = None
+    project: Callable[[Tensor], Tensor] | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """The question in the query encoder's space.
+
+    Attributes:
+        embeddings: (segments, e), not normalized; one segment unless the encoder cuts long questions up.
+        sign: +1 if relevant patches are the *similar* ones, -1 if they are the dissimilar ones. OpenAI's CLIP
+            ViT-L/14-336 has -1 at layer -2: TRIM and CDPruner both found raw patch-text similarity to be
+            anti-correlated with visual relevance there.
+    """
+
+    embeddings: Tensor
+    sign: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("relevance_sign", self.sign, (1, -1))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What remains of one image.
+
+    Attributes:
+        indices: (crops, k) raster indices of the kept tokens, ascending; fewer than k where a method spends
+            part of its budget on tokens that stand for several.
+        tokens: (crops, k, d) the tokens that enter the LLM, in order.
+    """
+
+    indices: Tensor
+    tokens: Tensor
+
+
+@dataclass(kw_only=True)
+class Pruner(ABC):
+    """A method that drops visual tokens before the LLM.
+
+    A subclass implements :meth:`select`; one that ranks tokens subclasses :class:`ScorePruner` and implements
+    only the score. Scores see float32, kept tokens have the model's dtype.
+
+    Attributes:
+        budget: visual tokens kept per crop, or a share of them in (0, 1).
+    """
+
+    budget: int | float
+    needs_query: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    """Whether it draws at random, seeded by :attr:`VisualTokens.key`."""
+
+    def __post_init__(self) -> None:
+        self.budget = check_budget(self.budget)
+
+    @property
+    def aggregates(self) -> bool:
+        """Whether it spends budget on tokens that stand for several, made by the projector."""
+        return False
+
+    def kept_of(self, tokens: int) -> int:
+        """Tokens kept of a crop with ``tokens`` visual tokens."""
+        return tokens_kept(self.budget, tokens)
+
+    @abstractmethod
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, float32.
+
+        Fewer than k where a pruner ``aggregates``.
+        """
+
+    def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
+        """Tokens (crops, k, d) to put in place; a merging method overrides this."""
+        return gather_tokens(visual.projected, indices)
+
+    def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
+        """Prune one image.
+
+        Raises:
+            ValueError: if the tensors do not fit the contract, or a query is needed and missing.
+            SettingError: if the budget is larger than the crop.
+            UserError: if there is something to choose, and what it is chosen by is not finite.
+        """
+        self._check(visual, query)
+        crops, n, _ = visual.projected.shape
+        k = self.kept_of(n)
+        if k == n:
+            every = torch.arange(n, device=visual.projected.device).expand(crops, n)
+            return Kept(every, visual.projected)
+        self._check_finite(visual, query)
+        indices = self.select(_in_float32(visual), _query_in_float32(query), k).sort(dim=-1).values
+        if indices.ndim != 2 or len(indices) != crops or not 1 <= indices.shape[1] <= k:
+            shape = tuple(indices.shape)
+            raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
+        tokens = self.output(visual, indices)
+        if tokens.shape != (crops, k, visual.projected.shape[-1]):
+            raise ValueError(
+                f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}"
+            )
+        return Kept(indices, tokens)
+
+    def _check(self, visual: VisualTokens, query: Query | None) -> None:
+        if visual.projected.ndim != 3:
+            raise ValueError(f"projected tokens must be (crops, n, d), got {tuple(visual.projected.shape)}")
+        if not self.needs_query:
+            return
+        if query is None or visual.joint is None:
+            raise ValueError(f"{type(self).__name__} needs the question and the patches in the same space")
+        if visual.joint.shape[:2] != visual.projected.shape[:2]:
+            raise ValueError(
+                f"joint embeddings {tuple(visual.joint.shape)} do not match the projected tokens "
+                f"{tuple(visual.projected.shape)}"
+            )
+
+    def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
+        values = (visual.projected, visual.joint, visual.tower, None if query is None else query.embeddings)
+        check_finite(self, "visual tokens or the embeddings", [one for one in values if one is not None])
+
+
+@dataclass(kw_only=True)
+class ScorePruner(Pruner):
+    """A pruner that keeps the tokens with the highest scores; ties go to the lowest index.
+
+    A subclass that overrides :meth:`select`, too, ranks by :meth:`best`, which refuses what is no number.
+    """
+
+    @abstractmethod
+    def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
+        """Scores (crops, n); higher is kept."""
+
+    def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        return self.best(visual, query, k)
+
+    def best(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
+        """Indices (crops, k) of the highest scores, best first."""
+        scores = self.score(visual, query)
+        if scores.shape != visual.projected.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__} scored {tuple(scores.shape)}, not {tuple(visual.projected.shape[:2])}"
+            )
+        check_finite(self, "scores", [scores])
+        return top_indices(scores, k)
+
+    def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
+        """The scores tell, and a GPU is waited for once."""
+
+
+def check_finite(method: object, what: str, values: Iterable[Tensor]) -> None:
+    """Raise a :class:`UserError` unless all values are finite; waits for the device once.
+
+    NaN is sorted above all numbers, so a damaged token would be kept first, and in a graph it damages others.
+    """
+    ends = [end.float() for value in values for end in value.aminmax()]  # NaN is passed on
+    if ends and not torch.stack(ends).isfinite().all():
+        raise UserError(
+            f"{type(method).__name__}: the {what} are not finite, so nothing can be chosen by them: expected "
+            "dtype=bfloat16 or dtype=float32 where float16 overflows, or scores that are always numbers"
+        )
+
+
+def top_indices(scores: Tensor, k: int) -> Tensor:
+    """Indices (..., k) of the k highest scores, best first; ties go to the lowest index, on every device."""
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Rows ``indices`` (crops, k) of ``tokens`` (crops, n, d): (crops, k, d)."""
+    return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def non_default_fields(method: Any) -> dict[str, Any]:
+    """Hyper-parameters, all but the budget, that differ from the published defaults.
+
+    Nested ones are named like ``graph.threshold``.
+    """
+    changed: dict[str, Any] = {}
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if field.name == "budget":
+            continue
+        if is_dataclass(value):
+            changed |= {f"{field.name}.{key}": inner for key, inner in non_default_fields(value).items()}
+        elif value != field.default:
+            changed[field.name] = value
+    return changed
+
+
+def all_fields(method: Any) -> dict[str, Any]:
+    """Hyper-parameters, all but the budget; nested ones are named like ``graph.threshold``."""
+    values: dict[str, Any] = {}
+    for field in fields(method):
+        value = getattr(method, field.name)
+        if is_dataclass(value):
+            values |= {f"{field.name}.{key}": inner for key, inner in all_fields(value).items()}
+        elif field.name != "budget":
+            values[field.name] = value
+    return values
+
+
+def _in_float32(visual: VisualTokens) -> VisualTokens:
+    """Scores are computed in float32 whatever the model's dtype: half precision reorders near-ties."""
+    tower, joint = (None if one is None else one.float() for one in (visual.tower, visual.joint))
+    return replace(visual, tower=tower, projected=visual.projected.float(), joint=joint)
+
+
+def _query_in_float32(query: Query | None) -> Query | None:
+    return None if query is None else replace(query, embeddings=query.embeddings.float())

@@ -1,0 +1,1 @@
+"""Methods that drop visual tokens between the LLM's layers, one file each."""

@@ -1,0 +1,146 @@
+"""The page: what it says, put into the template with the style and the script that stand beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata, resources
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from script_exp.analysis.accuracy import budget_text
+from script_exp.analysis.cells import Cells, rank
+from script_exp.analysis.render import html_rows
+from script_exp.analysis.table import Table
+from script_exp.report.images import Image
+from script_exp.report.provenance import provenance_tables
+from script_exp.results.read import draws
+
+_SECTIONS = {"accuracy": "Accuracy", "by_budget": "Accuracy", "ablation": "Accuracy", "efficiency": "Cost"}
+"""By a table's name the section that it stands in; all others are tests."""
+_TESTS = "Significance"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
+
+    Attributes:
+        cells: the runs, and the cells that they make up.
+        tables: every table of them.
+        place: where the runs were read from; paths on the page are below it.
+        command: how the page is made again.
+        figures: drawings of the same numbers.
+        no_figures: a sentence for each kind of figure that there is none of.
+        pictures: what was kept of single samples.
+        no_pictures: a sentence for whatever they do not show.
+        problems: a sentence for whatever was left out.
+    """
+
+    cells: Cells
+    tables: Sequence[Table]
+    place: str
+    command: str
+    figures: Sequence[Image] = ()
+    no_figures: Sequence[str] = ()
+    pictures: Sequence[Image] = ()
+    no_pictures: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+
+def report_page(report: Report) -> str:
+    """The page as HTML. Whatever came from a run is escaped, and the page's policy forbids loading."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["rows"] = lambda table: Markup(html_rows(table))  # escapes by itself
+    script = f"\n{_source('sort_and_filter.js')}\n"  # as it stands in the element: the policy allows its hash
+    environments, runs = provenance_tables(report.cells.runs, report.place)
+    return environment.from_string(_source("page.html")).render(
+        report=report,
+        style=Markup(_source("page.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=metadata.version("script-exp"),
+        facts=dict(_facts(report.cells)),
+        sections=_sections(report.tables),
+        caveats=_caveats(report.cells, report.tables),
+        environments=environments,
+        runs=runs,
+    )
+
+
+def _source(name: str) -> str:
+    """A file that stands beside this one."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _sections(tables: Sequence[Table]) -> dict[str, list[Table]]:
+    """Tables by their section, in reading order."""
+    sections: dict[str, list[Table]] = {}
+    for table in tables:
+        sections.setdefault(_SECTIONS.get(table.name, _TESTS), []).append(table)
+    order = [*dict.fromkeys(_SECTIONS.values()), _TESTS]
+    return {title: sections[title] for title in order if title in sections}
+
+
+def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
+    """What the page is about, in a few words each."""
+    runs = cells.runs
+    pruned = runs[runs["budget"].notna()]
+    dates = sorted(runs["finished"].str.slice(0, 10))
+    dirty = int(runs["dirty"].sum())
+    commits = runs["commit"].nunique()
+    changed = f", {dirty} of {len(runs)} runs with uncommitted changes" if dirty else ""
+    yield "Runs", f"{len(runs):,} in {_count(len(cells.frame), 'cell')}"
+    yield "Models", _listed(sorted(set(runs["model"])))
+    yield "Benchmarks", _listed(sorted(set(runs["column"])))
+    yield "Methods", _listed(sorted(set(runs["pruner"]), key=rank))
+    if len(pruned):
+        budgets = sorted(set(pruned["budget"]), reverse=True)
+        yield "Budgets", _listed([budget_text(budget) for budget in budgets])
+    yield "Seeds", _listed([str(seed) for seed in sorted(set(runs["seed"]))])
+    yield "Devices", _listed(sorted(set(runs["device"])))
+    yield "Run", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    yield "Code", (_count(commits, "commit") if commits else "not from a checkout") + changed
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+@dataclass(frozen=True)
+class Caveats:
+    """Which warnings apply to these runs."""
+
+    embedded: bool
+    random_weights: bool
+    limited: bool
+    one_seed: bool
+    published: bool
+    timed: bool
+    tested: bool
+
+
+def _caveats(cells: Cells, tables: Sequence[Table]) -> Caveats:
+    runs = cells.runs
+    return Caveats(
+        embedded=bool((runs["checkpoint"] == "embedded").any()),
+        random_weights=bool((runs["weights"] == "random").any()),
+        limited=bool(runs["limit"].notna().any()),
+        one_seed=bool((draws(cells.frame) & (cells.frame["seeds"] == 1)).any()),
+        published=any(row.reference for table in tables for group in table.groups for row in group.rows),
+        timed=bool(pd.notna(runs["ttft_ms"]).any()),
+        tested=_TESTS in _sections(tables),
+    )

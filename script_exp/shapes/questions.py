@@ -1,0 +1,221 @@
+"""Questions about scenes; one-word answers, so balanced that the text alone is worth little over chance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from script_exp.shapes.scenes import GRID, GROUND, IMAGE_SIZE, Scene, make_scene
+from script_exp.shapes.sprites import PATCH, SHAPES, SIGN
+
+DENSITIES = ((5, 8), (9, 14), (16, 22))
+"""Ranges of the number of objects: sparse, medium and dense scenes, taken in turn."""
+NUMBERS = ("zero", "one", "two", "three", "four")
+YES_NO = ("no", "yes")
+RELATIONS = (("below", "above"), ("right of", "left of"))
+"""For rows and columns: what a thing further down or right is to the other, and the opposite."""
+PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, its one-word answer, and the objects of the scene that have to be seen to answer it.
+
+    Attributes:
+        objects: indices into :attr:`Scene.objects`; empty where the right answer is that nothing of the kind
+            is there.
+    """
+
+    kind: str
+    text: str
+    answer: str
+    objects: tuple[int, ...]
+
+
+Asker = Callable[[Scene, np.random.Generator, bool], Question | None]
+"""(scene, generator, wanted answer of a yes-no question) -> a question, or None: the scene allows none."""
+
+
+def _pick(items: list[int], rng: np.random.Generator) -> int:
+    return items[int(rng.integers(len(items)))]
+
+
+def _shapes(scene: Scene) -> list[int]:
+    """Indices of the objects that are neither signs nor ground."""
+    return [index for index, item in enumerate(scene.objects) if item.look.shape not in (SIGN, GROUND)]
+
+
+def _single(scene: Scene, attribute: str) -> list[int]:
+    """Indices of the shapes whose color, or shape, occurs once; signs are included in the counting."""
+    count = Counter(getattr(item.look, attribute) for item in scene.objects)
+    return [index for index in _shapes(scene) if count[getattr(scene.objects[index].look, attribute)] == 1]
+
+
+def _signs(scene: Scene) -> list[int]:
+    return [index for index, item in enumerate(scene.objects) if item.look.shape == SIGN]
+
+
+def _color(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    signs = _signs(scene)
+    candidates = _single(scene, "shape") + (signs if len(signs) == 1 else [])
+    if not candidates:
+        return None
+    index = _pick(candidates, rng)
+    look = scene.objects[index].look
+    return Question("color", f"what color is the {look.shape}?", look.color, (index,))
+
+
+def _shape(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    candidates = _single(scene, "color")
+    if not candidates:
+        return None
+    index = _pick(candidates, rng)
+    look = scene.objects[index].look
+    return Question("shape", f"what shape is the {look.color} object?", look.shape, (index,))
+
+
+def _digit(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    signs = _signs(scene)
+    if not signs:
+        return None
+    index = _pick(signs, rng)
+    look = scene.objects[index].look
+    color = f"{look.color} " if len(signs) > 1 else ""
+    return Question("digit", f"what digit is on the {color}sign?", look.digit, (index,))
+
+
+def _where(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    """The quadrant of the full scene, for objects clear of its middle lines."""
+    middle = IMAGE_SIZE / 2
+    candidates = [
+        index
+        for index in _single(scene, "color")
+        if min(abs(coordinate - middle) for coordinate in scene.objects[index].center) >= PATCH
+    ]
+    if not candidates:
+        return None
+    index = _pick(candidates, rng)
+    row, column = scene.objects[index].center
+    answer = ("north" if row < middle else "south") + ("west" if column < middle else "east")
+    return Question("where", f"where is the {scene.objects[index].look.color} object?", answer, (index,))
+
+
+def _exist(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | None:
+    candidates = _shapes(scene)
+    if not candidates:
+        return None
+    color = scene.objects[_pick(candidates, rng)].look.color if wanted else scene.absent
+    found = _of_color(scene, color)
+    return Question("exist", f"is there a {color} object?", YES_NO[wanted], found)
+
+
+def _of_color(scene: Scene, color: str) -> tuple[int, ...]:
+    return tuple(index for index, item in enumerate(scene.objects) if item.look.color == color)
+
+
+def _both(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | None:
+    """Two colors, of which one is nowhere if the answer is no."""
+    colors = sorted({scene.objects[index].look.color for index in _shapes(scene)})
+    if len(colors) < 2:
+        return None
+    first, second = (colors[index] for index in rng.permutation(len(colors))[:2])
+    if not wanted:
+        first, second = (scene.absent, second) if rng.random() < 0.5 else (first, scene.absent)
+    found = _of_color(scene, first) + _of_color(scene, second)
+    text = f"are there both a {first} object and a {second} object?"
+    return Question("both", text, YES_NO[wanted], found)
+
+
+def _relation(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | None:
+    """Two objects, compared along an axis on which their centers are at least two patches apart."""
+    candidates = _single(scene, "color")
+    if len(candidates) < 2:
+        return None
+    first, second = (candidates[index] for index in rng.permutation(len(candidates))[:2])
+    axis = int(rng.integers(2))
+    gap = scene.objects[first].center[axis] - scene.objects[second].center[axis]
+    if abs(gap) < 2 * PATCH:
+        return None
+    relation = RELATIONS[axis][(gap < 0) == wanted]
+    colors = [scene.objects[index].look.color for index in (first, second)]
+    text = f"is the {colors[0]} object {relation} the {colors[1]} object?"
+    return Question("relation", text, YES_NO[wanted], (first, second))
+
+
+def _count(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    found = tuple(index for index in _shapes(scene) if scene.objects[index].look.color == scene.planted)
+    if not 1 <= len(found) < len(NUMBERS):
+        return None
+    return Question("count", f"how many {scene.planted} objects are there?", NUMBERS[len(found)], found)
+
+
+def _ground(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
+    """The ground in a corner of the full scene, where the window reaches one."""
+    window = scene.window
+    end = GRID - window.side
+    corners = [
+        (vertical, horizontal)
+        for vertical, row in (("north", 0), ("south", end))
+        for horizontal, column in (("west", 0), ("east", end))
+        if (window.top, window.left) == (row, column)
+    ]
+    if not corners:
+        return None
+    vertical, horizontal = corners[int(rng.integers(len(corners)))]
+    row, column = (window.side - 1) * (vertical == "south"), (window.side - 1) * (horizontal == "east")
+    index = int(scene.grounds[row * window.side + column])
+    return Question(
+        "ground",
+        f"what is the ground in the {vertical}{horizontal}?",
+        scene.objects[index].look.color,
+        (index,),
+    )
+
+
+ASKERS: dict[str, Asker] = {
+    "color": _color,
+    "shape": _shape,
+    "digit": _digit,
+    "where": _where,
+    "exist": _exist,
+    "both": _both,
+    "count": _count,
+    "relation": _relation,
+    "ground": _ground,
+}
+KINDS = ("color", "shape", "digit", "exist", "both", "count", "ground")
+"""Kinds of the benchmark. The others are asked while training; on full scenes they stayed at chance."""
+YES_NO_KINDS = ("exist", "both")
+
+
+def ask(scene: Scene, kind: str, rng: np.random.Generator, wanted: bool | None = None) -> Question | None:
+    """One question of a kind, or None where the scene allows none.
+
+    Args:
+        wanted: the answer of a yes-no question; None for a random one.
+    """
+    return ASKERS[kind](scene, rng, bool(rng.random() < 0.5) if wanted is None else wanted)
+
+
+def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, list[Question]]]:
+    """Full scenes of every density in turn, each with one question of every kind that it allows.
+
+    They are fixed by the seed. Yes and no alternate, so both come equally often (to within one).
+    """
+    rng = np.random.default_rng([seed, GRID, PATCH])
+    wanted = dict.fromkeys(YES_NO_KINDS, True)
+    for number in range(scenes):
+        low, high = DENSITIES[number % len(DENSITIES)]
+        scene = make_scene(rng, int(rng.integers(low, high + 1)))
+        questions = []
+        for kind in KINDS:
+            question = ask(scene, kind, rng, wanted.get(kind))
+            if question is None:
+                continue
+            questions.append(question)
+            if kind in wanted:
+                wanted[kind] = not wanted[kind]
+        yield scene, questions

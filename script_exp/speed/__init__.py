@@ -1,0 +1,1 @@
+"""Speed of methods on one model, without a benchmark's accuracy."""

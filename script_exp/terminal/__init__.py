@@ -1,0 +1,1 @@
+"""How commands start, report progress, fail, and end on signals."""

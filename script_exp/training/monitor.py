@@ -1,0 +1,69 @@
+"""Measurements while training, on scenes from a seed of their own: never the benchmark's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import torch
+from transformers import CLIPModel, LlavaForConditionalGeneration
+
+from script_exp.shapes.questions import held_out
+from script_exp.shapes.scenes import FULL
+from script_exp.training.packing import BEFORE_IMAGE
+from script_exp.training.vision_features import hidden_states, patch_embeddings, text_embeddings, to_pixels
+from script_exp.training.vocabulary import IDS, encode
+
+MONITOR_SEED = 900_001
+COVERED = 0.15
+"""A patch counts as showing an object from this share of its pixels on."""
+
+
+def area_under_curve(relevance: np.ndarray, positive: np.ndarray) -> float:
+    """Probability that a positive patch scores above another one, ties counted half (mean-rank form)."""
+    _, inverse, counts = np.unique(relevance, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
+    positives = int(positive.sum())
+    negatives = len(relevance) - positives
+    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def _means(found: dict[str, list[float]]) -> dict[str, float]:
+    """Mean by kind, and over all values as "all"."""
+    everything = [value for values in found.values() for value in values]
+    return {name: round(float(np.mean(values)), 3) for name, values in [*found.items(), ("all", everything)]}
+
+
+@torch.inference_mode()
+def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dict[str, float]:
+    """Mean AUC of cos(patch, question) for the patches that a question needs, by kind and over all."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for scene, questions in held_out(seed, scenes):
+        patches = patch_embeddings(clip, hidden_states(clip, to_pixels(scene.image[None]), [FULL])[:, 1:])[0]
+        texts = text_embeddings(clip, [question.text for question in questions])
+        for question, relevance in zip(questions, (texts @ patches.T).numpy(), strict=True):
+            coverage = [scene.objects[index].coverage for index in question.objects]
+            if coverage and (positive := np.sum(coverage, 0) > COVERED).any():
+                found[question.kind].append(area_under_curve(relevance, positive))
+    return _means(found)
+
+
+@torch.inference_mode()
+def accuracy(
+    llava: LlavaForConditionalGeneration, scenes: int, seed: int = MONITOR_SEED, blind: bool = False
+) -> dict[str, float]:
+    """Share of questions whose answer word is the most likely next token, by kind and over all.
+
+    With ``blind`` the visual tokens are left out: what the text alone is worth.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    embed = llava.get_input_embeddings()
+    for scene, questions in held_out(seed, scenes):
+        visual = llava.model.get_image_features(to_pixels(scene.image[None])).pooler_output[0]
+        before = embed(torch.tensor(BEFORE_IMAGE))
+        for question in questions:
+            after = embed(torch.tensor(encode(f"{question.text} assistant:")))
+            prompt = torch.cat([before, after] if blind else [before, visual, after])[None]
+            states = llava.model.language_model(inputs_embeds=prompt, use_cache=False).last_hidden_state
+            found[question.kind].append(int(llava.lm_head(states[0, -1]).argmax()) == IDS[question.answer])
+    return _means(found)

@@ -1,0 +1,103 @@
+"""The whole training of the tiny model: render, CLIP, language model, both together, then export."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from script_exp.training.architecture import Sizes
+from script_exp.training.export import save_checkpoint
+from script_exp.training.monitor import accuracy, relevance_auc
+from script_exp.training.optimization import Progress
+from script_exp.training.pools import PoolSizes, render_pools
+from script_exp.training.train_joint import JOINT, POLISH, JointStage, train_joint
+from script_exp.training.train_language import train_language
+from script_exp.training.train_vision import train_vision
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights; the defaults are those of the shipped ones (docs/tiny_model.md).
+
+    Attributes:
+        monitor_scenes: scenes of the monitoring seed that the measurements during training use; afterwards it
+            is three times as many.
+    """
+
+    seed: int = 2
+    vision_steps: int = 3200
+    language_steps: int = 2500
+    joint_steps: int = 6000
+    polish_steps: int = 4000
+    pools: PoolSizes = field(default_factory=PoolSizes)
+    sizes: Sizes = field(default_factory=Sizes)
+    monitor_scenes: int = 24
+
+
+SMOKE = Recipe(
+    vision_steps=6,
+    language_steps=6,
+    joint_steps=6,
+    polish_steps=6,
+    pools=PoolSizes(40, 40, 10),
+    sizes=Sizes(
+        vision_width=32, text_width=32, projection=32, language_width=32, vision_layers=2, language_layers=1
+    ),
+    monitor_scenes=1,
+)
+"""A few steps of a much smaller model: proves that training runs, resumes and exports, not that it learns."""
+
+
+def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = False) -> Path:
+    """Train, continuing from ``out/checkpoints`` where there are any; returns the folder of the weights."""
+    begun = time.monotonic()
+    progress.note("rendering training windows")
+    pools = render_pools(recipe.seed, recipe.pools)
+    vision = train_vision(
+        pools,
+        recipe.sizes,
+        recipe.vision_steps,
+        recipe.seed,
+        out / "checkpoints" / "vision.pt",
+        progress,
+        lambda model: relevance_auc(model, recipe.monitor_scenes),
+    )
+    if vision_only:
+        return out / "checkpoints"
+    llava = train_language(
+        vision.clip,
+        pools,
+        recipe.sizes,
+        recipe.language_steps,
+        recipe.seed,
+        out / "checkpoints" / "language.pt",
+        progress,
+        lambda model: accuracy(model, recipe.monitor_scenes),
+    )
+    both = JointStage(vision, llava)
+    for course, steps in ((JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)):
+        train_joint(
+            both,
+            course,
+            pools,
+            steps,
+            recipe.seed,
+            out / "checkpoints" / f"{course.name}.pt",
+            progress,
+            lambda model: accuracy(model, recipe.monitor_scenes),
+        )
+    measured = {
+        "accuracy": accuracy(llava, 3 * recipe.monitor_scenes),
+        "accuracy_without_image": accuracy(llava, 3 * recipe.monitor_scenes, blind=True),
+        "relevance_auc": relevance_auc(vision.clip, 3 * recipe.monitor_scenes),
+    }
+    progress.note(f"monitoring scenes: {measured}")
+    notes = {"recipe": asdict(recipe), "torch": str(torch.__version__), "monitoring": measured}
+    save_checkpoint(llava, vision.clip, out / "weights", notes)
+    progress.note(
+        f"exported to {out / 'weights'} after {(time.monotonic() - begun) / 60:.1f} minutes in this run"
+    )
+    return out / "weights"

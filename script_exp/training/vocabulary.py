@@ -1,0 +1,68 @@
+"""The word list shared by the language model and the CLIP text tower, and the tokenizers built from it."""
+
+from __future__ import annotations
+
+import re
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from script_exp.shapes.questions import NUMBERS, PLURALS, YES_NO
+from script_exp.shapes.sprites import COLORS, DIGITS, GROUNDS, SHAPES
+
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
+PAD, UNKNOWN, BEGIN, END, IMAGE = range(len(SPECIAL))
+"""Token ids; END is deliberately not 2, with which transformers' CLIP text tower pools at the largest id."""
+
+_SYNTAX = (
+    "user assistant : ? . , what color shape is the a an object there are both and how many digit on sign "
+    "where left right of above below ground in with northwest northeast southwest southeast objects scene"
+)
+WORDS = tuple(
+    dict.fromkeys(
+        [
+            *SPECIAL,
+            *_SYNTAX.split(),
+            *COLORS,
+            *SHAPES,
+            *PLURALS.values(),
+            *GROUNDS,
+            *NUMBERS,
+            *YES_NO,
+            *DIGITS,
+        ]
+    )
+)
+IDS = {word: index for index, word in enumerate(WORDS)}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() }}: "
+    "{% if message['content'] is string %}{{ message['content'] }} {% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n"
+    "{% else %}{{ part['text'] }} {% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+def encode(text: str) -> list[int]:
+    """Ids of a text without special tokens; the same splitting as the tokenizers', without their overhead."""
+    return [IDS.get(word, UNKNOWN) for word in re.findall(r"\w+|[^\w\s]+", text.lower())]
+
+
+def build_tokenizer(template: str, length: int) -> PreTrainedTokenizerFast:
+    """Word-level tokenizer; ``template`` says where ``<s>`` and ``</s>`` go around the text ``$A``."""
+    core = Tokenizer(models.WordLevel(IDS, unk_token=SPECIAL[UNKNOWN]))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[(SPECIAL[BEGIN], BEGIN), (SPECIAL[END], END)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token=SPECIAL[PAD],
+        unk_token=SPECIAL[UNKNOWN],
+        bos_token=SPECIAL[BEGIN],
+        eos_token=SPECIAL[END],
+        additional_special_tokens=[SPECIAL[IMAGE]],
+        padding_side="left" if template.startswith(SPECIAL[BEGIN]) and "</s>" not in template else "right",
+        model_max_length=length,
+    )

@@ -1,0 +1,1 @@
+"""Finished runs scored again, and the state of the benchmarks' data."""

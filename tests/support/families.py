@@ -1,0 +1,145 @@
+"""A tiny random model of every family, from the real config classes, and images for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from checkpoints import sharpen
+from PIL import Image
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaNextConfig,
+    LlavaNextVideoConfig,
+    LlavaOnevisionConfig,
+    Qwen2_5_VLConfig,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+
+from script_exp.benchmarks.reading.frame_count import Frames
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model
+from script_exp.models.loading.wanted import Wanted
+from script_exp.models.prunable import PrunableModel
+
+VOCABULARY = 300
+IMAGE, VIDEO = 290, 291
+TEXT = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8192,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+TOWER = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+def clip(size: int) -> CLIPVisionConfig:
+    return CLIPVisionConfig(**TOWER, image_size=size, patch_size=14, projection_dim=16)
+
+
+def grid(size: int, *shapes: tuple[int, int]) -> list[list[int]]:
+    return [[size * rows, size * columns] for rows, columns in shapes]
+
+
+def onevision(size: int) -> LlavaOnevisionConfig:
+    every = ((rows, columns) for rows in range(1, 7) for columns in range(1, 7))
+    return LlavaOnevisionConfig(
+        vision_config=SiglipVisionConfig(**TOWER, image_size=size, patch_size=14, vision_use_head=False),
+        text_config=Qwen2Config(**TEXT), image_token_index=IMAGE, video_token_index=VIDEO,
+        image_grid_pinpoints=grid(size, *every), vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )  # fmt: skip
+
+
+NEXT_SHAPES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
+CONFIGS = {
+    "llava": lambda: LlavaConfig(
+        vision_config=clip(336), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE
+    ),
+    "llava_next": lambda: LlavaNextConfig(
+        vision_config=clip(336), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
+        image_grid_pinpoints=grid(336, *NEXT_SHAPES),
+    ),
+    "llava_onevision": lambda: onevision(56),
+    "llava_onevision_video": lambda: onevision(98),  # 7 x 7 patches, pooled to 4 x 4
+    "llava_next_video": lambda: LlavaNextVideoConfig(
+        vision_config=clip(112), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
+        video_token_index=VIDEO, image_grid_pinpoints=grid(112, *NEXT_SHAPES),
+    ),
+    "qwen2_5_vl": lambda: Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32,
+            "fullatt_block_indexes": [1, 3], "window_size": 56, "patch_size": 14,
+        },
+        text_config=TEXT | {
+            "max_window_layers": 4,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+        },
+        image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=292, vision_end_token_id=293,
+    ),
+}  # fmt: skip
+CONFIGS["qwen2_5_vl_video"] = CONFIGS["qwen2_5_vl"]
+
+
+def modality(family: str) -> str:
+    return "video" if family.endswith("_video") else "image"
+
+
+def build(
+    family: str, folder: Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa", **rules: str
+) -> PrunableModel:
+    """A random model of a family, with weights large enough that attention is not uniform."""
+    CONFIGS[family]().save_pretrained(folder)
+    checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True).taking(
+        modality(family)
+    )
+    model = load_model(
+        checkpoint,
+        device=torch.device("cpu"),
+        dtype=dtype,
+        attention=attention,
+        with_query=True,
+        rules=replace(checkpoint.adapter.default_rules, **rules),
+    )
+    sharpen(model.model)
+    model.model.generation_config.eos_token_id = None  # a random model must not stop by chance
+    model.model.generation_config.pad_token_id = 0
+    return model
+
+
+def save(family: str, folder: Path) -> Path:
+    """The same on disk, as a user would have it; without CLIP's text tower."""
+    model = build(family, folder)
+    model.model.save_pretrained(folder)
+    model.processing.tokenizer.save_pretrained(folder)
+    model.processing.image_processor.save_pretrained(folder)
+    return folder
+
+
+def picture(height: int, width: int, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng([seed, height, width]).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def visuals(family: str) -> list[list[object]]:
+    """Rows with one image of unequal shapes; videos have equally many frames."""
+    if family.endswith("_video"):
+        videos = [[picture(120, 150, seed) for seed in range(row, row + 3)] for row in (0, 10, 20)]
+        return [[Frames(videos[0], rate=0.7)], [Frames(videos[1], rate=3.0)], [videos[2]]]
+    if family == "llava_onevision":
+        return [[picture(60, 60)], [picture(40, 110)], [picture(300, 260)]]  # the last one is scaled down
+    if family == "qwen2_5_vl":
+        return [[picture(84, 112)], [picture(56, 140)], [picture(112, 84)]]
+    return [[picture(300, 320)], [picture(200, 500)], [picture(640, 480)]]

@@ -1,0 +1,89 @@
+"""How every command starts and ends: offline, in spite of a reader that leaves, and without a traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from made_runs import draw, save_run
+from processes import ROOT
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {
+    "PYTHONUNBUFFERED": "1"  # the first line is written at once
+}
+
+
+def call(*words, **streams):
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+        text=True, check=False, cwd=ROOT, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def closed():
+    """A pipe that nobody reads from any more."""
+    read, write = os.pipe()
+    os.close(read)
+    yield write
+    os.close(write)
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    save_run(folder, "none", None, draw(0, 0.9))
+    save_run(folder, "script", 64, draw(0, 0.7))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "code"),
+    [
+        ("analysis/make.py", ["{outputs}", "--to", "{to}"], 0),
+        ("analysis/tables.py", ["{outputs}"], 0),
+        ("runners/status.py", ["{outputs}"], 0),
+        ("runners/status.py", ["{to}"], 1),  # nothing is there
+        ("runners/data.py", ["status", "gqa", "data={to}"], 1),
+        ("runners/score.py", ["--help"], 0),
+        ("runners/run.py", ["--cfg", "job"], 0),
+        ("runners/bench.py", ["--help"], 0),
+    ],
+)
+def test_a_reader_that_has_seen_enough(script, words, code, outputs, closed, tmp_path):
+    """The command goes on without it: it writes its files, and its exit code is what it would have been."""
+    given = [word.format(outputs=outputs, to=tmp_path) for word in words]
+    process = call(ROOT / script, *given, stdout=closed)
+    assert process.returncode == code
+    assert not {"Error", "Traceback"} & {*re.findall(r"\w+", process.stderr)}
+    if script == "analysis/make.py":
+        assert list((tmp_path / "figures").glob("*.pdf"))
+
+
+def test_a_reader_of_both_streams(tmp_path, closed):
+    process = call(ROOT / "runners" / "status.py", tmp_path / "nowhere", stdout=closed, stderr=closed)
+    assert process.returncode == 2
+
+
+def test_streams_that_were_never_open(outputs):
+    command = f"{sys.executable} {ROOT / 'runners' / 'status.py'} {outputs} >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], check=False, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize("script", ["runners/run.py", "runners/status.py", "runners/tiny_report.py"])
+def test_the_hub_is_off_before_its_library_is_imported(script):
+    program = (
+        "import os, runpy, sys\n"
+        f"sys.argv = [{str(ROOT / script)!r}, '--help']\n"
+        "try:\n"
+        "    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally:\n"
+        "    assert os.environ['HF_HUB_OFFLINE'] == '1'\n"
+        "    assert 'huggingface_hub' not in sys.modules\n"
+    )
+    process = call("-c", program)
+    assert process.returncode == 0, process.stderr
