@@ -14,8 +14,9 @@ from torch import Tensor
 
 from script_exp.measure.clock import interleaved
 from script_exp.pruners import Query, QueryConditioned, Script, VisualTokens
-from script_exp.pruners.arithmetic.dpp import greedy_map, greedy_map_torch
-from script_exp.pruners.before_llm.query import QueryDPP, cosines, dpp_kernel
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map, greedy_map_torch
+from script_exp.pruners.arithmetic.similarity import cosines
+from script_exp.pruners.before_llm.query import QueryDPP
 
 _N, _WIDTH, _JOINT = 576, 4096, 768  # of LLaVA-1.5-7B and LLaVA-NeXT-7B with CLIP ViT-L/14-336
 _LOOPS = ((5, 64), (5, 128), (1, 16), (1, 32), (1, 64), (1, 128), (1, 192))  # crops, picks

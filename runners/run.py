@@ -35,8 +35,9 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
 
     from script_exp.cell.prepared import RunCell  # torch is imported from here on
     from script_exp.cell.run import read_finished, run_cell
-    from script_exp.cell.shown import note, print_config, print_result, print_unmerged
+    from script_exp.cell.shown import print_config, print_result, print_unmerged
     from script_exp.results.run_directory import RunIsBusyError, set_aside
+    from script_exp.terminal.progress import note
 
     cell = RunCell.prepare(settings)
     if settings.seed != config.seed:

@@ -14,9 +14,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from script_exp.config.command_line import CONF
+from script_exp.config.multirun import expand
 from script_exp.errors import UserError, unknown_name
 from script_exp.results.read import draws
-from script_exp.sweeps.plan import expand
 
 _COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit", "dtype", "attention")
 _IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size", "shards", "shard"}

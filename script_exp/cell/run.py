@@ -15,7 +15,6 @@ from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens
 from script_exp.cell.prepared import RunCell
-from script_exp.cell.shown import Progress, note
 from script_exp.errors import SettingError, UserError
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
@@ -31,6 +30,7 @@ from script_exp.results.run_log import log_to
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
 from script_exp.results.tracker import ShownSample, TrackedRun
+from script_exp.terminal.progress import Progress, note
 
 log = logging.getLogger(__name__)
 

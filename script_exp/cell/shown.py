@@ -1,16 +1,12 @@
-"""What a person sees: the config as a tree, a progress bar with running accuracy, the result as a table."""
+"""A cell as a person sees it: the config as a tree, the result as a table, one line of JSON for programs."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,11 +14,8 @@ from rich.tree import Tree
 
 from script_exp.benchmarks import METRICS
 
-# Progress goes to stderr, so that stdout can be piped; its last line is JSON.
+# The last line of stdout is JSON; progress goes to stderr (terminal/progress.py).
 _stdout = Console(soft_wrap=True)
-_stderr = Console(stderr=True)
-
-_Thing = TypeVar("_Thing")
 
 
 def print_config(config: dict[str, Any]) -> None:
@@ -30,72 +23,6 @@ def print_config(config: dict[str, Any]) -> None:
     tree = Tree("config")
     _grow(tree, config)
     _stdout.print(tree)
-
-
-def table_console() -> Console:
-    """Where tables are printed: as wide as the terminal, and readable when piped."""
-    wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if wide_enough else 100)
-
-
-def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:
-    """The things, with a progress bar that goes away at the end."""
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=_stderr, transient=True) as bar:
-        yield from bar.track(things, total=total, description=name)
-
-
-class Progress:
-    """A progress bar over samples with the running mean of their scores.
-
-    Args:
-        name: of what is done, before the bar.
-        total: number of samples.
-        scores: those of samples that were answered before.
-        label: what the mean is called; None if it says nothing yet, as where a server scores.
-    """
-
-    def __init__(self, name: str, total: int, scores: Sequence[float], label: str | None) -> None:
-        self._name, self._total, self._sum, self._count = name, total, sum(scores), len(scores)
-        self._label = label
-        self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[accuracy]}"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            console=_stderr,
-        )
-
-    def __enter__(self) -> Progress:
-        self._bar.start()
-        self._task = self._bar.add_task(self._name, total=self._total, completed=self._count, accuracy="")
-        return self
-
-    def advance(self, scores: Sequence[float]) -> float:
-        """Add a batch's scores; returns the mean so far."""
-        self._sum += sum(scores)
-        self._count += len(scores)
-        mean = self._sum / self._count
-        text = "" if self._label is None else f"{self._label} {mean:.1%}"
-        self._bar.update(self._task, completed=self._count, accuracy=text)
-        return mean
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-
-def note(text: str) -> None:
-    """A line about what goes on, beside the progress bars."""
-    _stderr.print(Text(text), soft_wrap=True)
 
 
 def print_result(

@@ -10,8 +10,8 @@ import torch
 
 from script_exp.inspection.seen import Seen
 from script_exp.pruners import Pruner
-from script_exp.pruners.arithmetic.dpp import greedy_map
-from script_exp.pruners.before_llm.query import cosines, dpp_kernel
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.before_llm.script_released import ScriptReleased, released_loop, released_redundancy
 
 

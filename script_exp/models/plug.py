@@ -14,7 +14,8 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, UserError, check_choice
 from script_exp.models.families.adapter import EncodedImage
-from script_exp.models.families.registry import adapter_of, has_clip_tower, query_encoder
+from script_exp.models.families.registry import adapter_of, has_clip_tower
+from script_exp.models.loading.clip import query_encoder
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import rows_of_images

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
-from script_exp.models.loading.json_object import read_object
-from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes
-
-_TEXT_PREFIXES = ("text_model.", "text_projection.")
-VISUAL_PROJECTION = "visual_projection.weight"
 
 
 class QueryEncoder(ABC):
@@ -67,40 +60,6 @@ class ClipQueryEncoder(QueryEncoder):
         self.width = visual_projection.shape[0]
         self.context: int = text.config.max_position_embeddings
 
-    @classmethod
-    def from_folder(
-        cls, setting: str, folder: Path, tower: Any, post_layernorm: nn.Module, device: torch.device
-    ) -> ClipQueryEncoder:
-        """Load the text tower and projections of the CLIP checkpoint in ``folder``, in float32.
-
-        Args:
-            setting: what named the folder, for messages.
-            folder: a folder as ``CLIPModel.save_pretrained`` writes it; vision weights in it are not read.
-            tower: config of the multimodal model's vision tower, which the CLIP has to fit.
-            post_layernorm: that tower's own last normalization.
-            device: where the weights go.
-
-        Raises:
-            UserError: as :func:`check_clip`, or if weights of the text tower are missing.
-        """
-        check_clip(setting, folder, tower)
-        state = read_tensors(
-            folder, lambda name: name.startswith(_TEXT_PREFIXES) or name == VISUAL_PROJECTION
-        )
-        projection = state.pop(VISUAL_PROJECTION)
-        text, report = CLIPTextModelWithProjection.from_pretrained(
-            None,
-            config=CLIPConfig.from_pretrained(folder).text_config,
-            state_dict=state,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        if report["missing_keys"]:
-            raise UserError(f"{setting}: the text tower lacks {sorted(report['missing_keys'])}")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(text.eval().to(device), tokenizer, projection.float().to(device), post_layernorm)
-
     def embed_text(self, text: str) -> Tensor:
         rows = self._segments(text)
         ids = torch.full((len(rows), max(map(len, rows))), self._tokenizer.eos_token_id)
@@ -128,41 +87,6 @@ class ClipQueryEncoder(QueryEncoder):
         inside = self.context - 2
         parts = [ids[start : start + inside] for start in range(0, max(1, len(ids)), inside)]
         return [[self._tokenizer.bos_token_id, *part, self._tokenizer.eos_token_id] for part in parts]
-
-
-def check_clip(setting: str, folder: Path, tower: Any) -> None:
-    """Whether a CLIP is complete and fits a vision tower in width and patches, from headers alone.
-
-    Args:
-        setting: what named the folder, for messages.
-        folder: of the CLIP checkpoint.
-        tower: config of the multimodal model's vision tower.
-
-    Raises:
-        UserError: for the first thing that is not right.
-    """
-    check_weights(setting, folder)
-    for names in (("config.json",), ("tokenizer.json", "vocab.json")):
-        if not any((folder / name).is_file() for name in names):
-            raise UserError(f"{setting}: no {' or '.join(names)} in {folder}; expected a whole CLIP")
-    for name in ("config.json", "tokenizer.json"):
-        if (folder / name).is_file():
-            read_object(folder / name)
-    projection = tensor_shapes(folder).get(VISUAL_PROJECTION)
-    if projection is None:
-        raise UserError(f"{setting}: no {VISUAL_PROJECTION} there; expected a whole CLIP")
-    if projection[1] != tower.hidden_size:
-        raise UserError(
-            f"{setting}: its visual projection takes {projection[1]} features, but the model's vision tower "
-            f"has {tower.hidden_size}; expected the CLIP that this tower came from"
-        )
-    own = CLIPConfig.from_pretrained(folder).vision_config
-    patches, needed = ((one.image_size // one.patch_size) ** 2 for one in (own, tower))
-    if patches != needed:
-        raise UserError(
-            f"{setting}: its vision tower has {patches} patches, but the model's has {needed}; "
-            "expected the CLIP that this tower came from"
-        )
 
 
 class EmbeddingQueryEncoder(QueryEncoder):

@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.config.multirun import expand
 from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
 from script_exp.results.state import read_state
-from script_exp.sweeps.plan import expand
 from script_exp.sweeps.record import CellState
 
 

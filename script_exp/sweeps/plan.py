@@ -1,32 +1,17 @@
-"""Which cells a sweep has: the overrides of each, from the sweeper's parameters and the command line."""
+"""The planned cells of the sweep that this process launches, written down before the first one starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from script_exp.config.multirun import expand
 from script_exp.sweeps.record import SweepRecord
 
 _current: list[SweepRecord] = []
-
-
-def expand(params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of each cell, in the order and with the numbers of Hydra's basic sweeper.
-
-    Args:
-        params: ``hydra.sweeper.params``; an argument with the same key replaces one.
-        arguments: overrides on the command line, without those of ``hydra``.
-    """
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    given = [*(f"{key}={value}" for key, value in (params or {}).items()), *arguments]
-    return BasicSweeper.split_arguments(parser.parse_overrides(given), max_batch_size=None)[0]
 
 
 class RecordPlan(Callback):

@@ -12,7 +12,6 @@ from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.ahead import in_batches
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.cell.answer import Answering, BatchSize, Skipped
-from script_exp.cell.shown import Progress
 from script_exp.measure.interval import bootstrap_interval
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.loading.checkpoint import find_checkpoint
@@ -22,6 +21,7 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.pruners import NoPruning, Pruner, QueryDPP
 from script_exp.results.record import SampleRecord
+from script_exp.terminal.progress import Progress
 from script_exp.training.monitor import COVERED, accuracy, area_under_curve
 from script_exp.training.oracle import Oracle, needed_patches
 

@@ -16,9 +16,9 @@ from typing import Any
 from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.benchmarks.reading.files import FolderBenchmark, Source
 from script_exp.cell.build import build_benchmark
-from script_exp.cell.shown import counted
 from script_exp.config.benchmark_config import benchmark_config, benchmark_names
 from script_exp.errors import DataError, UserError, unknown_name
+from script_exp.terminal.progress import counted
 
 _LOOKED_AT = {"image": 8, "video": 2}  # samples that are loaded where not all are
 _FRAMES = 16  # of a video that is loaded; a run takes as many as its model

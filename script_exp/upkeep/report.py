@@ -8,7 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from script_exp.cell.shown import accuracy_text, table_console
+from script_exp.cell.shown import accuracy_text
+from script_exp.terminal.progress import table_console
 from script_exp.upkeep.data_status import DataStatus, download
 from script_exp.upkeep.rescore import Rescored
 

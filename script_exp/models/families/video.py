@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.benchmarks.reading.frame_count import FrameCount, PerSecond, frame_count
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter, Visual
-from script_exp.models.loading.json_object import read_object
+from script_exp.models.json_object import read_object
 
 
 class VideoAdapter(ModelAdapter):

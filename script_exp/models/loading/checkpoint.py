@@ -17,13 +17,13 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter
 from script_exp.models.families.registry import ADAPTERS, has_clip_tower
 from script_exp.models.families.video import frames_of_checkpoint
+from script_exp.models.json_object import read_object
 from script_exp.models.loading.architectures import ARCHITECTURES
-from script_exp.models.loading.json_object import read_object
+from script_exp.models.loading.clip import check_clip
 from script_exp.models.loading.original_llava import check_original, is_original, original_config
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
 from script_exp.models.loading.wanted import Wanted
-from script_exp.models.query_encoder import check_clip
 from script_exp.tiny import WEIGHTS
 
 

@@ -9,9 +9,10 @@ import torch
 import transformers
 
 from script_exp.errors import SettingError, UserError
-from script_exp.models.families.registry import has_clip_tower, query_encoder
+from script_exp.models.families.registry import has_clip_tower
+from script_exp.models.json_object import read_object
 from script_exp.models.loading.checkpoint import Checkpoint
-from script_exp.models.loading.json_object import read_object
+from script_exp.models.loading.clip import query_encoder
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.loading.random_weights import (

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from script_exp.errors import UserError
-from script_exp.models.loading.json_object import read_object
+from script_exp.models.json_object import read_object
 from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes
 
 # key -> what the original assumes where it is missing, what is supported

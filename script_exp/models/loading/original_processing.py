@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from script_exp.errors import UserError
-from script_exp.models.loading.json_object import read_object
+from script_exp.models.json_object import read_object
 
 IMAGE_TOKEN = "<image>"
 

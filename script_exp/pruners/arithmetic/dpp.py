@@ -24,6 +24,11 @@ _Array = np.ndarray[Any, Any]
 EXHAUSTED = 1e-5
 
 
+def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
+    """L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
+    return (relevance[:, :, None] * similarity).mul_(relevance[:, None])
+
+
 def greedy_map(kernel: Tensor, k: int) -> Tensor:
     """Items in the order in which greedy maximization of log det L_S picks them.
 
@@ -131,7 +136,7 @@ def _steps_of_one(matrices: _Array, k: int) -> tuple[_Array, _Array]:
 def _greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
     from script_exp.pruners.arithmetic.dpp_triton import greedy_map_triton  # compiles on first use
 
-    return greedy_map_triton(kernel, k)
+    return greedy_map_triton(kernel, k, EXHAUSTED)
 
 
 _NAME = "script_exp::greedy_map"

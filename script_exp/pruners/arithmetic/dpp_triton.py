@@ -17,12 +17,13 @@ from torch import Tensor
 _TILE, _TILE_ROWS = 16384, 32
 
 
-def greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
+def greedy_map_triton(kernel: Tensor, k: int, exhausted: float) -> Tensor:
     """:func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 4 k n bytes per crop more.
 
     Args:
         kernel: (crops, n, n) symmetric and positive semi-definite, float32.
         k: number of picks, at most n.
+        exhausted: share of the largest diagonal entry at or below which a residual is noise.
 
     Returns:
         (crops, k) indices in the order of picking.
@@ -30,8 +31,6 @@ def greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
     Raises:
         TypeError: for another dtype.
     """
-    from script_exp.pruners.arithmetic.dpp import EXHAUSTED
-
     if kernel.dtype != torch.float32:
         raise TypeError(f"the kernel is {kernel.dtype}; expected torch.float32")
     crops, n, _ = kernel.shape
@@ -45,7 +44,7 @@ def greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
         picks,
         n,
         k,
-        share=EXHAUSTED,
+        share=exhausted,
         COLUMNS=columns,
         ROWS=max(1, min(_TILE // columns, _TILE_ROWS)),
         num_warps=min(32, max(4, columns // 64)),

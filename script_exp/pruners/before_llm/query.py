@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import check_choice
-from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.similarity import cosines, min_max
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 
 
@@ -75,22 +76,3 @@ class QueryConditioned(QueryDPP, Pruner):
         if query is None:
             raise ValueError("query is missing")
         return self.order(visual, query, k)
-
-
-def cosines(tokens: Tensor) -> Tensor:
-    """S, (crops, n, n), of tokens (crops, n, d)."""
-    unit = functional.normalize(tokens, dim=-1)
-    return unit @ unit.mT
-
-
-def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
-    """L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
-    return (relevance[:, :, None] * similarity).mul_(relevance[:, None])
-
-
-def min_max(values: Tensor, over: str = "crop") -> Tensor:
-    """Scale (crops, n) to [0, 1] within each ``crop`` or the whole ``image``; constant values become 1."""
-    dims = (-1,) if over == "crop" else (0, 1)
-    low, high = values.amin(dim=dims, keepdim=True), values.amax(dim=dims, keepdim=True)
-    span = high - low
-    return ((values - low) / span.masked_fill(span == 0, 1)).masked_fill(span == 0, 1)

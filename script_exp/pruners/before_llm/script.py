@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import check_choice, check_number
-from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.before_llm.graph import GraphRedundancy
-from script_exp.pruners.before_llm.query import QueryDPP, cosines, dpp_kernel
+from script_exp.pruners.before_llm.query import QueryDPP
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 
 

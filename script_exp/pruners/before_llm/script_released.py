@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import check_choice
-from script_exp.pruners.arithmetic.dpp import greedy_map
-from script_exp.pruners.before_llm.query import cosines, dpp_kernel, min_max
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.similarity import cosines, min_max
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 
 _THRESHOLD, _MIN_DEGREE, _GAMMA, _EPSILON = 0.2, 4, 1.0, 1e-6

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from script_exp.config.command_line import CONF
-from script_exp.sweeps.plan import expand
+from script_exp.config.multirun import expand
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +42,23 @@ def test_one_cell_without_anything_to_sweep():
 def test_a_glob_stands_for_the_files_that_it_matches():
     cells = expand(None, ["pruner=glob(script*)"])
     assert cells == [["pruner=script"], ["pruner=script_released"]]
+
+
+SWEEPS = [
+    ["pruner=script,trim", "budget=64,0.5", "limit=6"],
+    ["benchmark=shapes", "seed=range(0,3)", "pruner=none"],
+    ["pruner=trim,script", "pruner=none"],  # the last one counts, in the place of the first
+    ["++benchmark.scenes=choice(1,2)", "+model.extra=[a,b]", "~tracker", "outputs='a b,c'"],
+]
+
+
+@pytest.mark.parametrize("arguments", SWEEPS, ids=" ".join)
+def test_the_cells_are_those_of_hydras_sweeper(arguments):
+    """Hydra numbers the jobs; a release of it that lists them otherwise is found here."""
+    parsed = OverridesParser.create().parse_overrides(arguments)
+    assert expand(None, arguments) == BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+
+def test_a_sweep_that_cannot_be_listed_is_refused():
+    with pytest.raises(HydraException):
+        expand(None, ["budget=interval(1,5)"])

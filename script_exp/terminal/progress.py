@@ -1,0 +1,84 @@
+"""What a person watches while a command works: progress bars, notes beside them, and the width of tables."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from rich import progress
+from rich.console import Console
+from rich.text import Text
+
+# Progress goes to stderr, so that stdout can be piped.
+_stderr = Console(stderr=True)
+
+_Thing = TypeVar("_Thing")
+
+
+def table_console() -> Console:
+    """Where tables are printed: as wide as the terminal, and readable when piped."""
+    wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if wide_enough else 100)
+
+
+def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:
+    """The things, with a progress bar that goes away at the end."""
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=_stderr, transient=True) as bar:
+        yield from bar.track(things, total=total, description=name)
+
+
+class Progress:
+    """A progress bar over samples with the running mean of their scores.
+
+    Args:
+        name: of what is done, before the bar.
+        total: number of samples.
+        scores: those of samples that were answered before.
+        label: what the mean is called; None if it says nothing yet, as where a server scores.
+    """
+
+    def __init__(self, name: str, total: int, scores: Sequence[float], label: str | None) -> None:
+        self._name, self._total, self._sum, self._count = name, total, sum(scores), len(scores)
+        self._label = label
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[accuracy]}"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            console=_stderr,
+        )
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        self._task = self._bar.add_task(self._name, total=self._total, completed=self._count, accuracy="")
+        return self
+
+    def advance(self, scores: Sequence[float]) -> float:
+        """Add a batch's scores; returns the mean so far."""
+        self._sum += sum(scores)
+        self._count += len(scores)
+        mean = self._sum / self._count
+        text = "" if self._label is None else f"{self._label} {mean:.1%}"
+        self._bar.update(self._task, completed=self._count, accuracy=text)
+        return mean
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def note(text: str) -> None:
+    """A line about what goes on, beside the progress bars."""
+    _stderr.print(Text(text), soft_wrap=True)
