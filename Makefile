@@ -17,10 +17,11 @@ test: .venv/ready-dev  ## run the tests
 testslow: .venv/ready-dev  ## run the slow tests: kills, time-outs, notebooks, 10,000 runs
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/ready-dev  ## check format, lint and types
+lint: .venv/ready-dev  ## check format, lint, types, and that rooms import downwards only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 sweep: .venv/ready  ## run the sweep whose table is in the README
 	$(BIN)/python runners/run.py -m experiment=readme

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from script_exp.results.read import COLUMNS
 
@@ -27,12 +28,6 @@ _MEANS = [
     *(name for name in COLUMNS if name.endswith(("_ms", "_speedup"))),
 ]  # fmt: skip
 """Columns that are averaged over seeds."""
-
-# Student's t, 0.975 quantile, for 1, 2, 3... degrees of freedom.
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 
 # Settings of a benchmark that leave a number comparable.
 _HARMLESS = {"on_error"}
@@ -221,7 +216,6 @@ def over_seeds(runs: pd.DataFrame) -> tuple[float, float, float]:
     mean = float(values.mean())
     between = 0.0
     if len(values) > 1:
-        degrees = min(len(values) - 1, len(_T))
-        between = _T[degrees - 1] * float(values.std(ddof=1)) / sqrt(len(values))
+        between = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1)) / sqrt(len(values))
     below, above = float((values - low).mean()), float((high - values).mean())
     return mean, mean - sqrt(below**2 + between**2), mean + sqrt(above**2 + between**2)

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from scipy.special import bdtr  # scipy.stats takes a second to import
 
 from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.measure.interval import bootstrap_draws
@@ -83,12 +84,7 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
 
 def mcnemar(lost: int, won: int) -> float:
     """Exact two-sided p-value that of ``lost + won`` flips so few go one way, if both ways are as likely."""
-    flips = lost + won
-    tail, ways = 0, 1  # ways: the binomial coefficient, whole and exact
-    for count in range(min(lost, won) + 1):
-        tail += ways
-        ways = ways * (flips - count) // (count + 1)
-    return min(1.0, 2 * tail / (1 << flips))
+    return min(1.0, 2 * float(bdtr(min(lost, won), lost + won, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import draw, save_grid, save_run
+from scipy import stats
 
-from script_exp.analysis.cells import _T, make_cells, over_seeds
+from script_exp.analysis.cells import make_cells, over_seeds
 from script_exp.results.read import COLUMNS, load_runs
 from script_exp.results.run_directory import RunDirectory
 
@@ -159,7 +160,7 @@ def test_interval_over_seeds_by_hand(tmp_path):
     for seed, share in enumerate(shares):
         save_run(tmp_path, "random", 64, [float(i < 40 * share) for i in range(40)], seed=seed)
     (cell,) = (row for _, row in cells_of(tmp_path).frame.iterrows())
-    between = 4.303 * 25 / math.sqrt(3)  # Student's t of two degrees of freedom, deviation of 25 points
+    between = 4.302653 * 25 / math.sqrt(3)  # Student's t of two degrees of freedom, deviation of 25 points
     assert (cell["seeds"], cell["accuracy"]) == (3, pytest.approx(50))
     assert cell["low"] == pytest.approx(50 - math.hypot(5, between))
     assert cell["high"] == pytest.approx(50 + math.hypot(8, between))
@@ -174,10 +175,10 @@ def load_frame(rows):
     return pd.DataFrame(rows, columns=["accuracy", "ci_low", "ci_high"])
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 10, 30])
-def test_students_quantiles_by_integrating_the_density(degrees):
-    norm = math.gamma((degrees + 1) / 2) / (math.sqrt(degrees * math.pi) * math.gamma(degrees / 2))
-    x = np.linspace(0, _T[degrees - 1], 200_001)
-    density = norm * (1 + x**2 / degrees) ** (-(degrees + 1) / 2)
-    area = float(((density[1:] + density[:-1]) / 2 * np.diff(x)).sum())
-    assert 0.5 + area == pytest.approx(0.975, abs=2e-5)
+@pytest.mark.parametrize("seeds", [2, 3, 4, 11, 31, 60])
+def test_the_error_between_seeds_is_students(seeds):
+    values = np.random.default_rng(seeds).normal(0.5, 0.1, seeds)
+    mean, low, high = over_seeds(load_frame([(value, value, value) for value in values]))
+    expected = stats.t.interval(0.95, seeds - 1, values.mean(), stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert mean == pytest.approx(values.mean())

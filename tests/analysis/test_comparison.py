@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from script_exp.analysis.comparison import compare, holm, mcnemar
 from script_exp.benchmarks.rules.metric import MeanScore
@@ -77,9 +78,9 @@ def test_mcnemar_by_hand():
     assert mcnemar(2, 8) == pytest.approx(2 * (1 + 10 + 45) / 1024)
 
 
-def test_mcnemar_of_a_large_benchmark():
-    """By the normal approximation with continuity correction: z = (|20,300 - 19,700| - 1) / 200 = 2.995."""
-    assert mcnemar(20_300, 19_700) == pytest.approx(0.00274, rel=0.01)
+@pytest.mark.parametrize(("lost", "won"), [(0, 1), (7, 12), (40, 41), (300, 210), (20_300, 19_700)])
+def test_mcnemar_is_the_binomial_test(lost, won):
+    assert mcnemar(lost, won) == pytest.approx(stats.binomtest(lost, lost + won).pvalue)
 
 
 def test_holm_by_hand():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.measure.interval import bootstrap_interval as of_totals
@@ -24,6 +25,18 @@ def test_independent_samples_have_the_binomial_width():
     half = 1.96 * np.sqrt(scores.mean() * (1 - scores.mean()) / 2000)
     assert low == pytest.approx(scores.mean() - half, abs=0.1 * half)
     assert high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize(("count", "share"), [(30, 0.5), (200, 0.8)])
+def test_it_is_the_percentile_bootstrap(count, share):
+    scores = (np.random.default_rng(count).random(count) < share).astype(float)
+    ours = bootstrap_interval(scores.tolist(), [str(i) for i in range(count)])
+    theirs = stats.bootstrap(
+        (scores,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert ours == pytest.approx(
+        (theirs.low, theirs.high), abs=1.01 / count
+    )  # means are multiples of 1 / count
 
 
 def test_copies_in_one_unit_add_no_certainty():
