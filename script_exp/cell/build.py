@@ -10,6 +10,7 @@ import hydra
 from hydra.errors import InstantiationException
 
 from script_exp.benchmarks.base import Benchmark
+from script_exp.config.renamed import with_current_names
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError, UserError
 from script_exp.results.tracker import Tracker
@@ -48,7 +49,7 @@ def _benchmark(config: str) -> Benchmark:
 
 
 def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
-    arguments = {key: value for key, value in config.items() if key != "name"}
+    arguments = with_current_names(group, {key: value for key, value in config.items() if key != "name"})
     try:
         return hydra.utils.instantiate(arguments, _convert_="all", **extra)
     except InstantiationException as error:

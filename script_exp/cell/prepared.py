@@ -18,6 +18,7 @@ from script_exp.benchmarks.reading.video import VideoBenchmark
 from script_exp.cell.answer import BatchSize
 from script_exp.cell.build import build_benchmark, build_pruner, build_tracker
 from script_exp.cell.fit import check_fit
+from script_exp.config.renamed import first_name
 from script_exp.config.settings import PROTOCOL_VERSION, RunSettings
 from script_exp.errors import SettingError, UserError
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
@@ -124,7 +125,7 @@ class RunCell:
             "max_new_tokens": self.benchmark.max_new_tokens,
             **({} if (samples := self.benchmark.fingerprint()) is None else {"samples": samples}),
             "checkpoint": self.checkpoint.fingerprint,
-            "adapter": model.adapter,
+            "adapter": first_name(model.adapter),
             "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,
             "conversation": model.conversation,
             "positions": model.positions if shortened else None,

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from script_exp.config.renamed import current_name
 from script_exp.errors import SettingError, UserError, check_choice, check_number, check_whole
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.rules import CONVERSATIONS, PruningRules
@@ -58,6 +59,8 @@ class ModelSettings:
         for key in ("path", "clip", "adapter"):
             if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
                 raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
+        if plain["adapter"] is not None:
+            plain["adapter"] = current_name("model.adapter", plain["adapter"])
         check_choice("model.weights", plain["weights"], ("pretrained", "random"))
         if plain["compile"] is False:  # YAML's bare off
             plain["compile"] = "off"
