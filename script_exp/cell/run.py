@@ -15,6 +15,7 @@ from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens
 from script_exp.cell.prepared import RunCell
+from script_exp.cell.tracked import shown_sample, tracked_run
 from script_exp.errors import SettingError, UserError
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
@@ -22,14 +23,12 @@ from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
 from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
-from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
 from script_exp.results.result_file import read_result
 from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
 from script_exp.results.run_log import log_to
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
-from script_exp.results.tracker import ShownSample, TrackedRun
 from script_exp.terminal.progress import Progress, note
 
 log = logging.getLogger(__name__)
@@ -155,7 +154,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     before = directory.finished_result()  # there is one if the latency is added later
     model = cell.load()
     samples = cell.samples()
-    cell.tracker.start(_tracked(cell, directory))
+    cell.tracker.start(tracked_run(cell, directory.path))
     sizes: Sequence[SampleTokens]
     skipped = _skipped(cell)
     accuracy = None
@@ -237,7 +236,9 @@ def _answer(
             mean = progress.advance([record.score for record in new])
             if label is not None:
                 cell.tracker.log({f"{label}/running": mean}, step=len(records))
-    cell.tracker.show(_shown(model, sample, shown[sample.id]) for sample in samples if sample.id in shown)
+    cell.tracker.show(
+        shown_sample(model, sample, shown[sample.id]) for sample in samples if sample.id in shown
+    )
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
@@ -249,35 +250,6 @@ def _running_mean(cell: RunCell) -> str | None:
     if not cell.benchmark.is_scored:
         return None
     return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
-
-
-def _tracked(cell: RunCell, directory: RunDirectory) -> TrackedRun:
-    names = [cell.settings.model.name, cell.settings.benchmark["name"]]
-    return TrackedRun(
-        name="-".join([*names, cell.name]),
-        run_id=cell.identity,
-        group=cell.settings.group or "-".join(names),
-        tags=[*names, cell.settings.pruner["name"]],
-        config=cell.resolved_config(),
-        folder=directory.path,
-    )
-
-
-def _shown(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
-    pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
-    tokens = model.adapter.tokens_per_crop(model.model.config)  # those that are cut off as padding too
-    picture = None
-    if pictures is not None and tokens is not None:
-        picture = kept_overlay(pictures, record.kept_indices or [], tokens)
-    return ShownSample(
-        record.id,
-        record.question,
-        record.references,
-        record.prediction,
-        record.score,
-        record.kept,
-        picture,
-    )
 
 
 def _skipped(cell: RunCell) -> Skipped:

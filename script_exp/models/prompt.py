@@ -77,3 +77,28 @@ def shorten_prompt(
     mask = keep.gather(1, columns)
     ids = input_ids.gather(1, columns).masked_fill(~mask, pad_token_id)
     return ShortPrompt(ids, mask.to(attention_mask.dtype), columns.masked_fill(~mask, 0))
+
+
+def positions_left(
+    short: ShortPrompt, attention_mask: Tensor, own: Tensor | None, *, preserved: bool
+) -> Tensor | None:
+    """Position ids of a shortened prompt; None where the model should count by itself.
+
+    Args:
+        short: what is left of the prompt.
+        attention_mask: (batch, length) of the whole prompt.
+        own: (axes, batch, length) positions of the whole prompt, of a model that does more than count.
+        preserved: whether tokens keep the positions that they had in the whole prompt.
+
+    Returns:
+        (batch, new length), or (axes, batch, new length) where ``own`` has axes.
+    """
+    if own is not None:
+        axes = own.gather(2, short.columns.expand(len(own), -1, -1))
+        # The first is the row that transformers builds masks from.
+        axes[0] = (short.attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+        return axes
+    if not preserved:
+        return None
+    count = (attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
+    return count.gather(1, short.columns)

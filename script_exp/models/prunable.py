@@ -18,7 +18,7 @@ from torch import Tensor
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.processing import Processing
-from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
+from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules, check_positions
 from script_exp.models.stage_outputs import Features, Generated, PrunedPrompt
@@ -180,10 +180,16 @@ class PrunableModel:
         )
         are_tokens = mark_placeholders(ids, placeholder, [image.source != SEPARATOR for image in images])
         tokens = are_tokens.gather(1, prompt.columns) & prompt.attention_mask.bool()
+        positions = positions_left(
+            prompt,
+            inputs["attention_mask"],
+            self.adapter.position_ids(inputs),
+            preserved=self.rules.positions == "preserved",
+        )
         arguments = {
             "input_ids": prompt.input_ids,
             "attention_mask": prompt.attention_mask,
-            **self._positions(inputs, prompt.columns, prompt.attention_mask),
+            **({} if positions is None else {"position_ids": positions}),
             **(self.adapter.encoder_outputs(features) if features else {}),
         }
         entering = tokens.sum(dim=1)
@@ -277,18 +283,6 @@ class PrunableModel:
             return crops, crops * per_crop
         small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
         return (0 if small else crops), before
-
-    def _positions(self, inputs: dict[str, Tensor], columns: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Position ids to pass to the model; none where it should count by itself."""
-        own = self.adapter.position_ids(inputs)
-        if own is not None:
-            axes = own.gather(2, columns.expand(len(own), -1, -1))
-            axes[0] = (mask.cumsum(dim=-1) - 1).clamp(min=0)  # the row that transformers builds masks from
-            return {"position_ids": axes}
-        if self.rules.positions == "contiguous":
-            return {}
-        count = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
-        return {"position_ids": count.gather(1, columns)}
 
     def _on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {

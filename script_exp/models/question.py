@@ -1,0 +1,76 @@
+"""The user's question, read back from a prompt that somebody else has made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from script_exp.errors import UserError
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.rules import CONVERSATIONS
+
+_MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+
+
+def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
+    """The user's text of each prompt, without placeholders, special tokens and the conversation's words.
+
+    Raises:
+        UserError: if a prompt with an image is in no conversation that is known, or has several turns.
+    """
+    tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
+    frames = [_frame(prunable, conversation) for conversation in CONVERSATIONS]
+    texts = []
+    for ids in input_ids:
+        text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()
+        whole = tokenizer.decode(ids[ids != placeholder])
+        found = [
+            text.removeprefix(frame.before).removesuffix(frame.after).strip()
+            for frame in filter(None, frames)
+            if text.startswith(frame.before) and text.endswith(frame.after) and not frame.has_turns(whole)
+        ]
+        if not found and (ids == placeholder).any():
+            raise UserError(
+                f"the question cannot be told from the rest of the prompt {text!r}: expected one turn in "
+                "the model's chat template or vicuna_v1, or prune(..., questions=[...])"
+            )
+        texts.append(min(found, key=len, default=text))
+    return texts
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a conversation puts around a user's text, as the tokenizer decodes it.
+
+    Attributes:
+        before, after: without special tokens.
+        system: with them, all that comes before the text.
+        reply: with them, where the model's turn begins.
+    """
+
+    before: str
+    after: str
+    system: str
+    reply: str
+
+    def has_turns(self, whole: str) -> bool:
+        """Whether the model has answered before; then the question could be in any turn."""
+        return bool(self.reply) and whole.count(self.reply) - self.system.count(self.reply) > 1
+
+
+def _frame(prunable: PrunableModel, conversation: str) -> _Frame | None:
+    processing = replace(prunable.processing, conversation=conversation)
+    if conversation == "chat_template" and not (
+        processing.chat_template or processing.tokenizer.chat_template
+    ):
+        return None
+    tokenizer = processing.tokenizer
+    parts = processing.prompt(_MARK, prunable.adapter.modality).split(_MARK)
+    ids = [
+        tokenizer(part.replace(processing.placeholder, ""), add_special_tokens=False)["input_ids"]
+        for part in (parts[0], parts[-1])
+    ]
+    before, after = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in ids)
+    system, reply = (tokenizer.decode(part).strip() for part in ids)
+    return _Frame(before, after, system, reply)
