@@ -11,6 +11,9 @@ from commands import answered, answers, result, run_dirs, start, wait_until
 from processes import ROOT, run
 from troubled import WITH_TROUBLE
 
+from script_exp.config import command_line
+from script_exp.errors import UserError
+
 QUICK = ["latency=off", "unpruned=off", "batch_size=2"]
 LOCAL = ["hydra/launcher=local_processes", "hydra.launcher.processes=2"]
 
@@ -84,9 +87,6 @@ def test_local_processes_need_a_number_without_gpu(tmp_path):
 
 
 def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
-    from script_exp import command_line
-    from script_exp.errors import UserError
-
     monkeypatch.setattr(command_line, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e '.\[slurm\]'"):
         command_line.check_arguments(["-m", "hydra/launcher=slurm"])

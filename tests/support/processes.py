@@ -14,14 +14,14 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["script_exp.cell.run", "script_exp.shapes.questions", "hydra", "transformers"]
-)
+_CONTEXT.set_forkserver_preload(["preloaded"])
 
 
 def search_path() -> str:
@@ -66,6 +66,7 @@ def start(
     errors = errors or output
     given = [str(ROOT / script), *map(str, arguments)]
     every = {**os.environ, "PYTHONPATH": search_path(), **environment}
+    _start_server()
     process = _CONTEXT.Process(target=_run, args=(given, output, errors, setup, every))
     process.start()
     return Started(process, output, errors)
@@ -85,6 +86,19 @@ def last_line(process: subprocess.CompletedProcess[str]) -> dict:
     """What a command that succeeded says at its end, for programs."""
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
+
+
+@cache
+def _start_server() -> None:
+    """Start the process to fork from; it finds ``preloaded`` by PYTHONPATH alone."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = search_path()
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop("PYTHONPATH")
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def _run(arguments: list[str], output: Path, errors: Path, setup: str, environment: dict[str, str]) -> None:
