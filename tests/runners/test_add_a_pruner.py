@@ -8,9 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from contributing import printed
 from processes import last_line, run
 
-ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = """
 from dataclasses import dataclass
 
@@ -23,9 +23,8 @@ from script_exp.pruners import Query, ScorePruner, VisualTokens
 @pytest.fixture
 def method(tmp_path):
     """The method of CONTRIBUTING.md in a file of its own, and its config."""
-    code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL).group(1)
     file = tmp_path / "norm_pruner.py"
-    file.write_text(IMPORTS + "\n" + re.sub(r"^ {3}", "", code, flags=re.MULTILINE))
+    file.write_text(IMPORTS + "\n" + printed("Norm"))
     config = tmp_path / "conf" / "pruner" / "norm.yaml"
     config.parent.mkdir(parents=True)
     config.write_text("_target_: norm_pruner.Norm\nname: norm\np: 2.0\n")
@@ -34,8 +33,9 @@ def method(tmp_path):
 
 def run_it(method, *overrides):
     arguments = [
-        "pruner=norm", "pruner.p=3", "budget=31", "limit=4", "latency=off", "unpruned=off",
-        f"outputs={method.outputs}", f"hydra.searchpath=[file://{method.config.parents[1]}]", *overrides,
+        "pruner=norm", "pruner.p=3", "budget=31", "benchmark.scenes=1", "limit=4", "latency=off",
+        "unpruned=off", f"outputs={method.outputs}",
+        f"hydra.searchpath=[file://{method.config.parents[1]}]", *overrides,
     ]  # fmt: skip
     return run(*arguments, PYTHONPATH=str(method.file.parent))
 

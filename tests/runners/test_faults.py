@@ -23,7 +23,7 @@ from wandb_log import read_wandb
 from script_exp.benchmarks.shapes import Shapes
 
 LIMIT = 40
-QUICK = ["latency=off", "unpruned=off", "batch_size=4", f"limit={LIMIT}"]
+QUICK = ["latency=off", "unpruned=off", "batch_size=4", "benchmark.scenes=8", f"limit={LIMIT}"]
 
 
 def assert_same(run_dir: Path, whole: Path) -> None:
@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(tmp_path):
     """SIGKILL at random moments: before, while and after something is written."""
-    arguments = ["latency=off", "unpruned=off", "batch_size=1", "limit=100"]
+    arguments = ["latency=off", "unpruned=off", "batch_size=1", "benchmark.scenes=16", "limit=100"]
     whole = Path(start(tmp_path / "out", *arguments, f"outputs={tmp_path / 'a'}").last_line()["run_dir"])
     arguments.append(f"outputs={tmp_path / 'b'}")
     place = tmp_path / "b" / whole.relative_to(tmp_path / "a")
@@ -147,7 +147,7 @@ def test_shards_merge_into_the_same_result(whole, tmp_path):
 
 
 def test_more_shards_than_batches(tmp_path):
-    arguments = ["latency=off", "unpruned=off", "batch_size=4", "limit=8"]
+    arguments = ["latency=off", "unpruned=off", "batch_size=4", "benchmark.scenes=2", "limit=8"]
     whole = Path(start(tmp_path / "out", *arguments, f"outputs={tmp_path / 'a'}").last_line()["run_dir"])
     for shard in range(4):
         shards = ["shards=4", f"shard={shard}", f"outputs={tmp_path / 'b'}"]
@@ -156,7 +156,7 @@ def test_more_shards_than_batches(tmp_path):
 
 
 def test_a_signal_after_the_result_leaves_a_finished_run(tmp_path):
-    arguments = ["latency=off", "unpruned=off", "limit=4", f"outputs={tmp_path}"]
+    arguments = ["latency=off", "unpruned=off", "benchmark.scenes=1", "limit=4", f"outputs={tmp_path}"]
     setup = (
         "from script_exp.results.tracker import NoTracker\n"
         "from script_exp.terminal.signals import Terminated\n"
@@ -173,7 +173,10 @@ def test_a_signal_after_the_result_leaves_a_finished_run(tmp_path):
 
 
 def test_force_starts_over_once_in_a_sweep(tmp_path):
-    arguments = ["-m", "pruner=none", "budget=64,32", "latency=off", "limit=4", f"outputs={tmp_path}"]
+    arguments = [
+        "-m", "pruner=none", "budget=64,32", "latency=off", "benchmark.scenes=1", "limit=4",
+        f"outputs={tmp_path}",
+    ]  # fmt: skip
     for turn in range(2):
         run = start(tmp_path / "out", *arguments, "force=true")
         assert run.wait() == 0, run.text()
@@ -210,7 +213,7 @@ def start_and_read(folder: Path, *arguments: object) -> str:
 
 
 def test_force_starts_over_and_keeps_the_old_run(whole, tmp_path):
-    arguments = ["latency=off", "unpruned=off", "limit=4", f"outputs={tmp_path}"]
+    arguments = ["latency=off", "unpruned=off", "benchmark.scenes=1", "limit=4", f"outputs={tmp_path}"]
     place = Path(start(tmp_path / "out", *arguments).last_line()["run_dir"])
     old = (place / "samples.jsonl").read_bytes()
     message = "record_kept=True: expected false, or force=true to start over"

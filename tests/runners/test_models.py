@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import save_clip
+from contributing import printed
 from families import CONFIGS
 from processes import ROOT, last_line, run
 from transformers import LlavaForConditionalGeneration
@@ -17,11 +18,12 @@ CONFIG_OF = {
     "llava_1_5_7b": "llava", "llava_next_7b": "llava_next", "llava_onevision_7b": "llava_onevision",
     "qwen2_5_vl_7b": "qwen2_5_vl",
 }  # fmt: skip
-MADE_UP = '''
+MADE_UP = """
 from transformers import (
     AutoConfig, AutoModelForImageTextToText, LlavaConfig, LlavaForConditionalGeneration,
 )
 from script_exp.models.families.llava import LlavaAdapter
+from script_exp.models.rules import PruningRules
 
 class MadeUpConfig(LlavaConfig):
     model_type = "made_up"
@@ -29,12 +31,10 @@ class MadeUpConfig(LlavaConfig):
 class MadeUpForConditionalGeneration(LlavaForConditionalGeneration):
     config_class = MadeUpConfig
 
-class MadeUpAdapter(LlavaAdapter):
-    """Whatever is special about the family."""
-
+{adapter}
 AutoConfig.register("made_up", MadeUpConfig)
 AutoModelForImageTextToText.register(MadeUpConfig, MadeUpForConditionalGeneration)
-'''
+"""
 
 
 @pytest.mark.parametrize("pruner", ["script", "pyramid"])
@@ -47,7 +47,8 @@ def test_random_weights_measure_but_never_score(tmp_path, name, pruner):
     line = last_line(
         run(
             f"model={name}", f"model.path={tmp_path / 'model'}", "model.weights=random", f"pruner={pruner}",
-            f"budget={budget}", "limit=2", "unpruned=off", f"outputs={tmp_path / 'outputs'}",
+            f"budget={budget}", "benchmark.scenes=1", "limit=2", "unpruned=off",
+            f"outputs={tmp_path / 'outputs'}",
         )
     )  # fmt: skip
     assert line["accuracy"] is None
@@ -62,7 +63,7 @@ def test_random_weights_measure_but_never_score(tmp_path, name, pruner):
 
 
 def test_a_family_is_one_file_and_one_config(tmp_path, llava_folder, monkeypatch):
-    (tmp_path / "made_up.py").write_text(MADE_UP)
+    (tmp_path / "made_up.py").write_text(MADE_UP.format(adapter=printed("MadeUpAdapter")))
     monkeypatch.syspath_prepend(tmp_path)
     made_up = importlib.import_module("made_up")
     llava = LlavaForConditionalGeneration.from_pretrained(llava_folder)

@@ -19,14 +19,14 @@ from script_exp.results.read import COLUMNS, load_runs
 from script_exp.results.read_wandb import load_wandb
 from script_exp.results.run_directory import RunDirectory
 
-QUICK = ["limit=6", "latency=off", "unpruned=off"]
+QUICK = ["benchmark.scenes=2", "limit=6", "latency=off", "unpruned=off"]
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     """One run with latency and with the unpruned one beside it, logged to W&B offline."""
     outputs = tmp_path_factory.mktemp("outputs")
-    process = run("limit=10", "tracker=wandb", f"outputs={outputs}")
+    process = run("benchmark.scenes=2", "limit=10", "tracker=wandb", f"outputs={outputs}")
     return outputs, process
 
 
@@ -59,7 +59,7 @@ def test_the_run_directory(first):
             "graph.threshold": 0.2, "graph.gamma": 1.0, "query.sign": None, "query.relevance_range": "crop",
             "query.normalize": True, "graph_keep": 0.5, "walk": 2.0, "padding": "dpp",
         },
-        "benchmark_settings": {"scenes": 80, "scene_seed": 20264}, "prompt_version": Shapes.prompt_version,
+        "benchmark_settings": {"scenes": 2, "scene_seed": 20264}, "prompt_version": Shapes.prompt_version,
         "protocol_version": PROTOCOL_VERSION, "limit": 10,
     }  # fmt: skip
     records = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
@@ -125,7 +125,7 @@ def test_the_same_command_finds_it_finished(first):
     outputs, process = first
     run_dir = Path(last_line(process)["run_dir"])
     before = {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")}
-    again = run("limit=10", "tracker=none", f"outputs={outputs}")
+    again = run("benchmark.scenes=2", "limit=10", "tracker=none", f"outputs={outputs}")
     assert last_line(again) == last_line(process)
     assert {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")} == before
     assert "━" not in again.stderr  # no progress bar: nothing ran
@@ -150,7 +150,7 @@ def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
 
 def test_latency_can_be_added_later(tmp_path):
     """A run that was finished without latency gets it, without answering anything again."""
-    arguments = ["limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
+    arguments = ["benchmark.scenes=1", "limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
     run_dir = Path(last_line(run(*arguments, "latency=off"))["run_dir"])
     answers = (run_dir / "samples.jsonl").read_bytes()
     line = last_line(run(*arguments))
@@ -164,7 +164,7 @@ def test_latency_can_be_added_later(tmp_path):
     ("keep", "message"), [(None, "samples.jsonl is missing"), (1, "samples.jsonl has no answer for ")]
 )
 def test_latency_is_not_added_to_a_run_that_lost_answers(tmp_path, keep, message):
-    arguments = ["limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
+    arguments = ["benchmark.scenes=1", "limit=3", "unpruned=off", "pruner=random", f"outputs={tmp_path}"]
     run_dir = Path(last_line(run(*arguments, "latency=off"))["run_dir"])
     result, samples = (run_dir / name for name in ("result.json", "samples.jsonl"))
     before = result.read_bytes()
@@ -271,7 +271,7 @@ def test_weights_that_are_missing(tmp_path):
      ('{"schema_version": 0}', "has schema version 0; this reads 5")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
-    arguments = ["limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
+    arguments = ["benchmark.scenes=1", "limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
     run_dir = Path(last_line(run(*arguments, "unpruned=off"))["run_dir"])
     (run_dir / "result.json").write_text(content)
     process = run(*arguments, "unpruned=run")
@@ -307,7 +307,7 @@ def test_a_baseline_that_another_process_runs_is_left_alone(tmp_path):
     whole = Path(last_line(run(*QUICK, "pruner=none", f"outputs={tmp_path}"))["run_dir"])
     (whole / "result.json").unlink()
     with RunDirectory(whole):
-        process = run("limit=6", "latency=off", "pruner=random", f"outputs={tmp_path}")
+        process = run("benchmark.scenes=2", "limit=6", "latency=off", "pruner=random", f"outputs={tmp_path}")
     assert last_line(process)["tokens_kept"] == 64
     assert "without the unpruned run beside it" in process.stderr
     assert "which is still running it" in process.stderr

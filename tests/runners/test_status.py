@@ -11,7 +11,7 @@ from runners import status
 from script_exp.results.files import write_json
 from script_exp.results.run_directory import RunDirectory
 
-QUICK = ["latency=off", "unpruned=off", "limit=2"]
+QUICK = ["latency=off", "unpruned=off", "benchmark.scenes=1", "limit=2"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from troubled import WITH_TROUBLE
 from script_exp.config import command_line
 from script_exp.errors import UserError
 
-QUICK = ["latency=off", "unpruned=off", "batch_size=2"]
+QUICK = ["latency=off", "unpruned=off", "batch_size=2", "benchmark.scenes=2"]
 LOCAL = ["hydra/launcher=local_processes", "hydra.launcher.processes=2"]
 
 

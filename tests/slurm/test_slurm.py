@@ -21,7 +21,7 @@ LAUNCHER = [
     "hydra.launcher.cpus_per_task=1",
     "hydra.launcher.mem_gb=1",
 ]
-QUICK = ["latency=off", "batch_size=2"]
+QUICK = ["latency=off", "batch_size=2", "benchmark.scenes=10"]
 
 
 @pytest.fixture(scope="module")

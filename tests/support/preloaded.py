@@ -14,7 +14,6 @@ import seaborn  # noqa: F401
 import transformers.models.clip.modeling_clip
 import transformers.models.llama.modeling_llama
 import transformers.models.llava.modeling_llava  # noqa: F401
-from hydra_plugins import script_exp_launchers  # noqa: F401
 from matplotlib.backends import backend_agg, backend_pdf, backend_svg  # noqa: F401
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
@@ -28,6 +27,7 @@ import script_exp.report
 import script_exp.sweeps.experiment
 import script_exp.sweeps.summary
 import script_exp.upkeep.report  # noqa: F401
+from hydra_plugins import script_exp_launchers  # noqa: F401
 
 mpl.use("agg")
 get_checkpoint_conversion_mapping("llava")  # compiles a thousand regular expressions

@@ -1,6 +1,7 @@
 """The trainer: a few real steps through its command line, an interruption, and a folder that loads."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,35 +19,40 @@ def command():
     return module.main
 
 
-def test_training_resumes_where_it_was_cut_and_exports(command, tmp_path):
-    base = ["--smoke", "--seed", "3", "--threads", "1"]
-    command([*base, "--out", str(tmp_path / "whole")])
-    command([*base, "--out", str(tmp_path / "cut"), "--stage", "vision"])
-    assert not (tmp_path / "cut" / "weights").exists()
-    command([*base, "--out", str(tmp_path / "cut")])
-    models = [
-        LlavaForConditionalGeneration.from_pretrained(tmp_path / name / "weights")
-        for name in ("whole", "cut")
-    ]
+BASE = ["--smoke", "--seed", "3", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """A training that nothing cut off."""
+    folder = tmp_path_factory.mktemp("whole")
+    command([*BASE, "--out", str(folder)])
+    return folder
+
+
+def test_training_resumes_where_it_was_cut_and_exports(command, whole, tmp_path):
+    command([*BASE, "--out", str(tmp_path), "--stage", "vision"])
+    assert not (tmp_path / "weights").exists()
+    command([*BASE, "--out", str(tmp_path)])
+    models = [LlavaForConditionalGeneration.from_pretrained(place / "weights") for place in (whole, tmp_path)]
     for first, second in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(first, second)
-    assert AutoProcessor.from_pretrained(tmp_path / "cut" / "weights").tokenizer.padding_side == "left"
+    assert AutoProcessor.from_pretrained(tmp_path / "weights").tokenizer.padding_side == "left"
 
 
-def test_the_last_stage_goes_on_from_the_one_before(command, tmp_path):
-    base = ["--smoke", "--seed", "3", "--threads", "1", "--out", str(tmp_path)]
+def test_the_last_stage_goes_on_from_the_one_before(command, whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "copy")
 
     def trained(name):
-        return torch.load(tmp_path / "checkpoints" / f"{name}.pt", weights_only=True)
+        return torch.load(folder / "checkpoints" / f"{name}.pt", weights_only=True)
 
-    command(base)
-    whole = trained("polish")
-    assert whole["step"] == trained("joint")["step"] == 6
+    before = trained("polish")
+    assert before["step"] == trained("joint")["step"] == 6
     assert not torch.equal(*(trained(name)["module"]["llava.lm_head.weight"] for name in ("joint", "polish")))
-    (tmp_path / "checkpoints" / "polish.pt").unlink()
-    command(base)
+    (folder / "checkpoints" / "polish.pt").unlink()
+    command([*BASE, "--out", str(folder)])
     again = trained("polish")
-    assert all(torch.equal(value, again["module"][name]) for name, value in whole["module"].items())
+    assert all(torch.equal(value, again["module"][name]) for name, value in before["module"].items())
 
 
 def test_more_steps_continue_from_the_checkpoint(command, tmp_path):
