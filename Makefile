@@ -17,22 +17,22 @@ test: .venv/ready-dev  ## run the tests
 testslow: .venv/ready-dev  ## run the slow tests: kills, time-outs, notebooks, 10,000 runs
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/ready-dev  ## check format, lint, types, and that rooms import downwards only
+lint: .venv/ready-dev  ## check format, lint, types, and that packages import downwards only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-sweep: .venv/ready  ## run the sweep whose table is in the README
+sweep: .venv/ready  ## run the sweep behind the table in the README
 	$(BIN)/python runners/run.py -m experiment=readme
 
-speed: .venv/ready  ## measure every table of docs/speed.md on the device at hand
+speed: .venv/ready  ## measure every table of docs/speed.md on this machine
 	$(BIN)/python benchmarks_speed/all.py
 
-table: .venv/ready  ## tables and figures of all finished runs
+table: .venv/ready  ## make tables and figures of all finished runs
 	$(BIN)/python analysis/make.py
 
-clean:  ## remove the environment (runs in outputs/ stay)
+clean:  ## remove the environment (keeps the runs in outputs/)
 	rm -rf .venv
 
 .venv/ready: pyproject.toml constraints.txt

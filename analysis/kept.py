@@ -1,11 +1,11 @@
-"""Pictures of what was kept: several methods and budgets side by side, with relevance, redundancy, answers.
+"""Draw what was kept: several methods and budgets side by side, with relevance, redundancy and answers.
 
 python analysis/kept.py                                     # where pruning loses most against unpruned
 python analysis/kept.py --regressions script                # where script loses most
 python analysis/kept.py --disagree script,graph --budget 32 # where two methods answer differently
 python analysis/kept.py --sample 20264-0003-1,20264-0007-0  # these
 
-Loads the runs' own model. What a method inside the LLM kept is known only if it ran with record_kept=true.
+This loads the runs' own model. What an in-LLM method kept is known only if it ran with record_kept=true.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--regressions",
         metavar="METHOD",
-        help="samples that lose most with METHOD (default: with all methods)",
+        help="samples whose score drops most with METHOD (default: with all methods)",
     )
-    parser.add_argument("--most", type=int, default=4, metavar="N", help="so many samples (4)")
+    parser.add_argument("--most", type=int, default=4, metavar="N", help="maximum number of samples (4)")
     return parser
 
 
@@ -73,7 +73,7 @@ def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
 def _sample_names(
     runs: pd.DataFrame, samples: dict[str, pd.DataFrame], arguments: argparse.Namespace
 ) -> list[str]:
-    """Ids of the samples to draw."""
+    """Return the ids of the samples to draw."""
     if arguments.most < 1:
         raise UserError(f"--most={arguments.most}: expected a whole number >= 1")
     if arguments.sample is not None:
@@ -81,15 +81,15 @@ def _sample_names(
         for name in arguments.sample:
             if name not in answered:
                 raise UserError(
-                    f"--sample={name}: expected an id that was answered, such as {next(iter(answered))}"
+                    f"--sample={name}: expected an answered sample, such as {next(iter(answered))}"
                 )
         return list(dict.fromkeys(arguments.sample))
     if arguments.disagree is not None:
         names = disagreements(runs, samples, arguments.disagree, arguments.most)
-        why = f"{' and '.join(arguments.disagree)} answer all samples alike"
+        why = f"{' and '.join(arguments.disagree)} give the same answer to every sample"
     else:
         names = worst_regressions(runs, samples, arguments.most, arguments.regressions)
-        why = "no sample loses anything against the unpruned run"
+        why = "no sample scores lower than in the unpruned run"
     if not names:
         raise UserError(f"nothing to draw: {why}")
     return names

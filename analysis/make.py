@@ -1,4 +1,4 @@
-"""Tables and figures of all finished runs, printed and written to a folder.
+"""Write tables and figures of all finished runs to a folder, and print the main tables.
 
 python analysis/make.py                                    # of outputs/, into outputs/analysis/
 python analysis/make.py --benchmark pope,gqa --pruner script,fastv --published
@@ -49,7 +49,7 @@ def _make(arguments: argparse.Namespace) -> int:
 
 
 def _write(tables: list[Table], folder: Path) -> list[str]:
-    """Write the tables; their names."""
+    """Write the tables and return their names."""
     names = list(dict.fromkeys(table.name for table in tables))
     for name in names:
         write_tables([table for table in tables if table.name == name], folder)
@@ -58,10 +58,10 @@ def _write(tables: list[Table], folder: Path) -> list[str]:
 
 
 def _tell_older(folder: Path, written: Sequence[str]) -> None:
-    """Name the files of earlier calls, which may be of other runs: they are not removed."""
+    """List files of earlier calls, which are not removed and may show other runs."""
     older = sorted({file.stem for file in folder.glob("[!.]*")} - {*written})
     if older:
-        print(f"left in {folder} by earlier calls, perhaps of other runs: {', '.join(older)}")
+        print(f"{folder} also has older files, perhaps of other runs: {', '.join(older)}")
 
 
 def _figures(cells: Cells, folder: Path) -> None:

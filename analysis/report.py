@@ -1,8 +1,8 @@
-"""One HTML page of all finished runs: tables that sort and filter, figures, provenance. It opens from disk.
+"""Make one self-contained HTML page of all finished runs: tables that sort and filter, figures, provenance.
 
 python analysis/report.py                                  # of outputs/, into outputs/analysis/report.html
 python analysis/report.py --experiment readme --to readme.html
-python analysis/report.py --experiment readme --pictures 4 # and what was kept where pruning loses most
+python analysis/report.py --experiment readme --pictures 4 # also what was kept where pruning loses most
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> int:
         type=int,
         default=0,
         metavar="N",
-        help="what was kept of so many samples (0); loads the runs' own model, so choose one",
+        help="show what was kept of N samples (0); loads the runs' model, so choose runs of one model",
     )
     return run_command(_report, parser.parse_args())
 
@@ -49,7 +49,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.pictures < 0:
         raise UserError(f"--pictures={arguments.pictures}: expected a whole number >= 0")
     if arguments.pictures and arguments.wandb:
-        raise UserError("--pictures: expected without --wandb, because what was kept is in the runs' folders")
+        raise UserError("--pictures: expected without --wandb; what was kept is only in the run directories")
     analysis = analyze(arguments)
     figures, no_figures = figure_images(analysis.cells) if arguments.figures == "on" else ([], [])
     pictures, no_pictures = _pictures(analysis.cells, arguments.pictures) if arguments.pictures else ([], [])

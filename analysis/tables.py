@@ -1,4 +1,4 @@
-"""Accuracy and cost of all finished runs by method and budget, printed; analysis/make.py writes files.
+"""Print accuracy and cost of all finished runs by method and budget; analysis/make.py writes files.
 
 python analysis/tables.py                                  # of outputs/
 python analysis/tables.py --format latex > tables.tex      # or markdown
@@ -20,7 +20,7 @@ _FORMATS = {"text": text, "markdown": markdown, "latex": latex}
 def main() -> int:
     parser = new_parser(__doc__)
     add_outputs(parser)
-    parser.add_argument("--format", choices=list(_FORMATS), default="text", help="how it is printed (text)")
+    parser.add_argument("--format", choices=list(_FORMATS), default="text", help="output format (text)")
     add_table_options(parser)
     return run_command(_print, parser.parse_args())
 

@@ -1,4 +1,4 @@
-"""Every speed number of docs/speed.md in one command; without a GPU the small versions of them.
+"""Measure every speed number in docs/speed.md; without a GPU, the small versions of them.
 
 python benchmarks_speed/all.py [--device cuda] [--results folder]
 """
@@ -20,12 +20,12 @@ from report import command_line
 
 _ROOT = Path(__file__).parents[1]
 _BUDGETS = "budget=64,32"
-_METHODS = {  # by model.compile; FastV works between the layers that compilation puts together
+_METHODS = {  # by model.compile; FastV acts between layers that are compiled together
     "off": "pruner=script,query,graph,fastv",
     "default": "pruner=script,query,graph",
     "reduce-overhead": "pruner=script,query,graph",
 }
-# 2,880 visual tokens and about 60 of text: five crops, and a prompt without the long preamble of Vicuna
+# 2,880 visual tokens (five crops) and about 60 text tokens (a prompt without Vicuna's long preamble)
 _GOAL = [
     "model=llava_next_7b",
     "model.weights=random",
@@ -36,7 +36,7 @@ _GOAL = [
 
 
 def prefill(device: str, compiled: str, results: Path) -> None:
-    """``runners/bench.py`` at LLaVA-NeXT-7B's size on a GPU, with the embedded model on a CPU."""
+    """Run ``runners/bench.py`` at LLaVA-NeXT-7B's size on a GPU, with the embedded model on a CPU."""
     model = _GOAL if device == "cuda" else ["model=tiny"]
     with tempfile.TemporaryDirectory() as outputs:
         command = [sys.executable, str(_ROOT / "runners/bench.py"), *model, _METHODS[compiled], _BUDGETS]

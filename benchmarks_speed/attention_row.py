@@ -1,7 +1,7 @@
-"""What the one attention row costs that FastV ranks by, beside the unpruned prefill of the LLM.
+"""Measure the cost of the attention row that FastV ranks by, against the unpruned prefill of the LLM.
 
-Compared with what is done elsewhere: the layer before the pruning runs an eager kernel that materializes all
-n x n probabilities of every head.
+It is compared with what is done elsewhere: the layer before the pruning runs an eager kernel, which
+materializes all n x n probabilities of every head.
 
 python benchmarks_speed/attention_row.py [--device cpu] [--processor-time]
 """
@@ -27,17 +27,17 @@ from script_exp.tiny import WEIGHTS
 _LAYER = 1  # the layer before FastV's K = 2
 _TEXT = 60
 _CASES = (("tiny", 576), ("llava_1_5_7b", 576), ("llava_next_7b", 2880))  # visual tokens
-_QUARTER = 4  # on a CPU the 7B models' width and depth are divided by this: a prefill takes seconds as it is
+_QUARTER = 4  # divides the 7B models' width and depth on a CPU, where a prefill then still takes seconds
 
 
 def language_model(name: str, device: torch.device) -> Any:
-    """The LLM of an architecture with random weights: half precision on a GPU, float32 on a CPU."""
+    """Build an architecture's LLM with random weights: half precision on a GPU, float32 on a CPU."""
     whole = AutoConfig.from_pretrained(WEIGHTS) if name == "tiny" else ARCHITECTURES[name]()
     config = copy.deepcopy(whole.get_text_config())
     config.vocab_size, config.pad_token_id = (
         32,
         None,
-    )  # the head sees one position: next to nothing
+    )  # the head runs at one position only, so it costs next to nothing
     if device.type == "cpu" and name != "tiny":
         for part in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
             setattr(config, part, getattr(config, part) // _QUARTER)
@@ -49,7 +49,7 @@ def language_model(name: str, device: torch.device) -> Any:
 
 @contextmanager
 def eager_layer(layer: Any, receive: Callable[[Tensor], None]) -> Iterator[None]:
-    """Give one layer an eager kernel and hand over its last row, mean over heads, as a swap does."""
+    """Swap in an eager kernel for one layer, and pass its last row (mean over heads) to ``receive``."""
 
     def kernel(
         module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
@@ -73,7 +73,7 @@ def eager_layer(layer: Any, receive: Callable[[Tensor], None]) -> Iterator[None]
 
 
 def case(name: str, visual: int, given: Given) -> dict[str, Any]:
-    """One LLM: its prefill as it is, with the row read, with one eager layer, and the row by itself."""
+    """Time one LLM: its prefill as it is, with the row read, with one eager layer, and the row alone."""
     model = language_model(name, given.clock.device)
     config, attention = model.config, model.model.layers[_LAYER].self_attn
     length, kind = visual + _TEXT, {"dtype": model.dtype, "device": model.device}
@@ -98,7 +98,7 @@ def case(name: str, visual: int, given: Given) -> dict[str, Any]:
     torch.testing.assert_close(rows["ours"], rows["eager"].float(), rtol=2e-2, atol=1e-4)
     calls = {
         "unpruned": prefill,
-        "unpruned again": prefill,  # how far two equal things are apart: the noise
+        "unpruned again": prefill,  # the same call: its difference is noise
         "row read": with_row,
         "one layer eager": with_eager,
         "row alone": lambda: last_row(query, key, None, attention.scaling).mean(dim=1),
@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     cases = [
         case(name, visual, given)
         for name, visual in _CASES
-        if not (on_cpu and visual > 576)  # minutes for each prefill
+        if not (on_cpu and visual > 576)  # each prefill takes minutes
     ]
     print_cases(f"attention row ({given.clock_name})", cases, "unpruned")
     for one in cases:

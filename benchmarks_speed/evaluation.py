@@ -1,7 +1,7 @@
-"""Questions per second of the evaluation loop beside the naive one: batch 1, every image encoded every time.
+"""Time the evaluation loop against a naive one: batch size 1, every image encoded for every question.
 
-The embedded model on scenes with 16 questions each; both loops have to give the same predictions. Also says
-how much of the loop's time is spent outside the model.
+Both run the embedded model on scenes with 16 questions each and must give the same predictions. It also
+reports how much of the loop's time is spent outside the model.
 
 python benchmarks_speed/evaluation.py [--device cpu]
 """
@@ -36,7 +36,7 @@ _PRUNERS: dict[str, Pruner] = {"none": NoPruning(), "script, 64 tokens": Script(
 
 
 def embedded(device: torch.device) -> PrunableModel:
-    """The embedded model with its query encoder."""
+    """Load the embedded model with its query encoder."""
     checkpoint = find_checkpoint(Wanted("embedded"), needs_query=True)
     return load_model(
         checkpoint,
@@ -49,7 +49,7 @@ def embedded(device: torch.device) -> PrunableModel:
 
 
 def sixteen_questions(benchmark: Shapes) -> list[Sample]:
-    """Each scene's questions, from the first again until there are enough; answers do not depend on ids."""
+    """Return sixteen questions per scene, repeating them if needed; answers do not depend on ids."""
     return [
         replace(sample, id=f"{unit}-{turn}")
         for unit, group in itertools.groupby(benchmark.samples(), key=lambda sample: sample.unit)
@@ -60,7 +60,7 @@ def sixteen_questions(benchmark: Shapes) -> list[Sample]:
 def naive(
     model: PrunableModel, benchmark: Shapes, pruner: Pruner, samples: Sequence[Sample]
 ) -> dict[str, str]:
-    """One question at a time, everything anew."""
+    """Answer one question at a time, and compute everything anew."""
     said = {}
     for sample in samples:
         inputs = model.preprocess([[sample.visual()]], [model.chat_prompt(sample.prompt)])
@@ -74,7 +74,7 @@ def naive(
 def ours(
     model: PrunableModel, benchmark: Shapes, pruner: Pruner, samples: Sequence[Sample]
 ) -> dict[str, str]:
-    """The loop of every run, without anything left over from a run before."""
+    """Answer with the loop that every run uses, with nothing cached from a run before."""
     answering = Answering(
         model, benchmark, pruner, FeatureCache(0), Skipped(allowed=False), BatchSize(_BATCH)
     )
@@ -83,7 +83,7 @@ def ours(
 
 
 def outside_the_model(model: PrunableModel, loop: Callable[[], Any]) -> float:
-    """Share of a loop's time that is spent outside the model's own methods; loading ahead is in neither."""
+    """Return the share of a loop's time spent outside the model's methods; loading ahead does not count."""
     inside = [0.0]
 
     def timed(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,12 +108,12 @@ def outside_the_model(model: PrunableModel, loop: Callable[[], Any]) -> float:
 
 
 def case(name: str, pruner: Pruner, model: PrunableModel, given: Given) -> dict[str, Any]:
-    """Both loops with one pruner."""
+    """Time both loops with one pruner."""
     benchmark = Shapes(scenes=_SCENES, scene_seed=7)
     samples = sixteen_questions(benchmark)
     given_to_both = (model, benchmark, pruner, samples)
     if naive(*given_to_both) != ours(*given_to_both):
-        raise RuntimeError(f"{name}: the two loops do not give the same predictions")
+        raise RuntimeError(f"{name}: the two loops give different predictions")
     times = interleaved(
         given.clock,
         {"ours": lambda: ours(*given_to_both), "naive": lambda: naive(*given_to_both)},

@@ -1,4 +1,4 @@
-"""The loops that ours are compared with, written from the descriptions of the released code, not copied."""
+"""Reference loops to compare ours with, written from descriptions of the released code, not copied."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from script_exp.pruners.contract.pruner import Query, VisualTokens
 
 
 def straightforward_map(kernel: Tensor, k: int) -> Tensor:
-    """Greedy MAP (crops, k) as the method repositories have it: einsum over the growing cache, one argmax
-    per step."""
+    """Return the picks of greedy MAP (crops, k), as method repositories compute them.
+
+    It takes one einsum over the growing cache and one argmax per step.
+    """
     crops, n, _ = kernel.shape
     rows = torch.arange(crops, device=kernel.device)
     cache = torch.zeros(k, crops, n, dtype=kernel.dtype, device=kernel.device)
@@ -30,7 +32,7 @@ def straightforward_map(kernel: Tensor, k: int) -> Tensor:
 
 
 def straightforward_query(visual: VisualTokens, query: Query, k: int) -> Tensor:
-    """The query module's tokens (crops, k), ascending, by :func:`straightforward_map`."""
+    """Return the query module's tokens (crops, k), ascending, by :func:`straightforward_map`."""
     relevance = QueryDPP().relevance(visual, query)
     unit = functional.normalize(visual.projected, dim=-1)
     kernel = relevance[:, :, None] * (unit @ unit.mT) * relevance[:, None, :]
@@ -38,11 +40,11 @@ def straightforward_query(visual: VisualTokens, query: Query, k: int) -> Tensor:
 
 
 def released_loop(kernel: Tensor, k: int) -> Tensor:
-    """The picks (crops, k) of the last released Script code, in the way it computes them.
+    """Return the picks (crops, k) of the last released Script code, computed as it does.
 
-    A Python loop over steps and crops that waits for the device several times in each, with an inner loop
-    over all earlier picks whose coefficients are zero, since it divides by their residuals of -inf. It is
-    not greedy MAP: ``script_exp/pruners/before_llm/script_released.py`` says what it does instead.
+    It is a Python loop over steps and crops that waits for the device several times in each. An inner loop
+    runs over all earlier picks, whose coefficients are zero because it divides by their residuals of -inf.
+    This is not greedy MAP; ``script_exp/pruners/before_llm/script_released.py`` says what it does instead.
     """
     crops, n, _ = kernel.shape
     residual = kernel.diagonal(dim1=1, dim2=2).clone()

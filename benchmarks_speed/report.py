@@ -1,4 +1,4 @@
-"""What every micro-benchmark here takes, prints and writes: ratios of times taken in one process."""
+"""Options and output of all micro-benchmarks here: ratios of times measured in one process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PACKAGES = ("torch", "triton", "numpy", "transformers")
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Device, versions, date, and how busy the machine was."""
+    """Return the device, versions, date, and how busy the machine is."""
     installed = {name.lower() for one in metadata.distributions() if (name := one.metadata["Name"])}
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -47,10 +47,10 @@ class Given:
     """The command line.
 
     Attributes:
-        clock: of the device; on a CPU wall time or processor time.
-        warm_up: turns that are not counted.
-        repeats: counted turns.
-        results: folder of the JSON.
+        clock: clock of the device; on a CPU, wall time or processor time.
+        warm_up: number of rounds that are not counted.
+        repeats: number of counted rounds.
+        results: folder of the JSON files.
         clock_name: ``wall``, ``processor`` or ``cuda events``.
     """
 
@@ -62,18 +62,18 @@ class Given:
 
 
 def command_line(description: str | None, arguments: list[str] | None, repeats: int) -> Given:
-    """Parse what every benchmark takes; ``repeats`` is the default."""
+    """Parse the options of every benchmark; ``repeats`` is the default of ``--repeats``."""
     parser = new_parser(description)
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda"
     )
-    parser.add_argument("--warm-up", type=int, default=3, help="turns that are not counted")
-    parser.add_argument("--repeats", type=int, default=repeats, help="counted turns")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes")
+    parser.add_argument("--warm-up", type=int, default=3, help="rounds that are not counted")
+    parser.add_argument("--repeats", type=int, default=repeats, help="counted rounds")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     parser.add_argument(
         "--processor-time",
         action="store_true",
-        help="on a CPU that others use too: time on the processor rather than wall time, with one thread",
+        help="on a busy CPU: measure processor time instead of wall time, with one thread",
     )
     given = parser.parse_args(arguments)
     device = torch.device(given.device)
@@ -85,7 +85,7 @@ def command_line(description: str | None, arguments: list[str] | None, repeats: 
 
 
 def compared(times: Mapping[str, Spread], ours: str) -> dict[str, Any]:
-    """Times with quartiles in ms, and how many times longer than ``ours`` the others took."""
+    """Return times with quartiles in ms, and how many times as long as ``ours`` the others took."""
     fastest = times[ours].median
     return {
         "ms": {name: asdict(spread) for name, spread in times.items()},
@@ -94,7 +94,7 @@ def compared(times: Mapping[str, Spread], ours: str) -> dict[str, Any]:
 
 
 def print_cases(title: str, cases: list[dict[str, Any]], ours: str) -> None:
-    """One line per case and call."""
+    """Print one line per case and call."""
     table = Table(title=title)
     for header in ("case", "", "ms", "quartiles", f"times {ours}"):
         table.add_column(header, justify="left" if header in ("case", "") else "right", no_wrap=True)
@@ -113,7 +113,7 @@ def print_cases(title: str, cases: list[dict[str, Any]], ours: str) -> None:
 
 
 def write_report(name: str, given: Given, contents: dict[str, Any]) -> None:
-    """``<name>-<cpu or cuda>.json``, with what was measured how."""
+    """Write ``<name>-<cpu or cuda>.json``: the results, and how they were measured."""
     given.results.mkdir(parents=True, exist_ok=True)
     device = given.clock.device
     path = given.results / f"{name}-{device.type}.json"

@@ -1,4 +1,4 @@
-"""How long choosing tokens takes: ours, the straightforward torch loop, and the loop of the released Script.
+"""Time the selection of tokens: ours, the straightforward torch loop, and the loop of the released Script.
 
 python benchmarks_speed/selection.py [--device cpu] [--processor-time]
 """
@@ -24,7 +24,7 @@ _WHOLE = (5, 64)
 
 
 def tokens(crops: int, device: torch.device, seed: int = 0) -> tuple[VisualTokens, Query]:
-    """Tokens in clusters with a mean cosine of about 0.4, as CLIP's patches have, and a question."""
+    """Draw tokens in clusters with a mean cosine of about 0.4, like CLIP's patches, and a question."""
     generator = torch.Generator().manual_seed(seed)
     common, centers = (
         torch.randn(1, 1, _WIDTH, generator=generator),
@@ -39,12 +39,12 @@ def tokens(crops: int, device: torch.device, seed: int = 0) -> tuple[VisualToken
 
 
 def kernel_of(visual: VisualTokens, query: Query) -> Tensor:
-    """The DPP's kernel of the query module, as for greedy MAP."""
+    """Return the DPP kernel of the query module, the input of greedy MAP."""
     return dpp_kernel(cosines(visual.projected), QueryDPP().relevance(visual, query))
 
 
 def loop_case(crops: int, k: int, given: Given) -> dict[str, Any]:
-    """Greedy MAP alone, from a kernel that is there."""
+    """Time greedy MAP alone, on a given kernel."""
     kernel = kernel_of(*tokens(crops, given.clock.device))
     wanted = greedy_map_torch(kernel, k)
     if not (
@@ -62,7 +62,7 @@ def loop_case(crops: int, k: int, given: Given) -> dict[str, Any]:
 
 
 def whole_case(crops: int, k: int, given: Given) -> dict[str, Any]:
-    """From tokens to indices: cosines, relevance, kernel and picks; Script's walk is 2 k picks long."""
+    """Time tokens to indices: cosines, relevance, kernel and picks; Script's walk is 2 k picks long."""
     visual, query = tokens(crops, given.clock.device)
     conditioned, script = QueryConditioned(budget=k), Script(budget=k)
     if not torch.equal(conditioned(visual, query).indices, straightforward_query(visual, query, k)):
@@ -73,7 +73,7 @@ def whole_case(crops: int, k: int, given: Given) -> dict[str, Any]:
         "straightforward, query module": lambda: straightforward_query(visual, query, k),
         "cosines alone": lambda: cosines(visual.projected),
     }
-    repeats = max(3, given.repeats // 5)  # each takes a second on a CPU
+    repeats = max(3, given.repeats // 5)  # each call takes a second on a CPU
     times = interleaved(given.clock, calls, warm_up=1, repeats=repeats)
     return {"case": f"whole, {crops} x {_N}, k={k}", **compared(times, "ours")}
 

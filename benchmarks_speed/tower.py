@@ -1,4 +1,4 @@
-"""The vision tower as far as it is read, beside all of its layers as transformers alone runs them.
+"""Time the vision tower up to the last layer that is read, against all its layers as in transformers.
 
 python benchmarks_speed/tower.py [--device cpu] [--processor-time]
 """
@@ -20,7 +20,7 @@ _CASES = (("tiny", 1), ("llava_1_5_7b", 1), ("llava_1_5_7b", 5))  # crops
 
 
 def without_llm(name: str, device: torch.device) -> Any:
-    """Tower and projector with random weights, and next to no LLM: half precision on a GPU, else float32."""
+    """Build a random tower and projector with a minimal LLM: half precision on a GPU, else float32."""
     config = AutoConfig.from_pretrained(WEIGHTS) if name == "tiny" else ARCHITECTURES[name]()
     config.text_config.num_hidden_layers, config.text_config.vocab_size = 1, 32
     config.text_config.intermediate_size, config.text_config.pad_token_id = 32, None
@@ -30,7 +30,7 @@ def without_llm(name: str, device: torch.device) -> Any:
 
 
 def case(name: str, crops: int, given: Given) -> dict[str, Any]:
-    """One tower on some crops: as far as it is read, and whole."""
+    """Time one tower on some crops: up to the last layer that is read, and whole."""
     model = without_llm(name, given.clock.device)
     vision = model.config.vision_config
     shape = crops, 3, vision.image_size, vision.image_size
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     cases = [
         case(name, crops, given)
         for name, crops in _CASES
-        if not (on_cpu and crops > 1)  # a quarter of a minute each
+        if not (on_cpu and crops > 1)  # each call takes a quarter of a minute
     ]
     print_cases(f"vision tower ({given.clock_name})", cases, "used layers")
     write_report("tower", given, {"cases": cases})

@@ -1,4 +1,4 @@
-"""Measure the speed of several pruners and budgets beside the unpruned model, in turn, in one process.
+"""Measure the speed of several pruners and budgets and of the unpruned model, in turn, in one process.
 
 python runners/bench.py pruner=script,fastv budget=64,32
 python runners/bench.py model=llava_next_7b model.weights=random bench.image_size=[672,672] budget=64
@@ -23,7 +23,7 @@ from script_exp.terminal.entry import fail, start
 
 
 def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
-    """Every pruner at every budget."""
+    """Measure every pruner at every budget."""
     settings: list[RunSettings] = []
     overrides = [word for word in HydraConfig.get().overrides.task if not _is_choice(word)]
     for pruner, budget in product(pruners, budgets):
@@ -33,10 +33,10 @@ def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
         except HydraException as error:
             raise UserError(f"{' '.join(words)}: {str(error).splitlines()[0]}") from error
         one = RunSettings.from_config(composed)
-        if one.budget is not None:  # the unpruned model is measured anyway
+        if one.budget is not None:  # the unpruned model is always measured
             settings.append(one)
     if not settings:
-        raise UserError("pruner=none: expected at least one method to measure beside the unpruned model")
+        raise UserError("pruner=none: expected at least one method to compare with the unpruned model")
 
     from script_exp.cell.prepared import RunCell
     from script_exp.results.files import write_json
@@ -61,11 +61,11 @@ def _is_choice(word: str) -> bool:
 
 
 def main() -> None:
-    """Check the command line, then let Hydra compose the config of the first method."""
+    """Check the command line, then compose the config of the first method with Hydra."""
     try:
         check_arguments(sys.argv[1:], "bench")
         if {"-m", "--multirun"} & set(sys.argv):
-            raise UserError("-m: expected lists without it, as pruner=script,fastv: all are measured in turn")
+            raise UserError("-m: expected lists without it, such as pruner=script,fastv")
         rest, choices = take_choices(sys.argv[1:], ("pruner", "budget"))
     except UserError as error:
         sys.exit(fail(error))

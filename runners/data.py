@@ -1,10 +1,10 @@
-"""Is the data of the benchmarks there, complete and readable, and where is what is missing to be had?
+"""Check that the benchmarks' data is present, complete and readable, and show where to get what is missing.
 
 python runners/data.py status                                    # all benchmarks in the folder data/
-python runners/data.py status pope mme data=playground/data/eval # two of them, elsewhere
+python runners/data.py status pope mme data=playground/data/eval # two of them, in another folder
 python runners/data.py status textvqa --deep                     # load every image
 
-Exit code: 0 if all that was asked for is complete, 1 if something is missing, 2 for a mistake in the command.
+Exit code: 0 if all data is complete, 1 if something is missing, 2 for a mistake in the command.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from script_exp.upkeep.report import print_data
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = new_parser(__doc__)
-    parser.add_argument("command", choices=["status"], help="what is there, and what is missing")
+    parser.add_argument("command", choices=["status"], help="show what is present and what is missing")
     parser.add_argument(
         "words", nargs="*", metavar="benchmark | data=FOLDER",
-        help="files in conf/benchmark (all), and the folder that has a folder for each",
+        help="names of files in conf/benchmark (default: all), and the folder with one folder per benchmark",
     )  # fmt: skip
     parser.add_argument("--deep", action="store_true", help="load every image or video, in parallel")
     return run_command(_status, parser.parse_intermixed_args(arguments))
@@ -38,7 +38,7 @@ def _status(given: argparse.Namespace) -> int:
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """Names of benchmarks, and the folder of the data."""
+    """Split the words into benchmark names and the data folder."""
     data = None
     for key, _, value in (word.partition("=") for word in words if "=" in word):
         if key != "data" or not value:

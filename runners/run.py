@@ -26,9 +26,9 @@ from script_exp.terminal.signals import end_on_signals
 
 
 def run(config: DictConfig, job: SweepJob | None) -> None:
-    """One cell, and the unpruned one beside it if it is asked for; ``job`` is its place in a sweep."""
+    """Run one cell, after the unpruned one if the settings ask for it; ``job`` is its place in a sweep."""
     launch = HydraConfig.get()
-    # An experiment keeps its name when it goes on; a sweep without one is known by its folder.
+    # An experiment keeps its name when it resumes; other sweeps are named by their folder.
     experiment = launch.runtime.choices.get("experiment")
     group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
@@ -41,12 +41,12 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
 
     cell = RunCell.prepare(settings)
     if settings.seed != config.seed:
-        note(f"seed={config.seed}: pruner={settings.pruner['name']} draws nothing, it is the run of seed=0")
+        note(f"seed={config.seed}: pruner={settings.pruner['name']} draws nothing, so seed=0 is the same run")
     if job is not None:
         job.runs_in(cell.directory)
     else:
         print_config(cell.resolved_config())
-    requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then it goes on with its own run
+    requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then it resumes its own run
     if settings.force and not requeued and (job is None or job.starts_over(cell.directory)):
         old = set_aside(cell.directory, settings.outputs)
         if old is not None:
@@ -61,7 +61,7 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
             try:
                 unpruned = run_cell(baseline)
             except RunIsBusyError as error:
-                note(f"without the unpruned run beside it: {error}")
+                note(f"continuing without the unpruned run: {error}")
     result = run_cell(cell)
     if result is None:
         print_unmerged(cell.directory)
@@ -83,26 +83,26 @@ def main(config: DictConfig) -> None:
 
 
 def _check_launcher(launcher: str | None) -> None:
-    """Raise a :class:`UserError` for a launcher of sweeps, which Hydra would pass over."""
+    """Raise a :class:`UserError` for a sweep launcher without ``-m``, which Hydra would ignore."""
     if launcher in ("slurm", "local_processes"):
-        raise UserError(f"hydra/launcher={launcher}: expected -m beside it, for a single cell too")
+        raise UserError(f"hydra/launcher={launcher}: expected it with -m, even for a single cell")
 
 
 def command_line() -> int:
-    """Run what the command line says; returns the exit code, which for a sweep covers all its cells."""
+    """Run the command line and return the exit code, which covers all cells of a sweep."""
     try:
         check_arguments(sys.argv[1:])
     except UserError as error:
         return fail(error)
     end_on_signals()
-    # Hydra's parser wants all overrides on one side of its options.
+    # Hydra's parser expects all overrides on one side of its options.
     words = with_groups_keys(sys.argv[1:])
     sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
     code = 0
     try:
         main()
     except KeyboardInterrupt:
-        code = 130  # what a shell says
+        code = 130  # as in a shell
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     sweep = current_sweep()

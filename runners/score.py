@@ -1,13 +1,13 @@
 """Score finished runs again from samples.jsonl, without a model: after a scorer was fixed, or with a judge.
 
-python runners/score.py outputs --dry-run                        # what would change in all runs below
+python runners/score.py outputs --dry-run                        # show what would change in all runs
 python runners/score.py outputs/tiny/shapes/script-64-s0-*       # one run
-python runners/score.py outputs/*/pope/* data=/data/eval         # the data has moved
+python runners/score.py outputs/*/pope/* data=/data/eval         # if the data has moved
 
-A run whose answers, scores and rule stay as they are is not touched. A run is left alone if it is unfinished,
-busy or damaged, or if its samples or prompts are not those that the benchmark has now.
+Runs whose answers, scores and rule stay the same are not touched. Runs are skipped if they are unfinished,
+busy or damaged, or if their samples or prompts differ from the benchmark's current ones.
 
-Exit code: 0 if all runs have the present scores, 1 if a run was left alone, 2 for a mistake in the command.
+Exit code: 0 if all scores are up to date, 1 if a run was skipped, 2 for a mistake in the command.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "words", nargs="+", metavar="RUN_DIR | KEY=VALUE",
         help="run directories, folders of runs or patterns; data=FOLDER, benchmark.data=FOLDER, or a "
-        "setting of the benchmark that concerns the score alone",
+        "benchmark setting that affects only the score",
     )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="write nothing (a judge is asked, though)")
+    parser.add_argument("--dry-run", action="store_true", help="write nothing (but still ask a judge)")
     return run_command(_score, parser.parse_intermixed_args(arguments))
 
 
@@ -46,7 +46,7 @@ def _score(given: argparse.Namespace) -> int:
     if rescored:
         print_rescored(rescored, dry_run=given.dry_run)
     for run, why in refused.items():
-        print(f"left alone: {run}: {why}", file=sys.stderr)
+        print(f"skipped: {run}: {why}", file=sys.stderr)
     return 1 if refused else 0
 
 

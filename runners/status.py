@@ -1,9 +1,9 @@
-"""The runs in outputs/ at a glance: finished, running, failed and why, and what an experiment still lacks.
+"""Show the state of all runs: finished, running, or failed and why, and what an experiment still lacks.
 
 python runners/status.py
 python runners/status.py outputs --experiment module_ablation limit=100
 
-The exit code is 0 if everything is finished, 1 if something is not, 2 if the question cannot be answered.
+Exit code: 0 if everything is finished, 1 if something is not, 2 for a mistake in the command.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--experiment",
         nargs="+",
         metavar=("NAME", "KEY=VALUE"),
-        help="only the cells of this file in conf/experiment, with the overrides that the sweep was given",
+        help="show only the cells of this file in conf/experiment, with the overrides of the sweep",
     )
     return run_command(_show, parser.parse_args(arguments))
 

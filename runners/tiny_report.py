@@ -1,4 +1,4 @@
-"""How good the embedded model is and what its benchmark can tell apart, as Markdown for docs/tiny_model.md.
+"""Report, as Markdown for docs/tiny_model.md, how good the built-in model is and what its benchmark resolves.
 
 python runners/tiny_report.py --budgets 64 32 16
 """
@@ -14,8 +14,8 @@ from script_exp.terminal.entry import new_parser, run_command, start
 def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--path", default="embedded", help="folder of the checkpoint")
-    parser.add_argument("--scenes", type=int, default=80, help="of the benchmark (80)")
-    parser.add_argument("--scene-seed", type=int, default=20264, help="which scenes (20264)")
+    parser.add_argument("--scenes", type=int, default=80, help="scenes in the benchmark (80)")
+    parser.add_argument("--scene-seed", type=int, default=20264, help="seed of the scenes (20264)")
     parser.add_argument(
         "--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16], help="visual tokens kept"
     )

@@ -1,9 +1,9 @@
-"""Train weights for the embedded tiny model from nothing (docs/tiny_model.md has the cost).
+"""Train weights for the built-in tiny model from scratch (docs/tiny_model.md states the cost).
 
 python runners/train_tiny.py --seed 2 --out outputs/tiny_model
 
-Run the same command again to continue after an interruption. The weights end up in <out>/weights, which
-`model.path=<out>/weights` evaluates.
+Run the same command again to resume after an interruption. The weights are written to <out>/weights; evaluate
+them with `model.path=<out>/weights`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from script_exp.training.train import SMOKE, Recipe, train
 
 
 class Bars:
-    """One bar per stage with the running losses, and notes above it."""
+    """One progress bar per stage with the running losses, and notes above the bars."""
 
     def __init__(self) -> None:
         self._bars = Progress(
@@ -68,7 +68,7 @@ class Bars:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc not to return freed tensors to the system: page faults took 40 % of the time otherwise."""
+    """Keep glibc from returning freed tensors to the system: page faults took 40 % of the time otherwise."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         trim_threshold, top_padding, most_mappings = -1, -2, -4  # names of the options in malloc.h
         library.mallopt(most_mappings, 0)
@@ -77,15 +77,15 @@ def keep_freed_memory() -> None:
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Command line; the defaults are those of :class:`Recipe`."""
+    """Parse the command line; the defaults are those of :class:`Recipe`."""
     recipe = Recipe()
     parser = new_parser(__doc__)
     parser.add_argument(
-        "--seed", type=int, default=recipe.seed, help="of the scenes, the weights and the order"
+        "--seed", type=int, default=recipe.seed, help="seed of the scenes, weights and data order"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and weights/")
     parser.add_argument(
-        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or do all four"
+        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or run all four"
     )
     parser.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
     parser.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
@@ -97,7 +97,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train as the command line says and print the folder of the result."""
+    """Train the model and print the folder of its weights."""
     given = parse(arguments)
     keep_freed_memory()
     torch.set_num_threads(given.threads)

@@ -1,7 +1,7 @@
 """Visual-token pruning for multimodal LLMs: pruners, models, benchmarks and measurements.
 
-``from script_exp import prune`` and ``from script_exp.pruners import Script`` are all that a program with a
-model of its own needs; ``runners/run.py`` is the way to measure one cell or a sweep.
+To prune a model in your own program, all you need is ``from script_exp import prune`` and
+``from script_exp.pruners import Script``. To measure one cell or a sweep, use ``runners/run.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only when something that needs it is asked for, so that ``--help`` stays quick."""
+    """Import torch only when something that needs it is used, so that ``--help`` stays fast."""
     if name in ("prune", "select"):
         from script_exp.models import plug
 

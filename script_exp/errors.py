@@ -1,4 +1,4 @@
-"""Mistakes that the user can mend. They are shown as one sentence, without a traceback, with exit code 2."""
+"""Errors that the user can fix, printed as one sentence without a traceback; the exit code is 2."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(Exception):
-    """A setting or a file that is not right; the message says what would be."""
+    """A wrong setting or file; the message says what is expected."""
 
 
 class DataError(UserError):
-    """Something wrong with a sample's image or video; ``benchmark.on_error=skip`` leaves the sample out."""
+    """An unusable image or video of a sample; ``benchmark.on_error=skip`` leaves the sample out."""
 
 
 class SettingError(UserError):
-    """A setting with a value that cannot be used.
+    """A setting with an invalid value.
 
     Args:
         key: the setting as the user writes it, for example ``pruner.threshold``.
-        value: what was given.
-        expected: what would be right, as the end of the sentence "expected ...".
+        value: the given value.
+        expected: what is valid, as the end of the sentence "expected ...".
     """
 
     def __init__(self, key: str, value: object, expected: str) -> None:
@@ -28,13 +28,13 @@ class SettingError(UserError):
         self.key, self.value, self.expected = key, value, expected
 
     def within(self, group: str) -> SettingError:
-        """The same error with the key as it stands in a group; the budget is not in one."""
+        """Return the same error with the key inside a group; the budget is in no group."""
         key = self.key if self.key == "budget" else f"{group}.{self.key}"
         return SettingError(key, self.value, self.expected)
 
 
 def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
-    """The error for a name that is not in a list, with the nearest names that are."""
+    """Return the error for an unknown name, which lists the known ones and suggests the closest."""
     names = sorted(known)
     return SettingError(
         key, value, f"one of {', '.join(names)} ({_hint(value, names)}each is a file in conf/{key})"
@@ -42,7 +42,7 @@ def unknown_name(key: str, value: str, known: Iterable[str]) -> SettingError:
 
 
 def unknown_key(key: str, value: str, known: Iterable[str], owner: str = "") -> SettingError:
-    """The error for a key that does not exist, with those beside it, in ``owner`` (``group=name``)."""
+    """Return the error for an unknown key, which lists the known keys of ``owner`` (``group=name``)."""
     names = sorted(known)
     if not names:
         return SettingError(key, value, f"nothing: {key.rpartition('.')[0]} has no keys to set")

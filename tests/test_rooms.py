@@ -1,4 +1,4 @@
-"""The package's rooms: what stands in its root, and that imports against their order are reported."""
+"""The package's rooms: what is in its root, and that imports against their order are reported."""
 
 from __future__ import annotations
 

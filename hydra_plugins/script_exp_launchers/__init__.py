@@ -1,8 +1,8 @@
-"""Launchers that outlive jobs that die. Hydra looks for plugins in the namespace ``hydra_plugins`` only."""
+"""Launchers that survive jobs that die. Hydra only finds plugins in the namespace ``hydra_plugins``."""
 
 from importlib.util import find_spec
 
-# Hydra imports every plugin, also where submitit is not installed; choosing it there is found by the runner.
+# Hydra imports every plugin, even without submitit; the runner then rejects commands that choose these.
 if find_spec("submitit"):
     from hydra_plugins.script_exp_launchers._local_processes import LocalProcesses
     from hydra_plugins.script_exp_launchers._slurm import Slurm

@@ -1,4 +1,4 @@
-"""``hydra/launcher=local_processes``: one process for each cell, as many at a time as there are GPUs."""
+"""``hydra/launcher=local_processes``: one process per cell, as many at a time as there are GPUs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 from script_exp.errors import SettingError
 
 log = logging.getLogger(__name__)
-_TEN_YEARS_MIN = 10 * 365 * 24 * 60  # submitit wants a limit
+_TEN_YEARS_MIN = 10 * 365 * 24 * 60  # submitit needs a limit
 
 
 class LocalProcesses(BaseSubmititLauncher):
-    """A process that dies takes only its own cell with it; the next cell gets its GPU.
+    """Run each cell in its own process. If one dies, only its cell fails, and the next cell gets its GPU.
 
     Args:
         submitit_folder: where the processes' files go.
-        gpus: numbers of the GPUs, one process each at a time; None: all that are visible.
-        processes: processes at a time where there is no GPU.
+        gpus: GPU numbers, with one process at a time on each; None: all visible GPUs.
+        processes: processes at a time on a machine without a GPU.
     """
 
     def __init__(self, submitit_folder: str, gpus: list[int] | None, processes: int | None) -> None:
@@ -34,7 +34,7 @@ class LocalProcesses(BaseSubmititLauncher):
         self._gpus, self._processes = gpus, processes
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the cells; what became of each is told by its run directory."""
+        """Run the cells; the run directory of each records its outcome."""
         free = self._places()
         waiting = deque(enumerate(job_overrides, start=initial_job_idx))
         running: dict[Any, list[int]] = {}
@@ -44,19 +44,19 @@ class LocalProcesses(BaseSubmititLauncher):
                 for job in [job for job in running if job.done()]:
                     free.append(running.pop(job))
                     if not job.paths.result_pickle.exists():
-                        log.warning("\ta process died; its last words: %s", job.paths.stderr)
+                        log.warning("\ta process died; see the end of %s", job.paths.stderr)
                 while waiting and free:
                     gpus = free.pop(0)
                     running[self._start(*waiting.popleft(), gpus)] = gpus
                 time.sleep(0.2)
-        finally:  # nothing is left unless this process was told to end
+        finally:  # jobs are left only if this process was asked to end
             for job in running:
                 job.cancel()
         return [JobReturn(status=JobStatus.COMPLETED) for _ in job_overrides]
 
     def _start(self, number: int, overrides: Sequence[str], gpus: list[int]) -> Any:
-        """A job of submitit."""
-        from submitit import LocalExecutor  # not before it is needed: Hydra imports this file at every start
+        """Start one cell and return its submitit job."""
+        from submitit import LocalExecutor  # imported late: Hydra imports this file at every start
 
         executor = LocalExecutor(self.params["submitit_folder"], max_num_timeout=0)
         executor.update_parameters(timeout_min=_TEN_YEARS_MIN, gpus_per_node=len(gpus), visible_gpus=gpus)
@@ -66,14 +66,14 @@ class LocalProcesses(BaseSubmititLauncher):
         )
 
     def _places(self) -> list[list[int]]:
-        """For each process at a time the GPUs that it sees: one, or none on a CPU."""
+        """Return the visible GPUs of each concurrent process: one, or none on a CPU."""
         gpus = self._gpus if self._gpus is not None else _visible_gpus()
         if isinstance(gpus, int | str) or not all(isinstance(gpu, int) for gpu in gpus):
-            _leave("gpus", gpus, "a list of numbers, [0,1]")
+            _leave("gpus", gpus, "a list of numbers, such as [0,1]")
         if gpus:
             return [[gpu] for gpu in gpus]
         if isinstance(self._processes, bool) or not isinstance(self._processes, int) or self._processes < 1:
-            _leave("processes", self._processes, "how many at a time, 1 or more, where there is no GPU")
+            _leave("processes", self._processes, "a whole number >= 1 on a machine without a GPU")
         return [[] for _ in range(self._processes)]
 
 
@@ -83,13 +83,13 @@ def _visible_gpus() -> list[int]:
         try:
             return [int(number) for number in named.split(",") if number]
         except ValueError:
-            _leave("gpus", None, f"numbers, as CUDA_VISIBLE_DEVICES={named} has none")
+            _leave("gpus", None, f"a list of numbers, because CUDA_VISIBLE_DEVICES={named} has none")
     import torch
 
     return list(range(torch.cuda.device_count()))
 
 
 def _leave(key: str, value: object, expected: str) -> NoReturn:
-    """One sentence instead of the traceback that Hydra would print."""
+    """Exit with one sentence instead of Hydra's traceback."""
     print(f"error: {SettingError(f'hydra.launcher.{key}', value, expected)}", file=sys.stderr)
     sys.exit(2)

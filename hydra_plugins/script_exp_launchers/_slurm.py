@@ -1,4 +1,4 @@
-"""``hydra/launcher=slurm``: one job of an array for each cell."""
+"""``hydra/launcher=slurm``: one array job per cell."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class Slurm(SlurmLauncher):
-    """submitit's launcher, which gives up at the first job that dies; this one waits for the others.
+    """Launch with submitit, but wait for the other jobs when one dies; submitit's launcher gives up.
 
-    What became of each cell is told by its run directory, so nothing is lost.
+    The run directory of each cell records its outcome, so nothing is lost.
     """
 
     def __call__(self, *arguments: Any) -> JobReturn:
-        """One cell, in its job."""
+        """Run one cell in its job."""
         number = signal.SIGUSR2  # as in the submitted script
         queue_again: Any = signal.getsignal(number)  # submitit's, which ends this process
 
@@ -33,7 +33,7 @@ class Slurm(SlurmLauncher):
             try:
                 queue_again(signum, frame)
             except (SystemExit, CalledProcessError) as error:
-                # CalledProcessError: SLURM ended `scontrol requeue` with the job that it was to queue again.
+                # CalledProcessError: SLURM ended `scontrol requeue` together with the job to requeue.
                 raise Terminated(signum) from error
 
         signal.signal(number, end)
@@ -41,8 +41,8 @@ class Slurm(SlurmLauncher):
         return result
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Submit the array and wait for it; a job that died counts for nothing here."""
-        from submitit import SlurmJob  # not before it is needed: Hydra imports this file at every start
+        """Submit the array and wait for all of it, even if jobs die."""
+        from submitit import SlurmJob  # imported late: Hydra imports this file at every start
         from submitit.core.utils import UncompletedJobError
 
         folder = Path(self.params["submitit_folder"])  # .../jobs/%j
@@ -51,7 +51,7 @@ class Slurm(SlurmLauncher):
         except UncompletedJobError as error:
             log.warning("%s", str(error).splitlines()[0])
         except KeyboardInterrupt:
-            log.warning("the jobs go on: scancel ends them, runners/status.py shows them")
+            log.warning("the jobs continue: scancel ends them, runners/status.py shows them")
             raise
         else:
             return results

@@ -1,1 +1,1 @@
-"""From finished runs to tables and figures. Nothing here imports torch or touches a model."""
+"""Tables and figures of finished runs. Nothing here imports torch or loads a model."""

@@ -1,4 +1,4 @@
-"""Accuracy as the papers' tables have it, and of one benchmark by budget."""
+"""Accuracy tables: over benchmarks, as in the papers, and by budget for one benchmark."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from script_exp.benchmarks import METRICS
 from script_exp.results.read import draws
 
 _INTERVAL = (
-    "±: half of the 95 % interval, by bootstrap over units (questions on one image are drawn together); with "
-    "several seeds also Student's t over the seeds."
+    "±: half of the 95 % interval, from a bootstrap over units (questions on one image are resampled "
+    "together). With several seeds it includes Student's t interval over the seeds."
 )
 
 
 def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list[Table]:
-    """One table per setup: methods grouped by budget against benchmarks, retained average last.
+    """Return a table per setup: methods, grouped by budget, against benchmarks, then the mean retained.
 
     Args:
-        cells: what was measured.
-        published: numbers of others (:func:`script_exp.analysis.published.load_published`), to be shown in
-            gray beside ours; they are never ranked.
+        cells: the cells to show.
+        published: published numbers (:func:`script_exp.analysis.published.load_published`) to show in gray
+            beside ours; they are never ranked.
     """
     return [
         _accuracy_table(answered, published, _not_scored(setup))
@@ -35,7 +35,7 @@ def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list
 
 
 def budget_tables(cells: Cells) -> list[Table]:
-    """One table per setup and benchmark: methods against budgets, with the share of the unpruned accuracy."""
+    """Return one table per setup and benchmark: methods against budgets, with the share retained."""
     tables = []
     for setup in cells.setups():
         answered = setup[setup["accuracy"].notna()]
@@ -46,10 +46,10 @@ def budget_tables(cells: Cells) -> list[Table]:
 
 
 def heading(cells: pd.DataFrame) -> str:
-    """What the budget of these cells keeps of the tokens, and the share that it removes.
+    """Return the budget of these cells in words, with the share of the tokens that it removes.
 
-    Of the tokens that there are to choose from: where a model cuts off a picture's padding after that, more
-    than the budget says is gone, and how much depends on the method.
+    The share refers to the tokens that the pruner chooses from. A model that cuts off an image's padding
+    after pruning removes more than that; how much depends on the method.
     """
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
@@ -62,20 +62,20 @@ def heading(cells: pd.DataFrame) -> str:
 
 
 def _asked(cells: pd.DataFrame) -> pd.Series:
-    """Tokens that the budget allows in all crops together."""
+    """Return the number of tokens that the budget allows over all crops."""
     return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, cells["offered"])
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
-    """Cells of each budget: unpruned first, then the largest."""
+    """Group the cells by budget: unpruned first, then from the largest budget down."""
     groups = [(group["budget"].iloc[0], group) for _, group in cells.groupby("budget", dropna=False)]
     return sorted(groups, key=lambda group: -np.inf if np.isnan(group[0]) else -group[0])
 
 
 def methods(cells: pd.DataFrame, everywhere: pd.DataFrame) -> list[str]:
-    """Labels of the rows of one budget: all methods that were run at any, and the variants of this one.
+    """Return the row labels of one budget: all methods run at any budget, and the variants at this one.
 
-    So that a cell that is missing is a hole in the table, rather than a row that nobody misses.
+    A missing cell is then a hole in the table; without its row, nobody would notice.
     """
     pruned = everywhere[everywhere["budget"].notna()]
     expected = set(pruned[is_main(pruned)]["label"]) if cells["budget"].notna().any() else set()
@@ -97,7 +97,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
         groups.append(Group(heading(group), [*map(Row, rows), *gray]))
     notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
     if several:
-        notes.append("Retained: mean of the benchmarks' shares of the unpruned accuracy, in %.")
+        notes.append("Retained: the share of the unpruned accuracy in %, averaged over the benchmarks.")
     return Table(
         name="accuracy",
         title=f"Accuracy ({setup_title(cells)})",
@@ -114,7 +114,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
 
 
 def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) -> list[list[Entry]]:
-    """Rows of one budget, the best of every column marked."""
+    """Return the rows of one budget, with the best entries of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
     means = group.groupby("label")["layer_average"].mean()
     tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
@@ -141,20 +141,20 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
 
 
 def accuracy_entry(cell: pd.Series) -> Entry:
-    """The accuracy with half of its interval."""
+    """Return the accuracy with half the width of its interval."""
     skipped = "†" if cell["skipped"] else ""
     half = (cell["high"] - cell["low"]) / 2
     return Entry(f"{cell['accuracy']:.1f}{skipped}", "" if np.isnan(half) else f"±{half:.1f}")
 
 
 def _not_scored(setup: pd.DataFrame) -> list[str]:
-    """Benchmarks of the setup whose answers a server or a judge has yet to score."""
+    """Return a note that names the benchmarks whose answers a server or a judge has yet to score."""
     names = sorted(set(setup["column"]) - set(setup[setup["accuracy"].notna()]["column"]))
-    return [f"Answered, but not scored here: {', '.join(names)} (docs/benchmarks.md)."] if names else []
+    return [f"Answered but not scored here: {', '.join(names)} (see docs/benchmarks.md)."] if names else []
 
 
 def _inside_the_llm(cells: pd.DataFrame) -> list[str]:
-    """Methods whose tokens, averaged over layers, are not what the budget says."""
+    """Return a note for each method that exceeds its budget in the mean over the LLM's layers."""
     notes = []
     for label, group in cells.groupby("label", sort=True):
         group = group.sort_values("budget", ascending=False)
@@ -194,7 +194,8 @@ def _budget_table(cells: pd.DataFrame) -> Table:
         columns=["Method", *(budget_text(budget) for budget, _ in budgets)],
         groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
         notes=[
-            "In brackets the share of the unpruned accuracy. Best of a budget bold, second underlined.",
+            "In parentheses: the share of the unpruned accuracy. The best at each budget is bold, the second "
+            "best underlined.",
             *_inside_the_llm(pruned),
             *_seeds(cells),
             *column_notes(cells),
@@ -209,17 +210,17 @@ def _retained_entry(cell: pd.Series) -> Entry:
 
 
 def budget_text(budget: float) -> str:
-    """A number of tokens as it is, a share of them in percent."""
+    """Format a budget: a number of tokens as it is, a share of the tokens in percent."""
     return f"{100 * budget:g} %" if budget < 1 else f"{budget:g}"
 
 
 def tokens_text(budget: float) -> str:
-    """``budget_text`` with its noun."""
+    """Format a budget with its noun, such as ``64 tokens`` or ``25 % of the tokens``."""
     return f"{budget_text(budget)} {'of the ' if budget < 1 else ''}tokens"
 
 
 def column_heading(column: str, cells: pd.DataFrame) -> tuple[str, str]:
-    """The benchmark with its protocol, and what its number is."""
+    """Return the benchmark with its protocol, and the unit of its metric."""
     metric = cells[cells["column"] == column]["metric"].dropna().iloc[0]
     return column, METRICS[metric].unit if metric in METRICS else metric
 
@@ -229,7 +230,7 @@ def _seeds(cells: pd.DataFrame) -> list[str]:
     if counts in ([], [1]):
         return []
     number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
-    return [f"Means over {number} seeds, where a method draws."]
+    return [f"Methods that draw at random: means over {number} seeds."]
 
 
 def _data(cells: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""From runs to cells: what is comparable with what, and one number with its interval over all seeds.
+"""Group runs into cells: the comparable runs of all seeds, as one number with its interval.
 
 A table or figure never mixes runs of two setups, and never puts runs of two protocols into one column.
 """
@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from script_exp.results.read import COLUMNS
 
 SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "limit"]
-"""Columns in which all runs of one table agree."""
+"""Columns that have the same value in all runs of one table."""
 
 _CELL = [*SETUP, "column", "label", "budget"]
 
@@ -27,24 +27,24 @@ _MEANS = [
     "kv_mib", "peak_mib",
     *(name for name in COLUMNS if name.endswith(("_ms", "_speedup"))),
 ]  # fmt: skip
-"""Columns that are averaged over seeds."""
+"""Columns to average over seeds."""
 
-# Settings of a benchmark that leave a number comparable.
+# Benchmark settings that may differ between comparable numbers.
 _HARMLESS = {"on_error"}
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One row per cell, and what is wrong with the runs behind them.
+    """One row per cell, and the problems of the runs behind the cells.
 
     Attributes:
-        frame: the columns of SETUP; ``column`` (the benchmark, with its protocol where there are several),
-            ``benchmark``, ``pruner``, ``variant``, ``label`` (method with what tells it apart), ``budget``;
-            ``seeds``, ``accuracy``, ``low``, ``high``, ``unpruned`` and ``retained`` (percent of it), all
-            in the metric's unit as printed; ``metric``, ``n``, ``skipped``, ``device``, and the means of
-            costs. ``runs`` are the labels of its rows in ``runs``.
-        runs: the runs with ``column`` and ``label``.
-        problems: one sentence per cell with runs that disagree.
+        frame: the columns of SETUP; ``column`` (the benchmark, with its protocol if there are several),
+            ``benchmark``, ``pruner``, ``variant``, ``label`` (the method with its distinguishing settings),
+            ``budget``; ``accuracy``, ``low``, ``high`` and ``unpruned`` in the metric's unit as printed,
+            ``retained`` in percent of ``unpruned``; ``seeds``, ``metric``, ``n``, ``skipped``, ``device``,
+            and the mean costs. ``runs`` holds the index labels of the cell's rows in the frame of runs.
+        runs: the runs, with ``column`` and ``label`` added.
+        problems: one sentence per cell whose runs disagree.
     """
 
     frame: pd.DataFrame
@@ -52,7 +52,7 @@ class Cells:
     problems: list[str] = field(default_factory=list)
 
     def setups(self) -> Iterator[pd.DataFrame]:
-        """The cells of each setup."""
+        """Yield the cells of each setup."""
         for _, group in self.frame.groupby(SETUP, dropna=False, sort=True):
             yield group
 
@@ -76,23 +76,23 @@ def make_cells(runs: pd.DataFrame) -> Cells:
 
 
 def rank(label: str) -> tuple[int, str]:
-    """Order of methods: the two bounds first, Script and its modules last, as papers have it."""
+    """Return the sort key of a method: the two bounds first, Script and its modules last, as in papers."""
     name = label.split(" ")[0]
     fixed = {"none": 0, "unpruned": 0, "random": 1, "graph": 3, "query": 4, "script": 5, "script_released": 6}
     return fixed.get(name, 2), label
 
 
 def is_main(cells: pd.DataFrame) -> pd.Series:
-    """Whether a cell is its method's main one, rather than one of several variants of it."""
+    """Return whether each cell is the main one of its method, rather than one of several variants."""
     labels = cells.groupby("pruner")["label"].transform("nunique")
     return (cells["variant"] == "") & (cells["label"] == cells["pruner"]) | (labels == 1)
 
 
 def for_figures(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells of a setup with labels that fit a legend, and at most three variants of a method.
+    """Return the cells of a setup with labels that fit a legend, and few variants per method.
 
-    A method with more is a sweep, which has a figure of its own: of it the one with the published defaults is
-    left, if it was run. Settings are left out of ``label`` where a method has one variant alone.
+    A method with more than three variants is a sweep, which has its own figure: only its published defaults
+    are kept, if they were run. ``label`` leaves out the settings of a method with a single variant.
     """
     variants = cells.groupby("pruner")["label"].transform("nunique")
     main = is_main(cells)
@@ -104,7 +104,7 @@ def for_figures(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def setup_title(cells: pd.DataFrame) -> str:
-    """What the cells of one setup were run with, in words, with what has to be said about them."""
+    """Describe a setup in words: what its runs have in common, and the caveats that apply."""
     first = cells.iloc[0]
     parts = [f"{first['model']}, {first['dtype']}"]
     if first["compile"] != "off":
@@ -119,7 +119,7 @@ def setup_title(cells: pd.DataFrame) -> str:
 
 
 def column_notes(cells: pd.DataFrame) -> list[str]:
-    """Of every benchmark its protocol, version, number of samples, and what is missing."""
+    """Return a note on each benchmark (settings, prompt version, samples), and one on skipped samples."""
     notes = []
     for column, group in cells.groupby("column", sort=True):
         settings = ", ".join(
@@ -130,12 +130,12 @@ def column_notes(cells: pd.DataFrame) -> list[str]:
         version = f"prompt version {group['prompt_version'].iloc[0]}"
         notes.append(f"{column}: " + ", ".join(filter(None, [settings, version, f"{samples} samples"])) + ".")
     if (cells["skipped"] > 0).any():
-        notes.append("†: samples were skipped because their images are missing or broken; not ranked.")
+        notes.append("†: samples with missing or broken data were skipped; not ranked.")
     return notes
 
 
 def _columns(runs: pd.DataFrame) -> pd.Series:
-    """The benchmark's name, with whatever tells apart the protocols that the runs followed."""
+    """Return the benchmark's name, with the settings that tell the protocols of the runs apart."""
     protocol = ["benchmark", "benchmark_settings", "prompt_version", "protocol_version"]
     labels: dict[tuple[Any, ...], str] = {}
     for name, group in runs[protocol].drop_duplicates().groupby("benchmark"):
@@ -154,17 +154,17 @@ def _columns(runs: pd.DataFrame) -> pd.Series:
 
 
 def _one_run_per_seed(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Runs of which no two are of one cell and seed; those that were are named, and told apart by hash."""
+    """Keep the newest of equal runs, label rival runs of one cell and seed by hash, and report both."""
     problems = []
     newest = runs.sort_values("finished").drop_duplicates("identity", keep="last").sort_index()
     for _, copies in runs[runs.duplicated("identity", keep=False)].groupby("identity"):
         if copies["accuracy"].nunique(dropna=False) > 1:
             used = newest[newest["identity"] == copies["identity"].iloc[0]]["place"].iloc[0]
-            problems.append(f"{_both(copies)}: the same settings, so {used}, the newest, is used")
+            problems.append(f"{_both(copies)}: the settings are the same, so {used}, the newest, is used")
     twice = newest.duplicated([*_CELL, "seed"], keep=False)
     for _, rivals in newest[twice].groupby([*_CELL, "seed"], dropna=False):
         problems.append(
-            f"{_both(rivals)}: other settings than the table shows; both are in it, with their hash"
+            f"{_both(rivals)}: they differ in settings not shown in tables, so each is shown with its hash"
         )
     label = newest["label"].where(~twice, newest["label"] + " #" + newest["identity"])
     return newest.assign(label=label), problems
@@ -206,11 +206,11 @@ def _cell(runs: pd.DataFrame, accuracies: pd.Series) -> dict[str, Any]:
 
 
 def over_seeds(runs: pd.DataFrame) -> tuple[float, float, float]:
-    """Mean and 95 % interval of (accuracy, low, high), a row per seed.
+    """Return the mean and its 95 % interval over rows of (accuracy, low, high), one per seed.
 
-    The interval adds two independent errors in quadrature: that of the questions (the mean of the seeds' own
-    bootstrap intervals) and that of the seeds (Student's t interval of their mean). One seed, or a method
-    that does not draw, has the first alone.
+    The interval adds two independent errors in quadrature: over questions (the mean of the seeds' own
+    bootstrap intervals) and over seeds (Student's t interval of their mean). With one seed, or a method that
+    does not draw, only the first remains.
     """
     values, low, high = (runs.iloc[:, column].to_numpy(dtype=float) for column in range(3))
     mean = float(values.mean())

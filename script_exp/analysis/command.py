@@ -1,4 +1,4 @@
-"""What the commands of analysis/ have in common: options, the runs they take, all tables of these."""
+"""What the commands in analysis/ share: their options, choosing runs, and making the tables."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from script_exp.results.read import Runs, load_runs
 from script_exp.results.read_wandb import load_wandb
 
 PRINTED = ("accuracy", "efficiency")
-"""Names of the tables that a terminal shows."""
+"""Names of the tables that are printed to the terminal."""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """The runs that were chosen, and all tables of them.
+    """The chosen runs and their tables.
 
     Attributes:
-        cells: the runs, put together into cells.
-        tables: every table, in the order in which they are read.
-        problems: one sentence for whatever was left out.
+        cells: the runs, grouped into cells.
+        tables: every table, in reading order.
+        problems: one sentence for everything that was left out.
     """
 
     cells: Cells
@@ -40,26 +40,26 @@ class Analysis:
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """The options that :func:`analyze` reads, and ``--strict``."""
+    """Add the options that :func:`analyze` reads, and ``--strict``."""
     add_filters(parser)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
     parser.add_argument(
-        "--reference", metavar="METHOD", default="script", help="what the others are tested against (script)"
+        "--reference", metavar="METHOD", default="script", help="test the others against this method (script)"
     )
-    parser.add_argument("--published", action="store_true", help="show published numbers, in gray")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 if anything was left out")
+    parser.add_argument("--published", action="store_true", help="also show published numbers, in gray")
+    parser.add_argument("--strict", action="store_true", help="exit with code 1 if anything was left out")
 
 
 def add_figures_option(parser: argparse.ArgumentParser) -> None:
-    """Whether there are figures beside the tables."""
-    parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables alone")
+    """Add the option that turns figures on or off."""
+    parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables only")
 
 
 def analyze(arguments: argparse.Namespace) -> Analysis:
-    """Read the runs and make the tables; what is left out is said on stderr, too.
+    """Read the runs and make the tables; also report on stderr what was left out.
 
     Raises:
-        UserError: if there are no runs, or an option names what is not there.
+        UserError: if there are no runs, or an option names something that no run has.
     """
     runs = load_wandb(arguments.wandb) if arguments.wandb else load_runs(arguments.outputs)
     print_problems(runs.problems)
@@ -75,7 +75,7 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
 
 
 def print_problems(problems: Iterable[str]) -> None:
-    """Say on stderr what was left out."""
+    """Report on stderr what was left out."""
     for problem in problems:
         print(f"left out: {problem}", file=sys.stderr)
 
@@ -88,8 +88,8 @@ def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
     if frame.empty:
         given = "these options" if arguments.experiment is None else f"experiment={arguments.experiment}"
         raise UserError(
-            f"{place}: {given} would take none of the {len(runs.frame)} finished runs; "
-            "a run with limit= is only taken without --experiment"
+            f"{place}: none of the {len(runs.frame)} finished runs matches {given}; "
+            "--experiment skips runs with limit= unless the experiment sets it"
         )
     return frame
 

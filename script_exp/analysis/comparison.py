@@ -1,4 +1,4 @@
-"""Two methods on the same samples: how far apart they are, and whether that can be chance."""
+"""Compare two methods on the same samples: the paired difference, and whether it can be chance."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Comparison:
 
     Attributes:
         difference: first minus second, in the metric's unit as printed; the mean over seeds.
-        interval: its 95 % interval (paired bootstrap over units, the same draw for all seeds).
-        lost: answers with a lower score than the second method's, over all seeds.
-        won: answers with a higher score.
-        p_bootstrap: two-sided p-value of no difference, 2 (b + 1) / (draws + 1) with b of the bootstrap's
-            draws at or beyond zero. It respects that questions on one image go together.
-        p_mcnemar: exact two-sided McNemar test of ``lost`` against ``won``, which takes every answer as
-            independent (the sign test where scores are not just 0 and 1). None for several seeds, whose
-            answers to one question are not.
+        interval: its 95 % interval (paired bootstrap over units, with the same draws for all seeds).
+        lost: number of answers that score lower than the second method's, over all seeds.
+        won: number of answers that score higher.
+        p_bootstrap: two-sided p-value of no difference, 2 (b + 1) / (draws + 1), where b of the bootstrap's
+            draws are at or beyond zero. It accounts for the dependence of questions on one image.
+        p_mcnemar: exact two-sided McNemar test of ``lost`` against ``won`` (the sign test if scores are not
+            just 0 and 1). It assumes independent answers. None for several seeds, because their answers to
+            one question are dependent.
     """
 
     difference: float
@@ -39,20 +39,22 @@ class Comparison:
 
 
 def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame]) -> Comparison:
-    """Compare two methods' samples. Seeds that changed no answer of either, where nothing draws, count once.
+    """Compare the samples of two methods; if no score of either depends on the seed, one seed counts.
 
     Args:
-        first: its samples, a frame per seed as :func:`script_exp.results.read.load_samples` gives it.
-        second: those of the other, of the same seeds.
+        first: samples of the first method, one frame per seed
+            (:func:`script_exp.results.read.load_samples`).
+        second: samples of the second method, for the same seeds.
 
     Raises:
-        ValueError: if there are no runs, or any two have not answered the same samples.
+        ValueError: if the methods differ in their number of runs or have none, if any two runs did not
+            answer the same samples, or if all samples belong to one unit.
     """
     frames = [*first, *second]
     if len(first) != len(second) or not frames:
-        raise ValueError("a comparison needs as many runs of the one as of the other, and at least one")
+        raise ValueError("expected as many runs of the first method as of the second, and at least one")
     if any(set(frame.index) != set(frames[0].index) for frame in frames):
-        raise ValueError("the runs have not answered the same samples")
+        raise ValueError("the runs did not answer the same samples")
     after = [frame.reindex(frames[0].index) for frame in first]
     before = [frame.reindex(frames[0].index) for frame in second]
     if _all_alike(after) and _all_alike(before):
@@ -67,7 +69,7 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
 
     paired = np.concatenate(totals, axis=1)
     if len(paired) < 2:
-        raise ValueError("all samples are of one unit, so there is nothing to draw from")
+        raise ValueError("all samples belong to one unit, so there is nothing to resample")
     draws = bootstrap_draws(paired, difference)
     low, high = np.quantile(draws, [0.025, 0.975])
     flips = np.concatenate([(a["score"] - b["score"]).to_numpy() for a, b in zip(after, before, strict=True)])
@@ -83,12 +85,12 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """Exact two-sided p-value that of ``lost + won`` flips so few go one way, if both ways are as likely."""
+    """Return the exact two-sided p-value of ``lost`` and ``won`` flips if both are equally likely."""
     return min(1.0, 2 * float(bdtr(min(lost, won), lost + won, 0.5)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) step-down correction: p-values that hold for the whole family of tests at once."""
+    """Correct p-values by Holm's (1979) step-down method, so that they hold for the whole family of tests."""
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -101,6 +103,6 @@ def _all_alike(frames: Sequence[pd.DataFrame]) -> bool:
 
 
 def _two_sided(draws: np.ndarray) -> float:
-    """Never zero: with that many draws no p-value below ``2 / (draws + 1)`` can be told from another."""
+    """Return the p-value of no difference; never zero, as the draws resolve ``2 / (draws + 1)`` at best."""
     smaller = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))

@@ -1,4 +1,4 @@
-"""What a method costs and saves: FLOPs, KV cache, latency, memory."""
+"""Cost tables: FLOPs, KV cache, latency and memory of every method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COSTS = [
 
 
 def efficiency_tables(cells: Cells) -> list[Table]:
-    """One table per setup, benchmark and device: methods grouped by budget."""
+    """Return one table per setup, benchmark and device: methods grouped by budget."""
     tables = []
     for setup in cells.setups():
         for _, group in setup.groupby("column", sort=True):
@@ -31,7 +31,7 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
     before = unpruned.iloc[0] if len(unpruned) else None
 
     def cost(cell: pd.Series, name: str, digits: int, scale: float = 1) -> Entry:
-        """A cost with its share of the unpruned model's."""
+        """Return a cost with its share of the unpruned model's cost."""
         if pd.isna(cell[name]):
             return Entry()
         pruned = before is not None and not pd.isna(cell["budget"])
@@ -72,9 +72,9 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
         ],
         groups=groups,
         notes=[
-            "Tokens: visual tokens, mean over the LLM's layers. Prefill: every stage, 2 FLOPs per "
-            "multiply-accumulate; LLM visual: the LLM's layers on visual tokens alone. In brackets the share "
-            "of the unpruned model's.",
+            "Tokens: visual tokens, mean over the LLM's layers. Prefill: FLOPs of all stages, 2 per "
+            "multiply-accumulate. LLM visual: FLOPs of the LLM's layers on visual tokens only. In "
+            "parentheses: the share of the unpruned model's cost.",
             *([] if cells["llm_prefill_ms"].isna().all() else [_LATENCY.format(device)]),
         ],
         data=cells[[*identical, *_COSTS]].rename(columns={"column": "benchmark"}),
@@ -82,8 +82,8 @@ def _table(cells: pd.DataFrame, all_devices: pd.DataFrame) -> Table:
 
 
 _LATENCY = (
-    "Latency: medians at batch 1 on {}; LLM prefill includes the pruner. A speed-up compares with the "
-    "unpruned model in the same process, in turn with the pruned one: it need not be the ratio of two rows."
+    "Latency: medians at batch size 1 on {}; LLM prefill includes the pruner. Speed-up: relative to the "
+    "unpruned model, measured in turns in the same process, so it may differ from the ratio of two rows."
 )
 
 

@@ -1,4 +1,4 @@
-"""The runs that an experiment's sweep is made of, by the settings of its cells."""
+"""Select the runs of an experiment's sweep, by the settings of its cells."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _IRRELEVANT |= {"device", "feature_cache_gib", "record_kept", "force", "experime
 
 
 def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> pd.DataFrame:
-    """The runs that ``experiment=name`` asks for, and their unpruned ones.
+    """Return the runs that ``experiment=name`` asks for, and their unpruned runs.
 
-    A setting that it does not name may have any value, but for ``limit``: parts of a benchmark have to be
-    asked for. What it says of a model beyond its name is not looked at, nor its name with ``any_model``.
+    A setting that the experiment does not name may have any value, except ``limit``: runs on part of a
+    benchmark count only if it asks for them. Models are compared by name, or not at all with ``any_model``.
 
     Raises:
-        UserError: if there is no such experiment, or it sets something that runs are not told apart by.
+        UserError: if there is no such experiment, or it sets something that runs cannot be chosen by.
     """
     folder = CONF / "experiment"
     if not (folder / f"{name}.yaml").exists():
@@ -53,9 +53,9 @@ def of_experiment(runs: pd.DataFrame, name: str, *, any_model: bool = False) -> 
 
 
 def _cells(name: str) -> Iterator[dict[str, Any]]:
-    """Of every cell the settings that the experiment names, and the limit.
+    """Yield the settings that the experiment names for each cell, and the limit.
 
-    Only the part that all cells share is composed, because each time takes Hydra a tenth of a second.
+    Only the part that all cells share is composed, because Hydra takes a tenth of a second each time.
     """
     asked = f"experiment={name}"
     try:
@@ -77,7 +77,7 @@ def _cells(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _named_in(name: str) -> Iterator[str]:
-    """Keys that the file sets outside of its sweep, and those of experiments that it is based on."""
+    """Yield the keys that the file sets outside its sweep, and those of the experiments it is based on."""
     file = CONF / "experiment" / f"{name}.yaml"
     for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items():
         if key == "defaults":
@@ -93,13 +93,13 @@ def _named_in(name: str) -> Iterator[str]:
 
 
 def _is_relevant(key: str) -> bool:
-    """Whether runs are chosen by the setting."""
+    """Return whether runs are chosen by this setting."""
     group = key.partition(".")[0].partition("/")[0]
     return group not in _IRRELEVANT and not key.startswith("model.")
 
 
 def _has(runs: pd.DataFrame, key: str, value: Any, name: str) -> pd.Series:
-    """Which runs have the setting with this value, or do not have the setting."""
+    """Return which runs have this value of the setting, or do not have the setting."""
     group, _, setting = key.partition(".")
     if setting and group in ("pruner", "benchmark"):
         found = [json.loads(settings).get(setting) for settings in runs[f"{group}_settings"]]

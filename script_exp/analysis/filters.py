@@ -1,4 +1,4 @@
-"""Which runs: by model, benchmark and pruner, or those that an experiment's sweep is made of."""
+"""Choose runs: by model, benchmark, pruner and budget, or by experiment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from script_exp.errors import UserError
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """The options by which a command of analysis/ chooses runs; ``chosen`` reads them."""
+    """Add the options by which the commands in analysis/ choose runs; ``chosen`` reads them."""
     parser.add_argument("--model", type=comma_list, metavar="NAME,...", help="only these models")
     parser.add_argument("--benchmark", type=comma_list, metavar="NAME,...", help="only these benchmarks")
     parser.add_argument("--pruner", type=comma_list, metavar="NAME,...", help="only these, and unpruned runs")
@@ -19,15 +19,15 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
 
 
 def comma_list(given: str) -> list[str]:
-    """The parts of a list with commas."""
+    """Split a comma-separated list."""
     return [name.strip() for name in given.split(",")]
 
 
 def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
-    """The runs that the options of ``add_filters`` leave.
+    """Return the runs that match the options of ``add_filters``.
 
     Raises:
-        UserError: if an option names what no run has.
+        UserError: if an option names something that no run has.
     """
     if runs.empty:
         return runs
@@ -47,10 +47,10 @@ def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
 
 
 def only(runs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
-    """The runs whose ``column`` is one of ``names``.
+    """Return the runs whose ``column`` is one of ``names``.
 
     Raises:
-        UserError: if there is no run of one of them, with the names that there are.
+        UserError: if one of them has no run; the message lists the names that have.
     """
     for name in names:
         if not (runs[column] == name).any():
@@ -60,10 +60,10 @@ def only(runs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
 
 
 def at_budgets(runs: pd.DataFrame, budgets: list[str]) -> pd.DataFrame:
-    """The runs at one of ``budgets``, and the unpruned ones.
+    """Return the runs at one of ``budgets``, and the unpruned runs.
 
     Raises:
-        UserError: if there is no run at one of them, with the budgets that there are.
+        UserError: if one of them has no run; the message lists the budgets that have.
     """
     there = sorted(set(runs["budget"].dropna()))
     known = {f"{budget:g}": budget for budget in there}

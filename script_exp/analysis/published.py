@@ -1,8 +1,8 @@
-"""Numbers that others published, to be shown beside ours and never mixed with them.
+"""Numbers published by others, shown beside ours and never mixed with them.
 
-``published.csv`` has one number per line with where it was printed: model and benchmark as in ``conf/``, the
-method as its paper calls it, ``tokens`` in all and ``budget`` per crop (empty: unpruned), value and source.
-They follow LLaVA's protocol.
+``published.csv`` has one number per line: model and benchmark as named in ``conf/``, the method as its paper
+calls it, ``tokens`` in total and ``budget`` per crop (empty: unpruned), the value and its source. All of them
+follow LLaVA's protocol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pandas as pd
 
 
 def load_published() -> pd.DataFrame:
-    """All published numbers: model, method, tokens, budget, benchmark, value, source."""
+    """Load all published numbers: model, method, tokens, budget, benchmark, value, source."""
     return pd.read_csv(Path(__file__).with_name("published.csv"), comment="#")
 
 
@@ -26,7 +26,7 @@ class References:
     """Published numbers for the columns of one table.
 
     Attributes:
-        notes: where they are from.
+        notes: their sources.
     """
 
     frame: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -34,7 +34,7 @@ class References:
     notes: list[str] = field(default_factory=list)
 
     def rows(self, budget: float) -> list[tuple[str, list[str]]]:
-        """Name and values of each method at a budget (not-a-number: unpruned); empty where none is known."""
+        """Return the name and values of each method at a budget (NaN: unpruned); unknown values are empty."""
         if self.frame.empty:
             return []
         same = self.frame["budget"].isna() if np.isnan(budget) else self.frame["budget"] == budget
@@ -48,7 +48,7 @@ class References:
 
 
 def reference_rows(cells: pd.DataFrame, columns: Sequence[str], published: pd.DataFrame | None) -> References:
-    """What was published about the model and the benchmarks of a table; nothing for parts of benchmarks."""
+    """Return the numbers published for a table's model and benchmarks; none for parts of benchmarks."""
     first = cells.iloc[0]
     if published is None or first["weights"] == "random" or not pd.isna(first["limit"]):
         return References()
@@ -60,6 +60,6 @@ def reference_rows(cells: pd.DataFrame, columns: Sequence[str], published: pd.Da
     frame = published[(published["model"] == first["model"]) & published["benchmark"].isin(list(of_column))]
     if frame.empty:
         return References()
-    notes = ["Gray: published by others, under their settings, not measured here and not ranked."]
+    notes = ["Gray: published by others under their own settings; not measured here and not ranked."]
     notes += [f"[{number}] {source}" for number, source in enumerate(frame["source"].unique(), start=1)]
     return References(frame.assign(column=frame["benchmark"].map(of_column)), columns, notes)

@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX, HTML, CSV and text."""
+"""Render tables as Markdown, LaTeX, HTML, CSV and text."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ p.note:last-of-type { margin-bottom: 2.5em; }
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
-    """Write all tables of one name into ``name.md``, ``.tex``, ``.html`` and ``.csv``.
+    """Write the tables of one name to ``name.md``, ``.tex``, ``.html`` and ``.csv``.
 
     Returns:
-        the files.
+        the paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = tables[0].name
@@ -61,7 +61,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
 
 
 def write_document(names: Sequence[str], folder: Path) -> Path:
-    """A LaTeX document that shows all tables in ``folder``; ``pdflatex all.tex`` there makes a PDF."""
+    """Write a LaTeX document with all tables in ``folder``; ``pdflatex all.tex`` there makes a PDF."""
     lines = [
         r"\documentclass{article}",
         r"\usepackage[a4paper,margin=1.5cm]{geometry}",
@@ -77,7 +77,7 @@ def write_document(names: Sequence[str], folder: Path) -> Path:
 
 
 def markdown(table: Table) -> str:
-    """A table as GitHub shows it: best bold, second underlined, reference rows in italics."""
+    """Render a table for GitHub: the best bold, the second underlined, reference rows in italics."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -97,7 +97,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table for ``\\input``; needs the packages booktabs, graphicx and xcolor."""
+    """Render a booktabs table for ``\\input``; it needs the packages booktabs, graphicx and xcolor."""
 
     def row_of(row: Row) -> str:
         cells = [_latex_entry(entry) for entry in row.entries]
@@ -129,17 +129,17 @@ def latex(table: Table) -> str:
 
 
 def html_table(table: Table) -> str:
-    """A ``<table>`` with its title, and its notes."""
+    """Render a ``<table>`` with its title, and its notes."""
     notes = [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
     return "\n".join([html_rows(table, f"<caption>{html.escape(table.title)}</caption>"), *notes]) + "\n"
 
 
 def html_rows(table: Table, caption: str = "") -> str:
-    """A ``<table>`` without notes.
+    """Render a ``<table>`` without notes.
 
     Args:
-        table: what it says.
-        caption: an element that comes first in it.
+        table: the table.
+        caption: an element to put first in it.
     """
 
     def kind(column: int) -> str:
@@ -166,14 +166,14 @@ def html_rows(table: Table, caption: str = "") -> str:
 
 
 def page(tables: Sequence[Table]) -> str:
-    """An HTML page of its own with these tables."""
+    """Render a standalone HTML page with these tables."""
     head = f'<meta charset="utf-8"><title>{html.escape(tables[0].name)}</title><style>{_STYLE}</style>'
     body = "\n".join(map(html_table, tables))
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'
 
 
 def text(table: Table) -> str:
-    """A table for a terminal."""
+    """Render a table for a terminal."""
     shown = RichTable(title=table.title, title_justify="left", title_style="bold")
     for index, column in enumerate(table.columns):
         shown.add_column(column, justify="left" if index < table.texts else "right", no_wrap=True)

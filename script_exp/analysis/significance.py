@@ -1,4 +1,4 @@
-"""Whether a difference can be chance: against the unpruned run, between two methods, between modules."""
+"""Test whether differences can be chance: from the unpruned run, between methods, between modules."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from script_exp.results.read import draws, load_samples
 _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}
 _LEVEL = 0.05
 _MOST_ROWS = 250
-"""With more rows Holm's correction leaves no p-value of the bootstrap (0.0002 at least) below the level."""
+"""With more rows, Holm's correction lifts every bootstrap p-value (0.0002 at least) above the level."""
 
 _NOTES = [
-    "Difference in points with its 95 % interval, paired on the same questions; answers that are worse and "
-    "better.",
-    "p: two-sided, by paired bootstrap over units and by McNemar's exact test over answers, both corrected "
-    "for all rows of this table (Holm). McNemar's takes questions on one image as independent, and is left "
-    "out where seeds are pooled.",
+    "Difference: in points, paired on the same questions, with its 95 % interval. Worse, Better: numbers of "
+    "answers with a lower and a higher score.",
+    "p: two-sided, from a paired bootstrap over units and from McNemar's exact test over answers, both "
+    "corrected for all rows of this table (Holm). McNemar's test treats questions on one image as "
+    "independent; it is left out if seeds are pooled.",
 ]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A comparison of the cell ``cell`` with the one named ``other``; None if its samples are not there."""
+    """The comparison of ``cell`` with the cell named ``other``; None if they cannot be compared."""
 
     cell: pd.Series
     other: str
@@ -42,10 +42,10 @@ class Outcome:
 
 
 class PairedTests:
-    """Paired tests between cells; reads every samples file once.
+    """Paired tests between cells; keeps the samples it has read.
 
     Attributes:
-        problems: one sentence per comparison that cannot be made.
+        problems: one sentence per comparison that cannot be made, or not on all seeds.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -58,7 +58,7 @@ class PairedTests:
         self.problems: list[str] = []
 
     def against_unpruned(self, cell: pd.Series) -> Outcome:
-        """A cell against the unpruned runs of the same seeds."""
+        """Compare a cell with the unpruned runs of the same seeds."""
         own = self._runs.loc[cell["runs"]]
         if not own["unpruned_identity"].isin(self._folders.index).all():
             return Outcome(cell, "none", None)
@@ -66,9 +66,9 @@ class PairedTests:
         return Outcome(cell, "none", self._compare(cell, own["run_dir"], unpruned))
 
     def against(self, cell: pd.Series, other: pd.Series) -> Outcome:
-        """A cell against another one, on the seeds that both have.
+        """Compare a cell with another one, on the seeds that both have.
 
-        The one run of a method that draws nothing is compared with all of the other's.
+        The single run of a method that draws nothing is compared with all runs of the other.
         """
         first, second = (self._runs.loc[one["runs"]] for one in (cell, other))
         if any(len(one) == 1 and not one["draws"].any() for one in (first, second)):
@@ -78,8 +78,8 @@ class PairedTests:
             if len(pairs) < max(len(first), len(second)):
                 where = f"on {cell['column']} at {budget_text(cell['budget'])}"
                 problem = (
-                    f"{cell['label']} and {other['label']} {where}: only {len(pairs)} of {len(first)} and "
-                    f"{len(second)} seeds are of both, so that only these are compared"
+                    f"{cell['label']} and {other['label']} {where}: they have {len(first)} and {len(second)} "
+                    f"seeds, of which only the {len(pairs)} in common are compared"
                 )
                 if problem not in self.problems:  # two tables compare the same cells
                     self.problems.append(problem)
@@ -88,7 +88,7 @@ class PairedTests:
         return Outcome(cell, other["label"], self._compare(cell, pairs["run_dir"], pairs["run_dir_other"]))
 
     def _compare(self, cell: pd.Series, first: pd.Series, second: pd.Series) -> Comparison | None:
-        """Compare run directories, seed by seed; None where there are no samples to read."""
+        """Compare run directories, seed by seed; None if there are no samples to read."""
         if first.isna().any() or second.isna().any():
             return None
         key = tuple(first), tuple(second)
@@ -113,7 +113,7 @@ class PairedTests:
 
 
 def unpruned_tables(cells: Cells, tests: PairedTests) -> list[Table]:
-    """One table per setup: every method against the unpruned model."""
+    """Return one table per setup: every method against the unpruned model."""
     tables = []
     for setup in cells.setups():
         title = f"Against the unpruned model ({setup_title(setup)})"
@@ -125,7 +125,7 @@ def unpruned_tables(cells: Cells, tests: PairedTests) -> list[Table]:
 
 
 def pair_tables(cells: Cells, tests: PairedTests, reference: str) -> list[Table]:
-    """One table per setup: every other method against ``reference`` at the same budget.
+    """Return one table per setup: every other method against ``reference`` at the same budget.
 
     Args:
         reference: the label of a method, for example ``script``.
@@ -141,7 +141,7 @@ def pair_tables(cells: Cells, tests: PairedTests, reference: str) -> list[Table]
 
 
 def ablation_tables(cells: Cells, tests: PairedTests) -> list[Table]:
-    """One table per setup and benchmark: Script's modules alone and together, with the difference to both."""
+    """Return one table per setup and benchmark: Script's modules alone and together, with differences."""
     tables = []
     for setup in cells.setups():
         modules = setup[setup["pruner"].isin(list(_MODULES)) & setup["accuracy"].notna()]
@@ -152,7 +152,7 @@ def ablation_tables(cells: Cells, tests: PairedTests) -> list[Table]:
 
 
 def _pairs(cells: pd.DataFrame, reference: str) -> Iterator[tuple[pd.Series, pd.Series]]:
-    """Every other method's cell with that of ``reference``."""
+    """Yield every other method's cell with the cell of ``reference`` on the same benchmark and budget."""
     answered = cells[cells["accuracy"].notna() & cells["budget"].notna()]
     for _, group in answered.groupby(["column", "budget"], sort=False):
         ours = group[group["label"] == reference]
@@ -162,17 +162,17 @@ def _pairs(cells: pd.DataFrame, reference: str) -> Iterator[tuple[pd.Series, pd.
 
 
 def _can_tell(rows: int, title: str, tests: PairedTests) -> bool:
-    """Whether a table of so many comparisons can show anything; if not, that is a problem to report."""
+    """Return whether a table with this many comparisons can show anything; if not, report a problem."""
     if rows > _MOST_ROWS:
         tests.problems.append(
-            f"{title}: {rows} comparisons; corrected for more than {_MOST_ROWS} none could show anything; "
-            "--benchmark, --pruner and --budget choose fewer"
+            f"{title}: {rows} comparisons; corrected for more than {_MOST_ROWS}, no bootstrap p-value can "
+            f"reach {_LEVEL}; choose fewer with --benchmark, --pruner and --budget"
         )
     return rows <= _MOST_ROWS
 
 
 def _corrected(tested: Sequence[Outcome], name: str) -> dict[int, float]:
-    """Holm-corrected p-values by the position in ``tested``; those that there is no test for are left out."""
+    """Return the Holm-corrected p-values by position in ``tested``; positions without a test are left out."""
     raw = {
         index: getattr(one.result, name)
         for index, one in enumerate(tested)
@@ -182,7 +182,7 @@ def _corrected(tested: Sequence[Outcome], name: str) -> dict[int, float]:
 
 
 def _table(name: str, title: str, tested: Sequence[Outcome]) -> list[Table]:
-    """The table, unless there is nothing to show."""
+    """Return the table in a list, which is empty if there is nothing to show."""
     if not any(one.result for one in tested):
         return []
     bootstrap, mcnemar = _corrected(tested, "p_bootstrap"), _corrected(tested, "p_mcnemar")
@@ -267,8 +267,8 @@ def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Tab
         columns=["Method", "Graph", "Query", *(budget_text(budget) for budget, _ in budgets)],
         groups=[Group("", rows)],
         notes=[
-            "Accuracy by budget, in brackets the paired difference to script; *: p < 0.05 by paired "
-            "bootstrap, corrected for all differences of this table (Holm)."
+            "Accuracy by budget. In parentheses: the paired difference to script; *: p < 0.05 by paired "
+            "bootstrap, corrected for all differences in this table (Holm)."
         ],
         data=pd.DataFrame(
             [

@@ -1,4 +1,4 @@
-"""A table as it stands in a paper, before it is written in any format."""
+"""A table as in a paper, independent of the format that it is written in."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Entry:
     """One entry.
 
     Attributes:
-        text: what it says; empty: nothing was measured.
-        small: what follows in small type, for example an interval.
+        text: the main text; empty if nothing was measured.
+        small: what follows in small type, such as an interval.
         place: 1 for the best of its group, 2 for the second, 0 for all others.
     """
 
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """One row; ``reference`` rows are not ours, and are printed in gray."""
+    """One row; ``reference`` rows are numbers published by others, printed in gray."""
 
     entries: list[Entry]
     reference: bool = False
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading, for example of one budget."""
+    """Rows under one heading, such as those of one budget."""
 
     heading: str
     rows: list[Row]
@@ -44,13 +44,13 @@ class Table:
     """A table.
 
     Attributes:
-        name: stem of its files.
+        name: stem of its file names.
         title: what it shows.
-        columns: headings.
+        columns: the column headings.
         groups: the rows.
         notes: sentences below it.
-        data: the same numbers, not rounded, one row per entry; what the CSV file holds.
-        texts: how many columns at the left are text.
+        data: the same numbers, not rounded, one row per entry; the contents of the CSV file.
+        texts: number of text columns at the left.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Table:
 
 
 def mark_best(entries: Sequence[Entry], values: Sequence[float | None]) -> list[Entry]:
-    """The entries with the best and the second best of a column marked; equal as printed is equal.
+    """Mark the best and the second best entries of a column; values that print the same are tied.
 
     Args:
         entries: the entries of one column and group.
-        values: what to rank each by, larger is better; None is not ranked.
+        values: what to rank the entries by, larger is better; None is not ranked.
     """
     printed = [None if value is None or pd.isna(value) else round(value, 1) for value in values]
     ranked = sorted({value for value in printed if value is not None}, reverse=True)

@@ -1,4 +1,4 @@
-"""One file per benchmark: where its samples are, its prompt, its scoring rule."""
+"""One file per benchmark: its samples, its prompt and its scoring rule."""
 
 from __future__ import annotations
 

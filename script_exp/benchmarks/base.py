@@ -1,4 +1,4 @@
-"""What a benchmark gives: samples with the prompt of its official protocol, the official rule, the metric."""
+"""The interface of a benchmark: samples with the official prompt, the official scoring rule, the metric."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Sample:
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
-        unit: names the image or video. Samples of one unit share it: it is loaded and encoded once for all of
-            them, and they are drawn together in the bootstrap, since they are not independent.
-        extra: what else the rule needs, for example the choices.
+        unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
+            of them, and the bootstrap draws them together, since they are not independent.
+        extra: other data that the rule needs, for example the choices.
     """
 
     id: str
@@ -40,12 +40,12 @@ class Sample:
 
 
 def spread_over(samples: Sequence[Sample], few: int) -> Sequence[Sample]:
-    """At most ``few`` of the samples, from all parts of the benchmark."""
+    """Return at most ``few`` of the samples, spread over the benchmark."""
     return samples[:: max(1, len(samples) // few)][:few]
 
 
 class Predicted(Protocol):
-    """What a model said about a sample; a line of ``samples.jsonl`` is one."""
+    """A model's prediction for a sample, for example a line of ``samples.jsonl``."""
 
     @property
     def id(self) -> str: ...
@@ -60,10 +60,10 @@ class Benchmark(ABC):
 
     Attributes:
         name: as in ``conf/benchmark``.
-        prompt_version: goes up whenever the prompt changes; part of a run's identity.
-        rule_version: goes up whenever parsing, the score or the metric changes. Not part of the identity:
-            ``runners/score.py`` brings finished runs up to it without a model.
-        scoring_settings: settings that concern the rule alone, so that ``runners/score.py`` may change them.
+        prompt_version: increases whenever the prompt changes; part of a run's identity.
+        rule_version: increases whenever parsing, the score or the metric changes. Not part of the identity:
+            ``runners/score.py`` updates finished runs to it without a model.
+        scoring_settings: settings that affect only the rule, so that ``runners/score.py`` may change them.
         modality: ``image`` or ``video``.
     """
 
@@ -76,11 +76,11 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def max_new_tokens(self) -> int:
-        """Length of an answer in the official protocol."""
+        """Maximum length of an answer in the official protocol."""
 
     @property
     def metric(self) -> Metric:
-        """From the scored answers to the official number."""
+        """Computes the official number from the scored answers."""
         return MeanScore()
 
     @property
@@ -90,7 +90,7 @@ class Benchmark(ABC):
 
     @property
     def has_judge(self) -> bool:
-        """Whether a judge scores. A run leaves that to ``runners/score.py``, which can be repeated."""
+        """Whether a judge scores. A run leaves this to ``runners/score.py``, which can be repeated."""
         return False
 
     @property
@@ -100,29 +100,29 @@ class Benchmark(ABC):
 
     @property
     def left_out(self) -> Mapping[str, str]:
-        """Entries of the data's files that are not among the samples: what is wrong, by file and line."""
+        """What is wrong with the entries that were left out of the samples, by file and line."""
         return {}
 
     @abstractmethod
     def samples(self) -> Sequence[Sample]:
-        """All samples, always in the same order; images are not loaded yet.
+        """Return all samples, always in the same order; images are not loaded yet.
 
         Raises:
             UserError: if the data is missing or damaged.
         """
 
     def fingerprint(self) -> str | None:
-        """Hash of the samples' texts, part of a run's identity; None where the settings say it all."""
+        """Return a hash of the samples' texts, part of a run's identity; None if the settings suffice."""
         return None
 
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:
-        """The answer in a raw prediction, normalized as the official rule does."""
+        """Return the answer in a raw prediction, normalized as in the official rule."""
 
     def score(self, sample: Sample, answer: str) -> float:
-        """Score in [0, 1] of a parsed answer: whether it is a reference. Other rules override this."""
+        """Return the score in [0, 1] of a parsed answer: 1 for a reference. Other rules override this."""
         return float(answer in sample.references)
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str | bytes] | None:
-        """Name and contents of the file for the server; None if there is none."""
+        """Return name and contents of the file for the server; None if there is none."""
         return None

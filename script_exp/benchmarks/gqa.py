@@ -6,10 +6,10 @@ Data:
     https://huggingface.co/datasets/lmms-lab/GQA, its ``testdev_balanced_instructions`` and
     ``testdev_balanced_images``. 12,578 questions about 398 images.
 Prompt:
-    the question, a new line, "Answer the question using a single word or phrase."
+    the question, a newline, "Answer the question using a single word or phrase."
 Rule:
-    LLaVA's ``convert_gqa_for_eval.py`` (periods at the end removed, lower case), then the official
-    ``eval.py``: equal to the answer, or wrong. lmms-eval instead removes all ASCII punctuation from both.
+    LLaVA's ``convert_gqa_for_eval.py`` (trailing periods removed, lower case), then the official
+    ``eval.py``: exact match. lmms-eval instead removes all ASCII punctuation from answer and reference.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Gqa(FileBenchmark):
         return float(answer == (_lmms(reference) if self.protocol == "lmms" else reference))
 
     def _annotations(self) -> Path:
-        """The official questions; the archive has them in a folder of its own or not."""
+        """Return the file of the official questions, which the archive may have in a subfolder."""
         places = [self.folder / "data" / sub / _QUESTIONS for sub in ("", "questions1.2", "questions")]
         return next((place for place in places if place.is_file()), places[0])
 

@@ -1,16 +1,16 @@
 """LongVideoBench (Wu et al., 2024): questions that refer to moments of videos of up to an hour.
 
 Data:
-    https://huggingface.co/datasets/longvideobench/LongVideoBench (its terms have to be accepted there):
+    https://huggingface.co/datasets/longvideobench/LongVideoBench (accept its terms there):
     ``lvb_val.json`` or ``validation-*.parquet``, and the folder ``videos`` from ``videos.tar.part.*``.
     1,337 questions of the validation split; the answers of the test split are not public.
 Prompt:
     the question, a line "A. ..." for each option, "Answer with the option's letter from the given choices
-    directly." This is lmms-eval's ``longvideobench_val_v``, without subtitles: with them
-    (``longvideobench_val_i``) frames and text take turns, for which the models here have no place.
+    directly." This is lmms-eval's ``longvideobench_val_v``, without subtitles. With subtitles
+    (``longvideobench_val_i``), frames and text alternate, which the models here do not support.
 Rule:
-    the first capital from A to E behind phrases such as "The best answer is". Where there is none
-    the official code guesses; here the guess is drawn from the sample's id, to be the same in every run.
+    the first capital from A to E, after phrases such as "The best answer is" are removed. If there is none,
+    the official code guesses; here the guess is drawn from the sample's id, so it is the same in every run.
     Accuracy.
 """
 

@@ -4,12 +4,12 @@ Data:
     https://huggingface.co/datasets/MLVU/MVLU: ``json/1_plotQA.json`` to ``json/7_topic_reasoning.json`` with
     the videos in ``video/1_plotQA`` and so on; or https://huggingface.co/datasets/sy1998/MLVU_dev:
     ``mlvu/test-*.parquet``, with the videos of its ``video_part_*.zip`` in the folder itself or in ``video``.
-    2,174 questions. The tasks 8 and 9 want free text and are passed over.
+    2,174 questions. Tasks 8 and 9 ask for free text and are skipped.
 Prompt:
     the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (",
-    as lmms-eval has it at commit 54ad0f88; earlier versions have more empty lines.
+    as in lmms-eval at commit 54ad0f88; earlier versions have more empty lines.
 Rule:
-    lmms-eval's: the character before the first ")", or all of the answer where there is none, has to be the
+    lmms-eval's: the character before the first ")", or the whole answer if there is none, has to be the
     letter. M-Avg: accuracy averaged over the seven tasks.
 """
 
@@ -90,7 +90,7 @@ class Mlvu(VideoBenchmark):
         return samples
 
     def _from_hub(self) -> list[Sample]:
-        """The questions have their options in the text already, and the answers are letters."""
+        """Read rows whose questions already contain the options and whose answers are letters."""
         counts = dict.fromkeys(TASKS, 0)
         columns = ["video_name", "question", "candidates", "answer", "task_type"]
         samples = []

@@ -2,21 +2,22 @@
 
 Data:
     ``mmbench/mmbench_dev_20230712.tsv`` and ``mmbench_cn/mmbench_dev_cn_20231003.tsv`` of
-    https://github.com/open-compass/MMBench, images inside; or
+    https://github.com/open-compass/MMBench, with the images inside; or
     https://huggingface.co/datasets/lmms-lab/MMBench, the dev splits of its ``en`` and ``cn``. Rows whose
     index is the same modulo 1,000,000 are one question with its choices rotated: 4,377 rows in LLaVA's
     English file, 4,329 in the Chinese one and in both of the hub's, which are later releases.
 Prompt:
-    the hint, if there is one; the question; the choices as "A. ...", one a line; "Answer with the option's
+    the hint, if there is one; the question; the choices as "A. ...", one per line; "Answer with the option's
     letter from the given choices directly." or, in Chinese, "请直接回答选项字母。". LLaVA asks each row once.
-    lmms-eval joins hint, question and "There are several options:" by spaces, has an empty line before the
-    last one, and in Chinese "有如下几个选项：" and "请直接使用所提供的选项字母作为答案回答。".
+    lmms-eval joins hint, question and "There are several options:" with spaces and puts an empty line before
+    the last one; in Chinese it uses "有如下几个选项：" and "请直接使用所提供的选项字母作为答案回答。".
 Rule:
-    circular evaluation: a question is right only if it is right in every rotation. A letter is found as the
-    paper's first step does: a letter from A to E that stands as a word, with or without punctuation, unless
-    two do ("A" in more than three words is an article); else the one choice whose text is in the answer. What
-    the paper then gives to GPT is wrong here, under both protocols. ``submission.xlsx`` is for the official
-    server, which has GPT: https://opencompass.org.cn/leaderboard-multimodal.
+    circular evaluation: a question is right only if it is right in every rotation. The letter is found as in
+    the paper's first step: a letter from A to E that stands as a word, with or without punctuation, unless
+    there are two ("A" among more than three words is an article); otherwise the one choice whose text is in
+    the answer. What the paper then passes to GPT counts as wrong here, under both protocols.
+    ``submission.xlsx`` is for the official server, which uses GPT:
+    https://opencompass.org.cn/leaderboard-multimodal.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
 _ROTATION = 1_000_000
 _COLUMNS = ("A", "B", "C", "D")
 _LETTERS = "ABCDE"  # E: none of them, as the paper's first step allows
-# Cells that pandas, with which LLaVA reads the table, takes for nothing, to the letter: "Na" is sodium.
+# Cells that pandas, which LLaVA reads the table with, takes as missing. Case matters: "Na" is sodium.
 _MISSING = {
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 }  # fmt: skip
-# What may stand around a letter, in the order in which it is looked for.
+# What may stand around a letter, in search order.
 _AROUND = [
     ("", ""),
     *(("", end) for end in (".", ",", ":", ")", ").")),
@@ -68,13 +69,13 @@ _AROUND = [
 class CircularAccuracy(Metric):
     """The share of questions that are right in every rotation; the unit is one question.
 
-    Of a question with rotations that were skipped or cut off by ``limit``, those that were asked count.
+    If rotations of a question were skipped or cut off by ``limit``, only those that were asked count.
     """
 
     name = "circular_accuracy"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(2,): whether all rotations are right, one question."""
+        """Return (2,): whether all rotations are right, and 1 for the question."""
         return np.array([all(answer.score == 1 for answer in answers), 1])
 
     def value(self, totals: np.ndarray) -> np.ndarray:
@@ -82,7 +83,7 @@ class CircularAccuracy(Metric):
         return accuracy
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
-        """Of every ability that was asked for, and of every ``ability/category``."""
+        """Return the share of every ability that was asked for, and of every ``ability/category``."""
         abilities: dict[str, list[Scored]] = defaultdict(list)
         for answer in answers:
             abilities[answer.kind.split("/")[0]].append(answer)
@@ -110,7 +111,7 @@ class MmBench(FileBenchmark):
         return CircularAccuracy()
 
     def from_llava(self) -> list[Sample]:
-        once: dict[str, str] = {}  # the rotations repeat their image: one copy each
+        once: dict[str, str] = {}  # rotations repeat their image: keep one copy
         samples = []
         for place, row in read_tsv(self.folder / self.question_file, self.leave_out):
             with self.entry(place):
@@ -130,12 +131,12 @@ class MmBench(FileBenchmark):
         return self._with_originals(samples)
 
     def _with_originals(self, samples: list[Sample]) -> list[Sample]:
-        """The samples whose first one, of which the others are rotations, is there."""
+        """Return the samples whose original is present; the others of a unit are rotations of it."""
         names, whole = {sample.id for sample in samples}, []
         for sample in samples:
             with self.entry(f"{self.folder}, row {sample.id}"):
                 if sample.unit not in names:
-                    raise UserError(f"row {sample.id} is a rotation of {sample.unit}, which is not there")
+                    raise UserError(f"row {sample.id} is a rotation of {sample.unit}, which is missing")
                 whole.append(sample)
         return whole
 
@@ -174,7 +175,7 @@ class MmBench(FileBenchmark):
         return _letter(prediction) or _content(prediction, sample.extra["choices"]) or "other"
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, bytes]:
-        """The table for the server: the columns that LLaVA's converter leaves, with what the model said."""
+        """Return the table for the server: the columns that LLaVA's converter keeps, with the predictions."""
         said = {one.id: one.prediction for one in predicted}
         rows: list[list[Any]] = [["index", "question", *_COLUMNS, "prediction", "answer", "split"]]
         for sample in self.samples():
@@ -199,7 +200,7 @@ class MmBenchCn(MmBench):
 
 
 def _letter(text: str) -> str | None:
-    """The letter that stands as a word, where only one does."""
+    """Return the letter that stands as a word, if only one does."""
     words = text.split()
     for before, after in _AROUND:
         found = [letter for letter in _LETTERS if before + letter + after in words]
@@ -210,7 +211,7 @@ def _letter(text: str) -> str | None:
 
 
 def _content(text: str, choices: Mapping[str, str]) -> str | None:
-    """The letter of the choice whose text is in ``text``, where only one is."""
+    """Return the letter of the choice whose text is in ``text``, if only one is."""
     lower = text.lower()
     found = [letter for letter, choice in choices.items() if choice.lower() in lower]
     return found[0] if len(found) == 1 else None
@@ -223,28 +224,28 @@ def _index(value: int | str, place: str) -> int:
 
 
 def _given(value: Any) -> str | None:
-    """The text of a cell, None where there is none."""
+    """Return the text of a cell; None if it is missing."""
     missing = value is None or str(value) in _MISSING or str(value).lower() in ("nan", "none")
     return None if missing else str(value)
 
 
 def _shown_by_llava(given: Mapping[str, str | None]) -> dict[str, str]:
-    """The choices by letter, up to the first that is missing; an answer behind it cannot be given."""
+    """Return the choices by letter, up to the first missing one; an answer after it cannot be given."""
     texts = itertools.takewhile(lambda text: text is not None, map(_given, given.values()))
     return lettered(filter(None, texts))
 
 
 def _shown_by_lmms(given: Mapping[str, str | None]) -> dict[str, str]:
-    """The choices by letter but for empty ones; "None" is one."""
+    """Return the choices by letter, except empty ones; the text "None" is a choice."""
     return {letter: choice for letter, choice in given.items() if choice and choice != "nan"}
 
 
 def _sheet(rows: list[list[Any]]) -> bytes:
-    """An Excel file, the same whenever it is written; a text is a text, even if it looks like a formula."""
+    """Return a reproducible Excel file; text stays text, even if it looks like a formula."""
     buffer = io.BytesIO()
     plain = {"strings_to_formulas": False, "strings_to_urls": False, "in_memory": True}
     with Workbook(buffer, plain) as book:
-        book.set_properties({"created": datetime(2023, 7, 12)})  # of the English questions
+        book.set_properties({"created": datetime(2023, 7, 12)})  # date of the English questions
         sheet = book.add_worksheet()
         for number, cells in enumerate(rows):
             sheet.write_row(number, 0, cells)

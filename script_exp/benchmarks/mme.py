@@ -1,17 +1,17 @@
-"""MME (Fu et al., 2023): two yes-or-no questions about every image, of which one has the answer yes.
+"""MME (Fu et al., 2023): two yes-or-no questions about every image, one of which has the answer yes.
 
 Data:
     ``MME/llava_mme.jsonl`` of LLaVA's ``eval.zip``, with ``MME_Benchmark_release_version`` beside it
     (https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation); or
     https://huggingface.co/datasets/lmms-lab/MME, its test split. 2,374 questions about 1,187 images.
 Prompt:
-    the question without its " Please answer yes or no.", a new line, "Answer the question using a single word
+    the question without its " Please answer yes or no.", a newline, "Answer the question using a single word
     or phrase."
 Rule:
-    MME's ``eval_tool/calculation.py``: the lower-cased answer is yes or no if it says so in its first four
-    characters. The score of a subtask is its accuracy over questions plus its accuracy over images (both
-    questions right), each in percent; perception is the sum over ten subtasks (at most 2,000), cognition over
-    four (at most 800). lmms-eval also removes periods, and takes "y" and "n".
+    MME's ``eval_tool/calculation.py``: the lower-cased answer is yes or no if its first four characters
+    contain the word. The score of a subtask is its accuracy over questions plus its accuracy over images
+    (both questions right), each in percent. Perception is the sum over ten subtasks (at most 2,000),
+    cognition over four (at most 800). lmms-eval also removes periods and accepts "y" and "n".
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ _SUFFIX = "Please answer yes or no."
 
 
 class Perception(Metric):
-    """The sum of the perception subtasks' scores, in points; those of all subtasks and cognition by kind."""
+    """The sum of the perception subtasks' scores, in points; by kind, also all subtasks and cognition."""
 
     name = "mme_perception"
     scale = 1
     unit = "points"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(14 * 4,): of every subtask right answers, answers, images with both right, images with both asked.
+        """Return (14 * 4,): right answers, answers, images with both right and with both asked, by subtask.
 
-        The unit is one image. An image of which only one question was answered counts in no pair.
+        The unit is one image. An image with only one answered question counts in no pair.
         """
         sums = np.zeros((len(_SUBTASKS), 4))
         right: Counter[str] = Counter()
@@ -82,7 +82,7 @@ class Perception(Metric):
         return perception
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
-        """Score of every subtask that was asked, in MME's order, and the two sums."""
+        """Return the two sums, and the score of every subtask that was asked, in MME's order."""
         sums = self.by_unit(answers).sum(axis=0)
         scores = dict(zip(_SUBTASKS, self._scores(sums).tolist(), strict=True))
         asked = {answer.kind for answer in answers}
@@ -94,7 +94,7 @@ class Perception(Metric):
 
     @staticmethod
     def _scores(totals: np.ndarray) -> np.ndarray:
-        """(..., 14): acc + acc+ of each subtask, in points; 0 for one that was not asked."""
+        """Return (..., 14): acc + acc+ of each subtask, in points; 0 for one that was not asked."""
         sums = totals.reshape(*totals.shape[:-1], len(_SUBTASKS), 4)
         accuracy = sums[..., 0] / np.maximum(sums[..., 1], 1)
         both = sums[..., 2] / np.maximum(sums[..., 3], 1)
@@ -119,7 +119,7 @@ class Mme(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         release = self.folder / "MME_Benchmark_release_version"
-        if (release / "MME_Benchmark").is_dir():  # later archives have one folder more
+        if (release / "MME_Benchmark").is_dir():  # later archives have one more folder
             release = release / "MME_Benchmark"
         turns: Counter[str] = Counter()
         labels: dict[Path, dict[str, str]] = {}
@@ -173,11 +173,11 @@ class Mme(FileBenchmark):
         return self._paired(samples, turns, str(self.folder))
 
     def _paired(self, samples: list[Sample], turns: Mapping[str, int], place: str) -> list[Sample]:
-        """The samples of images with two questions."""
+        """Return the samples of images with two questions."""
         odd = {unit: count for unit, count in turns.items() if count != 2}
         for unit, count in odd.items():
             with self.entry(f"{place}, {unit}"):
-                raise UserError(f"{place}: {count} questions about {unit}, expected two about every image")
+                raise UserError(f"{place}: {count} questions about {unit}, expected two for every image")
         return [sample for sample in samples if sample.unit not in odd]
 
     def parse(self, sample: Sample, prediction: str) -> str:
@@ -189,11 +189,11 @@ class Mme(FileBenchmark):
 
 
 def _unit(question_id: str, place: str) -> str:
-    """``subtask/image``: ids name the image, with a folder ``images`` between or not."""
+    """Return ``subtask/image`` for an id, which may have a folder ``images`` in between."""
     path = PurePosixPath(question_id)
     if len(path.parts) < 2 or path.parts[0] not in _SUBTASKS:
         raise UserError(
-            f"{place}: question_id={question_id}: expected one of {', '.join(_SUBTASKS)}, /, image"
+            f"{place}: question_id={question_id}: expected SUBTASK/IMAGE with one of {', '.join(_SUBTASKS)}"
         )
     return f"{path.parts[0]}/{path.name.split('.')[0]}"
 
@@ -206,7 +206,7 @@ def _label_file(release: Path, unit: str, place: str) -> Path:
 
 
 def _read_labels(file: Path) -> dict[str, str]:
-    """Answer by bare question; a line is the question, a tab, Yes or No."""
+    """Return the answers by bare question; a line is the question, a tab, Yes or No."""
     labels = {}
     for number, line in enumerate(read_lines(file), start=1):
         question, tab, label = line.strip().rpartition("\t")
@@ -222,7 +222,7 @@ def _bare(question: str) -> str:
 
 
 def _lmms_bare(question: str) -> str:
-    """As lmms-eval does: of two spaces before the instruction one stays."""
+    """Remove the instruction as lmms-eval does: of two spaces before it, one stays."""
     return question.strip().replace(f" {_SUFFIX}", "")
 
 

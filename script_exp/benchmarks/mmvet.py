@@ -8,18 +8,18 @@ Prompt:
     the question alone. lmms-eval has "First please perform reasoning, and think step by step to provide best
     answer to the following question: " and an empty line before it.
 Rule:
-    a judge gives each answer a score from 0.0 to 1.0; the number is their mean. A run never judges: it ends
+    a judge gives each answer a score from 0.0 to 1.0; the number is the mean. A run never judges: it ends
     with ``submission.json`` for the official grader
-    (https://huggingface.co/spaces/whyu/MM-Vet_Evaluator), and ``runners/score.py`` grades it with a judge
-    of your own (:mod:`script_exp.benchmarks.rules.judge`), again and again without the model.
+    (https://huggingface.co/spaces/whyu/MM-Vet_Evaluator), and ``runners/score.py`` grades it with your own
+    judge (:mod:`script_exp.benchmarks.rules.judge`), as often as needed and without the model.
 
-The judge's question is made as in the paper: what the score means, what <AND> and <OR> in a ground truth
-mean, a table of seven graded examples (five answers to an equation, of which three are half right; two about
-a picture's humor, one that says little and one that says all), and a last row without its score. The words of
-the instruction and of the examples are this project's own: scores can be compared with each other, and with
-official ones only roughly. The official evaluator takes the first word of a reply, asks up to five times
-until it is a number from 0 to 1, gives 0 otherwise, and averages five runs in the paper. Here the whole reply
-has to be such a number, a second one that is not is an error, and there is one run.
+The judge's question is built as in the paper: what the score means; what <AND> and <OR> in a ground truth
+mean; a table of seven graded examples (five answers to an equation, three of them half right; two about a
+picture's humor, one that says little and one that says all); and a last row without its score. The wording of
+the instruction and of the examples is this project's own, so scores can be compared with each other, but only
+roughly with official ones. The official evaluator takes the first word of a reply, asks up to five times
+until it is a number from 0 to 1, and otherwise gives 0; the paper averages five runs. Here the whole reply
+has to be such a number, a second invalid reply is an error, and there is one run.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ What is x? | 2 <AND> -7 | x = 2 or x = -7 | 1.0
 would expect to be fresh, and says so openly on its sign. | 1.0
 """
 _AGAIN = "\nThe score alone, a number from 0.0 to 1.0: "
-_REPLY = re.compile(r"(0?\.\d+|0|1(\.0+)?)\.?\s*\|?")  # a sentence or a table's row may end behind it
-_REPLY_TOKENS = 8  # the official three cut off a score that begins with a space
+_REPLY = re.compile(r"(0?\.\d+|0|1(\.0+)?)\.?\s*\|?")  # may end a sentence or a table's row
+_REPLY_TOKENS = 8  # the official three truncate a score that begins with a space
 
 
 class MmVetScore(MeanScore):
@@ -87,7 +87,7 @@ class MmVetScore(MeanScore):
     name = "mm_vet"
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
-        """Of every ability that was asked for, in the paper's order; a question counts for all it needs."""
+        """Return the score of every ability asked for, in the paper's order; questions count for each."""
         needing: dict[str, list[Scored]] = defaultdict(list)
         for answer in answers:
             for ability in answer.kind.split("+"):
@@ -107,7 +107,7 @@ class MmVet(FileBenchmark):
 
     name: ClassVar[str] = "mmvet"
     prompt_version: ClassVar[int] = 1
-    rule_version: ClassVar[int] = 1  # also of the judge's question and the reading of its reply
+    rule_version: ClassVar[int] = 1  # also covers the judge's question and how its reply is read
     scoring_settings: ClassVar[frozenset[str]] = frozenset({"judge"})
     question_file: ClassVar[str] = "llava-mm-vet.jsonl"
     parquet: ClassVar[str] = "data/test-*.parquet"
@@ -163,7 +163,7 @@ class MmVet(FileBenchmark):
                         value_of(row, "question", place),
                         answer=value_of(row, "answer", place),
                         abilities=value_of(row, "capability", place).split(","),
-                        unit=name,  # which questions share an image is not said
+                        unit=name,  # the data does not say which questions share an image
                         place=place,
                     )
                 )
@@ -197,10 +197,10 @@ class MmVet(FileBenchmark):
         return prediction.strip()
 
     def score(self, sample: Sample, answer: str) -> float:
-        """The judge's score; 0 without one.
+        """Return the judge's score; 0 without a judge.
 
         Raises:
-            UserError: if the judge cannot be asked, or twice replies with something else than a score.
+            UserError: if the judge cannot be reached, or twice replies with something other than a score.
         """
         if not self.has_judge:
             return 0.0
@@ -222,11 +222,11 @@ class MmVet(FileBenchmark):
         )
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str]:
-        """What the model said, by question."""
+        """Return the model's predictions by question."""
         said = {one.id: one.prediction for one in predicted}
         return "submission.json", json.dumps(said, indent=2, ensure_ascii=False)
 
     def _metadata(self) -> Path:
-        """``mm-vet.json``; the archive has it in a folder of its own, which may be inside ours."""
+        """Return the path of ``mm-vet.json``, which may be in the archive's own subfolder."""
         places = [self.folder / sub / "mm-vet.json" for sub in ("", "mm-vet")]
         return next((place for place in places if place.is_file()), places[0])

@@ -1,17 +1,17 @@
-"""MVBench (Li et al., 2024): twenty tasks that a single frame does not answer, multiple choice.
+"""MVBench (Li et al., 2024): twenty multiple-choice tasks that a single frame does not answer.
 
 Data:
     https://huggingface.co/datasets/OpenGVLab/MVBench: ``json/TASK.json``, and the videos in one of two
-    layouts. The revision ``video``, which lmms-eval reads, has them beside ``json``, cut to what is asked
-    about. The main revision has ``video/*.zip``, to be unpacked where they are: whole videos, of which
-    ``start`` and ``end`` of a question are the part to look at, and for TVQA folders of frames, three a
-    second. NTU RGB+D has to be asked for from its authors there. Twenty tasks of 200 questions.
+    layouts. The revision ``video``, which lmms-eval reads, has them beside ``json``, cut to the part that is
+    asked about. The main revision has ``video/*.zip``, to be unpacked in place: whole videos, with the part
+    given by ``start`` and ``end`` of a question, and for TVQA folders of frames, three per second. For this
+    revision, NTU RGB+D has to be requested from its authors. Twenty tasks of 200 questions.
 Prompt:
     "Question:", the question, "Option:", a line "(A) ..." for each option, "Only give the best option.", as
-    lmms-eval has it at commit 3f426f26; versions of 2024 have lines "A. ..." and another instruction.
+    in lmms-eval at commit 3f426f26; versions of 2024 have lines "A. ..." and another instruction.
 Rule:
-    lmms-eval's: the letter before a period at the beginning; else, without punctuation, the first word that
-    is a single letter from a to e. Accuracy, averaged over the tasks.
+    lmms-eval's: the letter before a period at the beginning; otherwise, with punctuation removed, the first
+    word that is a single letter from a to e. Accuracy, averaged over the tasks.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Videos(NamedTuple):
     Attributes:
         cut: their folder in the revision ``video``.
         whole: their folder in the main revision.
-        bounded: whether ``start`` and ``end`` say which part of a whole video is meant.
+        bounded: whether ``start`` and ``end`` select a part of a whole video.
     """
 
     cut: str
@@ -86,7 +86,7 @@ class MvbenchAverage(MeanOverKinds):
 
 @dataclass(kw_only=True)
 class Mvbench(VideoBenchmark):
-    """Kinds are the tasks, units the videos or the parts of them that are meant."""
+    """Kinds are the tasks, units the videos or the parts of them that are asked about."""
 
     name: ClassVar[str] = "mvbench"
     prompt_version: ClassVar[int] = 1
@@ -135,7 +135,7 @@ class Mvbench(VideoBenchmark):
 
 
 def _video(root: Path, task: str, entry: dict[str, Any], place: str) -> tuple[str, Clip | None]:
-    """Path of an entry's video inside ``root``, and the part of it that is meant."""
+    """Return the path of an entry's video inside ``root``, and the part that is asked about."""
     videos, name = TASKS[task], value_of(entry, "video", place)
     whole = [f"{where}{videos.whole}/{name}" for where in _PLACES]
     cut = [f"{where}{videos.cut}/{name}" for where in _PLACES]

@@ -1,4 +1,4 @@
-"""POPE (Li et al., 2023): is there a thing in the image? Yes or no, and whether the model makes things up.
+"""POPE (Li et al., 2023): yes-or-no questions about objects in the image, to detect hallucinations.
 
 Data:
     ``pope/llava_pope_test.jsonl`` of LLaVA's ``eval.zip``, with the labels in ``pope/coco``
@@ -6,13 +6,12 @@ Data:
     and COCO's ``val2014`` in ``pope/val2014`` (8,910 questions); or
     https://huggingface.co/datasets/lmms-lab/POPE, its test split (9,000 questions).
 Prompt:
-    the question, a new line, "Answer the question using a single word or phrase."
+    the question, a newline, "Answer the question using a single word or phrase."
 Rule:
-    LLaVA's ``eval_pope.py``: of the text before the first period, without commas, the answer is "no" if one
-    of its words is "No", "not" or "no", and "yes" otherwise. The number is the mean of the F1 (of "yes") of
-    the three ways to choose the things that are asked for: adversarial, popular, random. lmms-eval takes
-    only a bare "yes" or "no", in any case, and computes one F1 over all questions, in which an answer that
-    is neither counts for nothing.
+    LLaVA's ``eval_pope.py``: in the text before the first period, without commas, the answer is "no" if one
+    of the words is "No", "not" or "no", and "yes" otherwise. The number is the mean of the F1 (of "yes") over
+    the three ways to choose the objects: adversarial, popular, random. lmms-eval accepts only a bare "yes" or
+    "no", in any case, and computes one F1 over all questions, which ignores all other answers.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ CATEGORIES = ("adversarial", "popular", "random")
 
 
 class MeanF1(Metric):
-    """The mean of the categories' F1, each over its own questions; one without answers does not count."""
+    """The mean of the categories' F1; a category without answers does not count."""
 
     name = "mean_f1"
     unit = "F1 %"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(3 * 4,): of every category true positives, false positives, false negatives, answers."""
+        """Return (3 * 4,): true positives, false positives, false negatives and answers, by category."""
         sums = np.zeros((len(CATEGORIES), 4))
         for answer in answers:
             sums[CATEGORIES.index(answer.kind)] += _outcome(answer)
@@ -55,13 +54,13 @@ class MeanF1(Metric):
 
 
 class PooledF1(Metric):
-    """One F1 over the questions of all categories, as lmms-eval has it."""
+    """One F1 over the questions of all categories, as in lmms-eval."""
 
     name = "pooled_f1"
     unit = "F1 %"
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(4,): true positives, false positives, false negatives, answers."""
+        """Return (4,): true positives, false positives, false negatives and answers."""
         sums: np.ndarray = np.sum([_outcome(answer) for answer in answers], axis=0)
         return sums
 
@@ -93,7 +92,7 @@ class Pope(FileBenchmark):
         return [sample for category in lines for sample in self._category_of_llava(category, lines[category])]
 
     def _category_of_llava(self, category: str, lines: list[tuple[str, dict[str, Any]]]) -> list[Sample]:
-        """The n-th question of a category has the n-th label of its file, as in ``eval_pope.py``."""
+        """Pair the n-th question of a category with the n-th label of its file, as in ``eval_pope.py``."""
         file = self.folder / "coco" / f"coco_pope_{category}.json"
         labels = read_jsonl(file)
         if len(labels) != len(lines):
@@ -148,7 +147,7 @@ class Pope(FileBenchmark):
 
 
 def _outcome(answer: Scored) -> np.ndarray:
-    """(4,): true positive, false positive, false negative, one answer."""
+    """Return (4,): true positive, false positive, false negative, and 1 for the answer."""
     (truth,) = answer.references
     said = answer.answer
     return np.array(
@@ -163,7 +162,7 @@ def _outcome(answer: Scored) -> np.ndarray:
 
 
 def _f1(sums: np.ndarray) -> np.ndarray:
-    """F1 (...) from true positives, false positives, false negatives (..., 4); 0 without any of them."""
+    """Return F1 (...) from true positives, false positives, false negatives (..., 4); 0 if all are 0."""
     doubled = 2 * sums[..., 0]
     f1: np.ndarray = doubled / np.maximum(doubled + sums[..., 1] + sums[..., 2], 1)
     return f1

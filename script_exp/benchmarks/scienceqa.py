@@ -1,19 +1,19 @@
-"""ScienceQA (Lu et al., 2022): school questions with two to five choices, those that have an image.
+"""ScienceQA (Lu et al., 2022): school questions with two to five choices, only those with an image.
 
 Data:
     ``scienceqa/llava_test_CQM-A.json`` of LLaVA's ``eval.zip``, with ``problems.json``, ``pid_splits.json``
     and the images, in ``images/test``, of https://github.com/lupantech/ScienceQA; or
     https://huggingface.co/datasets/lmms-lab/ScienceQA, the test split of its ``ScienceQA-IMG``. 2,017 of the
-    4,241 test questions have an image. The others say nothing about visual tokens and are not asked: LLaVA
-    asks all, but what it and the pruning papers report is the accuracy over the 2,017 ("IMG-Accuracy").
-    ``llava_test_CQM-I.json`` of the pruning papers has just these, with the same words.
+    4,241 test questions have an image. The others say nothing about visual tokens and are not asked. LLaVA
+    asks all, but it and the pruning papers report the accuracy over the 2,017 ("IMG-Accuracy").
+    ``llava_test_CQM-I.json`` of the pruning papers has only these, with the same wording.
 Prompt:
-    the hint, if there is one, as "Context: ..." on lines of its own; the question; the choices as "A. ...",
-    one a line; "Answer with the option's letter from the given choices directly." lmms-eval has the same.
+    the hint, if there is one, as "Context: ..." on separate lines; the question; the choices as "A. ...",
+    one per line; "Answer with the option's letter from the given choices directly." lmms-eval has the same.
 Rule:
-    LLaVA's ``eval_science_qa.py``: a letter from A to E, alone or before a period and a space, or the only
-    one in "The answer is X" that something follows; all else is wrong. lmms-eval takes the letter alone, or
-    at the start with a period after it.
+    LLaVA's ``eval_science_qa.py``: a letter from A to E, alone or before a period and a space; or else the
+    letter in the only "The answer is X" that any character follows. All else is wrong. lmms-eval accepts the
+    letter alone, or at the start with a period after it.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _sample(
 ) -> Sample:
     choices, answer = _choices(problem, place), value_of(problem, "answer", place, int)
     if not 0 <= answer < len(choices):
-        raise UserError(f"{place}: answer={answer}: expected the number of one of {len(choices)} choices")
+        raise UserError(f"{place}: answer={answer}: expected from 0 to {len(choices) - 1}")
     subject = value_of(problem, "subject", place)
     if subject not in SUBJECTS:
         raise UserError(f"{place}: subject={subject}: expected one of {', '.join(SUBJECTS)}")
@@ -126,7 +126,7 @@ def _choices(problem: Mapping[str, Any], place: str) -> Sequence[str]:
 
 
 def _first_turn(entry: Mapping[str, Any], place: str) -> str:
-    """What the person says, without the mark of the image."""
+    """Return the text of the person's first turn, without the image placeholder."""
     turns = value_of(entry, "conversations", place, list)
     if not turns:
         raise UserError(f"{place}: no conversations")

@@ -1,7 +1,7 @@
 """The embedded benchmark: questions about synthetic scenes of small shapes and digits on cluttered ground.
 
-Scenes are rendered from a seed, nothing is downloaded. What its numbers mean and do not mean:
-docs/tiny_model.md.
+Scenes are rendered from a seed; nothing is downloaded. docs/tiny_model.md explains what its numbers mean and
+what they do not mean.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Shapes(Benchmark):
 
 
 def scene_id(scene_seed: int, number: int) -> str:
-    """Name of a scene; a sample's id is this, a dash, and the number of the question."""
+    """Return the name of a scene; a sample's id is this name, a dash, and the number of the question."""
     return f"{scene_seed}-{number:04d}"
 
 

@@ -5,9 +5,9 @@ Data:
     ``train_images`` of https://textvqa.org/dataset beside it; or
     https://huggingface.co/datasets/lmms-lab/textvqa, its validation split. 5,000 questions.
 Prompt:
-    the question, a new line, with ``ocr`` "Reference OCR token: " and the tokens with commas between and a
-    new line, then "Answer the question using a single word or phrase." lmms-eval begins the question with a
-    capital letter and has the rest in small ones.
+    the question and a newline; with ``ocr``, "Reference OCR token: ", the comma-separated tokens and a
+    newline; "Answer the question using a single word or phrase." lmms-eval capitalizes the first letter of
+    the question and lowercases the rest.
 Rule:
     LLaVA's ``m4c_evaluator.py``: soft accuracy with predictions and references normalized alike
     (:mod:`script_exp.benchmarks.rules.vqa`). lmms-eval has the same.
@@ -43,7 +43,7 @@ class TextVqa(FileBenchmark):
 
     Attributes:
         ocr: whether the prompt holds the words that an OCR engine found: true in LLaVA's published numbers,
-            false where lmms-eval is not told otherwise.
+            false by default in lmms-eval.
     """
 
     ocr: bool = True
@@ -120,13 +120,13 @@ class TextVqa(FileBenchmark):
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """Question and OCR tokens of a prompt of LLaVA's question file."""
+    """Split a prompt of LLaVA's question file into question and OCR tokens."""
     question, _, rest = text.removesuffix(SHORT_ANSWER).partition(f"\n{_OCR}")
     return question, rest
 
 
 def _by_question(content: Any, file: str) -> dict[tuple[str, str], tuple[str, ...]]:
-    """References by image and lower-case question, which is how ``eval_textvqa.py`` finds them."""
+    """Return references by image and lower-case question, as ``eval_textvqa.py`` looks them up."""
     found = {}
     for number, entry in enumerate(value_of(as_object(content, file), "data", file, list)):
         place = f"{file}, entry {number}"

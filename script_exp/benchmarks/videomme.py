@@ -6,11 +6,11 @@ Data:
     ``subtitle.zip``. 2,700 questions.
 Prompt:
     lmms-eval's: "Select the best answer to the following multiple-choice question based on the video and the
-    subtitles. ...", which it says without subtitles too, the question, its four options, and "Answer with the
-    option's letter from the given choices directly." behind an empty line. With subtitles, those that are
-    shown over one of the frames come first, and the last line is "The best answer is:".
+    subtitles. ...", even without subtitles; the question; its four options; and, after an empty line, "Answer
+    with the option's letter from the given choices directly." With subtitles, those shown during one of the
+    frames come first, and the last line is "The best answer is:".
 Rule:
-    the first capital from A to D behind phrases such as "The best answer is". Accuracy.
+    the first capital from A to D, after phrases such as "The best answer is" are removed. Accuracy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BEFORE = (
     "Respond with only the letter (A, B, C, or D) of the correct option."
 )
 _AFTER_SUBTITLES = "The best answer is:"
-# The last two are two each in the official list, where a comma is missing: neither is ever found.
+# A comma is missing in the official list, so the last two are two phrases each, and are never found.
 _LEADS = (
     "The best answer is",
     "The correct answer is",
@@ -59,10 +59,10 @@ _SHOWN = re.compile(r'<font color="white" size=".72c">(.*?)</font>')  # the part
 
 @dataclass(kw_only=True)
 class VideoMme(VideoBenchmark):
-    """Kinds are how long a video is, its domain and what is asked; units are the videos.
+    """Kinds are a video's length, its domain and the task; units are the videos.
 
     Attributes:
-        subtitles: whether the prompt has the subtitles over the frames that the model gets.
+        subtitles: whether the prompt has the subtitles that are shown during the model's frames.
     """
 
     subtitles: bool = False
@@ -135,13 +135,13 @@ def _prompt(question: str, subtitles: str | None) -> str:
 
 
 def _shown(file: Path, video: Path, count: FrameCount) -> str:
-    """The subtitles over the frames, one a line, by the frames and the rate that the video's header says."""
+    """Return the subtitles shown during the frames, one per line, by the frame rate in the video's header."""
     if not file.is_file():
         return "No subtitles available"
     try:
         total, rate = announced(video)
     except DataError:
-        return ""  # the sample's frames cannot be loaded either; what then is up to on_error
+        return ""  # the sample's frames do not load either, which on_error handles
     number = frames_to_take(count, total, total / rate if rate else 0.0)
     taken = np.linspace(0, total - 1, number, dtype=int)
     lines = [
@@ -153,7 +153,7 @@ def _shown(file: Path, video: Path, count: FrameCount) -> str:
 
 
 def _subtitles(file: Path) -> list[tuple[float, float, str]]:
-    """(start, end) in seconds and text of each subtitle: what is in its first white font, if it has one."""
+    """Return (start, end) in seconds and text of each subtitle with a white font: the first such text."""
     lines = read_lines(file)
     heads = [number for number, line in enumerate(lines) if " --> " in line]
     found = []
@@ -162,9 +162,7 @@ def _subtitles(file: Path) -> list[tuple[float, float, str]]:
         if times is None:
             raise UserError(f"{file}: {lines[head].strip()!r}: expected 00:00:00,000 --> 00:00:00,000")
         start, end = (_seconds(times.groups()[first : first + 4]) for first in (0, 4))
-        shown = _SHOWN.search(
-            " ".join(lines[head + 1 : following - 1])
-        )  # the next one's number comes before it
+        shown = _SHOWN.search(" ".join(lines[head + 1 : following - 1]))  # without the next one's number
         if shown is not None:
             found.append((start, end, shown[1]))
     return found

@@ -1,16 +1,16 @@
-"""VizWiz (Gurari et al., 2018): questions of blind people about their own photos, soft accuracy.
+"""VizWiz (Gurari et al., 2018): questions by blind people about their own photos, soft accuracy.
 
 Data:
     https://vizwiz.org/tasks-and-datasets/vqa/: in ``vizwiz`` ``val.json`` and the images in ``val``; for
     the test split ``llava_test.jsonl`` of LLaVA's ``eval.zip`` and the images in ``test``. Or
     https://huggingface.co/datasets/lmms-lab/VizWiz-VQA for both. 4,319 and 8,000 questions.
 Prompt:
-    the question, a new line, "When the provided information is insufficient, respond with
-    'Unanswerable'.", a new line, "Answer the question using a single word or phrase." lmms-eval begins
-    the question with a capital letter and has the rest in small ones.
+    the question, a newline, "When the provided information is insufficient, respond with
+    'Unanswerable'.", a newline, "Answer the question using a single word or phrase." lmms-eval capitalizes
+    the first letter of the question and lowercases the rest.
 Rule:
-    soft accuracy (:mod:`script_exp.benchmarks.rules.vqa`) as the official evaluation has it; lmms-eval treats
-    references as predictions.
+    soft accuracy (:mod:`script_exp.benchmarks.rules.vqa`) as in the official evaluation; lmms-eval normalizes
+    references like predictions.
 """
 
 from __future__ import annotations
@@ -139,13 +139,13 @@ class VizWizTest(VizWiz):
         return samples
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str]:
-        """A JSON list of ``image`` and ``answer``."""
+        """Return a JSON list of ``image`` and ``answer``."""
         entries = [{"image": f"{one.id}.jpg", "answer": one.answer} for one in predicted]
         return "submission.json", json.dumps(entries, ensure_ascii=False)
 
 
 def _texts(entry: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    """The answers; the official file has each with the confidence of who gave it."""
+    """Return the answers; in the official file, each comes with the confidence of the person."""
     answers = value_of(entry, "answers", place, list)
     given = [answer.get("answer") if isinstance(answer, dict) else answer for answer in answers]
     texts = tuple(text for text in given if isinstance(text, str))

@@ -7,7 +7,7 @@ Data:
     annotations and ``val2014`` of https://visualqa.org/download.html. Or
     https://huggingface.co/datasets/lmms-lab/VQAv2 for both. 107,394 and 214,354 questions.
 Prompt:
-    the question, a new line, "Answer the question using a single word or phrase."
+    the question, a newline, "Answer the question using a single word or phrase."
 Rule:
     :mod:`script_exp.benchmarks.rules.vqa`, under both protocols.
 """
@@ -105,10 +105,10 @@ class Vqav2(FileBenchmark):
         return vqa_score(answer, sample.references) if sample.references else 0.0
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str] | None:
-        """A JSON list of ``question_id`` and ``answer``, blank for the questions outside test-dev.
+        """Return a JSON list of ``question_id`` and ``answer``, blank for the questions outside test-dev.
 
-        The hub's copy has no list of the whole test set beside test-dev, so that the file then has only the
-        questions that were answered; the server wants all.
+        The hub's copy has no list of the whole test set besides test-dev. The file then has only the
+        questions that were answered, but the server expects all.
         """
         if self.is_scored:
             return None
@@ -170,7 +170,7 @@ class Vqav2Val(Vqav2):
 
 
 def _listed(file: Path, key: str) -> list[dict[str, Any]]:
-    """The objects in a list of a JSON file."""
+    """Return the objects in a list of a JSON file."""
     content = as_object(read_json(file), str(file))
     entries: list[dict[str, Any]] = value_of(content, key, str(file), list)
     if not all(isinstance(entry, dict) for entry in entries):

@@ -1,1 +1,1 @@
-"""One cell from its settings to its result: prepared, run, answered, shown."""
+"""One cell from its settings to its result: prepare, run, answer, show."""

@@ -29,33 +29,33 @@ from script_exp.results.record import SampleRecord, SampleTokens
 log = logging.getLogger(__name__)
 
 FIRST_BATCH_SIZE = {"image": 32, "video": 4}
-"""Where ``batch_size=auto`` begins, by modality."""
+"""Initial batch size of ``batch_size=auto``, by modality."""
 
 
 @dataclass
 class Skipped:
-    """Samples that were left out, with the reason.
+    """Samples that are left out, with the reasons.
 
     Attributes:
-        allowed: whether a sample may be left out at all.
-        reasons: by the sample's id.
+        allowed: whether samples may be left out at all.
+        reasons: reasons by sample id.
     """
 
     allowed: bool
     reasons: dict[str, str] = field(default_factory=dict)
 
     def leave_out(self, sample: Sample, error: DataError) -> None:
-        """Note a sample that does not load.
+        """Record a sample that does not load.
 
         Raises:
-            UserError: if none may be left out.
+            UserError: if samples may not be left out.
         """
         if not self.allowed:
             raise UserError(f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out") from error
         self.reasons[sample.id] = str(error)
 
     def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
-        """The samples that load, with their images in memory."""
+        """Return the samples that load, with their images in memory."""
         good = []
         for sample in samples:
             try:
@@ -68,11 +68,11 @@ class Skipped:
 
 
 class BatchSize:
-    """How many questions go through the model together.
+    """The number of questions that go through the model together.
 
     Args:
-        setting: ``batch_size``: a number, or ``auto``, which is halved whenever memory does not suffice.
-        modality: what the questions are about.
+        setting: ``batch_size``: a number; or ``auto``, which is halved whenever the GPU runs out of memory.
+        modality: what the questions are about: ``image`` or ``video``.
     """
 
     def __init__(self, setting: int | str, modality: str = "image") -> None:
@@ -83,25 +83,25 @@ class BatchSize:
         """Halve it after ``error``.
 
         Raises:
-            UserError: if it was given as a number, or is 1 already.
+            UserError: if it was given as a number, or is already 1.
         """
         if not self._is_auto or self.value == 1:
             smaller = "auto or a smaller one" if self.value > 1 else "a GPU with more memory"
             raise SettingError("batch_size", self.value, f"{smaller}: the GPU is out of memory") from error
         self.value //= 2
-        log.warning("out of GPU memory: batch_size=%d from here on", self.value)
+        log.warning("out of GPU memory: continuing with batch_size=%d", self.value)
         torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
 class Answering:
-    """What it takes to answer: shared by all batches of a cell.
+    """What all batches of a cell share to answer their questions.
 
     Attributes:
-        model, benchmark, pruner: of the cell.
+        model, benchmark, pruner: those of the cell.
         cache: encoded images of this model and benchmark.
-        skipped: gets the samples whose images cannot be loaded.
-        batch_size: of the batches that are given; may shrink.
+        skipped: collects the samples whose images do not load.
+        batch_size: size of the given batches; may shrink.
     """
 
     model: PrunableModel
@@ -112,7 +112,7 @@ class Answering:
     batch_size: BatchSize
 
     def answer(self, batches: Sequence[Sequence[Sample]]) -> Iterator[list[SampleRecord]]:
-        """Answer batch by batch; yields records when they are there, a batch's or fewer."""
+        """Answer batch by batch; yield the records of a batch, or of its parts once the batch size shrank."""
         count = PrunerOperations()
         features: dict[str, Features] = {}
         for batch, loading in loaded_ahead(batches, self._process, BATCHES_AHEAD[self.benchmark.modality]):
@@ -133,7 +133,7 @@ class Answering:
     def _loaded(
         self, batch: Sequence[Sample], loading: dict[str, Future[dict[str, Tensor] | None]]
     ) -> tuple[dict[str, dict[str, Tensor] | None], list[Sample]]:
-        """What was loaded, by unit, and the samples that it is there for."""
+        """Return what was loaded, by unit, and the samples for which it did load."""
         processed: dict[str, dict[str, Tensor] | None] = {}
         for sample in batch:
             try:
@@ -143,7 +143,7 @@ class Answering:
         return processed, [sample for sample in batch if sample.unit in processed]
 
     def _process(self, sample: Sample) -> dict[str, Tensor] | None:
-        """Pixels of an image; None if it is encoded already."""
+        """Return the pixels of an image; None if it is already encoded."""
         if self._key(sample.unit) in self.cache:
             return None
         return self.model.process(sample.visual())
@@ -166,7 +166,7 @@ class Answering:
         features: dict[str, Features],
         count: PrunerOperations,
     ) -> list[SampleRecord]:
-        """Answer samples that go through the model together; encodes what is not in ``features`` yet."""
+        """Answer samples that go through the model together; encode what ``features`` does not have yet."""
         begin = time.perf_counter()
         for sample in samples:
             if sample.unit not in features:
@@ -203,7 +203,7 @@ class Answering:
 def count_tokens(
     model: PrunableModel, pruner: Pruner | LayerPruner, samples: Sequence[Sample]
 ) -> list[SampleTokens]:
-    """Sizes of the prompts of ``samples``, without answering: all there is to say about random weights."""
+    """Return the prompt sizes of ``samples`` without answering them, as for random weights."""
     counted, count = [], PrunerOperations()
     for sample in samples:
         image = model.encode(model.process(sample.visual()), with_joint=pruner.needs_query)
@@ -270,7 +270,7 @@ def _sizes(
 
 
 def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
-    """Of every crop the indices of the tokens that the pruner kept, its last stage's where it has several."""
+    """Return, for each crop, the indices of the tokens that the pruner kept after its last stage."""
     if pruned.layer_pruner is None:
         indices: list[list[int]] = pruned.kept[row].indices.tolist()
         if any(first == second for crop in indices for first, second in pairwise(crop)):

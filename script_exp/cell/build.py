@@ -1,4 +1,4 @@
-"""From settings to objects: the pruner, the benchmark and the tracker that a config names."""
+"""Build the pruner, the benchmark and the tracker that a config names."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:  # a benchmark is built without torch
 
 
 def build_pruner(settings: RunSettings) -> Pruner | LayerPruner:
-    """The pruner with its budget.
+    """Return the pruner with its budget.
 
     Raises:
-        UserError: for a hyper-parameter that is out of range.
+        UserError: if a hyperparameter is out of range.
     """
     budget = {} if settings.budget is None else {"budget": settings.budget}
     return _instantiate("pruner", settings.pruner, **budget)  # type: ignore[no-any-return]
 
 
 def build_benchmark(config: dict[str, Any]) -> Benchmark:
-    """The benchmark; its samples are read when asked for, once for all cells of a sweep that share it.
+    """Return the benchmark; its samples are read lazily, once for all cells of a process that share it.
 
     Raises:
-        UserError: for a setting that cannot be used.
+        UserError: if a setting is invalid.
     """
     return _benchmark(json.dumps(config, sort_keys=True))
 
 
 def build_tracker(settings: RunSettings) -> Tracker:
-    """The tracker; nothing is sent yet."""
+    """Return the tracker; it sends nothing yet."""
     return _instantiate("tracker", settings.tracker)  # type: ignore[no-any-return]
 
 

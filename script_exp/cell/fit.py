@@ -1,4 +1,4 @@
-"""Whether benchmark, pruner and model go together, from their settings alone."""
+"""Check from the settings alone that benchmark, pruner and model fit together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from script_exp.pruners.before_llm.trim import NO_PROJECTOR
 def check_fit(
     settings: RunSettings, benchmark: Benchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
 ) -> None:
-    """Check benchmark, pruner and model against each other.
+    """Check that benchmark, pruner and model fit together.
 
     Raises:
-        SettingError: for the first setting that does not go with the others.
+        SettingError: for the first setting that does not fit the others.
     """
     adapter, tokens = checkpoint.adapter, checkpoint.tokens_per_crop
     if benchmark.modality != adapter.modality:
@@ -27,7 +27,7 @@ def check_fit(
             f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
         )
     if benchmark.has_judge:
-        expected = "null: a run only answers, runners/score.py grades its answers with the judge"
+        expected = "null in a run; runners/score.py grades its answers with the judge"
         raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
     try:
         if isinstance(pruner, LayerPruner):
@@ -39,7 +39,7 @@ def check_fit(
                     "budget_as",
                     "average",
                     f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
-                    "from some size on no average can be as low",
+                    "large ones cannot reach such a low average",
                 )
         else:
             if tokens is not None and not adapter.variable_size:

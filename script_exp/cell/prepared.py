@@ -50,11 +50,11 @@ class RunCell:
     Attributes:
         settings: the settings.
         checkpoint: the model's folder.
-        benchmark: its samples are not read yet.
+        benchmark: the benchmark; its samples are not read yet.
         pruner: the method with its budget.
         tracker: where metrics go; not opened yet.
-        device: where it runs.
-        dtype: of the weights.
+        device: the device it runs on.
+        dtype: dtype of the weights.
     """
 
     settings: RunSettings
@@ -70,7 +70,7 @@ class RunCell:
         """Check everything that can be checked without loading a model.
 
         Raises:
-            UserError: for the first thing that is not right.
+            UserError: for the first setting that is wrong.
         """
         cell = cls._checked(settings)
         cell._check_positions()
@@ -102,15 +102,15 @@ class RunCell:
         return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
-        """The cell of the unpruned model with otherwise the same settings.
+        """Return the cell of the unpruned model with otherwise the same settings.
 
-        It may be one that cannot run, for want of positions; :meth:`load` says so.
+        The LLM may have too few positions to run it; :meth:`load` checks that.
         """
         return RunCell._checked(replace(self.settings, pruner=_UNPRUNED, budget=None, seed=0))
 
     @property
     def name(self) -> str:
-        """``pruner-budget-seed``, readable."""
+        """The readable part of the directory's name: ``pruner-budget-seed``."""
         budget = [] if self.settings.budget is None else [str(self.settings.budget)]
         return "-".join([self.settings.pruner["name"], *budget, f"s{self.settings.seed}"])
 
@@ -118,7 +118,7 @@ class RunCell:
     def identified_by(self) -> dict[str, Any]:
         """Every setting that can change a result."""
         model = self.settings.model
-        shortened = self._shortens_prompt  # else the rules play no part
+        shortened = self._shortens_prompt  # otherwise the rules have no effect
         newline = shortened and self.checkpoint.adapter.has_separators
         used = {
             "prompt_version": self.benchmark.prompt_version,
@@ -150,7 +150,7 @@ class RunCell:
 
     @property
     def as_recorded(self) -> Cell:
-        """The setting as ``result.json`` has it, with what tells the pruner from its defaults."""
+        """The cell as ``result.json`` records it, with the pruner's non-default settings."""
         settings = self.settings
         changed = non_default_fields(self.pruner)
         if changed.get("seed") == settings.seed:
@@ -170,13 +170,13 @@ class RunCell:
         )
 
     def resolved_config(self) -> dict[str, Any]:
-        """Every setting with the value that is used."""
+        """Return every setting with the value that is used."""
         dtype = str(self.dtype).removeprefix("torch.")
         used = {"outputs": str(self.settings.outputs), "device": str(self.device), "dtype": dtype}
         return {**vars(self.settings), "model": vars(self.settings.model), **used}
 
     def provenance(self) -> dict[str, Any]:
-        """Code, versions and machine of this process."""
+        """Return code, versions and machine of this process."""
         model, attention = self.settings.model, self.settings.attention
         circumstances = provenance(
             model.path, model.weights, self.device, self.dtype, attention, model.compile
@@ -185,16 +185,16 @@ class RunCell:
 
     @cached_property
     def pruner_code(self) -> str | None:
-        """Hash of the file that the pruner's class is in; None where there is no such file."""
+        """Hash of the file that defines the pruner's class; None if there is no such file."""
         return file_hash(type(self.pruner))
 
     def load(self) -> PrunableModel:
-        """The model; cells of one process that share it load it once, whatever is asked of it."""
+        """Return the model; cells of one process that share it load it only once."""
         self._check_positions()
         settings = self.settings
         if self._model_key not in _loaded:
             compiled = any(is_compiled(model.adapter.llm) for model in _loaded.values())
-            _loaded.clear()  # before loading: two large models do not fit
+            _loaded.clear()  # before loading, because two large models do not fit
             _features.clear()
             if compiled:
                 forget_compiled()
@@ -214,7 +214,7 @@ class RunCell:
         )
 
     def features(self) -> FeatureCache:
-        """Encoded images, shared by the cells of one process that have model and benchmark in common."""
+        """Return the cache of encoded images; cells with the same model and benchmark share it."""
         key = (*self._model_key, json.dumps(self.settings.benchmark, sort_keys=True))
         if key not in _features:
             _features.clear()
@@ -222,18 +222,18 @@ class RunCell:
         return _features[key]
 
     def samples(self) -> Sequence[Sample]:
-        """The benchmark's samples, the first ``limit`` of them."""
+        """Return the first ``limit`` samples of the benchmark."""
         return self.benchmark.samples()[: self.settings.limit]
 
     def batches(self) -> list[list[Sample]]:
-        """The samples in batches: those of this shard, consecutive ones."""
+        """Return the batches of this shard, which are consecutive."""
         size = BatchSize(self.settings.batch_size, self.benchmark.modality).value
         batches = in_batches(self.samples(), size)
         shards, shard = self.settings.shards, self.settings.shard or 0
         return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
 
     def _check_positions(self) -> None:
-        """Whether the LLM has a position for every visual token of a fixed number of frames."""
+        """Check that the LLM has a position for every visual token of a fixed number of frames."""
         if not isinstance(self.benchmark, VideoBenchmark):
             return
         frames, tokens = self.benchmark.frame_count, self.checkpoint.tokens_per_crop
@@ -245,8 +245,8 @@ class RunCell:
                 "benchmark.frames",
                 frames,
                 f"at most {there // tokens} for pruner={self.settings.pruner['name']}: a frame has {tokens} "
-                f"tokens and the LLM of model={model.name} {there:,} positions; what a method leaves out "
-                "before the LLM needs none, with unpruned=off",
+                f"tokens and the LLM of model={model.name} {there:,} positions; with unpruned=off, a method "
+                "that prunes before the LLM may use more frames",
             )
 
     @property
@@ -255,7 +255,7 @@ class RunCell:
 
     @property
     def _model_key(self) -> tuple[Any, ...]:
-        adapter, settings = self.checkpoint.adapter, self.settings  # an adapter for images or videos
+        adapter, settings = self.checkpoint.adapter, self.settings  # the adapter depends on the modality
         kernels = settings.attention, settings.model.compile
         return settings.model.wanted, adapter, self.device, self.dtype, *kernels
 
@@ -265,7 +265,7 @@ _features: dict[tuple[Any, ...], FeatureCache] = {}
 
 
 def _with_frames(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
-    """The settings with the frames of a video as the model's config says, where the user does not."""
+    """Return the settings with the model's number of video frames where the user gives none."""
     if settings.benchmark.get("frames", 0) is not None:
         return settings
     frames = checkpoint.taking("video").frames

@@ -1,4 +1,4 @@
-"""One cell from its settings to its result: load, answer, measure, write."""
+"""Run one cell from its settings to its result: load, answer, measure, write."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from script_exp.terminal.progress import Progress, note
 
 log = logging.getLogger(__name__)
 
-# Samples that the latency pass rotates among, and that the sizes of random weights are taken from.
+# Samples that the latency pass rotates through, and whose prompt sizes are counted for random weights.
 _MEASURED_SAMPLES = {"image": 8, "video": 2}
-# Samples that the tracker shows with the tokens that were kept.
+# Samples that the tracker shows with their kept tokens.
 _SHOWN_SAMPLES = 8
 
 
 def run_cell(cell: RunCell) -> dict[str, Any] | None:
-    """Run a cell, or its shard, or go on with it where it stopped; a finished one is only read.
+    """Run or resume a cell or its shard; a finished cell is not run again.
 
     Returns:
-        the contents of ``result.json``; None if other shards have to finish first.
+        the contents of ``result.json``; None if other shards are not finished yet.
 
     Raises:
-        UserError: if the directory cannot be written, is damaged, or another process is running it.
+        UserError: if the directory is damaged or not writable, or another process is running the cell.
     """
     if cell.settings.shards == 1 or read_finished(cell) is not None:
         return _run_whole(cell)
@@ -59,11 +59,11 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
         done = directory.finished_result()
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
-            note(f"finished already, only read: {directory.path}")
+            note(f"already finished: {directory.path}")
             _note_changed_code(cell, directory)
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
-                note(f"scored by an earlier rule: python runners/score.py {directory.path} scores it anew")
-            if not directory.is_finished():  # what ended the process came after the result
+                note(f"scored by an earlier rule; update it with python runners/score.py {directory.path}")
+            if not directory.is_finished():  # the process was stopped after it wrote the result
                 directory.set_status("finished")
             return done
         directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
@@ -75,7 +75,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
 
 
 def _run_shard(cell: RunCell) -> dict[str, Any] | None:
-    """Answer a shard's samples; whoever finishes last merges them all."""
+    """Answer a shard's samples; the last shard to finish merges them all."""
     count, number = cell.settings.shards, cell.settings.shard or 0
     whole = RunDirectory(cell.directory)
     with whole.shard(number, count) as directory:
@@ -86,32 +86,32 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
                 directory.set_status("finished")
     waiting = [other for other in range(count) if not whole.shard(other, count).is_finished()]
     if waiting:
-        note(f"shard {number} of {count} is answered; not finished yet: {', '.join(map(str, waiting))}")
+        note(f"shard {number} of {count} is finished; still missing: {', '.join(map(str, waiting))}")
         return None
     try:
         return _run_whole(cell, patience=LET_GO_S)
     except RunIsBusyError as error:
-        note(f"all {count} shards are answered, and being merged: {error}")
+        note(f"all {count} shards are finished; another process merges them: {error}")
         return None
 
 
 def read_finished(cell: RunCell) -> dict[str, Any] | None:
-    """The result of a cell if it is finished, without running it."""
+    """Return the result of a cell if it is finished; never run it."""
     file = cell.directory / "result.json"
     return read_result(file) if file.exists() else None
 
 
 def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
-    """Say if what is there was answered with another version of the pruner's file."""
+    """Print a note if existing answers come from another version of the pruner's file."""
     before = {session.get("pruner_code") for session in directory.sessions()}
     if before - {cell.pruner_code, None}:
         name = cell.settings.pruner["name"]
-        note(f"the file of pruner={name} has changed since; force=true starts the run over")
+        note(f"the file of pruner={name} has changed since this run; force=true starts over")
 
 
 @contextmanager
 def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
-    """Keep the log and the status while a cell, or a shard of it, runs."""
+    """Write the log and the status while a cell, or a shard of it, runs."""
     with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
             _note_changed_code(cell, directory)
@@ -123,7 +123,7 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             log.exception("run %s", state)
             cell.tracker.finish({}, failed=True)
-            with suppress(UserError):  # on a full disk, which the error itself tells
+            with suppress(UserError):  # on a full disk, which the error itself reports
                 directory.set_status(state, f"{type(error).__name__}: {error}")
             raise
 
@@ -134,12 +134,12 @@ def _memory_told() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise UserError(
-            "the GPU is out of memory: expected a larger one, or less on it (batch_size, dtype, other runs)"
+            "the GPU is out of memory; use a smaller batch_size or dtype, or a GPU with more free memory"
         ) from error
 
 
 def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
-    """Raise a :class:`SettingError` if kept tokens are asked for that a run did not record."""
+    """Raise a :class:`SettingError` if ``record_kept`` is set but existing answers lack the kept tokens."""
     if cell.settings.record_kept and any(
         record.kept_indices is None
         for record in directory.answered(sample.id for sample in cell.samples()).values()
@@ -151,7 +151,7 @@ def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
 
 def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     settings = cell.settings
-    before = directory.finished_result()  # there is one if the latency is added later
+    before = directory.finished_result()  # exists if only the latency is added now
     model = cell.load()
     samples = cell.samples()
     cell.tracker.start(tracked_run(cell, directory.path))
@@ -168,7 +168,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     else:
         records = _answer(cell, model, directory, skipped)
         if not records:
-            raise UserError(f"all {len(samples)} samples were skipped: {directory.skipped_file} says why")
+            raise UserError(f"all {len(samples)} samples were skipped; see {directory.skipped_file}")
         samples = [sample for sample in samples if sample.id not in skipped.reasons]
         accuracy, submission = outcome(
             cell.benchmark, records, settings.limit is not None, len(skipped.reasons)
@@ -202,7 +202,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
 def _answer(
     cell: RunCell, model: PrunableModel, directory: RunDirectory, skipped: Skipped
 ) -> list[SampleRecord]:
-    """Answer what is not answered yet; the records of all samples that load, in order."""
+    """Answer what is not answered yet; return the records of all samples that load, in order."""
     batches = cell.batches()
     samples = [sample for batch in batches for sample in batch]
     records = directory.answered(sample.id for sample in samples)
@@ -210,9 +210,9 @@ def _answer(
     if any(record.rule != cell.benchmark.rule_version for record in records.values()):
         records = score_again(cell.benchmark, samples, records)
         directory.replace_records(records.values())
-    log.info("%s: %d of %d samples are answered already", directory.path, len(records), len(samples))
+    log.info("%s: %d of %d samples already answered", directory.path, len(records), len(samples))
     directory.set_progress(len(records), len(samples))
-    # Whole batches, also where some of their answers are there: other batches would round otherwise.
+    # Repeat whole batches even if some of their answers exist, because other batches round differently.
     pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]
     answering = Answering(
         model,
@@ -246,24 +246,24 @@ def _answer(
 
 
 def _running_mean(cell: RunCell) -> str | None:
-    """What the mean of the scores so far is called; None where a server or a judge has yet to score."""
+    """Return the name of the mean score so far; None if a server or a judge scores later."""
     if not cell.benchmark.is_scored:
         return None
     return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
 
 
 def _skipped(cell: RunCell) -> Skipped:
-    """What the benchmark's files lack already."""
+    """Return the skipped samples, starting with the entries that the benchmark's files already lack."""
     return Skipped(cell.benchmark.skips_errors, dict(cell.benchmark.left_out))
 
 
 def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
-    """A few samples from the whole benchmark, loaded."""
+    """Return a few loaded samples, spread over the whole benchmark."""
     return skipped.loaded(spread_over(samples, _MEASURED_SAMPLES[cell.benchmark.modality]))
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
-    """The pruned and the unpruned model side by side; the unpruned one has only itself."""
+    """Measure the pruned and the unpruned model side by side; an unpruned cell only itself."""
     inputs = [
         LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question) for sample in samples
     ]

@@ -1,4 +1,4 @@
-"""A cell as a person sees it: the config as a tree, the result as a table, one line of JSON for programs."""
+"""Print a cell: the config as a tree, the result as a table, and one line of JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _stdout = Console(soft_wrap=True)
 
 
 def print_config(config: dict[str, Any]) -> None:
-    """The composed config as a tree."""
+    """Print the composed config as a tree."""
     tree = Tree("config")
     _grow(tree, config)
     _stdout.print(tree)
@@ -28,12 +28,12 @@ def print_config(config: dict[str, Any]) -> None:
 def print_result(
     result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path, *, is_compared: bool
 ) -> None:
-    """The result beside the unpruned model's, where everything is, and one line of JSON.
+    """Print the result next to the unpruned one, the run directory, and one line of JSON.
 
     Args:
         result: contents of ``result.json``.
         unpruned: those of the unpruned run; None if there is none.
-        run_dir: where the result is.
+        run_dir: the run directory.
         is_compared: whether an unpruned run was looked for.
     """
     cell, latency = result["cell"], result["latency"] or {}
@@ -47,7 +47,7 @@ def print_result(
         table.add_column(header, justify="right")
     if is_pruned:
         table.add_column("ratio", justify="right")
-    # In a run's own latency part the unpruned model was measured beside it: the only fair comparison.
+    # Only times from the same process compare fairly; a run's latency also has the unpruned model's.
     timed = [latency.get("unpruned"), latency] if is_pruned else [latency]
     rows = [
         (
@@ -85,7 +85,7 @@ def print_result(
         table.add_row(*map(Text, [label, *cells, *last]))
     _stdout.print(table)
     if is_pruned and unpruned is None and is_compared:
-        _stdout.print("There is no unpruned run to compare with; pruner=none makes one.")
+        _stdout.print("No unpruned run to compare with; run pruner=none to get one.")
     print(f"run directory: {run_dir}")
     print(f"tables and figures of all runs: python analysis/make.py {run_dir.parents[2]}")
     last_line = {
@@ -98,13 +98,13 @@ def print_result(
 
 
 def print_unmerged(run_dir: Path) -> None:
-    """The last line of a shard that is not the last one: the same keys, without a result."""
+    """Print the line of JSON for a shard that is not the last to finish: the same keys, without a result."""
     nothing = dict.fromkeys(("accuracy", "tokens_kept", "llm_prefill_ms"))
     print(json.dumps({"run_dir": str(run_dir), **nothing}), flush=True)
 
 
 def _accuracy_label(accuracy: dict[str, Any] | None) -> str:
-    """With the metric's unit."""
+    """Return the row's label with the metric's unit."""
     metric = None if accuracy is None else METRICS.get(accuracy["metric"])
     return "accuracy, %" if metric is None else f"accuracy, {metric.unit}"
 
@@ -114,7 +114,7 @@ def _samples(result: dict[str, Any]) -> str:
     if accuracy is None:
         if result["provenance"][-1]["weights"] == "random":
             return "random weights: no accuracy"
-        return "not scored: a server scores the submission file in the run directory"
+        return "not scored here: a server scores the submission file in the run directory"
     skipped = accuracy["skipped"]
     why = f"{skipped} skipped, see skipped.jsonl" if skipped else "limit is set"
     return f"{accuracy['n']} samples" + (f" (partial: {why})" if accuracy["partial"] else "")
@@ -129,7 +129,7 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
 
 
 def accuracy_text(accuracy: dict[str, Any] | None, digits: int = 1) -> str:
-    """The accuracy of a ``result.json`` with its interval."""
+    """Return the accuracy of a ``result.json`` with its interval as text."""
     if accuracy is None:
         return "-"
     scale = accuracy["scale"]
@@ -162,7 +162,7 @@ def _peak(latency: dict[str, Any] | None) -> str:
 
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:
-    """Pruned over unpruned for accuracy, unpruned over pruned for costs."""
+    """Return pruned over unpruned for accuracy, unpruned over pruned for costs."""
     if len(columns) < 2 or any(column is None or column[part] is None for column in columns):
         return None
     unpruned, pruned = (column[part][key] for column in columns if column is not None)

@@ -1,4 +1,4 @@
-"""What the tracker is told about a cell."""
+"""What a tracker shows of a cell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from script_exp.results.tracker import ShownSample, TrackedRun
 
 
 def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
-    """The run as the tracker lists it; ``folder`` is its directory."""
+    """Return the run as the tracker lists it; ``folder`` is its directory."""
     names = [cell.settings.model.name, cell.settings.benchmark["name"]]
     return TrackedRun(
         name="-".join([*names, cell.name]),
@@ -26,9 +26,9 @@ def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
 
 
 def shown_sample(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
-    """An answered sample with a picture of the tokens that were kept, where there is a grid to draw."""
+    """Return an answered sample with a picture of the kept tokens, if they form a grid that can be drawn."""
     pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
-    tokens = model.adapter.tokens_per_crop(model.model.config)  # those that are cut off as padding too
+    tokens = model.adapter.tokens_per_crop(model.model.config)  # includes tokens that are cut off as padding
     picture = None
     if pictures is not None and tokens is not None:
         picture = kept_overlay(pictures, record.kept_indices or [], tokens)

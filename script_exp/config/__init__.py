@@ -1,1 +1,1 @@
-"""What a config and a command line say, checked before anything heavy is imported."""
+"""Configs and command lines, checked before anything heavy is imported."""

@@ -1,4 +1,4 @@
-"""The benchmarks of ``conf/benchmark``, without composing a whole run."""
+"""Read the benchmarks of ``conf/benchmark`` without composing a whole run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from script_exp.errors import UserError, unknown_name
 
 
 def benchmark_names() -> list[str]:
-    """Names of all benchmarks, sorted."""
+    """Return the names of all benchmarks, sorted."""
     return sorted(file.stem for file in (CONF / "benchmark").glob("*.yaml"))
 
 
 def benchmark_config(name: str, data: str | None = None) -> dict[str, Any]:
-    """Settings of the benchmark ``name`` as a run has them.
+    """Return the settings of a benchmark as a run has them.
 
     Args:
         name: a file of ``conf/benchmark``.
-        data: folder with a folder for each benchmark; None for the one in ``conf/config.yaml``.
+        data: folder with one folder per benchmark; None for the one in ``conf/config.yaml``.
 
     Raises:
-        UserError: for a name that is not there.
+        UserError: if there is no such benchmark.
     """
     file = CONF / "benchmark" / f"{name}.yaml"
     if name not in benchmark_names():

@@ -1,4 +1,4 @@
-"""Checks of the command line that come before Hydra composes the config, for single runs and sweeps alike."""
+"""Check the command line of a run or a sweep before Hydra composes the config."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from script_exp.errors import UserError, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then Hydra checks alone
+_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then only Hydra checks
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
 def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
-    """Check what a sweep would otherwise find out in its last cell, or Hydra tell by a traceback.
+    """Check early what would otherwise fail in the last cell of a sweep or with a traceback from Hydra.
 
-    That is: every ``group=name`` names a file in ``conf/group``, every key exists, every budget is one,
-    ``outputs`` can be written, and the launcher is installed.
+    Every ``group=name`` has to name a file in ``conf/group``, every key has to exist, every budget has to be
+    valid, ``outputs`` has to be writable, and the launcher has to be installed.
 
     Args:
         arguments: the command line, without the program.
-        config_name: of the config in ``conf`` that they change.
+        config_name: name of the config in ``conf`` that they override.
 
     Raises:
-        UserError: for the first thing that is not right.
+        UserError: for the first argument that is wrong.
     """
     try:
         parsed = OverridesParser.create().parse_overrides([word for word in arguments if _is_override(word)])
         given = [(override.key_or_group, _values(override)) for override in parsed]
     except HydraException:
-        return  # Hydra itself says what is wrong with the syntax
+        return  # Hydra itself reports syntax errors
     folders = [CONF, *_search_path(parsed)]
     for key, values in given:
         if key in _GROUPS:
@@ -67,10 +67,10 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Take the overrides of some keys out of checked ``arguments``; a key may have several values, by commas.
+    """Take the overrides of some keys out of checked ``arguments``; values may be comma-separated.
 
     Returns:
-        the other arguments, and the values of the keys that were given.
+        the other arguments, and the values of each given key.
     """
     rest, choices = [], {}
     for word in arguments:
@@ -83,10 +83,10 @@ def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[st
 
 
 def with_groups_keys(arguments: Sequence[str]) -> list[str]:
-    """Checked ``arguments`` as a sweep over groups takes them: keys of a group with ``++`` before them.
+    """Put ``++`` before keys of groups in checked ``arguments``, so that a sweep over groups accepts them.
 
-    Hydra composes a sweep once with the default of each group before it composes the cells, and so refuses
-    ``benchmark.protocol=lmms`` beside ``benchmark=gqa,pope``: the default benchmark has no such key.
+    Before the cells, Hydra composes the sweep once with the default of each group. Without ``++`` it refuses
+    ``benchmark.protocol=lmms`` with ``benchmark=gqa,pope``, because the default benchmark has no such key.
     """
     if any(word.startswith(_OTHER_CONFIG) for word in arguments):
         return list(arguments)
@@ -94,17 +94,17 @@ def with_groups_keys(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
-    """Compose the config with the first value of every key, and with all of a group whose keys are set.
+    """Compose the config with the first value of every key, and with all values of groups whose keys are set.
 
     Returns:
-        where the results go; None if the config is not right in a way that Hydra itself tells.
+        the value of ``outputs``; None if the config has an error that Hydra itself reports.
     """
     groups: dict[str, list[str]] = {}
     others = []
     for override in overrides:
         key, line = override.key_or_group, str(override.input_line)
         if key.startswith("hydra") and key != "hydra.searchpath":
-            continue  # of the launcher, which compose() does not have
+            continue  # the launcher's keys, which compose() does not know
         values = _values(override)
         if key in _GROUPS:
             groups[key] = values
@@ -123,7 +123,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
     except HydraException as error:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
-            return None  # Hydra itself says what is wrong
+            return None  # Hydra itself reports it
         given = {override.key_or_group: ",".join(_values(override)) for override in overrides}
         beside = cause.parent_node
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
@@ -135,7 +135,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
 
 
 def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[list[str]]:
-    """The first name of every group; then the other names of each group in ``keyed``, in turn."""
+    """Yield the first name of every group; then, in turn, the other names of each group in ``keyed``."""
     first = {group: names[0] for group, names in groups.items() if names}
     yield [f"{group}={name}" for group, name in first.items()]
     for turn in keyed:
@@ -144,7 +144,7 @@ def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[lis
 
 
 def _of_experiment(config_name: str, name: str) -> dict[str, list[str]]:
-    """The groups that an experiment sweeps over, with their names."""
+    """Return the groups that an experiment sweeps over, with their names."""
     config = compose(config_name, [f"experiment={name}"], return_hydra_config=True)
     swept = config.hydra.sweeper.params or {}
     return {
@@ -157,14 +157,14 @@ def _is_override(word: str) -> bool:
 
 
 def _values(override: Override) -> list[str]:
-    """The value, or all values of a sweep, as text."""
+    """Return the value, or all values of a sweep, as text."""
     if override.is_sweep_override():
         return list(override.sweep_string_iterator())
     return [override.get_value_element_as_str()]
 
 
 def _search_path(overrides: Sequence[Override]) -> list[Path]:
-    """Folders of the user's own configs."""
+    """Return the folders of the user's own configs."""
     for override in overrides:
         places = override.value()
         if override.key_or_group == "hydra.searchpath" and isinstance(places, list):
@@ -178,5 +178,5 @@ def _check_writable(folder: Path) -> None:
         tempfile.TemporaryDirectory(dir=existing).cleanup()
     except OSError as error:
         raise UserError(
-            f"outputs={folder}: {existing} cannot be written; expected a writable folder"
+            f"outputs={folder}: {existing} is not writable; expected a writable folder"
         ) from error

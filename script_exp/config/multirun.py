@@ -1,4 +1,4 @@
-"""The cells of a multirun, in the order and with the numbers of Hydra's basic sweeper."""
+"""List the cells of a multirun in the order and with the numbers of Hydra's basic sweeper."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 def expand(params: Mapping[str, Any] | None, arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of each cell. Hydra has to be initialized: a glob is matched against its config groups.
+    """Return the overrides of each cell. Hydra has to be initialized: globs match its config groups.
 
     Args:
-        params: ``hydra.sweeper.params``; an argument with the same key replaces one.
-        arguments: overrides on the command line, without those of ``hydra``.
+        params: ``hydra.sweeper.params``; an argument with the same key takes precedence.
+        arguments: overrides on the command line, without those of ``hydra`` itself.
 
     Raises:
-        HydraException: for an override that does not parse, or a sweep that cannot be listed (``interval``).
+        HydraException: if an override does not parse, or a sweep cannot be listed (``interval``).
     """
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     given = [*(f"{key}={value}" for key, value in (params or {}).items()), *arguments]

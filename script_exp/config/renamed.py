@@ -1,4 +1,4 @@
-"""Dotted names that have changed, as configs (``_target_``, ``model.adapter``) and saved runs hold them."""
+"""Translate dotted names that have changed, in configs (``_target_``, ``model.adapter``) and saved runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 from script_exp.errors import SettingError
 
-# Names that shipped configs had, so that saved runs hold them. They go on working, and a run's identity has
-# the first name, so that it stays the same run.
+# Old names from shipped configs, which saved runs contain. They still work, and a run's identity uses the
+# first name, so that it stays the same run.
 _STILL_UNDERSTOOD = {
     "script_exp.models.llava_next_whole.LlavaNextWholeAdapter": (
         "script_exp.models.families.llava_next_whole.LlavaNextWholeAdapter"
@@ -16,7 +16,7 @@ _STILL_UNDERSTOOD = {
 }
 _FIRST_NAMES = {now: first for first, now in _STILL_UNDERSTOOD.items()}
 
-# Where the modules went whose classes a config of one's own can name.
+# New places of modules whose classes a user's config can name.
 _MOVED = {
     **{f"script_exp.pruners.{name}": f"script_exp.pruners.before_llm.{name}" for name in (
         "graph", "none", "query", "random", "script", "script_released", "trim",
@@ -40,28 +40,28 @@ _MOVED = {
 
 
 def current_name(key: str, name: str) -> str:
-    """The name that ``name`` has now.
+    """Return the current name of ``name``.
 
     Args:
-        key: the setting that holds it, for the message.
+        key: the setting with the name, for the message.
         name: a dotted name.
 
     Raises:
-        SettingError: for one that no shipped config had and that has moved; it tells where to.
+        SettingError: if it has moved and no shipped config used it; the message has the new name.
     """
     if name in _STILL_UNDERSTOOD:
         return _STILL_UNDERSTOOD[name]
     module, _, attribute = name.rpartition(".")
     if module in _MOVED:
-        raise SettingError(key, name, f"{_MOVED[module]}.{attribute}, where it has moved")
+        raise SettingError(key, name, f"{_MOVED[module]}.{attribute}, its new name")
     return name
 
 
 def with_current_names(key: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A config to instantiate, with the names that every ``_target_`` in it has now.
+    """Return a config to instantiate with the current name of every ``_target_`` in it.
 
     Raises:
-        SettingError: as :func:`current_name`.
+        SettingError: as for :func:`current_name`.
     """
     renamed = dict(config)
     for name, value in config.items():
@@ -74,5 +74,5 @@ def with_current_names(key: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def first_name(name: str | None) -> str | None:
-    """The name that a run's identity has, however often the thing has moved since."""
+    """Return the name that a run's identity uses, however often the class has moved since."""
     return name if name is None else _FIRST_NAMES.get(name, name)

@@ -16,15 +16,15 @@ from script_exp.models.loading.wanted import Wanted
 from script_exp.models.rules import CONVERSATIONS, PruningRules
 from script_exp.pruners.contract.budget import check_budget
 
-# Goes up whenever the same settings would give another result: part of every run's identity.
+# Raise this whenever the same settings would give another result; it is part of every run's identity.
 PROTOCOL_VERSION = 4
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
 _UNPRUNED = "none"
-PLACE_OF_DATA = ("data", "check_count")  # the samples that are there are in a run's identity instead
-_AFTERWARDS = ("judge",)  # grades finished answers
+PLACE_OF_DATA = ("data", "check_count")  # a run's identity has the samples' fingerprint instead
+_AFTERWARDS = ("judge",)  # only grades finished answers
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class ModelSettings:
         """Check the group.
 
         Raises:
-            UserError: for a key that is missing or unknown, or a value that cannot be used.
+            UserError: if a key is missing or unknown, or a value is invalid.
         """
         known = cls.__dataclass_fields__.keys()
-        plain = {"compile": "off"} | plain  # runs and configs from before there was a choice
+        plain = {"compile": "off"} | plain  # older runs and configs do not have this key
         for key in known - plain.keys():
             raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
         for key in plain.keys() - known:
@@ -74,18 +74,18 @@ class ModelSettings:
 
     @property
     def wanted(self) -> Wanted:
-        """What names the checkpoint."""
+        """The settings that name the checkpoint."""
         return Wanted(self.path, self.clip, self.weights, self.name, self.adapter)
 
     @property
     def rules(self) -> PruningRules:
-        """What is decided for the model rather than for a method."""
+        """The choices that belong to the model rather than to a method."""
         return PruningRules(self.relevance_sign, self.positions, self.newline)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The composed config, plain and checked. The keys are explained in ``conf/``."""
+    """The composed config, as plain and checked values. The keys are explained in ``conf/``."""
 
     model: ModelSettings
     benchmark: dict[str, Any]
@@ -114,7 +114,7 @@ class RunSettings:
         """Check the composed config of a cell of the sweep ``group``.
 
         Raises:
-            UserError: for the first value that cannot be used.
+            UserError: for the first invalid value.
         """
         try:
             plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -132,7 +132,7 @@ class RunSettings:
         given = check_budget(plain["budget"])
         plain["model"] = ModelSettings.from_config(plain["model"])
         if not isinstance(plain["device"], str):
-            raise SettingError("device", plain["device"], "auto, cpu, cuda or cuda:0 and so on")
+            raise SettingError("device", plain["device"], "auto, cpu, cuda, cuda:0 and so on")
         check_whole("seed", plain["seed"], lowest=0)
         if plain["batch_size"] != "auto":
             check_whole("batch_size", plain["batch_size"], lowest=1)
@@ -150,18 +150,18 @@ class RunSettings:
             raise SettingError("attention", plain["attention"], "sdpa or eager: flash-attn is not installed")
         check_choice("latency", plain["latency"], ("on", "off"))
         check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
-        # An unpruned run ignores the budget, so that a sweep over budgets runs it once.
+        # An unpruned run ignores the budget, so a sweep over budgets runs it once.
         plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
-        # A method gets the seed as a setting of its own. Without one it draws nothing: all seeds are one run.
+        # Methods that draw have a setting `seed`. The others draw nothing, so all seeds are one run.
         plain["seed"] = plain["seed"] if "seed" in plain["pruner"] else 0
         plain["outputs"] = Path(plain["outputs"])
         plain["group"] = group
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
     def result_relevant(self) -> dict[str, Any]:
-        """The settings that can change a result; the tracker, latency, shards and such cannot.
+        """Return the settings that can change a result; the tracker, latency, shards and so on cannot.
 
-        Of the model only the name: what it is made of and where it runs is added by the run (``RunCell``).
+        Of the model, only the name is included; ``RunCell`` adds what it is made of and where it runs.
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
@@ -170,13 +170,13 @@ class RunSettings:
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}
 
     def benchmark_rules(self) -> dict[str, Any]:
-        """The benchmark's settings but for its name and where its data is."""
+        """Return the benchmark's settings except its name and the location of its data."""
         settings = without_place(self.benchmark)
         return {key: value for key, value in settings.items() if key not in ("_target_", "name")}
 
 
 def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:
-    """The benchmark's settings that are part of a run's identity."""
+    """Return the benchmark's settings that are part of a run's identity."""
     return {key: value for key, value in benchmark.items() if key not in (*PLACE_OF_DATA, *_AFTERWARDS)}
 
 
@@ -189,4 +189,4 @@ def _check_shards(shards: int, shard: object, force: bool) -> None:
             "shard", shard, f"the number of this shard, 0 to {shards - 1}, with shards={shards}"
         )
     if force:
-        raise SettingError("force", force, "false with shards: each of them would start the others over")
+        raise SettingError("force", force, "false with shards: each would discard the others' answers")

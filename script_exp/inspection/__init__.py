@@ -1,1 +1,1 @@
-"""What a method does to the tokens of single samples: loads the model, unlike ``script_exp.analysis``."""
+"""What methods do to the tokens of single samples. This loads the model, unlike ``script_exp.analysis``."""

@@ -1,4 +1,4 @@
-"""Which runs to put side by side, and which samples to look at."""
+"""Choose which runs to put side by side, and which samples to look at."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _SAME = [*(name for name in SETUP if name != "limit"), "column"]
 
 
 def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of one model on one benchmark, one per method and budget, in the order of a picture's panels.
+    """Return the runs of one model on one benchmark, one per method and budget, in the order of panels.
 
     Of several seeds the lowest is taken, and of several limits the longest run.
 
     Returns:
-        rows of ``runs`` with ``column`` and ``label`` (:class:`script_exp.analysis.cells.Cells`), without
-        settings where a method has one variant alone: the unpruned one first, then by budget from the
-        largest, then by method.
+        rows of ``runs`` with ``column`` and ``label`` (:class:`script_exp.analysis.cells.Cells`): unpruned
+        first, then by budget from the largest down, then by method. ``label`` leaves out the settings of a
+        method with a single variant.
 
     Raises:
-        UserError: if they are of several models or benchmarks.
+        UserError: if the runs are of several models or benchmarks.
     """
     runs = make_cells(runs).runs
     setups = runs[_SAME].drop_duplicates()
@@ -35,8 +35,8 @@ def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
             ", ".join(f"{name} {row[name]}" for name in differing) for _, row in setups.iterrows()
         )
         raise UserError(
-            f"expected runs of one model on one benchmark, not {there}: --model, --benchmark and "
-            "--experiment choose"
+            f"expected runs of one model on one benchmark, not {there}: choose with --model, --benchmark or "
+            "--experiment"
         )
     longest = runs.assign(_limit=runs["limit"].fillna(2**62)).sort_values(
         ["_limit", "seed"], ascending=[False, True]
@@ -51,7 +51,7 @@ def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Samples of every run, by its place.
+    """Return the samples of every run, by its place.
 
     Raises:
         UserError: if they cannot be read.
@@ -62,20 +62,20 @@ def answers(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def worst_regressions(
     runs: pd.DataFrame, samples: Mapping[str, pd.DataFrame], most: int, method: str | None = None
 ) -> list[str]:
-    """Ids of the samples that lose most against the unpruned run, in the mean over the pruned runs.
+    """Return the ids of the samples that lose most to pruning, averaged over the pruned runs.
 
     Args:
         runs: from :func:`side_by_side`.
         samples: from :func:`answers`.
-        most: how many, at most; samples that lose nothing are not among them.
-        method: the runs of this method alone.
+        most: the largest number of ids; samples that lose nothing are left out.
+        method: use only the runs of this method.
 
     Raises:
         UserError: if the unpruned run or the method is missing.
     """
     unpruned = runs[runs["budget"].isna()]
     if unpruned.empty:
-        raise UserError("no finished unpruned run to compare with; pruner=none makes one")
+        raise UserError("no finished unpruned run to compare with; make one with pruner=none")
     pruned = runs[runs["budget"].notna()]
     if method is not None:
         pruned = _of(method, pruned, "--regressions")
@@ -90,16 +90,16 @@ def worst_regressions(
 def disagreements(
     runs: pd.DataFrame, samples: Mapping[str, pd.DataFrame], methods: Sequence[str], most: int
 ) -> list[str]:
-    """Ids of the samples that two methods answer differently at one budget, the largest difference first.
+    """Return the ids of the samples that two methods answer differently, the largest difference first.
 
     Args:
         runs: from :func:`side_by_side`.
         samples: from :func:`answers`.
-        methods: two of them.
-        most: how many, at most.
+        methods: two methods, which are compared at all budgets that they have in common.
+        most: the largest number of ids.
 
     Raises:
-        UserError: if the methods have no budget in common.
+        UserError: if there are not two methods, or they have no budget in common.
     """
     if len(methods) != 2:
         raise UserError(f"--disagree={','.join(methods)}: expected two methods, for example script,graph")
@@ -122,7 +122,7 @@ def disagreements(
 
 
 def _of(method: str, runs: pd.DataFrame, option: str) -> pd.DataFrame:
-    """The runs of a method, named as in ``label`` or by its pruner."""
+    """Return the runs of a method, given by its ``label`` or its pruner."""
     own = runs[(runs["label"] == method) | (runs["pruner"] == method)]
     if own.empty:
         there = ", ".join(sorted(set(runs["label"]), key=rank))

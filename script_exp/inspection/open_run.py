@@ -1,4 +1,4 @@
-"""A finished run, opened again: exactly the model, benchmark and pruner that it had."""
+"""Open a finished run again, with exactly the model, benchmark and pruner that it had."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from script_exp.results.result_file import read_result
 
 
 def open_run(run_dir: Path) -> RunCell:
-    """The cell of a finished run; nothing is loaded yet.
+    """Return the cell of a finished run; nothing is loaded yet.
 
     Raises:
-        UserError: if its files are damaged, its checkpoint or data are missing, or the same settings would be
-            another run today, because the checkpoint, the data or the code are not what they were.
+        UserError: if its files are damaged, its checkpoint or data is missing, or its settings would be
+            another run today because the checkpoint, data, device or code has changed.
     """
     identity = read_result(run_dir / "result.json")["identity"]
     try:
@@ -27,8 +27,8 @@ def open_run(run_dir: Path) -> RunCell:
         raise UserError(f"{run_dir} cannot be opened: {error}") from error
     if cell.identity != identity:
         raise UserError(
-            f"{run_dir} cannot be opened: its settings give {cell.identity} now, not {identity}, because "
-            "checkpoint, data, device or code have changed since"
+            f"{run_dir} cannot be opened: its settings now give identity {cell.identity}, not {identity}, "
+            "because the checkpoint, data, device or code has changed since"
         )
     return cell
 
@@ -37,7 +37,7 @@ def _settings(file: Path) -> RunSettings:
     try:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         config["dtype"] = config["dtype"].removeprefix("torch.")
-        if config["budget"] is None:  # the unpruned run has none, and ignores it
+        if config["budget"] is None:  # an unpruned run has none, and ignores this one
             config["budget"] = 1
         return RunSettings.from_config(DictConfig(config), config["group"])
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""From finished runs to pictures of what they kept of single samples."""
+"""Make pictures of what finished runs kept of single samples."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from script_exp.pruners import LayerPruner
 
 @dataclass(frozen=True)
 class Gallery:
-    """Runs of one model on one benchmark that were opened again.
+    """Runs of one model on one benchmark, opened again.
 
     Attributes:
-        runs: those that are shown (:func:`script_exp.inspection.choose.side_by_side`).
-        samples: of each its samples, by its place.
-        cells: of each its cell, by its place.
+        runs: the runs to show (:func:`script_exp.inspection.choose.side_by_side`).
+        samples: the samples of each run, by its place.
+        cells: the cell of each run, by its place.
         problems: one sentence per run that is left out.
     """
 
@@ -47,10 +47,10 @@ class Gallery:
             except UserError as error:
                 problems.append(str(error))
         if not cells:
-            raise UserError(f"no run can be opened again; the first: {problems[0]}")
+            raise UserError(f"none of the runs can be opened; the first one: {problems[0]}")
         inside = [place for place, cell in cells.items() if not _is_known(cell, samples[place])]
         problems += [
-            f"{place}: what a method inside the LLM kept is only known with record_kept=true"
+            f"{place}: what a method inside the LLM kept is known only if it ran with record_kept=true"
             for place in inside
         ]
         shown = [place for place in cells if place not in inside]
@@ -59,12 +59,12 @@ class Gallery:
         )
 
     def pictures(self, names: Sequence[str]) -> Iterator[KeptPicture]:
-        """The pictures of the samples with these ids.
+        """Yield the pictures of the samples with these ids.
 
         Raises:
-            UserError: if an image cannot be loaded, or its tokens are no square grid.
+            UserError: if an image cannot be loaded, or its tokens are not a square grid.
         """
-        # One that asks the question, if there is any, so that relevance can be shown.
+        # Prefer a run whose pruner uses the question: without the question there is no relevance to show.
         eye = next((cell for cell in self.cells.values() if cell.pruner.needs_query), None)
         eye = eye or next(iter(self.cells.values()))
         wanted = {sample.id: sample for sample in eye.benchmark.samples()}
@@ -105,7 +105,7 @@ class Gallery:
 
 
 def _is_known(cell: RunCell, samples: pd.DataFrame) -> bool:
-    """Whether what was kept is recorded, or can be told before the LLM runs."""
+    """Return whether what was kept is recorded, or can be computed without running the LLM."""
     if not isinstance(cell.pruner, LayerPruner):
         return True
     return "kept_indices" in samples and bool(samples["kept_indices"].notna().all())

@@ -1,7 +1,7 @@
 """How redundant visual tokens are, and where: the analysis that motivates Script's graph module.
 
-Source: Yang et al. (Script), arXiv 2512.01949, the figure on redundancy. The paper draws CLIP's last hidden
-states of 10,000 COCO images; here it is whatever tokens are given, the projected ones for example.
+Source: Yang et al. (Script), arXiv 2512.01949, the figure on redundancy. The paper uses CLIP's last hidden
+states on 10,000 COCO images; this module analyzes any tokens, such as the projected ones.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_BINS = 30  # of the entropy, as in the paper's figure script
+_BINS = 30  # for the entropy, as in the paper's figure script
 _EDGES = np.linspace(-1, 1, 81)
 
 
 @dataclass(frozen=True)
 class Redundancy:
-    """Cosine similarity of visual tokens in the course of their grid.
+    """Cosine similarity of visual tokens across their grid.
 
     Attributes:
-        images: (crops of) images that were averaged over.
+        images: number of images (or crops) averaged over.
         distances: (D,) Manhattan distances 1, 2, ... 2 * (side - 1).
         similarity: (images, D) mean cosine over all pairs at each distance.
         edges: (bins + 1,) edges of the two histograms.
         local: (bins,) density of the cosine of tokens at distance 1.
-        random: (bins,) density of the cosine of any two tokens: of all pairs, so nothing is drawn.
+        random: (bins,) density of the cosine of any two tokens, from all pairs rather than a random draw.
         local_mean, random_mean: means of the two.
         neighbors: (side, side) mean cosine of each token to its up to four neighbors, mean over images.
-        entropy: (side, side) bits: how differently the token at a place turns out from image to image, by
-            the histogram of its coordinate on the first principal axis of all tokens. The bins are the same
-            everywhere, so that places can be compared; at most log2 of 30 or of the number of images.
+        entropy: (side, side) bits: how much the token at a place varies from image to image, from the
+            histogram of its coordinate on the first principal axis of all tokens. The bins are the same
+            everywhere, so that places can be compared. At most log2 of 30 or of the number of images.
     """
 
     images: int
@@ -49,7 +49,7 @@ def redundancy_of(tokens: np.ndarray) -> Redundancy:
     """Analyze the tokens (images, n, d) of square grids, n = side * side in raster order.
 
     Raises:
-        ValueError: if n is no square, or smaller than 4.
+        ValueError: if n is not a square, or smaller than 4.
     """
     images, n, _ = tokens.shape
     side = math.isqrt(n)
@@ -87,7 +87,7 @@ def redundancy_of(tokens: np.ndarray) -> Redundancy:
 
 
 def _entropy(tokens: np.ndarray) -> np.ndarray:
-    """Bits (n,) of the tokens' first principal coordinate at each place."""
+    """Return the entropy, in bits (n,), of the tokens' first principal coordinate at each place."""
     coordinates = first_principal_coordinate(tokens.reshape(-1, tokens.shape[-1])).reshape(tokens.shape[:2])
     edges = np.linspace(coordinates.min(), coordinates.max(), _BINS + 1)
     entropies = []
@@ -99,9 +99,9 @@ def _entropy(tokens: np.ndarray) -> np.ndarray:
 
 
 def first_principal_coordinate(vectors: np.ndarray, steps: int = 100) -> np.ndarray:
-    """Coordinate (m,) of vectors (m, d) on their first principal axis, up to its sign, by power iteration.
+    """Return the coordinate (m,) of vectors (m, d) on their first principal axis, up to its sign.
 
-    A decomposition of the d x d covariance takes minutes where d is that of a 7B model.
+    Power iteration, because decomposing the d x d covariance takes minutes at the width of a 7B model.
     """
     centered = vectors - vectors.mean(axis=0)
     axis = centered[np.linalg.norm(centered, axis=1).argmax()]

@@ -13,7 +13,7 @@ _LOCAL, _RANDOM = (sns.color_palette("colorblind").as_hex()[index] for index in 
 
 
 def redundancy_figure(found: Redundancy) -> Figure:
-    """Similarity by distance, local against random pairs, and the two maps."""
+    """Draw similarity by distance, local against random pairs, and the two maps."""
     figure, (by_distance, pairs, neighbors, entropy) = panels(4, height=2.5, most=2)
     mean, spread = found.similarity.mean(axis=0), found.similarity.std(axis=0)
     by_distance.fill_between(

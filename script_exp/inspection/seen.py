@@ -23,7 +23,7 @@ class Seen:
     Attributes:
         sample: the question.
         pictures: (crops, height, width, 3) bytes: what the tower sees.
-        image: its tokens, ``image.visual`` being what pruners see.
+        image: its tokens; ``image.visual`` is what pruners see.
         query: the question as pruners see it; None if no query encoder was loaded.
     """
 
@@ -39,11 +39,11 @@ class Seen:
 
     @property
     def tokens(self) -> int:
-        """Visual tokens of one crop."""
+        """Number of visual tokens per crop."""
         return int(self.visual.projected.shape[1])
 
     def relevance(self) -> np.ndarray | None:
-        """Script's relevance r to the question, (crops, n) in [0, 1]; None without a query."""
+        """Return Script's relevance r to the question, (crops, n) in [0, 1]; None without a query."""
         if self.query is None:
             return None
         visual = VisualTokens(self.visual.projected.float(), _float(self.visual.joint))
@@ -51,7 +51,7 @@ class Seen:
         return np.asarray(QueryDPP().relevance(visual, query).cpu())
 
     def redundancy(self) -> np.ndarray:
-        """Script's redundancy R, (crops, n), 0 or more, at its default threshold."""
+        """Return Script's redundancy R, (crops, n), at least 0, at its default threshold."""
         return np.asarray(GraphRedundancy().redundancy(self.visual.projected.float()).cpu())
 
 
@@ -59,7 +59,7 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
     """Encode samples one by one, with the question if the cell's pruner needs it.
 
     Raises:
-        UserError: if the tower's tokens are no square grid of patches.
+        UserError: if the tower's tokens are not a square grid of patches.
     """
     model, needs_query = cell.load(), cell.pruner.needs_query
     for sample in samples:
@@ -69,14 +69,14 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
         crops, n, _ = image.visual.projected.shape
         if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
             raise UserError(
-                f"model={cell.settings.model.name}: expected one whose tokens are a square grid of patches"
+                f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
             )
         query = model.encode_queries([sample.question])[0] if needs_query else None
         yield Seen(sample, pictures, image, query)
 
 
 def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
-    """Raster indices that the cell's pruner keeps of every crop; None if it prunes inside the LLM."""
+    """Return raster indices that the cell's pruner keeps per crop; None if it prunes in the LLM."""
     if isinstance(cell.pruner, LayerPruner):
         return None
     queries = None if seen.query is None else [seen.query]

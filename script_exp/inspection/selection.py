@@ -1,4 +1,4 @@
-"""Numbers on what methods select, over many samples."""
+"""Statistics of what methods select, over many samples."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from script_exp.pruners.before_llm.script_released import ScriptReleased, releas
 
 
 def selections(seen: Sequence[Seen], pruners: Mapping[str, Pruner]) -> pd.DataFrame:
-    """What each method keeps, one row per method; means over samples, all but the last column in percent.
+    """Describe what each method keeps: one row per method, means over samples.
 
     Args:
         seen: samples with their questions.
-        pruners: by name.
+        pruners: the methods, by name.
 
     Returns:
-        ``relevance`` and ``redundancy``: the mean rank of what is kept among all tokens by Script's relevance
-        and redundancy, from 0 (least) over 50 (as if drawn at random) to 100; ``as NAME``: share of the kept
-        tokens that NAME keeps too.
+        ``relevance`` and ``redundancy``: the mean rank of the kept tokens among all tokens of their crop by
+        Script's relevance and redundancy, from 0 (least) to 100; a random draw has 50. ``as NAME``: percent
+        of the kept tokens that NAME keeps, too.
     """
     kept = {name: [_kept(pruner, one) for one in seen] for name, pruner in pruners.items()}
     relevance = [_ranks(one.relevance()) for one in seen]
@@ -42,12 +42,12 @@ def selections(seen: Sequence[Seen], pruners: Mapping[str, Pruner]) -> pd.DataFr
 
 
 def relevance_by_pick(seen: Sequence[Seen], k: int) -> pd.DataFrame:
-    """Relevance of the i-th token picked by the released loop and by greedy MAP, mean over crops.
+    """Return the relevance of the i-th pick of the released loop and of greedy MAP, mean over crops.
 
-    Both get the kernel of the last released version, so that the selection is all that differs.
+    Both use the kernel of the last released version, so that only the selection differs.
 
     Returns:
-        indexed by pick from 1 to k; columns ``released loop`` and ``greedy MAP``.
+        frame indexed by pick from 1 to k; columns ``released loop`` and ``greedy MAP``.
     """
     released = ScriptReleased(budget=k, version="head")
     found: dict[str, list[np.ndarray]] = {"released loop": [], "greedy MAP": []}
@@ -60,11 +60,11 @@ def relevance_by_pick(seen: Sequence[Seen], k: int) -> pd.DataFrame:
 
 
 def effect_of_released_graph(seen: Sequence[Seen], k: int) -> pd.DataFrame:
-    """Whether the graph of the last released version changes what it keeps.
+    """Measure whether the graph of the last released version changes what it keeps.
 
     Returns:
-        one row per sample: ``graph`` and ``loop``: share of the kept tokens that are in the graph's set, and
-        in the loop's.
+        one row per sample; ``graph`` and ``loop`` are the percent of the kept tokens that are in the graph's
+        set and in the loop's.
     """
     released = ScriptReleased(budget=k, version="head")
     rows = {}
@@ -80,7 +80,7 @@ def effect_of_released_graph(seen: Sequence[Seen], k: int) -> pd.DataFrame:
 
 
 def _released_kernel(released: ScriptReleased, seen: Seen) -> tuple[torch.Tensor, torch.Tensor]:
-    """Relevance (crops, n) and kernel (crops, n, n) of a released version."""
+    """Return relevance (crops, n) and kernel (crops, n, n) of a released version."""
     joint, query = seen.visual.joint, seen.query
     if joint is None or query is None:
         raise ValueError("the samples were seen without their questions")
@@ -93,12 +93,12 @@ def _kept(pruner: Pruner, seen: Seen) -> set[int]:
 
 
 def _flat(indices: torch.Tensor, n: int) -> set[int]:
-    """Indices (crops, k) as places among all crops' tokens."""
+    """Convert indices (crops, k) to positions among the tokens of all crops."""
     return {crop * n + index for crop, own in enumerate(indices.tolist()) for index in own}
 
 
 def _ranks(values: np.ndarray | None) -> np.ndarray:
-    """Of every token its rank among its crop's, 0 to 100; ties share the mean of theirs."""
+    """Return the rank of every token within its crop, from 0 to 100; ties share their mean rank."""
     if values is None:
         raise ValueError("the samples were seen without their questions")
     ranks = pd.DataFrame(values.T).rank().to_numpy().T

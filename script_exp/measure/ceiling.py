@@ -1,4 +1,4 @@
-"""The fastest matrix product that the device shows: what the speed of a stage is held against."""
+"""The FLOP/s of a large matrix product: the ceiling that the speed of a stage is compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIDE = {"cuda": 8192, "cpu": 1024}
 
 @torch.inference_mode()
 def matmul_ceiling(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large square matrix product, median of ten, 2 per multiply-accumulate."""
+    """Return the FLOP/s of a large square matrix product: median of ten, 2 per multiply-accumulate."""
     side = _SIDE[device.type]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)

@@ -1,4 +1,4 @@
-"""Times on any device: what is waited for, and what is reported of several."""
+"""Timing on any device, and the spread of repeated times."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """The spread of several times."""
+        """Return the spread of several times."""
         q1, median, q3 = np.quantile(values, [0.25, 0.5, 0.75])
         return cls(float(median), float(q1), float(q3))
 
 
 class Clock:
-    """Collects milliseconds by name; CUDA events on a GPU, a monotonic clock elsewhere.
+    """Collects times in ms by name, with CUDA events on a GPU and a monotonic clock elsewhere.
 
-    The device is waited for before and after every stage.
+    A GPU is synchronized before and after every stage.
 
     Args:
-        device: what is waited for.
-        now: the clock on a CPU, in ns. ``time.process_time_ns`` counts the time on the processor alone, which
-            for one thread is what the monotonic clock would show if nobody else used the machine.
+        device: the device that runs the stages.
+        now: the clock on a CPU, in ns. ``time.process_time_ns`` counts processor time only, which for a
+            single thread is what the monotonic clock would show on an idle machine.
     """
 
     def __init__(self, device: torch.device, now: Callable[[], int] = time.perf_counter_ns) -> None:
@@ -63,13 +63,13 @@ class Clock:
 def interleaved(
     clock: Clock, calls: Mapping[str, Callable[[], object]], *, warm_up: int, repeats: int
 ) -> dict[str, Spread]:
-    """Time several calls in turn, so that a drift of the device's speed hits all of them.
+    """Time several calls in turn, so that drift in the device's speed affects all of them.
 
     Args:
-        clock: what times them; its earlier times are dropped.
-        calls: what is timed, by name.
-        warm_up: turns that are not counted.
-        repeats: counted turns.
+        clock: times the calls; its earlier times are discarded.
+        calls: the calls by name.
+        warm_up: number of turns that are not counted.
+        repeats: number of counted turns.
     """
     for turn in range(warm_up + repeats):
         if turn == warm_up:

@@ -23,10 +23,10 @@ _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_
 
 @dataclass(frozen=True)
 class PromptShape:
-    """Sizes of one prompt that the operations depend on.
+    """The sizes of one prompt that determine its operations.
 
     Attributes:
-        crops: images through the vision tower.
+        crops: image crops through the vision tower.
         visual_by_layer: visual tokens that each decoder layer sees.
         text: all other tokens of the prompt.
         query: tokens through the query encoder; 0 if it does not run.
@@ -43,24 +43,24 @@ class PromptShape:
 
 
 def decoder_layer(config: Any, tokens: int) -> int:
-    """One decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention."""
+    """Count one decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention."""
     d, m, head = config.hidden_size, config.intermediate_size, _head_dim(config)
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
     return int(2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q)
 
 
 def decoder(config: Any, lengths: Sequence[int]) -> int:
-    """All decoder layers, at ``lengths[i]`` positions in layer i."""
+    """Count all decoder layers, at ``lengths[i]`` positions in layer i."""
     return sum(decoder_layer(config, tokens) for tokens in lengths)
 
 
 def lm_head(config: Any) -> int:
-    """Logits of one position."""
+    """Count the logits of one position."""
     return 2 * int(config.hidden_size) * int(config.vocab_size)
 
 
 def attention_row(config: Any, tokens: int) -> int:
-    """The one attention row that a layer pruner reads: q k^T of the last position over all heads."""
+    """Count the attention row that a layer pruner reads: q k^T of the last position over all heads."""
     return 2 * tokens * int(config.num_attention_heads) * _head_dim(config)
 
 
@@ -72,19 +72,19 @@ def vision_stages(
     frames: int = 0,
     tower_layers: int | None = None,
 ) -> dict[str, int]:
-    """Operations of the ``vision_tower`` and the ``projector`` of any family.
+    """Count the ``vision_tower`` and the ``projector`` of any family.
 
     Args:
         config: the multimodal model's config.
-        crops: images through the tower; for Qwen2.5-VL ``grids`` says what they cost.
+        crops: image crops through the tower; for Qwen2.5-VL, ``grids`` determines their cost.
         grids: (t, h, w) of every image in patches, before merging, as in ``image_grid_thw``; Qwen2.5-VL only.
         frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; for
             Qwen2.5-VL a video is one more entry of ``grids``.
         tower_layers: as for :func:`vision_tower`; for Qwen2.5-VL all run.
 
     Raises:
-        SettingError: if the vision tower is of an architecture that has no formula here.
-        ValueError: if images of Qwen2.5-VL come without their grids.
+        SettingError: if there is no formula for the vision tower's architecture.
+        ValueError: if Qwen2.5-VL's images come without their grids.
     """
     vision = config.vision_config
     if vision.model_type != _QWEN:
@@ -98,15 +98,15 @@ def vision_stages(
 
 
 def vision_tower(config: Any, crops: int, layers: int | None = None) -> int:
-    """CLIP's or SigLIP's vision tower: patch convolution, attention, MLP.
+    """Count a CLIP or SigLIP vision tower: patch convolution, attention, MLP.
 
     SigLIP has no class token. Its pooling head, if the config has one, runs although LLaVA reads the patches.
 
     Args:
         config: the config of the tower.
-        crops: images through it.
-        layers: how many of its layers run, as :func:`script_exp.models.tower_layers.used_tower_layers` tells
-            for this framework; None for all of them, as transformers alone runs it.
+        crops: crops through the tower.
+        layers: number of layers that run. This framework runs
+            :func:`script_exp.models.tower_layers.used_tower_layers`; None for all, as transformers runs.
     """
     patches = _patches(config)
     one = 2 * patches * config.num_channels * config.patch_size**2 * config.hidden_size
@@ -118,9 +118,9 @@ def vision_tower(config: Any, crops: int, layers: int | None = None) -> int:
 
 
 def projector(config: Any, crops: int, frames: int = 0) -> int:
-    """LLaVA's two-layer projector on the tokens that ``vision_feature_select_strategy`` takes of a crop.
+    """Count LLaVA's two-layer projector on the tokens that ``vision_feature_select_strategy`` selects.
 
-    LLaVA-NeXT-Video pools those of a frame first; LLaVA-OneVision pools them after the projector.
+    LLaVA-NeXT-Video pools a frame's tokens before the projector, LLaVA-OneVision after it.
     """
     d, layers = config.text_config.hidden_size, config.vision_feature_layer
     v = config.vision_config.hidden_size * (1 if isinstance(layers, int) else len(layers))
@@ -128,10 +128,10 @@ def projector(config: Any, crops: int, frames: int = 0) -> int:
 
 
 def qwen_vision(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
-    """Qwen2.5-VL's vision tower without the merger: patch embedding, gated MLP, attention.
+    """Count Qwen2.5-VL's vision tower without the merger: patch embedding, gated MLP, attention.
 
-    Attention never crosses frames. It spans a frame in the layers ``fullatt_block_indexes`` and a window of
-    ``window_size`` pixels, cut off at the right and the bottom, in all others.
+    Attention never crosses frames. It spans a whole frame in the layers ``fullatt_block_indexes``. In all
+    other layers it spans a window of ``window_size`` pixels, truncated at the right and bottom edges.
 
     Args:
         config: the config of the tower.
@@ -152,7 +152,7 @@ def qwen_vision(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
 
 
 def qwen_merger(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
-    """Qwen2.5-VL's patch merger: two layers on every square of ``spatial_merge_size`` ** 2 patches."""
+    """Count Qwen2.5-VL's patch merger: two layers on every square of ``spatial_merge_size`` ** 2 patches."""
     group = config.spatial_merge_size**2
     width = config.hidden_size * group
     merged = sum(t * h * w for t, h, w in grids) // group
@@ -160,7 +160,7 @@ def qwen_merger(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
 
 
 def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patches: int, tokens: int) -> int:
-    """CLIP's text tower on ``tokens`` positions, its projection, and the projection of ``patches``.
+    """Count CLIP's text tower on ``tokens`` positions, its projection, and the projection of ``patches``.
 
     A question longer than the tower's context runs as several segments, the last one padded.
     """
@@ -171,9 +171,9 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patche
 
 
 class PrunerOperations:
-    """Operations of a pruner, counted by running it once for every size that it meets.
+    """Counts a pruner's operations by running it once for every input size.
 
-    Those of a layer pruner follow from a formula: :func:`attention_row`.
+    A layer pruner counts as 0 here; its operations follow from :func:`attention_row`.
     """
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ def prefill_stages(
     pruner: int = 0,
     layer: int | Sequence[int] = 0,
 ) -> dict[str, int]:
-    """Operations up to the first logits by stage; their sum is the prefill total.
+    """Count the operations up to the first logits by stage; their sum is the prefill total.
 
     Args:
         config: the multimodal model's config.
@@ -209,7 +209,7 @@ def prefill_stages(
         text_encoder: config of the query encoder's text tower, if it runs.
         joint_width: e, width of the joint space.
         pruner: operations of the pruner, from :class:`PrunerOperations`.
-        layer: the layer before which a layer pruner drops tokens, or all such layers; 0 if there is none.
+        layer: the layer before which a layer pruner drops tokens, or all such layers; 0 for none.
     """
     lengths = [visual + shape.text for visual in shape.visual_by_layer]
     stages = {
@@ -230,7 +230,7 @@ def prefill_stages(
 
 
 def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:
-    """Bytes of keys and values at ``lengths[i]`` positions in layer i."""
+    """Return the bytes of keys and values at ``lengths[i]`` positions in layer i."""
     return 2 * sum(lengths) * int(config.num_key_value_heads) * _head_dim(config) * bytes_per_value
 
 
@@ -239,19 +239,19 @@ def _head_dim(config: Any) -> int:
 
 
 def _encoder_layer(config: Any, tokens: int) -> int:
-    """One layer of a CLIP or SigLIP tower: q, k, v, o, two-layer MLP, attention."""
+    """Count one layer of a CLIP or SigLIP tower: q, k, v, o, two-layer MLP, attention."""
     d, m = config.hidden_size, config.intermediate_size
     return int(2 * tokens * (4 * d * d + 2 * d * m) + 4 * tokens**2 * d)
 
 
 def _pooling_head(config: Any, tokens: int) -> int:
-    """SigLIP's pooling head: one learned query attends to the tokens, then a two-layer MLP."""
+    """Count SigLIP's pooling head: one learned query attends to the tokens, then a two-layer MLP."""
     d, m = config.hidden_size, config.intermediate_size
     return int(2 * (2 * d * d + 2 * d * m) + 2 * tokens * 2 * d * d + 4 * tokens * d)
 
 
 def _patches(config: Any) -> int:
-    """Patches of one crop."""
+    """Return the patches of one crop."""
     if config.model_type not in (_CLIP, _SIGLIP):
         known = f"{_CLIP}, {_SIGLIP} or {_QWEN}"
         raise SettingError("vision_config.model_type", config.model_type, known)
@@ -259,24 +259,24 @@ def _patches(config: Any) -> int:
 
 
 def _tower_tokens(config: Any) -> int:
-    """Tokens of one crop inside the tower: the patches and CLIP's class token."""
+    """Return the tokens of one crop inside the tower: the patches and CLIP's class token."""
     return _patches(config) + int(config.model_type == _CLIP)
 
 
 def _projected_tokens(config: Any, crops: int, frames: int) -> int:
-    """Tokens that enter LLaVA's projector."""
+    """Return the number of tokens that enter LLaVA's projector."""
     tokens = _tower_tokens(config.vision_config) - int(config.vision_feature_select_strategy == "default")
     pooled = _pooled(config, tokens) if config.model_type == "llava_next_video" else tokens
     return crops * tokens + frames * pooled
 
 
 def _pooled(config: Any, tokens: int) -> int:
-    """Tokens of one frame after LLaVA-NeXT-Video's pooling."""
+    """Return the tokens of one frame after LLaVA-NeXT-Video's pooling."""
     if config.spatial_pool_mode not in ("average", "max"):
         raise SettingError("spatial_pool_mode", config.spatial_pool_mode, "average or max")
     return int(math.isqrt(tokens) // config.spatial_pool_stride) ** 2
 
 
 def _squares(length: int, window: int) -> int:
-    """Sum of the squared lengths of the windows that ``length`` is cut into; the last one may be shorter."""
+    """Return the sum of squared window lengths when ``length`` is split; the last window may be shorter."""
     return int(length // window * window**2 + (length % window) ** 2)

@@ -1,4 +1,4 @@
-"""The uncertainty of a number, by bootstrap over the units that are independent."""
+"""The uncertainty of a metric, by bootstrap over independent units."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 _RESAMPLES = 10_000
-_BLOCK = 2_000_000  # numbers drawn at a time, whatever the size of the benchmark
+_BLOCK = 2_000_000  # counts drawn at a time, which bounds the memory for any benchmark
 _SEED = 0  # the same samples always give the same interval
 
 
 def bootstrap_draws(totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(draws,) values of a number when whole units are drawn with replacement.
+    """Return (draws,) values of a metric when whole units are drawn with replacement.
 
     Args:
-        totals: (units, sums) what each unit, for example the questions on one image, adds to the number's
-            sums.
-        value: from sums (draws, sums) to the number (draws,).
+        totals: (units, sums) what each unit, for example the questions on one image, adds to the sums that
+            the metric is computed from.
+        value: maps sums (draws, sums) to the metric (draws,).
     """
-    # Units that add the same are drawn together: the same distribution, with few kinds of units to count.
+    # Units with equal totals are drawn as one kind: same distribution, and few kinds to count.
     kinds, frequencies = np.unique(totals, axis=0, return_counts=True)
     return np.concatenate([value(counts @ kinds) for counts in _counts(frequencies)])
 
 
 def _counts(frequencies: np.ndarray) -> Iterator[np.ndarray]:
-    """(draws, kinds) how many units of each kind are drawn, a block at a time; always the same."""
+    """Yield blocks (draws, kinds) of how many units of each kind are drawn; the seed is fixed."""
     generator = np.random.default_rng(_SEED)
     units = frequencies.sum()
     rows = max(1, _BLOCK // len(frequencies))
@@ -37,7 +37,7 @@ def _counts(frequencies: np.ndarray) -> Iterator[np.ndarray]:
 def bootstrap_interval(
     totals: np.ndarray, value: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[float, float] | None:
-    """95 % percentile interval: lower and upper end; None for a single unit, which says nothing about others.
+    """Return the 95 % percentile interval, (lower, upper); None for a single unit, which has no spread.
 
     Arguments as for :func:`bootstrap_draws`.
     """

@@ -1,8 +1,7 @@
-"""Time of one prefill by stage, pruned and unpruned in turn, apart from the accuracy pass.
+"""Time of one prefill by stage, for several methods in turn, separate from the accuracy pass.
 
-Batch 1, synchronized on both sides of every stage, after warm-up; the inputs rotate among several samples,
-and the methods that are compared are interleaved sample by sample, so that a drift of the device's speed
-hits all of them.
+Batch 1, after warm-up, synchronized before and after every stage. The inputs rotate among several samples.
+The methods are interleaved sample by sample, so that drift in the device's speed affects all of them.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner
 
-# A prompt's length is run as it is once, recorded as a CUDA graph, and replayed from then on.
+# A prompt length first runs as is, is then recorded as a CUDA graph, and is replayed from the third pass on.
 _UNTIL_REPLAYED = 3
 
 
 @dataclass(frozen=True)
 class LatencyProtocol:
-    """How often what is measured.
+    """How many passes to run.
 
     Attributes:
-        warm_up: passes that are not counted, per method; with CUDA graphs as many as it takes to record them.
+        warm_up: uncounted passes per method; with CUDA graphs at least as many as it takes to record them.
         repeats: counted passes per sample and method.
         decode_steps: tokens decoded after each prefill, for the time per token.
     """
@@ -51,17 +50,17 @@ class LatencyInput:
 
 @dataclass(frozen=True)
 class Latency:
-    """What one method took.
+    """The time and memory of one method.
 
     Attributes:
         stages: ``preprocess``, ``vision`` (tower and projector), ``query_encoder``, ``pruner``, ``llm`` and
             ``decode_per_token``.
         llm_prefill: pruner and LLM up to the first logits.
         ttft: everything from the image to the first logits.
-        peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a pass of its own; None
-            with CUDA graphs, whose memory does not show as allocated.
+        peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a separate pass; None
+            with CUDA graphs, whose memory torch does not report as allocated.
         kv_cache_bytes: bytes held by keys and values after prefill, mean over the samples.
-        repeats: counted passes in all.
+        repeats: total number of counted passes.
     """
 
     stages: dict[str, Spread]
@@ -84,7 +83,7 @@ def measure_latency(
         model: the model.
         inputs: the samples that rotate.
         pruners: methods by name.
-        protocol: how often.
+        protocol: how many passes to run; the defaults if None.
 
     Returns:
         one :class:`Latency` per name.
@@ -110,7 +109,7 @@ def measure_latency(
 def _one_pass(
     model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner, clock: Clock, decode_steps: int
 ) -> int:
-    """One prefill and a few decoding steps; the bytes that the KV cache holds after prefill."""
+    """Run one prefill and a few decoding steps; return the bytes that the KV cache holds after prefill."""
     with ExitStack() as hooks:
         with clock.stage("ttft"):
             with clock.stage("preprocess"):

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of code."""
+"""Peak memory of a call."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_memory(model: nn.Module, call: Callable[[], object]) -> int:
-    """Peak bytes of tensor memory on the model's device while ``call`` runs.
+    """Return the peak bytes of tensor memory on the model's device while ``call`` runs.
 
-    On a GPU what torch had allocated at most. On a CPU, where torch keeps no such count, the model's
-    weights and the largest sum of allocations less releases that the profiler sees during the call.
+    On a GPU, this is torch's peak of allocated memory. On a CPU, where torch keeps no such count, it is the
+    model's weights plus the peak of allocations minus releases that the profiler sees during the call.
     """
     device = next(model.parameters()).device
     if device.type == "cuda":

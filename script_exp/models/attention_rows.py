@@ -1,9 +1,8 @@
 """Read a few rows of an attention layer while the model keeps its fast attention kernel.
 
-Transformers looks its attention kernels up in ``ALL_ATTENTION_FUNCTIONS``. For the time of the context a
-wrapper stands in for the kernel in use: it calls the real one, and for the wanted layer it computes
-softmax(q k^T) for the last query from the very q and k that the kernel got, after rotary embedding and
-normalization.
+Transformers looks up its attention kernels in ``ALL_ATTENTION_FUNCTIONS``. Within the context, a wrapper
+replaces the kernel in use. It calls the real kernel, and for the wanted layer it also computes softmax(q k^T)
+of the last query. The q and k are those that the kernel gets, after rotary embedding and normalization.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
 
     Args:
         layer: an attention module of a transformers model, for example ``model.layers[1].self_attn``.
-        receive: gets the probabilities; keys that the mask hides have 0.
+        receive: is called with the probabilities; masked keys have 0.
     """
     name = layer.config._attn_implementation
 
@@ -60,19 +59,20 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
 
 
 def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
-    """Attention of the last query (batch, heads, keys) in float32; it sees every key, so causality needs no
-    mask.
+    """Return the attention of the last query (batch, heads, keys) in float32.
+
+    The last query sees every key, so it needs no causal mask.
 
     Args:
         query: (batch, heads, queries, width).
         key: (batch, key heads, keys, width); groups of heads share one.
-        mask: as the attention kernel gets it.
-        scaling: of the scores.
+        mask: the attention kernel's mask.
+        scaling: factor of the scores.
     """
     batch, heads, _, width = query.shape
     groups = query[:, :, -1].float().reshape(batch, key.shape[1], -1, width)
     scores = (groups @ key.float().mT).reshape(batch, heads, -1) * scaling
-    if mask is not None and mask.ndim == 2:  # flash attention: 1 where there is a token
+    if mask is not None and mask.ndim == 2:  # flash attention: 1 at tokens
         scores = scores.masked_fill(~mask.bool()[:, None, -scores.shape[-1] :], -torch.inf)
     elif mask is not None:
         row = mask[:, :, -1, : scores.shape[-1]]

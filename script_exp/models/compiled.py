@@ -1,7 +1,7 @@
-"""The LLM's prefill through ``torch.compile``, so that a GPU does not wait for Python.
+"""Compile the LLM's prefill with ``torch.compile``, so that a GPU does not wait for Python.
 
-A short prompt of a 7B model keeps a GPU busy for less time than Python takes to ask for its kernels: what
-pruning saves is then not seen. The compiled prefill is one call for all layers, for prompts of any length.
+A short prompt of a 7B model keeps a GPU busy for less time than Python takes to launch the kernels, which
+hides what pruning saves. The compiled prefill is one call for all layers, for prompts of any length.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from script_exp.errors import SettingError, UserError
 
-# With torch before 2.13, transformers gives sdpa an explicit causal mask while compiling, and with one there
-# is no flash attention. For a kernel that it has no masks for, it makes none: is_causal does without padding.
+# Before torch 2.13, transformers passes sdpa an explicit causal mask while compiling, which rules out flash
+# attention. It makes no mask for a kernel that it does not know. Without padding, is_causal is enough.
 _CAUSAL = "sdpa_causal"
 AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 
-# What a prefill passes. The mask of one prompt is all ones; the logits are none of the decoder's business.
+# The arguments of a prefill. The mask of one prompt is all ones; the decoder computes no logits.
 _ARGUMENTS = {
     "inputs_embeds", "position_ids", "past_key_values", "attention_mask", "use_cache", "logits_to_keep",
 }  # fmt: skip
 
 
 class CompiledPrefill:
-    """Stands in for the ``forward`` of an LLM: a single prompt runs compiled, all else as before.
+    """Replaces the ``forward`` of an LLM: the prefill of a single prompt runs compiled, all else as before.
 
-    A single prompt has no padding. All else is what follows a prefill, a token at a time, batches of several
-    prompts, and calls with arguments that a prefill does without.
+    A single prompt has no padding. Not compiled are decoding steps, batches of several prompts, and calls
+    with arguments that a prefill does not use.
 
     Attributes:
-        records_graphs: whether CUDA graphs are recorded, one per length of the prompt.
+        records_graphs: whether CUDA graphs are recorded, one per prompt length.
     """
 
     def __init__(self, llm: Any, mode: str, backend: str | Callable[..., Any]) -> None:
@@ -77,12 +77,12 @@ class CompiledPrefill:
 
 
 def compile_prefill(llm: Any, mode: str, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Compile a decoder in place, and try it.
+    """Compile a decoder in place and test it.
 
     Args:
         llm: the decoder.
-        mode: one of ``torch.compile``; ``reduce-overhead`` records CUDA graphs.
-        backend: of ``torch.compile``.
+        mode: mode of ``torch.compile``; ``reduce-overhead`` records CUDA graphs.
+        backend: backend of ``torch.compile``.
 
     Raises:
         UserError: if it cannot be compiled.
@@ -101,28 +101,28 @@ def compile_prefill(llm: Any, mode: str, backend: str | Callable[..., Any] = "in
 
 
 def is_compiled(llm: Any) -> bool:
-    """Whether a decoder was given to :func:`compile_prefill`."""
+    """Return whether :func:`compile_prefill` has compiled a decoder."""
     return isinstance(llm.forward, CompiledPrefill)
 
 
 def forget_compiled() -> None:
-    """Free what was compiled, and the models that it holds on to: torch keeps a limited number of both."""
+    """Free compiled code and the models that it keeps alive; torch limits how much it keeps."""
     torch.compiler.reset()
     gc.collect()
 
 
 def check_compile(mode: str, llm_config: Any, attention: str, device: torch.device, in_llm: bool) -> None:
-    """Whether a model can be compiled here.
+    """Check that a model can be compiled here.
 
     Args:
         mode: ``model.compile``.
-        llm_config: of the decoder.
-        attention: the kernel.
-        device: where it runs.
+        llm_config: config of the decoder.
+        attention: the attention kernel.
+        device: the device of the model.
         in_llm: whether the pruner works inside the LLM.
 
     Raises:
-        SettingError: if it cannot.
+        SettingError: if it cannot be compiled.
     """
     if mode == "off":
         return
@@ -138,5 +138,5 @@ def check_compile(mode: str, llm_config: Any, attention: str, device: torch.devi
     given = os.environ.get(variable)
     compilers = (shlex.split(given)[0],) if given else usual
     if not any(map(shutil.which, compilers)):
-        expected = f"off: {' or '.join(compilers)} is not there, and torch.compile needs it"
+        expected = f"off: torch.compile needs {' or '.join(compilers)}, which is not on the PATH"
         raise SettingError("model.compile", mode, expected)

@@ -1,4 +1,4 @@
-"""Encoded images that are asked about more than once."""
+"""A cache for encoded images that several questions are about."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from script_exp.models.stage_outputs import Features
 
 
 class FeatureCache:
-    """Encoded images in the host's memory, up to a limit.
+    """Holds encoded images in host memory, up to a limit.
 
-    Once it is full nothing new comes in and nothing goes out: cells walk through a benchmark in the same
-    order, so that dropping the oldest would drop every image just before it is asked for again.
+    An image that does not fit is not cached, and nothing is evicted. Cells go through a benchmark in the same
+    order, so evicting the oldest would evict every image just before it is needed again.
     """
 
     def __init__(self, limit: float) -> None:
@@ -26,7 +26,7 @@ class FeatureCache:
         return key in self._features
 
     def get(self, key: Hashable, device: torch.device) -> Features | None:
-        """What is kept under ``key``, on ``device``."""
+        """Return the features under ``key`` on ``device``; None if they are not cached."""
         found = self._features.get(key)
         return None if found is None else found.to(device)
 

@@ -1,4 +1,4 @@
-"""The small JSON files of a checkpoint, read with one sentence for what is wrong."""
+"""Read the small JSON files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from script_exp.errors import UserError
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint.
+    """Return the JSON object in a file of a checkpoint.
 
     Raises:
         UserError: if the file is missing or holds anything else.

@@ -1,9 +1,9 @@
-"""Drop visual tokens between decoder layers of a running LLM, at one stage or several, by hooks alone.
+"""Drop visual tokens between decoder layers of a running LLM, at one or more stages, using only hooks.
 
-The tokens leave the hidden states, the rotary embeddings, the position ids and the masks of all later
-layers, and so never enter their caches. They are chosen once, at prefill, each stage among those that the
-one before has left; while decoding only the masks have to fit the shorter caches. Kept tokens keep their
-positions; a sliding window counts what is left.
+The tokens are removed from the hidden states, the rotary embeddings, the position ids and the masks of all
+later layers, so they never enter the KV caches of these layers. They are chosen once, at prefill; each stage
+chooses among the tokens that the previous one left. During decoding, only the masks have to fit the shorter
+caches. Kept tokens keep their positions; a sliding window counts the remaining tokens.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_slid
 
 @dataclass
 class _Sequence:
-    """What is left of a prompt at some layer, every part (batch, length) or with such dimensions.
+    """What is left of a prompt at some layer; all parts are (batch, length) unless noted.
 
     Attributes:
-        column: place in the prompt.
+        column: column in the prompt.
         token: false at padding.
         visual: true at the visual tokens.
         position_embeddings: cos and sin, (..., batch or 1, length, width).
-        position_ids: (batch or 1, length), where the model passes them to its layers.
+        position_ids: (batch or 1, length), if the model passes them to its layers.
     """
 
     column: Tensor
@@ -45,7 +45,7 @@ class _Sequence:
     position_ids: Tensor | None
 
     def take(self, index: Tensor, token: Tensor) -> _Sequence:
-        """The columns ``index`` (batch, kept), of which ``token`` are not padding."""
+        """Return the columns ``index`` (batch, kept); ``token`` is false at padding."""
         ids = self.position_ids
         return _Sequence(
             self.column.gather(1, index),
@@ -57,16 +57,16 @@ class _Sequence:
 
 
 class LayerPruning:
-    """One generation: the choices made at prefill and the masks that follow from them.
+    """The state of one generation: the choices made at prefill, and the masks that follow from them.
 
     Attributes:
-        remaining: (batch, length) the visual tokens of the prompt that the stages so far have left, of
+        remaining: (batch, length) the visual tokens of the prompt that the stages so far have left, for
             every beam.
-        schedules: of each row of the prompt, its counts by the stages' layers.
-        kept: of each stage that has run, the mask (batch, kept) of what it left, true = token.
-        mask: (batch, length) of this forward pass, as the caller gave it.
+        schedules: for each row of the prompt, the counts by the stages' layers.
+        kept: for each stage that has run, the mask (batch, kept) of what it left, true at tokens.
+        mask: (batch, length) of this forward pass, as the caller passed it.
         sequence: at prefill, what the last stage left of the prompt.
-        masks: of this forward pass, by stage and kind of layer.
+        masks: attention masks of this forward pass, by stage and kind of layer.
         row: attention of the last token, (batch, heads, length), in the layer before the next stage.
     """
 
@@ -112,7 +112,7 @@ class LayerPruning:
         return (hidden, *rest), kwargs
 
     def _drop(self, stage: int, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        """Hidden states of the tokens that stay, left-padded."""
+        """Return the hidden states of the tokens that stay, left-padded."""
         sequence = self.sequence or self._prompt(hidden, kwargs)
         if self.row is None:
             raise RuntimeError(f"the layer before layer {stage} has not run")
@@ -126,7 +126,7 @@ class LayerPruning:
         return _take(hidden, index)
 
     def _prompt(self, hidden: Tensor, kwargs: dict[str, Any]) -> _Sequence:
-        """The whole prompt. Beams run several copies of each row."""
+        """Return the whole prompt. Beam search runs several copies of each row."""
         if hidden.shape[1] != self.visual.shape[1]:
             raise UserError(
                 "pruning inside the LLM: expected use_cache=True and the whole prompt in one forward pass; "
@@ -138,7 +138,7 @@ class LayerPruning:
         return _Sequence(column, token, visual, kwargs["position_embeddings"], kwargs.get("position_ids"))
 
     def _choose(self, stage: int, sequence: _Sequence, attention: Tensor) -> Tensor:
-        """What stays of ``sequence``: (batch, length)."""
+        """Return what stays of ``sequence``: (batch, length)."""
         keep = sequence.token & ~sequence.visual
         copies = len(keep) // len(self.schedules)
         ranked = []
@@ -152,7 +152,7 @@ class LayerPruning:
         return keep
 
     def _attention_mask(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Any:
-        """The mask of layer ``index``, in the form that its attention kernel takes."""
+        """Return the mask of layer ``index``, in the form that its attention kernel takes."""
         kind = _kind(self.llm.config, index)
         if (stage, kind) not in self.masks:
             kept = self.kept.get(stage)
@@ -185,16 +185,16 @@ def layer_pruning(
 
     Args:
         llm: the decoder (``model.model.language_model``), with ``layers`` and ``config``.
-        pruner: which layers, how many, and how to rank.
-        visual: (batch, length) true at the visual tokens of the prompt that will be run; separators that it
-            marks are ranked and dropped like them, others stay like text.
-        crops: number of crops in each row; the budget is per crop. 0 for a row that keeps all it has.
-        tokens: visual tokens of each row from which its counts follow (:meth:`LayerPruner.row_schedule`);
-            None for those marked in ``visual``.
+        pruner: the method, with its stages, counts and ranking.
+        visual: (batch, length) true at the visual tokens of the prompt that will be run. Marked separators
+            are ranked and dropped like visual tokens; others stay like text.
+        crops: number of crops in each row; the budget is per crop. 0 for a row that keeps all its tokens.
+        tokens: token count of each row that determines its schedule (:meth:`LayerPruner.row_schedule`);
+            None for the number marked in ``visual``.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
-        UserError: for a static cache, without a cache, or for layers that are neither full nor sliding
+        UserError: for a static cache, without a cache, or for layers with neither full nor sliding
             attention.
     """
     layers = len(llm.layers)
@@ -234,7 +234,7 @@ def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
 
 
 def _kind(config: Any, index: int) -> str:
-    """How a layer attends, as transformers names it; configs without ``layer_types`` have one kind."""
+    """Return a layer's kind of attention in transformers; configs without ``layer_types`` have one kind."""
     types = getattr(config, "layer_types", None)
     if types is not None:
         return str(types[index])
@@ -242,7 +242,7 @@ def _kind(config: Any, index: int) -> str:
 
 
 def _take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Columns ``index`` (batch, kept) of ``tensor`` (..., batch or 1, length, width)."""
+    """Return the columns ``index`` (batch, kept) of ``tensor`` (..., batch or 1, length, width)."""
     *outer, _, length, width = tensor.shape
     full = tensor.expand(*outer, len(index), length, width)
     return full.gather(-2, index.to(tensor.device)[..., None].expand(*outer, *index.shape, width))

@@ -1,4 +1,4 @@
-"""Prune the visual tokens of a model that the user already has, around its own ``generate``."""
+"""Prune the visual tokens of a model that the user has already loaded, around its own ``generate``."""
 
 from __future__ import annotations
 
@@ -40,18 +40,17 @@ def prune(
 ) -> Iterator[None]:
     """Within the context, ``model.generate(**inputs)`` runs with the visual tokens that ``pruner`` keeps.
 
-    The call returns what it would return without: the prompt's ids, unshortened, with the new tokens behind
-    them.
+    The call returns the same as without pruning: the ids of the full prompt, followed by the new tokens.
 
     Args:
         model: a Hugging Face model of a supported family (``script_exp.models.families.registry.ADAPTERS``).
         processor: its processor; must have made ``inputs``.
         pruner: the method with its budget.
-        clip: folder or hub id of the CLIP checkpoint that the vision tower came from, for pruners that need
+        clip: folder or hub id of the CLIP checkpoint that the vision tower comes from, for pruners that need
             the question; None for the folder ``clip`` inside the model's own. Models without CLIP compare the
             question with the visual tokens in the LLM's input space and need none.
         questions: the bare questions, one per row; None to read them from the prompt.
-        modality: what is pruned where a model takes both: ``image`` or ``video``.
+        modality: what to prune if a model takes both: ``image`` or ``video``.
         rules: fields of :class:`script_exp.models.rules.PruningRules` that differ from the family's defaults;
             the embedded tiny model needs ``relevance_sign=1``.
 
@@ -59,12 +58,12 @@ def prune(
         UserError: if the family is not supported or the CLIP checkpoint does not fit.
     """
     prunable = _prunable(model, processor, pruner, clip, modality, rules)
-    outer = vars(model).get("generate")  # of an enclosing context, if there is one
+    outer = vars(model).get("generate")  # set by an enclosing context, if any
     model.generate = _pruned_generate(model.generate, prunable, pruner, questions)
     try:
         yield
     finally:
-        del model.generate  # uncovers the method of the class
+        del model.generate  # restores the method of the class
         if outer is not None:
             model.generate = outer
 
@@ -80,21 +79,21 @@ def select(
     modality: str = "image",
     **rules: Any,
 ) -> list[Tensor]:
-    """The tokens that ``pruner`` keeps, without running the LLM.
+    """Return the tokens that ``pruner`` keeps, without running the LLM.
 
     Args:
-        inputs: what the processor made.
+        inputs: the processor's output.
         model, processor, pruner, clip, questions, modality, rules: as for :func:`prune`.
 
     Returns:
         ascending raster indices (crops, k) for each image, in the order of the prompt.
 
     Raises:
-        UserError: as for :func:`prune`, and for a method that chooses inside the LLM.
+        UserError: as for :func:`prune`, and for a method that prunes inside the LLM.
     """
     if isinstance(pruner, LayerPruner):
         raise UserError(
-            f"{type(pruner).__name__} chooses tokens inside the LLM: expected one that does before"
+            f"{type(pruner).__name__} prunes inside the LLM: expected a method that prunes before it"
         )
     prunable = _prunable(model, processor, pruner, clip, modality, rules)
     ids = inputs["input_ids"]
@@ -132,8 +131,8 @@ def _clip_source(config: Any, clip: str | Path | None) -> Source | None:
         raise SettingError(
             "clip",
             None,
-            "the hub id or folder of the CLIP that the vision tower came from "
-            f"(openai/clip-vit-large-patch14-336 for LLaVA); there is no {folder}",
+            "the hub id or folder of the CLIP model that the vision tower comes from "
+            f"(openai/clip-vit-large-patch14-336 for LLaVA); {folder} does not exist",
         )
     return Source(f"clip={folder}", folder)
 
@@ -144,9 +143,9 @@ def _keys(
     inputs: Mapping[str, Tensor],
     images: Sequence[EncodedImage],
 ) -> list[str] | None:
-    """Names of the rows for methods that draw at random: their words and their pixels.
+    """Return names of the rows for methods that draw at random, made of their token ids and pixels.
 
-    So each row draws anew, and the same in any batch, on any device, in float32 and bfloat16.
+    So each row has its own draw, and the same one in any batch, on any device, in float32 and bfloat16.
     """
     if isinstance(pruner, LayerPruner) or not pruner.draws:
         return None
@@ -162,7 +161,7 @@ def _keys(
 
 
 def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
-    """A number for each image that its pixels determine, whatever pads the batch."""
+    """Return a number for each image that depends on its pixels, but not on the padding of the batch."""
     if images[0].grid is not None:  # towers for images of any size get all patches in one tensor
         parts = torch.split(pixels, [math.prod(image.grid or ()) for image in images])
     else:
@@ -175,7 +174,7 @@ def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
 def _queries(
     prunable: PrunableModel, pruner: Pruner | LayerPruner, ids: Tensor, questions: Sequence[str] | None
 ) -> list[Query] | None:
-    """The questions of a batch in the query encoder's space, if the pruner needs them."""
+    """Return the questions of a batch in the query encoder's space, if the pruner needs them."""
     if questions is not None and len(questions) != len(ids):
         raise UserError(
             f"questions has {len(questions)} entries: expected one for each of the {len(ids)} rows"
@@ -208,7 +207,7 @@ def _pruned_generate(
         batch.setdefault("attention_mask", torch.ones_like(ids))
         if isinstance(pruner, LayerPruner) and not batch["attention_mask"][:, -1].all():
             raise UserError(
-                "the prompts are padded on the right: expected padding on the left, to generate from them"
+                "the prompts are padded on the right: expected padding on the left, as generation requires"
             )
         queries = _queries(prunable, pruner, ids, questions)
         images = prunable.encode_images(batch, with_joint=pruner.needs_query)
@@ -226,24 +225,24 @@ def _pruned_generate(
 
 
 def _check_call(prunable: PrunableModel, arguments: dict[str, Any]) -> None:
-    """Raise a :class:`UserError` for arguments of ``generate`` that do not go with pruning."""
+    """Raise a :class:`UserError` for arguments of ``generate`` that pruning does not support."""
     adapter = prunable.adapter
     for name in _PIXELS:
         if name != adapter.inputs[0] and arguments.get(name) is not None:
             raise UserError(
-                f"{name}: expected {adapter.inputs[0]} alone; {type(adapter).__name__} prunes "
-                f"{adapter.modality}s only"
+                f"{name}: expected only {adapter.inputs[0]}; {type(adapter).__name__} prunes only "
+                f"{adapter.modality}s"
             )
     for name in ("position_ids", "past_key_values", "inputs_embeds"):
         if arguments.get(name) is not None:
-            raise UserError(f"{name}: expected none; what remains of the prompt decides it")
+            raise UserError(f"{name}: expected none; it follows from the shortened prompt")
     if prunable.rules.positions == "preserved" and arguments.get("use_cache") is False:
-        # Without a cache transformers reads gaps between positions as the borders of packed sequences.
+        # Without a cache, transformers takes gaps between positions for the borders of packed sequences.
         raise UserError("use_cache=False: expected a cache, or positions=contiguous")
 
 
 def _shifted_lengths(model: Any, arguments: dict[str, Any], dropped: int) -> dict[str, int]:
-    """``max_length`` and ``min_length`` less the dropped tokens: they count the prompt of the caller."""
+    """Return ``max_length`` and ``min_length`` minus the dropped tokens: both count the caller's prompt."""
     config = arguments.get("generation_config") or model.generation_config
     lengths = {
         name: arguments.get(name) or getattr(config, name, None) for name in ("max_length", "min_length")
@@ -252,6 +251,6 @@ def _shifted_lengths(model: Any, arguments: dict[str, Any], dropped: int) -> dic
 
 
 def _with_prompt(ids: Tensor, sequences: Tensor, pruned_length: int) -> Tensor:
-    """The caller's prompt in front of the new tokens; beams and several return sequences repeat it."""
+    """Put the caller's prompt before the new tokens; beams and several return sequences repeat it."""
     prompt = ids.repeat_interleave(sequences.shape[0] // ids.shape[0], dim=0)
     return torch.cat([prompt, sequences[:, pruned_length:]], dim=1)

@@ -1,8 +1,8 @@
-"""From images and texts to the tensors of a batch: prompts, pixels and placeholders.
+"""Turn images and texts into the tensors of a batch: prompts, pixels and placeholders.
 
 Hugging Face's processor classes do the same, but those of the video-capable families cannot be built without
-torchvision, even for images alone. So their parts are used: the image processor, the tokenizer and the chat
-template.
+torchvision, even for images only. So this module uses their parts: the image processor, the tokenizer and the
+chat template.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ VICUNA_V1 = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
     "detailed, and polite answers to the user's questions. USER: {placeholder}\n{text} ASSISTANT:"
 )
-"""The conversation ``vicuna_v1`` of LLaVA's evaluation, with which its published numbers were taken."""
+"""The conversation ``vicuna_v1`` of LLaVA's evaluation, which its published numbers were measured with."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Processing:
     """The parts of a processor.
 
     Attributes:
-        tokenizer: the LLM's.
-        image_processor: for the pixels.
+        tokenizer: the LLM's tokenizer.
+        image_processor: makes the pixel tensors.
         placeholder: text of the token that stands for one visual token.
         chat_template: Jinja; None if the checkpoint has none.
         conversation: ``chat_template``, or ``vicuna_v1``.
@@ -43,7 +43,7 @@ class Processing:
 
     @classmethod
     def of(cls, processor: Any, adapter: ModelAdapter) -> Processing:
-        """The parts of a Hugging Face processor that the user has."""
+        """Take the parts from the user's Hugging Face processor."""
         placeholder = processor.tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
         template = getattr(processor, "chat_template", None)
         return cls(processor.tokenizer, processor.image_processor, placeholder, template)
@@ -56,7 +56,7 @@ class Processing:
             )
 
     def prompt(self, text: str, modality: str) -> str:
-        """The conversation around a question about one image (or ``video``)."""
+        """Return the conversation with a question about one ``image`` or ``video``."""
         if self.conversation == "vicuna_v1":
             return VICUNA_V1.format(placeholder=self.placeholder, text=text)
         content = [{"type": modality}, {"type": "text", "text": text}]
@@ -72,7 +72,7 @@ class Processing:
     def batch(
         self, adapter: ModelAdapter, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]
     ) -> dict[str, Tensor]:
-        """Tensors of a batch, padded on the left.
+        """Return the tensors of a batch, padded on the left.
 
         Args:
             adapter: knows how many placeholders an image needs.
@@ -80,21 +80,21 @@ class Processing:
             prompts: one per row, with one placeholder for each of its images.
 
         Raises:
-            ValueError: if a prompt has not as many placeholders as images.
+            ValueError: if a prompt does not have one placeholder per image.
         """
         tensors = adapter.process(self.image_processor, visuals)
         lengths = iter(adapter.lengths(tensors) if tensors else [])
         return tensors | self.words(prompts, [[next(lengths) for _ in images] for images in visuals])
 
     def words(self, prompts: Sequence[str], lengths: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-        """Ids and mask of a batch, padded on the left.
+        """Return the ids and mask of a batch, padded on the left.
 
         Args:
             prompts: one per row, with one placeholder for each of its images.
-            lengths: for the images of each row, the rows that each takes in the prompt.
+            lengths: for each row, the number of tokens that each of its images takes in the prompt.
 
         Raises:
-            ValueError: if a prompt has not as many placeholders as images.
+            ValueError: if a prompt does not have one placeholder per image.
         """
         texts = []
         for prompt, images in zip(prompts, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Shorten a processed prompt to the visual tokens that were kept."""
+"""Shorten a processed prompt to the kept visual tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ShortPrompt:
-    """A prompt without the dropped placeholders, padded anew on the left.
+    """A prompt without the dropped placeholders, padded again on the left.
 
     Attributes:
         input_ids: (batch, new length).
@@ -25,15 +25,15 @@ class ShortPrompt:
 
 
 def rows_of_images(input_ids: Tensor, placeholder_id: int, lengths: Sequence[int]) -> list[int]:
-    """Row of the batch that each image belongs to.
+    """Return the row of the batch that each image belongs to.
 
     Args:
         input_ids: (batch, length), images in row-major order.
-        placeholder_id: the placeholder.
-        lengths: placeholders of each image.
+        placeholder_id: id of the placeholder.
+        lengths: number of placeholders of each image.
 
     Raises:
-        ValueError: if the prompt's placeholders are not those of these images.
+        ValueError: if the prompt's placeholders do not match the images.
     """
     rows: list[int] = []
     for row, count in enumerate((input_ids == placeholder_id).sum(dim=1).tolist()):
@@ -52,7 +52,7 @@ def rows_of_images(input_ids: Tensor, placeholder_id: int, lengths: Sequence[int
 
 
 def mark_placeholders(input_ids: Tensor, placeholder_id: int, flags: Sequence[Tensor]) -> Tensor:
-    """(batch, length) bool: ``flags``, one (length,) per image, at the images' placeholders; else false."""
+    """Return (batch, length) bool: ``flags``, (length,) per image, at the placeholders; false elsewhere."""
     marked = torch.zeros_like(input_ids, dtype=torch.bool)
     if flags:
         marked[input_ids == placeholder_id] = torch.cat(list(flags)).to(marked.device)
@@ -62,14 +62,14 @@ def mark_placeholders(input_ids: Tensor, placeholder_id: int, flags: Sequence[Te
 def shorten_prompt(
     input_ids: Tensor, attention_mask: Tensor, placeholder_id: int, kept: Tensor, pad_token_id: int
 ) -> ShortPrompt:
-    """Leave the placeholders that are true in ``kept`` and all text.
+    """Keep all text and the placeholders that are true in ``kept``.
 
     Args:
         input_ids: (batch, length).
         attention_mask: (batch, length), 0 at padding.
-        placeholder_id: the placeholder.
+        placeholder_id: id of the placeholder.
         kept: (batch, length) from :func:`mark_placeholders`.
-        pad_token_id: fills the left.
+        pad_token_id: pads on the left.
     """
     keep = ((input_ids != placeholder_id) | kept) & attention_mask.bool()
     length = int(keep.sum(dim=1).max())
@@ -82,7 +82,7 @@ def shorten_prompt(
 def positions_left(
     short: ShortPrompt, attention_mask: Tensor, own: Tensor | None, *, preserved: bool
 ) -> Tensor | None:
-    """Position ids of a shortened prompt; None where the model should count by itself.
+    """Return the position ids of a shortened prompt; None if the model counts by itself.
 
     Args:
         short: what is left of the prompt.
@@ -91,11 +91,11 @@ def positions_left(
         preserved: whether tokens keep the positions that they had in the whole prompt.
 
     Returns:
-        (batch, new length), or (axes, batch, new length) where ``own`` has axes.
+        (batch, new length), or (axes, batch, new length) if ``own`` has axes.
     """
     if own is not None:
         axes = own.gather(2, short.columns.expand(len(own), -1, -1))
-        # The first is the row that transformers builds masks from.
+        # transformers builds masks from the first axis.
         axes[0] = (short.attention_mask.cumsum(dim=-1) - 1).clamp(min=0)
         return axes
     if not preserved:

@@ -27,20 +27,20 @@ from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Kept, Pruner, Query
 
-# Sizes and times that are only read to lay out the prompt: on a GPU every look at them would wait for it.
+# Sizes and times are only used to lay out the prompt. On a GPU, every read would synchronize with it.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
 
 class PrunableModel:
-    """Model, processing and query encoder together.
+    """A model with its processing and query encoder.
 
     Attributes:
         model: the Hugging Face model, as it was loaded.
         processing: tokenizer, image processor and conversation.
-        adapter: what is special about its family.
-        query_encoder: None if no pruner will need the question.
-        rules: what is decided for the model rather than for a method; None for the family's defaults.
+        adapter: the adapter of its family.
+        query_encoder: None if no pruner needs the question.
+        rules: choices for the model rather than for a method; None for the family's defaults.
     """
 
     def __init__(
@@ -62,25 +62,25 @@ class PrunableModel:
 
     @property
     def records_graphs(self) -> bool:
-        """Whether the first prefills of each length record a CUDA graph, and are slower than all others."""
+        """Whether the first prefills of each length record a CUDA graph and are slower than later ones."""
         return getattr(self.adapter.llm.forward, "records_graphs", False)
 
     def chat_prompt(self, text: str) -> str:
-        """The model's conversation around a question about one image."""
+        """Return the model's conversation with a question about one image or video."""
         return self.processing.prompt(text, self.adapter.modality)
 
     def preprocess(self, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors of a batch, on the model's device and in its dtype; ``visuals`` are the images by row."""
+        """Return a batch's tensors, on the model's device and in its dtype; ``visuals`` are images by row."""
         return self._on_device(self.processing.batch(self.adapter, visuals, prompts))
 
     def process(self, visual: Visual) -> dict[str, Tensor]:
-        """Pixels and sizes of one image, on the host; may run in any thread."""
+        """Return pixels and sizes of one image, on the host; may run in any thread."""
         return self.adapter.process(self.processing.image_processor, [[visual]])
 
     def encode(self, processed: dict[str, Tensor], with_joint: bool) -> Features:
-        """One image after :meth:`process` through the tower and the projector.
+        """Run one image after :meth:`process` through the tower and the projector.
 
-        Alone, with all of its crops: so it is bitwise the same whatever it is asked about together with.
+        It runs alone, with all of its crops, so the result is bitwise the same whatever batch it is used in.
         """
         tensors = self._on_device(processed)
         (image,) = self.encode_images(tensors, with_joint)
@@ -90,13 +90,13 @@ class PrunableModel:
         )
 
     def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors of a batch with one encoded image per row: those of :meth:`preprocess` but the pixels."""
+        """Return the tensors of :meth:`preprocess` without the pixels, for one encoded image per row."""
         sizes = {name: torch.cat([image.sizes[name] for image in images]) for name in images[0].sizes}
         return sizes | self._on_device(self.processing.words(prompts, [[image.length] for image in images]))
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor], with_joint: bool) -> list[EncodedImage]:
-        """Vision tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
+        """Run tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
         if self.adapter.inputs[0] not in inputs:
             return []
         encoder = self._encoder() if with_joint else None
@@ -105,12 +105,12 @@ class PrunableModel:
 
     @torch.no_grad()
     def encode_queries(self, questions: Sequence[str]) -> list[Query]:
-        """The questions in the query encoder's space."""
+        """Embed the questions in the query encoder's space."""
         encoder = self._encoder()
         return [Query(encoder.embed_text(question), self.rules.relevance_sign) for question in questions]
 
     def fitted(self, pruner: AnyPruner, image: EncodedImage) -> AnyPruner:
-        """The pruner with the budget that this image can meet, for families with images of any size."""
+        """Return the pruner with a budget that the image can meet, for families with images of any size."""
         if isinstance(pruner, LayerPruner) or isinstance(pruner.budget, float):
             return pruner
         if not self.adapter.variable_size:
@@ -126,7 +126,7 @@ class PrunableModel:
         queries: Sequence[Query] | None = None,
         keys: Sequence[str] | None = None,
     ) -> list[Kept]:
-        """What ``pruner`` keeps of each image, ``rows[i]`` being the row of the i-th; see :meth:`prune`."""
+        """Return what ``pruner`` keeps of each image; image i is in row ``rows[i]``. See :meth:`prune`."""
         kept = []
         for index, (image, row) in enumerate(zip(images, rows, strict=True)):
             visual = image.visual
@@ -155,7 +155,7 @@ class PrunableModel:
             keys: one per row: names of the image-question pairs, for methods that draw at random.
 
         Raises:
-            ValueError: if the images are not those of the prompt.
+            ValueError: if the images do not match the prompt.
             SettingError: if the budget cannot be met.
         """
         ids, placeholder = inputs["input_ids"], self.adapter.placeholder_id
@@ -212,7 +212,7 @@ class PrunableModel:
 
     @contextmanager
     def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[LayerPruning | None]:
-        """Hooks of the layer pruner, if there is one, for the forward passes that share one cache."""
+        """Install the layer pruner's hooks, if there is one, for the forward passes that share one cache."""
         if prompt.layer_pruner is None:
             yield None
             return
@@ -224,12 +224,12 @@ class PrunableModel:
 
     @torch.no_grad()
     def prefill(self, prompt: PrunedPrompt) -> Any:
-        """Run the prompt up to the logits of its last position; inside :meth:`pruning_inside`."""
+        """Run the prompt up to the logits of its last position; call it inside :meth:`pruning_inside`."""
         return self.model(**prompt.arguments, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
     def decode_step(self, output: Any, prompt: PrunedPrompt, steps: int) -> Any:
-        """One greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
+        """Decode one greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
         mask = prompt.arguments["attention_mask"]
         arguments = {"attention_mask": torch.cat([mask, mask.new_ones(len(mask), steps)], dim=1)}
         if "position_ids" in prompt.arguments:
@@ -243,7 +243,7 @@ class PrunableModel:
 
     @torch.no_grad()
     def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> Generated:
-        """Greedy answers of a batch."""
+        """Generate the greedy answers of a batch."""
         with self.pruning_inside(prompt) as inside:
             ids = self.model.generate(**prompt.arguments, max_new_tokens=max_new_tokens, do_sample=False)
         new = ids[:, prompt.arguments["input_ids"].shape[1] :]
@@ -254,7 +254,7 @@ class PrunableModel:
     def visual_by_layer(
         self, pruner: Pruner | LayerPruner, before: int, entering: int, budget_crops: int
     ) -> list[int]:
-        """Visual tokens of one row that each decoder layer sees.
+        """Return the visual tokens of one row that each decoder layer sees.
 
         Args:
             pruner: the method.
@@ -269,14 +269,14 @@ class PrunableModel:
         return [entering] * layers
 
     def query_tokens(self, question: str) -> int:
-        """Tokens of a question through the query encoder."""
+        """Return how many tokens of a question run through the query encoder."""
         return self._encoder().token_count(question)
 
     def _budget_basis(self, pruner: LayerPruner, crops: int, before: int) -> tuple[int, int]:
-        """Crops of a row to prune inside the LLM, and how many tokens they have for the schedule.
+        """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
 
-        A crop counts in full, whatever part of it the model cuts off as padding of the picture. Where the
-        size varies, a row with no more tokens than its budget has nothing to prune: 0 crops.
+        A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
+        a row with no more tokens than its budget has nothing to prune: 0 crops.
         """
         per_crop = self.adapter.tokens_per_crop(self.model.config)
         if not self.adapter.variable_size and per_crop is not None:

@@ -1,4 +1,4 @@
-"""The question and the visual tokens in one space, so that a pruner can tell what the question is about."""
+"""Embed the question and the visual tokens in one space, so that pruners can compare them."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ class QueryEncoder(ABC):
 
     @abstractmethod
     def embed_text(self, text: str) -> Tensor:
-        """Embeddings (segments, e) of a question, not normalized."""
+        """Return embeddings (segments, e) of a question, not normalized."""
 
     @abstractmethod
     def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:
-        """Embeddings (crops, n, e) of visual tokens, not normalized.
+        """Return embeddings (crops, n, e) of visual tokens, not normalized.
 
         Args:
-            tower: (crops, n, v) features of the vision tower that enter the projector, where there is one.
+            tower: (crops, n, v) features of the vision tower that enter the projector, if there is one.
             projected: (crops, n, d) output of the projector.
         """
 
     @abstractmethod
     def token_count(self, text: str) -> int:
-        """Tokens that :meth:`embed_text` runs a network on; 0 if it only looks embeddings up."""
+        """Return how many tokens :meth:`embed_text` runs a network on; 0 if it only looks up embeddings."""
 
 
 class ClipQueryEncoder(QueryEncoder):
-    """CLIP's joint space, by the text tower and the projections of the CLIP that the vision tower came from.
+    """CLIP's joint space, with the text side and the projections of the CLIP model that the tower comes from.
 
     The vision weights are not loaded a second time: patches are embedded from the multimodal model's own
     tower, as visual_projection(post_layernorm(hidden_states[layer])) in float32.
 
-    A question longer than the text tower's context is cut into segments, each with its own start and end
-    token; a segment's embedding is read at its end token, whatever ``eos_token_id`` the checkpoint's config
-    declares (with the value 2 of old configs transformers would read at the largest id instead). The official
-    code gives only the first segment a start and only the last one an end token and so reads the others at
-    position 0; here no segment is lost.
+    A question longer than the text tower's context is split into segments, each with its own start and end
+    token. A segment's embedding is read at its end token, whatever ``eos_token_id`` the checkpoint's config
+    declares. (For the value 2 of old configs, transformers would read at the largest id instead.) The
+    official code gives only the first segment a start token and only the last one an end token, so it reads
+    the others at position 0. Here no segment is lost.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ClipQueryEncoder(QueryEncoder):
         return sum(map(len, self._segments(text)))
 
     def _segments(self, text: str) -> list[list[int]]:
-        """Ids of each segment, with its start and end token."""
+        """Return the ids of each segment, with its start and end token."""
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         inside = self.context - 2
         parts = [ids[start : start + inside] for start in range(0, max(1, len(ids)), inside)]
@@ -90,11 +90,11 @@ class ClipQueryEncoder(QueryEncoder):
 
 
 class EmbeddingQueryEncoder(QueryEncoder):
-    """The LLM's input space, for models whose vision tower has no text tower beside it.
+    """The LLM's input space, for models whose vision tower has no text tower.
 
-    A visual token is what enters the LLM (for Qwen2.5-VL after the patch merger), a question is the input
-    embeddings of its tokens, one segment each. CDPruner's author says that this is what was used there for
-    Qwen2.5-VL (issue 7 of its repository); Script's code has nothing for such models.
+    A visual token is compared as it enters the LLM (for Qwen2.5-VL after the patch merger). A question is the
+    input embeddings of its tokens, one segment per token. CDPruner's author describes this for Qwen2.5-VL
+    (issue 7 of its repository). Script's code does not cover such models.
     """
 
     def __init__(self, embedding: nn.Module, tokenizer: Any, width: int) -> None:
@@ -103,7 +103,7 @@ class EmbeddingQueryEncoder(QueryEncoder):
     def embed_text(self, text: str) -> Tensor:
         ids = torch.tensor(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
         if not len(ids):
-            raise UserError("the question is empty: expected a text to tell relevant tokens by")
+            raise UserError("the question is empty: expected a text to compare visual tokens with")
         device = next(self._embedding.parameters()).device
         embeddings: Tensor = self._embedding(ids.to(device)).float()
         return embeddings

@@ -1,4 +1,4 @@
-"""The user's question, read back from a prompt that somebody else has made."""
+"""Read the user's question back from a finished prompt."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
-    """The user's text of each prompt, without placeholders, special tokens and the conversation's words.
+    """Return the user's text of each prompt, without placeholders, special tokens and the conversation.
 
     Raises:
-        UserError: if a prompt with an image is in no conversation that is known, or has several turns.
+        UserError: if a prompt with an image is in no known conversation, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
     frames = [_frame(prunable, conversation) for conversation in CONVERSATIONS]
@@ -32,8 +32,8 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         ]
         if not found and (ids == placeholder).any():
             raise UserError(
-                f"the question cannot be told from the rest of the prompt {text!r}: expected one turn in "
-                "the model's chat template or vicuna_v1, or prune(..., questions=[...])"
+                f"cannot find the question in the prompt {text!r}: expected one turn in the model's chat "
+                "template or vicuna_v1, or prune(..., questions=[...])"
             )
         texts.append(min(found, key=len, default=text))
     return texts
@@ -44,9 +44,9 @@ class _Frame:
     """What a conversation puts around a user's text, as the tokenizer decodes it.
 
     Attributes:
-        before, after: without special tokens.
-        system: with them, all that comes before the text.
-        reply: with them, where the model's turn begins.
+        before, after: what comes before and after the text, without special tokens.
+        system: all that comes before the text, with special tokens.
+        reply: the beginning of the model's turn, with special tokens.
     """
 
     before: str
@@ -55,7 +55,7 @@ class _Frame:
     reply: str
 
     def has_turns(self, whole: str) -> bool:
-        """Whether the model has answered before; then the question could be in any turn."""
+        """Return whether the model has answered before; the question could then be in any turn."""
         return bool(self.reply) and whole.count(self.reply) - self.system.count(self.reply) > 1
 
 

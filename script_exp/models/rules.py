@@ -1,4 +1,4 @@
-"""What is decided for a model rather than for a pruning method."""
+"""Choices for a model rather than for a pruning method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from script_exp.errors import SettingError, check_choice
 
 CONVERSATIONS = ("chat_template", "vicuna_v1")
-"""What a question is put into: the checkpoint's own template, or LLaVA's conversation."""
+"""What wraps a question: the checkpoint's own template, or LLaVA's conversation."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class PruningRules:
 
     Attributes:
         relevance_sign: the sign of its query encoder's similarity, see :class:`Query`.
-        positions: of the tokens that remain: ``contiguous`` closes the gaps, as the official code of Script
-            does; ``preserved`` keeps those of the full prompt, as in-LLM methods do. Models whose positions
-            are more than a count (Qwen2.5-VL) can only preserve them.
-        newline: whether the separators of the model (newline tokens after each row of patches) stay when the
+        positions: positions of the remaining tokens: ``contiguous`` closes the gaps, as in the official code
+            of Script; ``preserved`` keeps those of the full prompt, as in-LLM methods do. Models whose
+            positions are more than a count (Qwen2.5-VL) can only preserve them.
+        newline: whether the model's separators (newline tokens after each row of patches) stay when the
             prompt is pruned: ``keep`` or ``drop``.
     """
 
@@ -34,8 +34,8 @@ class PruningRules:
 
 
 def check_positions(rules: PruningRules) -> None:
-    """Raise a :class:`SettingError` where tokens that stand for several would have to keep their position."""
+    """Raise a :class:`SettingError` if aggregated tokens would have to keep their position."""
     if rules.positions == "preserved":
         raise SettingError(
-            "positions", "preserved", "contiguous: a token that stands for several has no position of its own"
+            "positions", "preserved", "contiguous: an aggregated token has no position of its own"
         )

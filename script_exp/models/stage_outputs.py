@@ -1,4 +1,4 @@
-"""What the stages of a :class:`script_exp.models.prunable.PrunableModel` hand on."""
+"""What the stages of a :class:`script_exp.models.prunable.PrunableModel` return."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from script_exp.pruners.contract.pruner import Kept
 
 @dataclass(frozen=True)
 class PrunedPrompt:
-    """What goes into the LLM.
+    """The input of the LLM.
 
     Attributes:
         arguments: keyword arguments of ``forward`` and ``generate``.
         kept: what was kept of each image before the LLM, in the order of the prompt.
-        tokens: (batch, length) bool: the visual tokens of the prompt, separators excepted.
+        tokens: (batch, length) bool: the visual tokens of the prompt, without separators.
         before: visual tokens of each row before pruning.
         entering: visual tokens of each row that enter the LLM.
         separators: separator tokens of each row that enter the LLM.
         crops: crops of each row through the vision tower.
         budget_crops: crops of each row that the budget is multiplied by.
-        offered: visual tokens of each row that a pruner chooses from, those included that the model cuts off
+        offered: visual tokens of each row that a pruner chooses from, including those that the model cuts off
             as padding afterwards.
         grids: patch grids of each row's images, for towers that take images of any size.
-        layer_pruner: the pruner that still has to run inside the LLM, if it is one of that kind.
+        layer_pruner: the pruner if it runs inside the LLM; None otherwise.
     """
 
     arguments: dict[str, Any]
@@ -47,7 +47,7 @@ class PrunedPrompt:
 
 @dataclass(frozen=True)
 class Generated:
-    """What came out of the LLM.
+    """The output of the LLM.
 
     Attributes:
         texts: the answers, stripped.
@@ -60,11 +60,11 @@ class Generated:
 
 @dataclass(frozen=True)
 class Features:
-    """One image as it was encoded, with all that a prompt about it needs; its pixels are gone.
+    """One encoded image, with all that a prompt about it needs, but without its pixels.
 
     Attributes:
         image: what pruners see and what the prompt's rows are made of.
-        sizes: the processed tensors that tell its size, where the family needs them for positions.
+        sizes: the processed tensors with its size, if the family needs them for positions.
         length: rows that it takes in the prompt, before pruning.
     """
 
@@ -73,5 +73,5 @@ class Features:
     length: int
 
     def to(self, device: torch.device) -> Features:
-        """The same on another device; sizes stay where they are."""
+        """Return a copy on another device; sizes stay where they are."""
         return replace(self, image=self.image.to(device))

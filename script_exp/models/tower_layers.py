@@ -1,4 +1,4 @@
-"""The vision tower without its last layers, where LLaVA reads an earlier one."""
+"""Skip the last layers of the vision tower if LLaVA reads an earlier one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ONE_AT_A_TIME = threading.RLock()  # two threads may use one model
 
 
 def used_tower_layers(config: Any) -> int | None:
-    """Layers of the vision tower up to the last one that is read; None for towers that are read at their end.
+    """Return the layers of the vision tower up to the last one that is read; None if the config names none.
 
-    LLaVA and LLaVA-NeXT read ``hidden_states[-2]``: the output of the last layer but one.
+    LLaVA and LLaVA-NeXT read ``hidden_states[-2]``: the output of the second-to-last layer.
     """
     read = getattr(config, "vision_feature_layer", None)
     if read is None:
@@ -26,30 +26,30 @@ def used_tower_layers(config: Any) -> int | None:
 
 @contextmanager
 def unused_layers_skipped(model: Any) -> Iterator[None]:
-    """Within the context, the layers of the vision tower that nothing reads hand on what they get.
+    """Within the context, the vision tower's unread layers return their input.
 
-    They stay in the tower: transformers counts a negative ``vision_feature_layer`` from its end.
+    They stay in the tower, because transformers counts a negative ``vision_feature_layer`` from its end.
     """
     used = used_tower_layers(model.config)
-    if used in (None, model.config.vision_config.num_hidden_layers):  # a tower of any other make
+    if used in (None, model.config.vision_config.num_hidden_layers):  # nothing to skip
         yield
         return
     unused = list(bare_tower(model).encoder.layers[used:])
     with _ONE_AT_A_TIME:
-        own = [vars(layer).get("forward") for layer in unused]  # of accelerate, where a model is dispatched
+        own = [vars(layer).get("forward") for layer in unused]  # set by accelerate on a dispatched model
         try:
             for layer in unused:
                 layer.forward = _hand_on
             yield
         finally:
             for layer, forward in zip(unused, own, strict=True):
-                del layer.forward  # uncovers the method of the class
+                del layer.forward  # restores the method of the class
                 if forward is not None:
                     layer.forward = forward
 
 
 def bare_tower(model: Any) -> Any:
-    """The CLIP or SigLIP transformer of a LLaVA, with ``encoder`` and ``post_layernorm``."""
+    """Return the CLIP or SigLIP transformer of a LLaVA, with ``encoder`` and ``post_layernorm``."""
     tower: nn.Module = model.model.vision_tower
     return getattr(tower, "vision_model", tower)
 

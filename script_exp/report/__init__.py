@@ -1,4 +1,4 @@
-"""One HTML page of all finished runs, which opens from disk: nothing in it is loaded from anywhere."""
+"""One self-contained HTML page of all finished runs: it opens from disk and loads nothing."""
 
 from script_exp.report.page import Report, report_page
 

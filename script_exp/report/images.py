@@ -1,7 +1,7 @@
-"""Figures and pictures as part of the page, with words for whoever cannot see them.
+"""Figures and pictures embedded in the page, with alternative texts.
 
-Each is an ``<img>`` with its data in it: what is defined inside an SVG drawing has names, and as an image it
-keeps them to itself.
+Each is an ``<img>`` with inline data. As an image, an SVG drawing keeps its element ids to itself; inlined as
+elements, several drawings would share one namespace.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _SAID = {
         "Whiskers are 95 % intervals; the dashed line with its band is the unpruned model.",
     ),
     "accuracy_by_flops": (
-        "Accuracy against FLOPs of the prefill",
-        "On the gray line, the Pareto front, nothing is both cheaper and better.",
+        "Accuracy against prefill FLOPs",
+        "The gray line is the Pareto front: nothing is both cheaper and better than a point on it.",
     ),
     "accuracy_by_prefill_time": (
         "Accuracy against measured prefill time",
-        "On the gray line, the Pareto front, nothing is both faster and better.",
+        "The gray line is the Pareto front: nothing is both faster and better than a point on it.",
     ),
-    "latency_by_stage": ("Time to first token by stage", "Medians of each stage, at batch 1."),
-    "radar": ("Share of the unpruned accuracy on every benchmark", "One radar per budget."),
-    "sweep": ("Accuracy against one setting", "Everything else is equal; whiskers are 95 % intervals."),
+    "latency_by_stage": ("Time to first token by stage", "Median of each stage at batch size 1."),
+    "radar": ("Share of the unpruned accuracy on every benchmark", "One radar chart per budget."),
+    "sweep": ("Accuracy against one setting", "All else is equal; whiskers are 95 % intervals."),
     "overlap": (
         "Kept tokens that two methods have in common",
-        "In percent of the smaller set, mean over samples.",
+        "In percent of the smaller set, averaged over samples.",
     ),
 }
-"""By kind of figure: what it shows, and how to read it."""
+"""Title and caption of each kind of figure."""
 
-_PIXELS_PER_INCH = 130  # type of 8 points is as large as the text beside it
+_PIXELS_PER_INCH = 130  # makes 8-point type as large as the text around it
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Image:
         height: CSS pixels.
         title: what it shows.
         caption: how to read it.
-        alt: the same in words.
+        alt: the alternative text.
     """
 
     source: str
@@ -68,7 +68,7 @@ class Image:
 
 
 def figure_images(cells: Cells) -> tuple[list[Image], list[str]]:
-    """Every figure that the runs allow, and a sentence for each kind that they do not."""
+    """Return every figure that the runs allow, and a sentence for each kind that cannot be drawn."""
     images: list[Image] = []
 
     def take(kind: str, name: str, figure: Figure) -> None:
@@ -83,23 +83,23 @@ def figure_images(cells: Cells) -> tuple[list[Image], list[str]]:
 
 
 def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
-    """Pictures of what was kept of the samples that lose most by pruning; loads the runs' own model.
+    """Return pictures of what was kept of the samples that lose most by pruning; loads the runs' model.
 
     Args:
-        runs: of one model on one benchmark.
-        most: how many pictures, at most.
+        runs: runs of one model on one benchmark.
+        most: the largest number of pictures.
 
     Returns:
-        the pictures, and a sentence for whatever cannot be shown.
+        the pictures, and a sentence for everything that cannot be shown.
 
     Raises:
-        UserError: if the runs are of several models or benchmarks, or none can be opened again.
+        UserError: if the runs are of several models or benchmarks, or none can be opened.
     """
     beside = side_by_side(runs[runs["weights"] != "random"])
     samples = answers(beside)
     names = worst_regressions(beside, samples, most)
     if not names:
-        return [], ["no sample loses anything against the unpruned run"]
+        return [], ["no sample scores lower than in the unpruned run"]
 
     from script_exp.inspection.pictures import Gallery  # imports torch
 
@@ -116,7 +116,7 @@ def _kept_image(shown: KeptPicture) -> Image:
     said = [one for one in (shown.unpruned, *methods) if one is not None]
     alt = (
         f"The image, {' and '.join(shown.maps)} of its tokens, and what each method kept. "
-        f"Question: {shown.question} Accepted: {', '.join(shown.references)}. "
+        f"Question: {shown.question} Accepted answers: {', '.join(shown.references)}. "
         f"Answers: {'; '.join(f'{one.method}: {one.text}' for one in said)}."
     )
     return _image(kept_figure(shown), "webp", shown.title, _caption(shown.unpruned, methods), alt)
@@ -124,12 +124,12 @@ def _kept_image(shown: KeptPicture) -> Image:
 
 def _caption(unpruned: Answer | None, pruned: Sequence[Answer]) -> str:
     right = sum(one.score == 1 for one in pruned)
-    before = "" if unpruned is None else f"Unpruned answered “{unpruned.text}”; "
-    return f"{before}{right} of {len(pruned)} pruned runs are right."
+    before = "" if unpruned is None else f"The unpruned model answered “{unpruned.text}”; "
+    return f"{before}{right} of {len(pruned)} pruned runs are correct."
 
 
 def _image(figure: Figure, kind: str, title: str, caption: str, alt: str) -> Image:
-    """The figure as a drawing (svg) or as pixels (webp)."""
+    """Encode the figure as a drawing (svg) or as pixels (webp)."""
     buffer = io.BytesIO()
     if kind == "svg":
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""The page: what it says, put into the template with the style and the script that stand beside it."""
+"""Fill the page's template with the tables and images, its style and its script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from script_exp.report.provenance import provenance_tables
 from script_exp.results.read import draws
 
 _SECTIONS = {"accuracy": "Accuracy", "by_budget": "Accuracy", "ablation": "Accuracy", "efficiency": "Cost"}
-"""By a table's name the section that it stands in; all others are tests."""
+"""Section of a table by its name; all other tables are tests."""
 _TESTS = "Significance"
 
 
@@ -31,15 +31,15 @@ class Report:
     """What the page shows.
 
     Attributes:
-        cells: the runs, and the cells that they make up.
-        tables: every table of them.
-        place: where the runs were read from; paths on the page are below it.
-        command: how the page is made again.
-        figures: drawings of the same numbers.
-        no_figures: a sentence for each kind of figure that there is none of.
-        pictures: what was kept of single samples.
-        no_pictures: a sentence for whatever they do not show.
-        problems: a sentence for whatever was left out.
+        cells: the runs, grouped into cells.
+        tables: all tables of the cells.
+        place: where the runs were read from; paths on the page are relative to it.
+        command: the command that makes the page.
+        figures: figures of the same numbers.
+        no_figures: a sentence for each kind of figure that cannot be drawn.
+        pictures: pictures of what was kept of single samples.
+        no_pictures: a sentence for everything that they cannot show.
+        problems: a sentence for everything that was left out.
     """
 
     cells: Cells
@@ -54,12 +54,12 @@ class Report:
 
 
 def report_page(report: Report) -> str:
-    """The page as HTML. Whatever came from a run is escaped, and the page's policy forbids loading."""
+    """Return the page as HTML; text from runs is escaped, and the content policy forbids loading anything."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["rows"] = lambda table: Markup(html_rows(table))  # escapes by itself
-    script = f"\n{_source('sort_and_filter.js')}\n"  # as it stands in the element: the policy allows its hash
+    environment.filters["rows"] = lambda table: Markup(html_rows(table))  # already escaped
+    script = f"\n{_source('sort_and_filter.js')}\n"  # as in the element: the policy allows its hash
     environments, runs = provenance_tables(report.cells.runs, report.place)
     return environment.from_string(_source("page.html")).render(
         report=report,
@@ -77,12 +77,12 @@ def report_page(report: Report) -> str:
 
 
 def _source(name: str) -> str:
-    """A file that stands beside this one."""
+    """Read a file in the folder of this module."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _sections(tables: Sequence[Table]) -> dict[str, list[Table]]:
-    """Tables by their section, in reading order."""
+    """Group the tables by section, in reading order."""
     sections: dict[str, list[Table]] = {}
     for table in tables:
         sections.setdefault(_SECTIONS.get(table.name, _TESTS), []).append(table)
@@ -91,7 +91,7 @@ def _sections(tables: Sequence[Table]) -> dict[str, list[Table]]:
 
 
 def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
-    """What the page is about, in a few words each."""
+    """Yield the facts of the overview: a name and a few words each."""
     runs = cells.runs
     pruned = runs[runs["budget"].notna()]
     dates = sorted(runs["finished"].str.slice(0, 10))
@@ -107,8 +107,8 @@ def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
         yield "Budgets", _listed([budget_text(budget) for budget in budgets])
     yield "Seeds", _listed([str(seed) for seed in sorted(set(runs["seed"]))])
     yield "Devices", _listed(sorted(set(runs["device"])))
-    yield "Run", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    yield "Code", (_count(commits, "commit") if commits else "not from a checkout") + changed
+    yield "Dates", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    yield "Code", (_count(commits, "commit") if commits else "not from a git checkout") + changed
 
 
 def _count(number: int, thing: str) -> str:

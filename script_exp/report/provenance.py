@@ -1,4 +1,4 @@
-"""Where the numbers come from: every environment that runs were made in, and every run with its own."""
+"""Where the numbers come from: a table of environments, and a table of runs that refers to them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _TOLD = {
     "Attention": "attention", "Compile": "compile", "Weights": "weights", "Checkpoint": "checkpoint",
     "Host": "host", "System": "system",
 }  # fmt: skip
-"""Columns of an environment, and where they stand in a run's provenance."""
+"""Columns of the table of environments, and their keys in a run's provenance."""
 
 
 def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
-    """The table of environments, and that of runs, which name theirs by number.
+    """Return the table of environments, and the table of runs, which refers to environments by number.
 
-    A run has one row, however much its provenance says, so that a page of thousands of runs stays small.
+    A run takes one row, however long its provenance, so that a page of thousands of runs stays small.
 
     Args:
         runs: ``Cells.runs``.
-        place: the folder that paths are shown below.
+        place: the folder that paths are relative to.
     """
     numbers: dict[tuple[str, ...], int] = {}
     uses: dict[tuple[str, ...], int] = {}
@@ -49,7 +49,7 @@ def provenance_tables(runs: pd.DataFrame, place: str) -> tuple[Table, Table]:
             )
         ],
         data=pd.DataFrame(),
-        notes=["Code: git commit; + means that the working tree differed from it."],
+        notes=["Code: git commit; + marks uncommitted changes."],
         texts=3 + len(_TOLD),
     )
     return environments, _run_table(runs.assign(environments=own), place)
@@ -72,9 +72,9 @@ def _run_table(runs: pd.DataFrame, place: str) -> Table:
         groups=groups,
         data=pd.DataFrame(),
         notes=[
-            f"Folders below {place}; config.yaml there has every setting. Identity: hash of those that can "
-            "change the result. Environment: numbers of the table above, several where several "
-            "processes worked on a run. Started: the last of them."
+            f"Folder: relative to {place}; its config.yaml has every setting. Identity: hash of the settings "
+            "that can change the result. Environment: number in the table above; several if several "
+            "processes worked on the run. Started: the last of them."
         ],
         texts=7,
     )  # fmt: skip
@@ -97,7 +97,7 @@ def _run(run: pd.Series, place: str) -> Row:
 
 
 def _environment(process: dict[str, Any]) -> tuple[str, ...]:
-    """What there is to say about one process; what is not known is empty."""
+    """Return the row of one process; unknown values are empty."""
     git = process.get("git") or {}
     packages = process.get("packages") or {}
     commit = str(git.get("commit") or "")[:12]

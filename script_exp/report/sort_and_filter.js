@@ -1,6 +1,6 @@
 "use strict";
-// Sorts the rows of a group by a click on a column's head, and filters the rows of all tables by words.
-// Without it the page is the same, with plain tables.
+// A click on a column's head sorts the rows of each group; words filter the rows of all tables.
+// Without this script the page is the same, with plain tables.
 
 const HOLE = "–";
 const NUMBER = /^([<+−-]*)(\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[\s,†%×])/;
@@ -11,14 +11,14 @@ const rowsIn = (body) => [...body.rows].filter((row) => !row.classList.contains(
 const allRows = (table) => [...table.tBodies].flatMap(rowsIn);
 const printedOrder = new Map(tables.flatMap(allRows).map((row, place) => [row, place]));
 
-// What an entry says, without its interval or share in small type.
+// The text of an entry, without the interval or share in small type.
 function said(cell) {
   const large = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL");
   const text = large.map((node) => node.textContent).join("").trim() || cell.textContent.trim();
   return text === HOLE ? "" : text;
 }
 
-// The number that a text begins with; of an interval its lower end, and "<0.001" is below 0.001.
+// The number at the start of a text: the lower end of an interval; "<0.001" counts as just below 0.001.
 function number(text) {
   const found = NUMBER.exec(text);
   if (!found) return NaN;
@@ -26,7 +26,7 @@ function number(text) {
   return /[−-]/.test(found[1]) ? -size : found[1].includes("<") ? size * (1 - 1e-9) : size;
 }
 
-// Values to sort a column by: numbers if all that is there are numbers; null is a hole.
+// The values to sort a column by: numbers if all entries are numbers, else texts; null is a hole.
 function valuesOf(rows, column) {
   const texts = rows.map((row) => said(row.cells[column]));
   const numeric = texts.every((text) => text === "" || !Number.isNaN(number(text)));
@@ -35,7 +35,7 @@ function valuesOf(rows, column) {
 }
 
 function compare(one, other, sign) {
-  if (one === null || other === null) return (one === null) - (other === null); // holes last, either way
+  if (one === null || other === null) return (one === null) - (other === null); // holes last both ways
   return sign * (typeof one === "number" ? one - other : one.localeCompare(other, "en", { numeric: true }));
 }
 
@@ -68,8 +68,8 @@ for (const table of tables) {
   });
 }
 
-// Where words are looked for: the table's title, heads of its columns of numbers, the group's heading, and
-// the row's own texts. So a benchmark that is a column keeps the whole table.
+// The text that words are searched in: the table's title, the heads of its number columns, the group's
+// heading and the row's own texts. A benchmark that is a column therefore keeps the whole table.
 function searched() {
   const texts = new Map();
   for (const table of tables) {
@@ -86,14 +86,14 @@ function searched() {
   return texts;
 }
 
-// A number is looked for as a whole: 16 is neither in 160 nor in 88.16.
+// A number has to match as a whole: 16 is neither in 160 nor in 88.16.
 function matcher(word) {
   if (!/^\d+(\.\d+)?$/.test(word)) return (text) => text.includes(word);
   const whole = new RegExp(`(?<![\\w.])${word.replace(".", "\\.")}(?![\\w]|\\.\\d)`);
   return (text) => whole.test(text);
 }
 
-let texts = null; // made at the first word: there may be thousands of rows
+let texts = null; // built at the first word: there may be thousands of rows
 
 function filter() {
   texts ??= searched();

@@ -1,1 +1,1 @@
-"""What a run leaves behind, how it is found again, and how finished runs are read."""
+"""The files of a run: how they are written, how its state is determined, and how finished runs are read."""

@@ -1,4 +1,4 @@
-"""Which version of this code runs."""
+"""The version of this code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def code_version() -> dict[str, Any]:
-    """Version of the package, and of the checkout that it is in."""
+    """Return the version of the package and of its checkout."""
     return {"script-exp": metadata.version("script-exp"), "git": git_state()}
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit and whether the tree differs from it; None outside a checkout or without git."""
+    """Return the commit and whether the tree differs from it; None outside a checkout or without git."""
     folder = Path(__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")
@@ -31,7 +31,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def file_hash(kind: type) -> str | None:
-    """First 16 hex digits of the sha256 of the file that a class is in; None where there is no such file."""
+    """Return the first 16 hex digits of the SHA-256 of a class's file; None if there is no such file."""
     try:
         return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:16]
     except (TypeError, OSError):

@@ -1,4 +1,4 @@
-"""Write files so that they are either complete or not there."""
+"""Write files so that they are either complete or absent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_atomically(path: Path, contents: str | bytes) -> None:
     """Write ``contents`` to a temporary file beside ``path``, flush it to the disk, and rename it.
 
     Raises:
-        UserError: if the disk is full or cannot be written.
+        UserError: if the disk is full or not writable.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -31,10 +31,10 @@ def write_atomically(path: Path, contents: str | bytes) -> None:
 
 
 def append(path: Path, text: str) -> None:
-    """Add ``text`` and flush it to the disk.
+    """Append ``text`` and flush it to the disk.
 
     Raises:
-        UserError: if the disk is full or cannot be written; a part of ``text`` may be there.
+        UserError: if the disk is full or not writable; part of ``text`` may be written.
     """
     with _writable(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
@@ -48,13 +48,12 @@ def _writable(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"cannot write {path} ({error.strerror}); once that is mended, the same command goes on where it "
-            "stopped"
+            f"cannot write {path} ({error.strerror}); fix this, then repeat the command to resume"
         ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON, atomically; not-a-number is an error, never written."""
+    """Write ``value`` as JSON, atomically; NaN raises an error."""
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -63,10 +62,10 @@ def read_json(path: Path, remedy: str | None = None) -> Any:
 
     Args:
         path: the file.
-        remedy: what to do if it is damaged; to remove its folder, a run directory, if None.
+        remedy: what to do if it is damaged; None: remove its folder, a run directory.
 
     Raises:
-        UserError: if it does not parse, naming the file and what to do.
+        UserError: if it does not parse; the message has the file and the remedy.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Signs of life, so that a run whose machine died is not taken for running."""
+"""Signs of life, so that a run whose machine died does not count as running."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import threading
 from pathlib import Path
 
 PERIOD_S = 30
-SILENT_AFTER_S = 300  # clocks of a cluster's machines may differ by some of it
+SILENT_AFTER_S = 300  # leaves room for clocks that differ within a cluster
 
 
 class Heartbeat:
-    """Touch a file every half minute, as a context manager.
+    """Context manager that touches a file every half minute.
 
     Args:
-        file: the file; while it is missing nothing happens.
+        file: the file; nothing happens while it is missing.
     """
 
     def __init__(self, file: Path) -> None:
@@ -32,11 +32,11 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._ended.wait(PERIOD_S):
-            with contextlib.suppress(OSError):  # a full disk or a lost server is the run's own business
+            with contextlib.suppress(OSError):  # the run itself reports a full disk or a lost server
                 os.utime(self._file)
 
 
 def slurm_job() -> str | None:
-    """SLURM's id of this job (``12``, or ``12_3`` in an array); None outside of SLURM."""
+    """Return SLURM's id of this job (``12``, or ``12_3`` in an array); None outside SLURM."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")

@@ -7,10 +7,10 @@ from typing import Any
 
 
 def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """The final metrics under the names that the tracker shows.
+    """Return the final metrics under the names that the tracker shows.
 
-    ``result`` is all of ``result.json`` as one text, so that the tables can be made from a W&B project alone
-    (``script_exp.results.read_wandb``); as a dictionary it would be a column for each of its numbers there.
+    ``result`` is all of ``result.json`` as one string, so that tables can be made from a W&B project alone
+    (``script_exp.results.read_wandb``). As a dictionary it would add a W&B column for each of its numbers.
     """
     metrics = {
         "result": json.dumps(result),

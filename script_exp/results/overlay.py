@@ -10,21 +10,21 @@ import numpy as np
 from PIL import Image
 
 _FADED = 0.25
-"""How much of a dropped patch is left; the rest is white."""
+"""Opacity of a dropped patch on white."""
 MOST_CROPS = 5
-"""Crops that are shown of one image."""
+"""Maximum number of crops shown per image."""
 
 
 def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: int) -> Image.Image | None:
-    """Crops side by side, the first five.
+    """Draw the first five crops side by side.
 
     Args:
         pictures: (crops, height, width, 3) bytes.
-        kept: of every crop the raster indices of the tokens that were kept.
+        kept: for each crop, the raster indices of the kept tokens.
         tokens: tokens of one crop.
 
     Returns:
-        the picture; None where tokens are no square grid of patches, or were numbered in another grid.
+        the picture; None if the tokens form no square grid of patches, or are numbered in another grid.
     """
     side = math.isqrt(tokens)
     highest = max(chain.from_iterable(kept), default=0)

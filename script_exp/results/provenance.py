@@ -18,7 +18,7 @@ _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "toke
 def provenance(
     checkpoint: str, weights: str, device: torch.device, dtype: torch.dtype, attention: str, compiled: str
 ) -> dict[str, Any]:
-    """What is needed to tell two runs' circumstances apart; ``checkpoint`` is ``model.path``,
+    """Return what distinguishes the conditions of two runs; ``checkpoint`` is ``model.path``,
     ``compiled`` is ``model.compile``."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -39,7 +39,7 @@ def provenance(
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
+    """Return the name of the GPU or the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")

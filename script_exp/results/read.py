@@ -1,4 +1,4 @@
-"""All finished runs below a folder, as one tidy table with typed columns."""
+"""Read all finished runs in a folder into one tidy table with typed columns."""
 
 from __future__ import annotations
 
@@ -18,74 +18,74 @@ from script_exp.results.run_directory import REPLACED, SHARDS, result_files
 from script_exp.results.state import read_state
 
 STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
-"""The stages of a time to first token, in the order in which they run."""
+"""The stages up to the first token, in the order in which they run."""
 
 _TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "bool"
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "model": (_TEXT, "name of the model, as in conf/model"),
-    "checkpoint": (_TEXT, "its folder or hub id; ``embedded`` is the tiny model of the package"),
-    "weights": (_TEXT, "``pretrained``, or ``random``, which have no accuracy"),
+    "checkpoint": (_TEXT, "its folder or hub id; ``embedded`` is the built-in tiny model"),
+    "weights": (_TEXT, "``pretrained``, or ``random``, which has no accuracy"),
     "benchmark": (_TEXT, "name of the benchmark, as in conf/benchmark"),
-    "benchmark_settings": (_TEXT, "JSON of what can change its number, for example the protocol"),
-    "prompt_version": (_COUNT, "of its prompt and rule"),
-    "protocol_version": (_COUNT, "of everything else in the code that can change a result"),
-    "limit": (_COUNT, "samples that were asked for; missing: all of them"),
+    "benchmark_settings": (_TEXT, "JSON of the settings that can change its number, such as protocol"),
+    "prompt_version": (_COUNT, "version of its prompt"),
+    "protocol_version": (_COUNT, "version of everything else in the code that can change a result"),
+    "limit": (_COUNT, "number of requested samples; missing: all"),
     "pruner": (_TEXT, "method, as in conf/pruner"),
-    "variant": (_TEXT, "its settings that are not the published defaults"),
-    "pruner_settings": (_TEXT, "JSON of all its settings but the budget"),
+    "variant": (_TEXT, "its settings that differ from the published defaults"),
+    "pruner_settings": (_TEXT, "JSON of all its settings except the budget"),
     "budget": (_NUMBER, "tokens kept per crop, or a share below 1; missing: unpruned"),
-    "seed": (_COUNT, "seed of a method that draws, else 0"),
+    "seed": (_COUNT, "seed of a method that draws, otherwise 0"),
     "identity": (_TEXT, "hash of every setting that can change the result"),
     "unpruned_identity": (_TEXT, "identity of the unpruned run to compare with"),
-    "metric": (_TEXT, "what the accuracy is; missing: random weights, or a server scores"),
+    "metric": (_TEXT, "name of the metric; missing: random weights, or a server scores"),
     "scale": (_NUMBER, "100: the accuracy is a share, printed in percent; 1: it counts points"),
     "accuracy": (_NUMBER, "the benchmark's official number"),
     "ci_low": (_NUMBER, "lower end of its 95 % interval"),
     "ci_high": (_NUMBER, "upper end of its 95 % interval"),
-    "n": (_COUNT, "samples that it is over"),
-    "partial": (_FLAG, "whether these are fewer than the benchmark has"),
-    "skipped": (_COUNT, "samples with missing or broken images, and bad entries of the files"),
-    "visual": (_NUMBER, "visual tokens before pruning, mean over samples, as all that follow"),
-    "kept": (_NUMBER, "visual tokens left after all pruning"),
+    "n": (_COUNT, "number of scored samples"),
+    "partial": (_FLAG, "whether the benchmark has more samples"),
+    "skipped": (_COUNT, "number of samples with missing or broken images, and of bad entries"),
+    "visual": (_NUMBER, "visual tokens before pruning; this and the following are means over samples"),
+    "kept": (_NUMBER, "visual tokens that remain after all pruning"),
     "layer_average": (_NUMBER, "visual tokens, mean over the LLM's layers"),
     "budget_crops": (_NUMBER, "crops that the budget was multiplied by"),
-    "offered": (_NUMBER, "visual tokens to choose from, those included that are cut off as padding"),
+    "offered": (_NUMBER, "visual tokens to choose from, including those cut off as padding"),
     "prefill_tflops": (_NUMBER, "FLOPs of all stages of a prefill, 2 per multiply-accumulate, in 1e12"),
-    "llm_visual_tflops": (_NUMBER, "of these, the LLM's on visual tokens alone"),
-    "kv_mib": (_NUMBER, "keys and values after prefill, MiB"),
-    "llm_prefill_ms": (_NUMBER, "pruner and LLM up to the first token, median of batch 1, ms"),
-    "ttft_ms": (_NUMBER, "time to first token, every stage, median of batch 1, ms"),
-    "unpruned_llm_prefill_ms": (_NUMBER, "the unpruned model's, measured in the same process"),
-    "unpruned_ttft_ms": (_NUMBER, "the unpruned model's, measured in the same process"),
+    "llm_visual_tflops": (_NUMBER, "of these, those of the LLM on visual tokens alone"),
+    "kv_mib": (_NUMBER, "KV cache after prefill, MiB"),
+    "llm_prefill_ms": (_NUMBER, "pruner and LLM up to the first token, median at batch 1, ms"),
+    "ttft_ms": (_NUMBER, "time to first token, all stages, median at batch 1, ms"),
+    "unpruned_llm_prefill_ms": (_NUMBER, "the same for the unpruned model, measured in the same process"),
+    "unpruned_ttft_ms": (_NUMBER, "the same for the unpruned model, measured in the same process"),
     "prefill_speedup": (_NUMBER, "ratio of the two LLM prefills"),
     "ttft_speedup": (_NUMBER, "ratio of the two times to first token"),
     **{f"{stage}_ms": (_NUMBER, f"median time of stage {stage}, ms") for stage in STAGES},
     "decode_ms": (_NUMBER, "median time of one more token, ms"),
     "peak_mib": (_NUMBER, "peak memory of an LLM prefill, MiB"),
-    "device": (_TEXT, "name of the GPU or the processor that it was measured on"),
+    "device": (_TEXT, "name of the GPU or processor of the measurement"),
     "device_type": (_TEXT, "``cuda`` or ``cpu``"),
-    "dtype": (_TEXT, "of the weights"),
+    "dtype": (_TEXT, "dtype of the weights"),
     "attention": (_TEXT, "attention kernel"),
     "compile": (_TEXT, "mode of ``torch.compile``, or ``off``"),
-    "commit": (_TEXT, "git commit of the code; missing: not run from a checkout"),
+    "commit": (_TEXT, "git commit of the code; missing: not in a checkout"),
     "dirty": (_FLAG, "whether the code differed from the commit"),
     "finished": (_TEXT, "when the last process that worked on it started, UTC"),
     "provenance": (_TEXT, "JSON: code, versions and machine of every process that worked on it"),
-    "rescored": (_COUNT, "times that it was scored again (runners/score.py) with another result"),
+    "rescored": (_COUNT, "how often runners/score.py changed its scores"),
     "place": (_TEXT, "the run directory, or the W&B run"),
     "run_dir": (_TEXT, "the run directory with the samples; missing: read from W&B"),
 }  # fmt: skip
-"""Columns of the table of runs: their type and meaning. What was not measured is missing, never zero."""
+"""Columns of the table of runs: type and meaning. Values that were not measured are missing, not zero."""
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Finished runs and what could not be read.
+    """Finished runs, and the problems of all others.
 
     Attributes:
         frame: one row per run, with the columns of :data:`COLUMNS`; empty if there is none.
-        problems: one sentence per run that was left out.
+        problems: one sentence per run that is left out.
     """
 
     frame: pd.DataFrame
@@ -93,7 +93,7 @@ class Runs:
 
 
 def load_runs(outputs: Path) -> Runs:
-    """Read every ``result.json`` below ``outputs``; a run that failed or is not finished is a problem."""
+    """Read every ``result.json`` below ``outputs``; unfinished and failed runs become problems."""
     files = result_files(outputs)
     runs = collect((str(path.parent), partial(read_result, path), path.parent) for path in files)
     finished = {path.parent for path in files}
@@ -101,11 +101,11 @@ def load_runs(outputs: Path) -> Runs:
 
 
 def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | None]]) -> Runs:
-    """The table of runs from wherever their results are.
+    """Collect results from any source into the table of runs.
 
     Args:
-        sources: of every run its place in words, what reads its ``result.json``, and the run directory if
-            there is one.
+        sources: for each run, the name of its place, a function that reads its ``result.json``, and the run
+            directory, if any.
     """
     rows, problems = [], []
     for place, read, run_dir in sources:
@@ -120,13 +120,13 @@ def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | No
 
 
 def draws(runs: pd.DataFrame) -> pd.Series:
-    """Of each run, or cell, whether its method draws at random: it has a seed among its settings then."""
+    """Return for each run or cell whether its method draws at random, that is, has a setting ``seed``."""
     has = ["seed" in json.loads(settings) for settings in runs["pruner_settings"]]
     return pd.Series(has, index=runs.index, dtype=bool)
 
 
 def load_samples(run_dir: Path) -> pd.DataFrame:
-    """The samples of one run, one row each, indexed by id.
+    """Read the samples of one run, one row each, indexed by id.
 
     Raises:
         UserError: if the file is missing or a line does not parse.
@@ -152,7 +152,7 @@ def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with every value as its column's type, so that one wrong value spoils no other run."""
+    """Convert every value to its column's type, so that a wrong value affects only its own run."""
     kinds = {_TEXT: str, _NUMBER: float, _COUNT: int, _FLAG: bool}
     given = ((name, kinds[kind], row.get(name)) for name, (kind, _) in COLUMNS.items())
     return {name: None if value is None else convert(value) for name, convert, value in given}
@@ -186,7 +186,7 @@ def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, 
         "device_type": "cpu" if last["cuda"] is None else "cuda",
         "dtype": last["dtype"],
         "attention": last["attention"],
-        "compile": last.get("compile", "off"),  # results from before there was a choice
+        "compile": last.get("compile", "off"),  # older results do not have this key
         "commit": git.get("commit"),
         "dirty": git.get("dirty", False),
         "finished": last["time"],
@@ -198,7 +198,7 @@ def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, 
 
 
 def _accuracy(accuracy: dict[str, Any] | None) -> dict[str, Any]:
-    """Columns of the metric; empty for random weights and where a server scores."""
+    """Return the metric's columns; they are empty for random weights, or if a server scores."""
     if accuracy is None:
         return {"n": 0, "partial": False, "skipped": 0}
     low, high = accuracy["ci95"] or (math.nan, math.nan)

@@ -1,6 +1,6 @@
-"""The runs of a Weights & Biases project as the same table that run directories give.
+"""Read the runs of a Weights & Biases project into the same table as run directories.
 
-Every run that this package logs has its whole ``result.json`` in the summary, under ``result``.
+Every run that this package logs has its whole ``result.json`` in its summary, under ``result``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from script_exp.results.result_file import check_result
 
 
 def load_wandb(project: str, api: Any = None) -> Runs:
-    """Read the finished runs of a project. Without samples, so that nothing paired can be computed from it.
+    """Read the finished runs of a project. They have no samples, so paired tests are not possible.
 
     Args:
         project: ``entity/project``.
-        api: a ``wandb.Api``; None makes one, which needs an account's key.
+        api: a ``wandb.Api``; None creates one, which needs an API key.
 
     Raises:
         UserError: if wandb is not installed, or the project cannot be read.
@@ -43,5 +43,5 @@ def load_wandb(project: str, api: Any = None) -> Runs:
 
 def _result(place: str, summary: dict[str, Any]) -> dict[str, Any]:
     if "result" not in summary:
-        raise UserError(f"{place} has no result in its summary: it was not logged by this program's tracker")
+        raise UserError(f"{place} has no result in its summary; expected a run logged with tracker=wandb")
     return check_result(json.loads(summary["result"]), place, f"log the run of {place} again")

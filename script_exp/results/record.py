@@ -1,4 +1,4 @@
-"""The types of what a run records; ``result.json`` and ``samples.jsonl`` are these, as JSON."""
+"""The types that ``result.json`` and ``samples.jsonl`` hold as JSON."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ SCHEMA_VERSION = 5
 
 @dataclass(frozen=True, kw_only=True)
 class SampleTokens:
-    """Sizes of one sample's prompt: all that its costs depend on.
+    """Sizes of one sample's prompt, which determine its costs.
 
     Attributes:
         visual: visual tokens before pruning.
-        kept: visual tokens that entered the LLM, or that remained after the last layer of a layer pruner.
+        kept: visual tokens that entered the LLM, or that remained after the last pruning layer inside it.
         layer_average: visual tokens, mean over the LLM's layers.
-        separators: newline and like tokens that the model puts between visual ones, as they entered the LLM.
-        crops: crops through the vision tower.
-        budget_crops: crops that the budget was multiplied by; fewer where the model scales them down.
-        offered: visual tokens to choose from: ``visual``, and those that the model cuts off as padding later.
+        separators: newline and similar tokens between visual tokens; only those that entered the LLM.
+        crops: crops that went through the vision tower.
+        budget_crops: crops that the budget was multiplied by; fewer if the model scales them down.
+        offered: visual tokens to choose from: ``visual``, and those that the model later cuts off as padding.
         grids: (time, rows, columns) of each image, for towers that take images of any size.
         text: other tokens of the prompt.
-        query: tokens through the query encoder, 0 if it did not run.
+        query: tokens that went through the query encoder; 0 if it did not run.
         pruner_operations: floating-point operations of the pruner.
     """
 
@@ -48,12 +48,12 @@ class SampleRecord(SampleTokens):
         prompt_hash: first 16 hex digits of the sha256 of the prompt.
         prediction: raw output of the model.
         answer: the parsed output.
-        score: in [0, 1]; 0 where a server scores.
+        score: score in [0, 1]; 0 if a server scores.
         seconds: the batch's time divided by its size.
         batch: questions that went through the model together.
-        kept_indices: of every crop the raster indices of the tokens that the pruner kept; written where they
-            were asked for (``record_kept``).
-        rule: the benchmark's ``rule_version`` that gave answer and score.
+        kept_indices: for each crop, the raster indices of the tokens that the pruner kept; only written with
+            ``record_kept``.
+        rule: the benchmark's ``rule_version`` behind answer and score.
     """
 
     id: str
@@ -73,16 +73,16 @@ class SampleRecord(SampleTokens):
 
 @dataclass(frozen=True)
 class Cell:
-    """What a run answers for, and what has to be the same for two runs to be comparable.
+    """What a run evaluates, and what two comparable runs have in common.
 
     Attributes:
-        variant: the pruner's settings that are not the published defaults.
-        pruner_settings: all of the pruner's settings but the budget; nested ones are named like
+        variant: the pruner's settings that differ from the published defaults.
+        pruner_settings: all of the pruner's settings except the budget; nested ones have names such as
             ``graph.threshold``.
-        benchmark_settings: the benchmark's settings, for example its ``protocol``; not where its data is.
-        prompt_version: of the benchmark's prompt and rule.
-        protocol_version: of everything else in the code that can change a result.
-        limit: how many samples were asked for; None for all.
+        benchmark_settings: the benchmark's settings, for example ``protocol``; not the location of its data.
+        prompt_version: version of the benchmark's prompt.
+        protocol_version: version of everything else in the code that can change a result.
+        limit: number of requested samples; None for all.
     """
 
     model: str
@@ -103,12 +103,12 @@ class Accuracy:
     """The official number with its 95 % interval (bootstrap over units).
 
     Attributes:
-        metric: what the number is, for example ``mean``.
-        scale: 100 if it is a share, to be printed in percent; 1 if it counts points.
-        ci95: both ends of the interval; None where all samples are of one unit.
+        metric: name of the metric, for example ``mean``.
+        scale: 100 if the value is a share, printed in percent; 1 if it counts points.
+        ci95: both ends of the interval; None if all samples belong to one unit.
         partial: whether ``limit`` was set, or samples were skipped.
-        skipped: samples left out because their images are missing or broken, and entries of the benchmark's
-            files that are not right (``skipped.jsonl`` lists them).
+        skipped: number of samples whose images are missing or broken, and of bad entries in the benchmark's
+            files (``skipped.jsonl`` lists them).
     """
 
     metric: str
@@ -123,11 +123,11 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens per sample, means.
+    """Mean token counts per sample.
 
     Attributes:
-        visual, offered, separators, crops, budget_crops, kept, layer_average: as of :class:`SampleTokens`.
-        requested: the budget, per crop; None: no pruning.
+        visual, offered, separators, crops, budget_crops, kept, layer_average: as in :class:`SampleTokens`.
+        requested: the budget per crop; None: no pruning.
     """
 
     visual: float
@@ -142,20 +142,20 @@ class Tokens:
 
 @dataclass(frozen=True)
 class RunResult:
-    """``result.json``.
+    """The contents of ``result.json``.
 
     Attributes:
-        accuracy: None for random weights, which have none, and where a server scores the submission file.
+        accuracy: None for random weights, and if a server scores the submission file.
         flops: ``prefill_total`` (all stages), ``llm_visual_only`` (LLM, visual tokens alone) and ``stages``:
             means over the samples, 2 per multiply-accumulate.
-        identity: hash of everything that can change the result; the end of the run directory's name.
+        identity: hash of everything that can change the result; the run directory's name ends with it.
         unpruned_identity: the identity of the unpruned run to compare with.
-        kv_cache_bytes: keys and values after prefill, mean over the samples, by the formula.
+        kv_cache_bytes: size of keys and values after prefill, mean over the samples, by formula.
         latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was
             switched off.
-        peak_memory_bytes: of an LLM prefill; None where it was not measured.
+        peak_memory_bytes: peak of an LLM prefill; None if it was not measured.
         provenance: checkpoint, versions, commit, device of every process that worked on the run, in order.
-        rule_version: the benchmark's, that gave the accuracy.
+        rule_version: the benchmark's ``rule_version`` behind the accuracy.
         rescored: one entry for every time that ``runners/score.py`` changed something, in order.
     """
 

@@ -1,14 +1,14 @@
-"""The directory of one run: its name is its identity, and it is enough to resume the run.
+"""The directory of one run. Its name contains the run's identity, and its files suffice to resume the run.
 
 config.yaml     the resolved settings
-identity.json   every setting that can change a result: what the hash in the name is made of
-status.json     running / finished / interrupted / failed and why; who works on it since when
+identity.json   every setting that can change a result; their hash is in the name
+status.json     running / finished / interrupted / failed and why; the process that works on it, since when
 provenance.json code, versions and machine of every process that worked on it
 samples.jsonl   one line per answered sample, appended and flushed
-skipped.jsonl   samples that were left out (benchmark.on_error=skip), and why; only if there are any
+skipped.jsonl   skipped samples (benchmark.on_error=skip), and why; only if there are any
 result.json     written once, at the end, atomically
 run.log         the log
-shards/         directories of shards, which have everything but a result.json of their own
+shards/         directories of the shards, with the same files except result.json
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ SHARDS = "shards"
 """Folder in a run directory for the directories of its shards."""
 REMEDY = "remove the folder to run this cell again"
 LET_GO_S = 30
-"""How long a process may take from its last word in a directory until it lets go of the lock."""
+"""Seconds that a process may take to release the lock after its last write to a directory."""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
-    """First 10 hex digits of the sha256 of every setting that can change a result; 1 and 1.0 are the same."""
+    """Return the first 10 hex digits of the SHA-256 of ``identity``, in which 1 and 1.0 are equal."""
     return hashlib.sha256(json.dumps(_whole(identity), sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _whole(value: Any) -> Any:
-    """``value`` with every float that is a whole number as one."""
+    """Return ``value`` with every integral float as an integer."""
     if isinstance(value, dict):
         return {key: _whole(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -60,11 +60,11 @@ class RunIsBusyError(UserError):
 
 
 class RunDirectory:
-    """One run's files; use as a context manager, which holds the lock.
+    """The files of one run; as a context manager, it holds the lock.
 
     Args:
-        path: the directory; made on entry.
-        patience: seconds to wait for another process that is about to leave it.
+        path: the directory; created on entry.
+        patience: seconds to wait for another process to release the lock.
     """
 
     def __init__(self, path: Path, patience: float = 0) -> None:
@@ -81,9 +81,7 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=self._patience)
         except Timeout as error:
-            raise RunIsBusyError(
-                f"{self.path} belongs to {self._owner()}, which is still running it"
-            ) from error
+            raise RunIsBusyError(f"{self.path} is in use: {self._owner()} is running it") from error
         except OSError as error:
             raise UserError(
                 f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder"
@@ -94,20 +92,20 @@ class RunDirectory:
         self._lock.release()
 
     def _owner(self) -> str:
-        if not self.status_file.exists():  # it has the lock, but has not written anything yet
+        if not self.status_file.exists():  # it holds the lock but has not written anything yet
             return "another process"
         owner = read_json(self.status_file)
         return f"process {owner.get('pid')} on {owner.get('host')}"
 
     def start(self, config_yaml: str, identified_by: dict[str, Any], provenance: dict[str, Any]) -> None:
-        """Record the settings, that the run is under way, and who works on it from now on."""
+        """Record the settings, the provenance and the state of a run that starts or resumes."""
         write_atomically(self.path / "config.yaml", config_yaml)
         write_json(self.path / "identity.json", identified_by)
         write_json(self.path / "provenance.json", [*self.sessions(), provenance])
         self.set_status("running")
 
     def sessions(self) -> list[dict[str, Any]]:
-        """Provenance of every process that worked on the run so far."""
+        """Return the provenance of every process that has worked on the run."""
         file = self.path / "provenance.json"
         return list(read_json(file)) if file.exists() else []
 
@@ -118,16 +116,16 @@ class RunDirectory:
         write_json(self.status_file, status)
 
     def set_progress(self, before: int, total: int) -> None:
-        """Record that answering begins, ``before`` of ``total`` samples being answered already."""
+        """Record that answering begins, with ``before`` of ``total`` samples already answered."""
         self._progress = {"before": before, "total": total, "since": _now()}
         self.set_status("running")
 
     def is_finished(self) -> bool:
-        """Whether the status says so; that of a shard, which has no result."""
+        """Return whether the status is ``finished``; a shard has no result to look at."""
         return self.status_file.exists() and read_json(self.status_file).get("state") == "finished"
 
     def finished_result(self) -> dict[str, Any] | None:
-        """The result of a finished run, or None.
+        """Return the result of a finished run, or None.
 
         Raises:
             UserError: if ``result.json`` is damaged.
@@ -135,10 +133,10 @@ class RunDirectory:
         return read_result(self.result_file) if self.result_file.exists() else None
 
     def answered(self, ids: Iterable[str]) -> dict[str, SampleRecord]:
-        """Records of samples answered so far; a torn last line is cut off.
+        """Return the records of the samples answered so far; cut off an incomplete last line.
 
         Raises:
-            UserError: as :meth:`records`.
+            UserError: as for :meth:`records`.
         """
         if not self.samples_file.exists():
             return {}
@@ -150,10 +148,10 @@ class RunDirectory:
         return self.records(ids)
 
     def records(self, ids: Iterable[str]) -> dict[str, SampleRecord]:
-        """Records by id, in the order of their lines.
+        """Return the records by id, in the order of their lines.
 
         Raises:
-            UserError: if a line does not parse, is there twice, or names a sample that is not in ``ids``.
+            UserError: if a line does not parse, repeats a sample, or has a sample that is not in ``ids``.
         """
         known = set(ids)
         records: dict[str, SampleRecord] = {}
@@ -166,9 +164,9 @@ class RunDirectory:
             except (ValueError, TypeError) as error:
                 raise UserError(f"{place} is damaged ({error}); remove {self.path} to start over") from error
             if record.id not in known:
-                raise UserError(f"{place}: unknown sample {record.id!r}; remove {self.path}")
+                raise UserError(f"{place}: unknown sample {record.id!r}; remove {self.path} to start over")
             if record.id in records:
-                raise UserError(f"{place}: sample {record.id!r} is there twice; remove {self.path}")
+                raise UserError(f"{place}: duplicate sample {record.id!r}; remove {self.path} to start over")
             records[record.id] = record
         return records
 
@@ -178,10 +176,10 @@ class RunDirectory:
             raise UserError(f"{self.samples_file} is missing; {REMEDY}")
 
     def all_records(self, ids: Sequence[str]) -> dict[str, SampleRecord]:
-        """Records of a finished run.
+        """Return the records of a finished run.
 
         Raises:
-            UserError: as :meth:`records`, and if a sample is neither answered nor was left out.
+            UserError: as for :meth:`records`, and if a sample is neither answered nor skipped.
         """
         self.check_samples()
         records, skipped = self.records(ids), self.skipped()
@@ -192,18 +190,18 @@ class RunDirectory:
         return records
 
     def append(self, records: Iterable[SampleRecord]) -> None:
-        """Add answered samples and flush them to the disk."""
+        """Append answered samples and flush them to the disk."""
         append(self.samples_file, _lines(records))
 
     def shard(self, number: int, count: int) -> RunDirectory:
-        """The directory of one of ``count`` shards, from 0."""
+        """Return the directory of shard ``number``, from 0, of ``count``."""
         return RunDirectory(self.path / SHARDS / f"{number}-of-{count}")
 
     def merge_shards(self, ids: Sequence[str]) -> None:
-        """Take over what shards have answered, in the order of ``ids``, and who worked on them.
+        """Merge the shards' answers, in the order of ``ids``, and their provenance into the run.
 
         Raises:
-            RunIsBusyError: if one of them is still running.
+            RunIsBusyError: if a shard is still running.
             UserError: as for :meth:`answered`.
         """
         shards = sorted(self.path.glob(f"{SHARDS}/*-of-*"))
@@ -220,11 +218,11 @@ class RunDirectory:
             write_json(self.path / "provenance.json", sessions)
 
     def replace_records(self, records: Iterable[SampleRecord]) -> None:
-        """Write all answered samples anew, atomically."""
+        """Rewrite all answered samples, atomically."""
         write_atomically(self.samples_file, _lines(records))
 
     def write_skipped(self, reasons: Mapping[str, str]) -> None:
-        """List the samples that were left out; a list from before is replaced."""
+        """Write the list of skipped samples; it replaces an earlier one."""
         if reasons:
             lines = [
                 json.dumps({"id": name, "why": why}, ensure_ascii=False) for name, why in reasons.items()
@@ -234,7 +232,7 @@ class RunDirectory:
             self.skipped_file.unlink(missing_ok=True)
 
     def skipped(self) -> dict[str, str]:
-        """Why samples were left out, by id.
+        """Return why samples were skipped, by id.
 
         Raises:
             UserError: if the list is damaged.
@@ -254,7 +252,7 @@ class RunDirectory:
 
 
 def set_aside(path: Path, outputs: Path) -> Path | None:
-    """Move a run directory into ``outputs/replaced``, so that its cell starts over; None if there is none.
+    """Move a run directory to ``outputs/replaced``, so that its cell starts over; None if there is none.
 
     Raises:
         RunIsBusyError: if another process is running the cell, or a shard of it.
@@ -273,7 +271,7 @@ def set_aside(path: Path, outputs: Path) -> Path | None:
 
 
 def result_files(outputs: Path) -> list[Path]:
-    """Every ``result.json`` below ``outputs``, sorted, those that were set aside excepted."""
+    """Return every ``result.json`` below ``outputs``, sorted, except those of replaced runs."""
     return sorted(
         file for file in outputs.rglob("result.json") if REPLACED not in file.relative_to(outputs).parts
     )

@@ -1,4 +1,4 @@
-"""The log of a run, kept in its folder."""
+"""The log of a run, in its directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class _QuietFileHandler(logging.FileHandler):
-    """On a full disk the log ends; what the run itself cannot write is the error that counts."""
+    """A handler that ignores a full disk; the run itself reports an error when it cannot write."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass

@@ -1,4 +1,4 @@
-"""From raw predictions to the official number and the file for the server, for new runs and for old ones."""
+"""Turn raw predictions into the official number and the submission file, for new and for old runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from script_exp.results.record import Accuracy, SampleRecord
 def score_again(
     benchmark: Benchmark, samples: Iterable[Sample], records: Mapping[str, SampleRecord]
 ) -> dict[str, SampleRecord]:
-    """The records with what the benchmark makes of their predictions now, in their own order.
+    """Return the records with answers and scores by the benchmark's current rule, in the same order.
 
     Args:
-        benchmark: whose rule counts.
-        samples: at least those that were answered.
-        records: by sample id.
+        benchmark: the benchmark with the rule.
+        samples: at least the answered ones.
+        records: records by sample id.
     """
     by_id = {sample.id: sample for sample in samples}
     return {name: _scored(benchmark, by_id[name], record) for name, record in records.items()}
@@ -28,7 +28,7 @@ def score_again(
 def summarize_accuracy(
     metric: Metric, records: Sequence[SampleRecord], limited: bool, skipped: int
 ) -> Accuracy:
-    """The official number with its interval, overall and by kind."""
+    """Return the official number with its interval, and the numbers by kind."""
     return Accuracy(
         metric=metric.name,
         scale=metric.scale,
@@ -44,13 +44,13 @@ def summarize_accuracy(
 def outcome(
     benchmark: Benchmark, records: Sequence[SampleRecord], limited: bool, skipped: int
 ) -> tuple[Accuracy | None, tuple[str, str | bytes] | None]:
-    """Accuracy, or None where a server scores, and the name and contents of the file for the server, if any.
+    """Return the accuracy, None if a server scores, and the submission file's name and contents, if any.
 
     Args:
-        benchmark: whose rule counts.
-        records: in the benchmark's order.
+        benchmark: the benchmark with the rule.
+        records: records in the benchmark's order.
         limited: whether ``limit`` was set.
-        skipped: number of samples that were left out.
+        skipped: number of skipped samples.
     """
     accuracy = (
         summarize_accuracy(benchmark.metric, records, limited, skipped) if benchmark.is_scored else None

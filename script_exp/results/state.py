@@ -1,4 +1,4 @@
-"""How far a run is, told from its directory alone, without reading its samples or its result."""
+"""Determine the state of a run from its directory, without parsing its samples or its result."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from script_exp.results.run_directory import SHARDS
 
 @dataclass(frozen=True)
 class RunState:
-    """A run at a glance.
+    """The state of a run.
 
     Attributes:
         path: the run directory.
         state: ``finished``; ``running``; ``stopped`` (its process died or was killed); ``interrupted`` (by a
-            signal, after tidying up); ``failed``; ``damaged``. All but the first two go on when they are
-            started again.
+            signal, after cleaning up); ``failed``; ``damaged``. All but the first two resume when started
+            again.
         why: the reason, unless it is finished or running.
-        host, pid, job: who works or worked on it; ``job`` is SLURM's id, or None.
-        done, total: samples answered and all of them; None unless it is running.
-        rate: samples per second of the process at work; None before its first one.
+        host, pid, job: the process that runs or ran it; ``job`` is SLURM's id, or None.
+        done, total: answered samples and all samples; None unless it is running.
+        rate: samples per second of the current process; None before its first sample.
     """
 
     path: Path
@@ -44,14 +44,14 @@ class RunState:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the last sample is answered; the latency pass is not counted."""
+        """Seconds until the last sample is answered, without the latency pass."""
         if self.done is None or self.total is None or not self.rate:
             return None
         return (self.total - self.done) / self.rate
 
 
 def read_states(outputs: Path) -> Iterator[RunState]:
-    """All runs below ``outputs/<model>/<benchmark>``, and the shards of those that are not finished."""
+    """Yield all runs in ``outputs/<model>/<benchmark>``, and the shards of unfinished ones."""
     for path in sorted(outputs.glob("*/*/*/")):
         state = read_state(path) or read_split(path)
         if state is not None:
@@ -61,28 +61,28 @@ def read_states(outputs: Path) -> Iterator[RunState]:
 
 
 def read_split(run_dir: Path) -> RunState | None:
-    """The state of a run of which there are shards alone, none of them at work; None for any other."""
+    """Return the state of a run that has only shards, none of them running; None for any other run."""
     shards = list(read_shards(run_dir))
     if not shards or any(shard.state == "running" for shard in shards):
         return None
     count = int(shards[0].path.name.rpartition("-")[2])
     there = {int(shard.path.name.partition("-")[0]) for shard in shards if shard.state == "finished"}
     lacking = [str(number) for number in range(count) if number not in there]
-    why = f"shards of {count} not answered: {', '.join(lacking)}"
+    why = f"unfinished shards (of {count}): {', '.join(lacking)}"
     if not lacking:
-        why = "its shards are answered, but not merged"
+        why = "all shards are finished, but not merged"
     return RunState(run_dir, "stopped", why, host=shards[0].host)
 
 
 def read_shards(run_dir: Path) -> Iterator[RunState]:
-    """The shards of a run, if it is split."""
+    """Yield the states of a run's shards, if it has any."""
     for shard in sorted(run_dir.glob(f"{SHARDS}/*-of-*/")):
         if (state := read_state(shard)) is not None:
             yield state
 
 
 def read_state(run_dir: Path) -> RunState | None:
-    """The state of a run, or None where there is none."""
+    """Return the state of a run; None if there is no run."""
     file = run_dir / "status.json"
     try:
         status, touched = read_json(file), file.stat().st_mtime
@@ -94,11 +94,11 @@ def read_state(run_dir: Path) -> RunState | None:
         return RunState(run_dir, "damaged", str(error) or f"{file} is damaged")
     if state == "failed" or state == "interrupted":
         return RunState(run_dir, state, why, **owner)
-    is_shard = run_dir.parent.name == SHARDS  # which has no result of its own
+    is_shard = run_dir.parent.name == SHARDS  # a shard has no result of its own
     if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
         return RunState(run_dir, "finished", **owner)
     if not isinstance(owner["host"], str) or not isinstance(owner["pid"], int):
-        return RunState(run_dir, "damaged", f"{file} does not say who runs it")
+        return RunState(run_dir, "damaged", f"{file} does not name the process that runs it")
     silence = _silence(owner["host"], owner["pid"], touched)
     if silence is not None:
         return RunState(run_dir, "stopped", silence, **owner)
@@ -106,10 +106,10 @@ def read_state(run_dir: Path) -> RunState | None:
 
 
 def _silence(host: str, pid: int, touched: float) -> str | None:
-    """Why the owner is taken for dead, or None."""
+    """Return why the owner is considered dead, or None."""
     owner = f"process {pid} on {host}"
     if host == platform.node() and not _is_alive(pid):
-        return f"{owner} ended without a word"
+        return f"{owner} ended without recording why"
     age = time.time() - touched
     return f"no sign of life from {owner} for {age / 60:.0f} minutes" if age > SILENT_AFTER_S else None
 
@@ -119,13 +119,13 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # it belongs to another user
         return True
     return True
 
 
 def _progress(run_dir: Path, status: dict[str, Any]) -> dict[str, Any]:
-    """Samples so far, and how fast the process at work answers them."""
+    """Return the samples answered so far and the speed of the current process."""
     progress = status.get("progress")
     if progress is None:  # the model is being loaded
         return {}
@@ -138,7 +138,7 @@ def _progress(run_dir: Path, status: dict[str, Any]) -> dict[str, Any]:
 
 
 def last_lines(run_dir: Path, count: int = 3) -> list[str]:
-    """The end of ``run.log``."""
+    """Return the last lines of ``run.log``."""
     log = run_dir / "run.log"
     if not log.exists():
         return []

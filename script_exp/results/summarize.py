@@ -1,4 +1,4 @@
-"""From the records of all samples and the measurements to the result of a run."""
+"""Summarize the records of all samples and the measurements into the result of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from script_exp.results.record import SampleTokens, Tokens
 
 
 def summarize_tokens(records: Sequence[SampleTokens], requested: int | float | None) -> Tokens:
-    """Mean token counts."""
+    """Return mean token counts."""
     return Tokens(
         visual=float(np.mean([record.visual for record in records])),
         offered=float(np.mean([record.offered for record in records])),
@@ -35,7 +35,7 @@ def summarize_tokens(records: Sequence[SampleTokens], requested: int | float | N
 def summarize_costs(
     model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleTokens]
 ) -> tuple[dict[str, Any], float]:
-    """FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by the formulas."""
+    """Return FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by formula."""
     config = model.model.config
     encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
     layers = len(model.adapter.llm.layers)
@@ -76,7 +76,7 @@ def summarize_costs(
 
 
 def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:
-    """The part ``latency`` of ``result.json``, with the unpruned model measured in the same process."""
+    """Return ``latency`` of ``result.json``, with the unpruned model measured in the same process."""
     return {
         **one_latency(pruned),
         "repeats": pruned.repeats,
@@ -87,7 +87,7 @@ def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:
 
 
 def one_latency(latency: Latency) -> dict[str, Any]:
-    """One method's times and memory, as in ``result.json``."""
+    """Return one method's times and memory, as in ``result.json``."""
     return {
         "llm_prefill_ms": latency.llm_prefill.median,
         "llm_prefill_quartiles_ms": [latency.llm_prefill.q1, latency.llm_prefill.q3],

@@ -1,4 +1,4 @@
-"""Where metrics are shown while and after a run. A sink: a run reads nothing back from it."""
+"""Trackers show metrics during and after a run. A run reads nothing back from them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What names a run.
+    """A run as a tracker lists it.
 
     Attributes:
         name: ``model-benchmark-pruner-budget-seed``.
-        run_id: the cell's identity: a run that goes on is the same run.
+        run_id: the cell's identity, so that a resumed run stays the same run.
         group: the sweep.
-        tags: of what it is made.
+        tags: model, benchmark and pruner.
         config: every setting.
         folder: the run directory.
     """
@@ -41,7 +41,7 @@ class TrackedRun:
 
 @dataclass(frozen=True)
 class ShownSample:
-    """One answered sample to look at; ``picture`` shows what was kept, where that can be drawn."""
+    """One answered sample; ``picture`` shows the kept tokens if they can be drawn."""
 
     id: str
     question: str
@@ -53,7 +53,7 @@ class ShownSample:
 
 
 class Tracker(ABC):
-    """A place that metrics are sent to."""
+    """A destination for metrics."""
 
     @abstractmethod
     def start(self, run: TrackedRun) -> None:
@@ -61,11 +61,11 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Metrics after ``step`` samples; nothing if the run is not open."""
+        """Log metrics after ``step`` samples; do nothing if the run is not open."""
 
     @abstractmethod
     def show(self, samples: Iterable[ShownSample]) -> None:
-        """A table of a few samples."""
+        """Show a table of a few samples."""
 
     @abstractmethod
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
@@ -73,7 +73,7 @@ class Tracker(ABC):
 
 
 class NoTracker(Tracker):
-    """Send nothing anywhere."""
+    """A tracker that does nothing."""
 
     def start(self, run: TrackedRun) -> None:
         pass
@@ -89,11 +89,11 @@ class NoTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Weights & Biases. Everything is logged into the run directory, in either mode.
+    """Weights & Biases. Both modes log everything to the run directory.
 
-    ``online`` starts a process beside the run that sends the log as it grows; so a server that is slow or
-    away, or a service that dies, never delays or fails a run, and ``wandb beta sync`` sends the log later. An
-    error of W&B's own ends the tracking, not the run.
+    ``online`` also starts a process that uploads the log as it grows. A slow or unreachable server, or a
+    service that dies, never delays or fails a run, and ``wandb beta sync`` can upload the log later.
+    An error inside W&B stops the tracking, not the run.
 
     Args:
         mode: ``offline`` or ``online``.
@@ -159,7 +159,7 @@ class WandbTracker(Tracker):
             table.add_data(
                 one.id, one.question, ", ".join(one.references), one.prediction, one.score, one.kept
             )
-        # Apart from the table: its pictures would be stored outside the run directory.
+        # Not in the table, which would store its pictures outside the run directory.
         pictures = [
             self._wandb.Image(one.picture, caption=f"{one.id}: {one.question} {one.prediction}")
             for one in samples
@@ -168,7 +168,7 @@ class WandbTracker(Tracker):
         return {"samples": table, **({"kept_tokens": pictures} if pictures else {})}
 
     def _send(self, folder: Path) -> None:
-        """Start the process that sends the log; it ends with the run, and what it says goes into a file."""
+        """Start the process that uploads the log; it ends with the run and writes its output to a file."""
         log_folder = str(Path(self._run.dir).parent)
         with (folder / "sync.log").open("ab") as output:
             subprocess.Popen(
@@ -182,6 +182,6 @@ class WandbTracker(Tracker):
     def _guarded(self, call: Callable[[], Any]) -> None:
         try:
             call()
-        except Exception as error:  # whatever W&B raises, the run goes on
-            log.warning("W&B is given up for this run: %s: %s", type(error).__name__, error)
+        except Exception as error:  # whatever W&B raises, the run continues
+            log.warning("stopped tracking this run with W&B: %s: %s", type(error).__name__, error)
             self._run = None

@@ -1,1 +1,1 @@
-"""The embedded world: sprites, scenes, and questions about them."""
+"""The world of the embedded benchmark: sprites, scenes, and questions about them."""

@@ -1,4 +1,4 @@
-"""Questions about scenes; one-word answers, so balanced that the text alone is worth little over chance."""
+"""Questions about scenes with one-word answers, balanced so that the text alone barely beats chance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DENSITIES = ((5, 8), (9, 14), (16, 22))
 NUMBERS = ("zero", "one", "two", "three", "four")
 YES_NO = ("no", "yes")
 RELATIONS = (("below", "above"), ("right of", "left of"))
-"""For rows and columns: what a thing further down or right is to the other, and the opposite."""
+"""For rows and columns: the relation of an object further down or right to the other, and the opposite."""
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its one-word answer, and the objects of the scene that have to be seen to answer it.
+    """A question, its one-word answer, and the objects that must be seen to answer it.
 
     Attributes:
-        objects: indices into :attr:`Scene.objects`; empty where the right answer is that nothing of the kind
-            is there.
+        objects: indices into :attr:`Scene.objects`; empty if the correct answer is that there is no such
+            object.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Question:
 
 
 Asker = Callable[[Scene, np.random.Generator, bool], Question | None]
-"""(scene, generator, wanted answer of a yes-no question) -> a question, or None: the scene allows none."""
+"""(scene, generator, wanted answer of a yes-no question) -> a question; None if the scene allows none."""
 
 
 def _pick(items: list[int], rng: np.random.Generator) -> int:
@@ -44,12 +44,12 @@ def _pick(items: list[int], rng: np.random.Generator) -> int:
 
 
 def _shapes(scene: Scene) -> list[int]:
-    """Indices of the objects that are neither signs nor ground."""
+    """Return the indices of the objects that are neither signs nor ground."""
     return [index for index, item in enumerate(scene.objects) if item.look.shape not in (SIGN, GROUND)]
 
 
 def _single(scene: Scene, attribute: str) -> list[int]:
-    """Indices of the shapes whose color, or shape, occurs once; signs are included in the counting."""
+    """Return the indices of the shapes whose color (or shape) is unique, also among signs."""
     count = Counter(getattr(item.look, attribute) for item in scene.objects)
     return [index for index in _shapes(scene) if count[getattr(scene.objects[index].look, attribute)] == 1]
 
@@ -88,7 +88,7 @@ def _digit(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
 
 
 def _where(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
-    """The quadrant of the full scene, for objects clear of its middle lines."""
+    """Ask for an object's quadrant of the full scene; objects near its middle lines are left out."""
     middle = IMAGE_SIZE / 2
     candidates = [
         index
@@ -117,7 +117,7 @@ def _of_color(scene: Scene, color: str) -> tuple[int, ...]:
 
 
 def _both(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | None:
-    """Two colors, of which one is nowhere if the answer is no."""
+    """Ask about two colors, one of which is absent if the answer is no."""
     colors = sorted({scene.objects[index].look.color for index in _shapes(scene)})
     if len(colors) < 2:
         return None
@@ -130,7 +130,7 @@ def _both(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | No
 
 
 def _relation(scene: Scene, rng: np.random.Generator, wanted: bool) -> Question | None:
-    """Two objects, compared along an axis on which their centers are at least two patches apart."""
+    """Compare two objects along an axis on which their centers are at least two patches apart."""
     candidates = _single(scene, "color")
     if len(candidates) < 2:
         return None
@@ -153,7 +153,7 @@ def _count(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
 
 
 def _ground(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
-    """The ground in a corner of the full scene, where the window reaches one."""
+    """Ask for the ground in a corner of the full scene, if the window reaches one."""
     window = scene.window
     end = GRID - window.side
     corners = [
@@ -187,12 +187,12 @@ ASKERS: dict[str, Asker] = {
     "ground": _ground,
 }
 KINDS = ("color", "shape", "digit", "exist", "both", "count", "ground")
-"""Kinds of the benchmark. The others are asked while training; on full scenes they stayed at chance."""
+"""Kinds in the benchmark. The others are asked only in training; on full scenes they stayed at chance."""
 YES_NO_KINDS = ("exist", "both")
 
 
 def ask(scene: Scene, kind: str, rng: np.random.Generator, wanted: bool | None = None) -> Question | None:
-    """One question of a kind, or None where the scene allows none.
+    """Return one question of a kind, or None if the scene allows none.
 
     Args:
         wanted: the answer of a yes-no question; None for a random one.
@@ -201,9 +201,9 @@ def ask(scene: Scene, kind: str, rng: np.random.Generator, wanted: bool | None =
 
 
 def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, list[Question]]]:
-    """Full scenes of every density in turn, each with one question of every kind that it allows.
+    """Yield full scenes of every density in turn, each with one question of every kind that it allows.
 
-    They are fixed by the seed. Yes and no alternate, so both come equally often (to within one).
+    The seed determines them. Yes and no alternate, so both are equally frequent (to within one).
     """
     rng = np.random.default_rng([seed, GRID, PATCH])
     wanted = dict.fromkeys(YES_NO_KINDS, True)

@@ -1,8 +1,8 @@
 """Synthetic scenes from a seed: small colored shapes and digit signs on textured, cluttered ground.
 
-A scene is 24 x 24 patches. :func:`make_scene` can also render a smaller window of such a picture at its place
-in it: training on windows is cheap, and a caption of a window says more about each patch than a caption of a
-whole scene does.
+A scene is 24 x 24 patches. :func:`make_scene` can also render a smaller window, placed within a full scene.
+Training on windows is cheap, and the caption of a window says more about each patch than the caption of a
+whole scene.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _COLOR_NAMES = tuple(COLORS)
 
 
 def _near_duplicate(look: Look, rng: np.random.Generator) -> Look:
-    """Same shape in a neighboring color, or the similar shape in the same color."""
+    """Return the same shape in a neighboring color, or the similar shape in the same color."""
     if rng.random() < 0.5:
         step = 1 if rng.random() < 0.5 else -1
         return Look(look.shape, _COLOR_NAMES[(_COLOR_NAMES.index(look.color) + step) % len(_COLOR_NAMES)])
@@ -111,10 +111,10 @@ def _near_duplicate(look: Look, rng: np.random.Generator) -> Look:
 
 
 def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, str]:
-    """Looks of ``count`` objects, the planted color, and a color that is nowhere.
+    """Return the looks of ``count`` objects, the planted color, and a color that no object has.
 
-    Even in crowds, up to three shapes and two colors stay unique, so that questions can refer by one
-    attribute; the rest is random or a near-duplicate of what is there.
+    Even in dense scenes up to three shapes and two colors stay unique, so that questions can refer to an
+    object by one attribute. The rest is random or a near-duplicate of an earlier object.
     """
     shapes = [SHAPES[index] for index in rng.permutation(len(SHAPES))]
     colors = [_COLOR_NAMES[index] for index in rng.permutation(len(_COLOR_NAMES))]
@@ -137,7 +137,7 @@ def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, s
 
 
 def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """One, two or four regions: pixels, (side, side) region of every patch, ground name of every region."""
+    """Paint one, two or four regions; return pixels, the region of each patch (side, side), ground names."""
     names = [list(GROUNDS)[index] for index in rng.permutation(len(GROUNDS))]
     row, column = rng.integers(side // 3, side - side // 3 + 1, 2)
     layout = rng.integers(4)
@@ -152,7 +152,7 @@ def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.random.Generator) -> None:
-    """Paint blocks of one repeated tile, then one-off junk; the patches used are no longer ``free``."""
+    """Paint blocks of one repeated tile, then one-off junk; patches that they use are no longer ``free``."""
     share = (side / GRID) ** 2
     for _ in range(rng.poisson(3 * share)):
         tile, step = repeated_clutter(rng), int(rng.integers(1, 3))
@@ -173,7 +173,7 @@ def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.ra
 def _paint_object(
     pixels: np.ndarray, look: Look, corner: tuple[int, int], rng: np.random.Generator
 ) -> SceneObject:
-    """Paint one object in the cell whose top-left patch is ``corner``; its center is in ``pixels``."""
+    """Paint an object in the cell whose top-left patch is ``corner``; its center is within the window."""
     side = pixels.shape[0] // PATCH
     size = SIZES[1] if look.shape == SIGN else SIZES[rng.integers(2)]
     mask = MASKS[look.shape, size]
@@ -193,7 +193,7 @@ def _paint_object(
 
 
 def make_scene(rng: np.random.Generator, count: int, window: Window = FULL) -> Scene:
-    """Render a scene with up to ``count`` objects (fewer only where no free cell is found)."""
+    """Render a scene with up to ``count`` objects (fewer only if no free cell is found)."""
     side = window.side
     pixels, regions, names = _paint_grounds(side, rng)
     bare = np.ones((side, side), bool)

@@ -1,4 +1,4 @@
-"""What the scenes are painted with: shape masks, digit glyphs, ground textures and clutter."""
+"""The building blocks of scenes: shape masks, digit glyphs, ground textures and clutter."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ _GLYPH_ROWS = {
 
 
 def _glyph(rows: str) -> np.ndarray:
-    """(14, 10) mask of a 5 x 7 glyph at twice its size."""
+    """Return the (14, 10) mask of a 5 x 7 glyph at twice its size."""
     bits = np.array([[float(bit) for bit in row] for row in rows.split()], np.float32)
     return np.kron(bits, np.ones((2, 2), np.float32))
 
 
 def _shape_mask(name: str, size: int) -> np.ndarray:
-    """(size, size) antialiased mask in [0, 1], drawn eight times too large and averaged down."""
+    """Return a (size, size) antialiased mask in [0, 1], drawn eight times as large and averaged down."""
     side = size * 8
     edge = 0.04 * side
     image = Image.new("L", (side, side), 0)
@@ -107,7 +107,7 @@ def _shape_mask(name: str, size: int) -> np.ndarray:
 
 
 def _board_mask() -> np.ndarray:
-    """(20, 20) mask of a sign's board."""
+    """Return the (20, 20) mask of a sign's board."""
     mask = np.zeros((SIZES[1], SIZES[1]), np.float32)
     mask[1:19, 2:18] = 1
     return mask
@@ -120,7 +120,7 @@ MASKS = {(name, size): _shape_mask(name, size) for name in SHAPES for size in SI
 
 
 def ground_tile(name: str, rng: np.random.Generator) -> np.ndarray:
-    """(8, 8, 3) tile of a ground, jittered in color and contrast; float RGB."""
+    """Return an (8, 8, 3) tile of a ground, jittered in color and contrast; float RGB."""
     relief = np.zeros((PATCH, PATCH), np.float32)
     if name == "sand":
         relief[1::4, 1::4] = 1
@@ -146,7 +146,7 @@ def ground_tile(name: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def repeated_clutter(rng: np.random.Generator) -> np.ndarray:
-    """(8, 8, 3) high-contrast tile (window, bush or plank) that a block of clutter repeats; float RGB."""
+    """Return the (8, 8, 3) high-contrast tile (window, bush or plank) of a block of clutter; float RGB."""
     kind = int(rng.integers(3))
     light = np.array([(190, 196, 176), (32, 48, 30), (96, 90, 84)][kind], np.float32)
     tile = np.tile(
@@ -166,7 +166,7 @@ def repeated_clutter(rng: np.random.Generator) -> np.ndarray:
 
 
 def unique_clutter(rng: np.random.Generator) -> np.ndarray:
-    """(8h, 8w, 3) one-off junk, h and w from 1 to 2: three muted bars on a muted color; float RGB."""
+    """Return (8h, 8w, 3) one-off junk, h and w from 1 to 2: three muted bars on a muted color; float RGB."""
     height, width = (PATCH * rng.integers(1, 3, 2)).tolist()
     brightness = rng.uniform(30, 210)
     tile = np.tile((brightness + rng.normal(0, 14, 3)).astype(np.float32), (height, width, 1))

@@ -1,1 +1,1 @@
-"""Speed of methods on one model, without a benchmark's accuracy."""
+"""The speed of methods on one model, without measuring accuracy."""

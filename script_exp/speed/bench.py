@@ -1,4 +1,4 @@
-"""Speed of several pruners and budgets beside the unpruned model, in one process."""
+"""Compare the speed of several pruners and budgets with the unpruned model, in one process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class BenchSettings:
-    """Group ``bench``. The keys are explained in ``conf/bench.yaml``."""
+    """The settings in the group ``bench``; ``conf/bench.yaml`` explains the keys."""
 
     samples: int
     image_size: list[int] | None
@@ -36,10 +36,10 @@ class BenchSettings:
 
     @classmethod
     def from_config(cls, plain: dict[str, Any]) -> BenchSettings:
-        """Check the group.
+        """Check the group and return it.
 
         Raises:
-            UserError: for a key that is missing or unknown, or a value that cannot be used.
+            UserError: for a missing or unknown key, or an invalid value.
         """
         known = cls.__dataclass_fields__.keys()
         if plain.keys() != known:
@@ -58,16 +58,16 @@ class BenchSettings:
 
     @property
     def protocol(self) -> LatencyProtocol:
-        """How often what is measured."""
+        """How many passes to run."""
         return LatencyProtocol(self.warm_up, self.repeats, self.decode_steps)
 
 
 def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, Any]:
-    """Measure checked cells that differ in pruner and budget only, and the unpruned one with them.
+    """Measure checked cells that differ only in pruner and budget, together with the unpruned model.
 
     Args:
         cells: one per method.
-        settings: how often, and on which inputs.
+        settings: the inputs and the number of passes.
 
     Returns:
         the contents of ``bench.json``.
@@ -77,7 +77,7 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
     """
     unpruned = cells[0].unpruned()
     by_name = {"unpruned": unpruned} | {method_name(cell): cell for cell in cells}
-    # The cell that needs the query encoder has to load it; all share the model.
+    # A cell that needs the query encoder has to load it; all cells share the model.
     model = max(by_name.values(), key=lambda cell: cell.pruner.needs_query).load()
     samples = _samples(unpruned, settings)
     inputs = [
@@ -107,12 +107,12 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
 
 
 def method_name(cell: RunCell) -> str:
-    """Pruner and budget, as in tables."""
+    """Return pruner and budget as tables show them."""
     return f"{cell.settings.pruner['name']} @ {cell.settings.budget}"
 
 
 def _samples(cell: RunCell, settings: BenchSettings) -> list[Sample]:
-    """A few from the whole benchmark, with their images in memory."""
+    """Return a few samples from the whole benchmark, with their images in memory."""
     samples = Skipped(allowed=False).loaded(spread_over(cell.samples(), settings.samples))
     if settings.image_size is None:
         return samples

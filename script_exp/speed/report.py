@@ -1,4 +1,4 @@
-"""What a person sees of a speed measurement: a table and a figure."""
+"""The table and the figure of a speed measurement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from script_exp.results.read import STAGES
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Medians by stage, totals with their speed-up, memory, operations and the share of the ceiling."""
+    """Print medians by stage, totals with their speed-up, memory, operations and the share of the ceiling."""
     device = result["provenance"]["device"]
     what = f"{result['model']}{_compiled(result)} on {device}"
     table = Table(title=f"{what}, batch 1, medians of {_repeats(result)} passes")
@@ -42,14 +42,14 @@ def print_table(result: dict[str, Any]) -> None:
     for label, text in rows.items():
         table.add_row(label, *map(text, result["methods"]))
     console = Console()
-    console.width = max(console.width, 30 + 18 * len(result["methods"]))  # whole names when piped
+    console.width = max(console.width, 30 + 18 * len(result["methods"]))  # keep names whole when piped
     console.print(table)
     ceiling = result["matmul_ceiling_flops_per_s"] / 1e12
     print(f"ceiling: a large matrix product ran at {ceiling:.3f} TFLOP/s in {result['provenance']['dtype']}")
 
 
 def draw_figure(result: dict[str, Any], path: Path) -> None:
-    """Time to the first token by stage, one bar per method."""
+    """Draw the time to the first token by stage, one bar per method."""
     methods = result["methods"]
     names = [method["method"] for method in methods]
     times = pd.DataFrame([_medians(method) for method in methods], index=names, columns=list(STAGES))

@@ -1,1 +1,1 @@
-"""Sweeps: what was planned, what became of each cell, and the summary at the end."""
+"""Sweeps: the planned cells, the state of each one, and the summary at the end."""

@@ -23,7 +23,7 @@ from script_exp.sweeps.record import CellState
 
 
 def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictConfig]]:
-    """Overrides and composed config of every cell that ``runners/run.py -m <arguments>`` would run.
+    """Yield overrides and composed config of every cell that ``runners/run.py -m <arguments>`` would run.
 
     Raises:
         UserError: if the arguments cannot be composed.
@@ -42,7 +42,7 @@ def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictCo
 
 
 def experiment_cells(arguments: Sequence[str]) -> list[CellState]:
-    """What became of the cells; those that are one and the same, as unpruned ones at several budgets, once.
+    """Return the state of every cell; identical cells, such as unpruned ones at several budgets, count once.
 
     Raises:
         UserError: if the arguments cannot be composed.
@@ -70,7 +70,7 @@ def _state(cell: RunCell, overrides: list[str]) -> CellState:
 
 
 def _find(cell: RunCell) -> Path | None:
-    """The cell's directory, also if ``auto`` stood for another device or dtype where it was run."""
+    """Return the cell's directory, even if ``auto`` meant another device or dtype where it was run."""
     if cell.directory.exists():
         return cell.directory
     for directory in cell.directory.parent.glob(f"{cell.name}-*/"):
@@ -82,7 +82,7 @@ def _find(cell: RunCell) -> Path | None:
                 dtype=_dtype(used["dtype"]) if cell.settings.dtype == "auto" else cell.dtype,
             )
         except (OSError, yaml.YAMLError, KeyError, TypeError, RuntimeError, AttributeError):
-            continue  # not a run, or a damaged one: then it is missing
+            continue  # not a run, or a damaged one: the cell counts as missing
         if elsewhere.directory == directory:
             return directory
     return None
@@ -91,5 +91,5 @@ def _find(cell: RunCell) -> Path | None:
 def _dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name.removeprefix("torch."))
     if not isinstance(dtype, torch.dtype):
-        raise TypeError(f"{name} is no dtype")
+        raise TypeError(f"{name} is not a dtype")
     return dtype

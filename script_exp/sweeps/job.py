@@ -15,13 +15,13 @@ from script_exp.sweeps.record import SweepRecord
 
 
 class SweepJob:
-    """The cell's note in the sweep's folder. As a context manager it notes an error instead of raising it.
+    """The record of a cell in the sweep's folder; as a context manager, it records and suppresses errors.
 
-    The other cells go on, and the summary at the end names the error and sets the exit code.
+    The other cells continue. The summary at the end names the error and sets the exit code.
 
     Args:
         sweep: the sweep's folder.
-        number: the cell's.
+        number: the number of the cell.
     """
 
     def __init__(self, sweep: SweepRecord, number: int) -> None:
@@ -30,16 +30,16 @@ class SweepJob:
 
     @classmethod
     def of(cls, hydra: HydraConf) -> SweepJob:
-        """The job that Hydra says this is."""
+        """Return the job of Hydra's current config."""
         return cls(SweepRecord(Path(hydra.sweep.dir)), hydra.job.num)
 
     def runs_in(self, run_dir: Path) -> None:
-        """Write down where the cell is run."""
+        """Record the run directory of the cell."""
         self._run_dir = run_dir
         self._sweep.note_cell(self._number, run_dir)
 
     def starts_over(self, run_dir: Path) -> bool:
-        """Whether ``force`` concerns this cell, rather than an earlier one that is the same."""
+        """Return whether ``force`` starts this cell over; false if an identical cell has done so already."""
         return self._sweep.starts_over(run_dir)
 
     def __enter__(self) -> SweepJob:
@@ -48,10 +48,10 @@ class SweepJob:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):  # none, or one that ends the whole process
+        if not isinstance(error, Exception):  # no error, or one that ends the whole process
             return False
-        if isinstance(error, RunIsBusyError):  # the same cell, as pruner=none at several budgets
-            print(f"left to another process: {error}", file=sys.stderr)
+        if isinstance(error, RunIsBusyError):  # an identical cell, such as pruner=none at several budgets
+            print(f"skipped: {error}", file=sys.stderr)
             return True
         if isinstance(error, UserError):
             text = str(error)

@@ -1,4 +1,4 @@
-"""The planned cells of the sweep that this process launches, written down before the first one starts."""
+"""Record the planned cells of the sweep that this process launches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _current: list[SweepRecord] = []
 
 
 class RecordPlan(Callback):
-    """Hydra callback: write the planned cells into the sweep's folder before the first one starts."""
+    """Hydra callback that writes the planned cells to the sweep's folder before the first one starts."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         hydra = config.hydra
@@ -25,5 +25,5 @@ class RecordPlan(Callback):
 
 
 def current_sweep() -> SweepRecord | None:
-    """The sweep that this process launched, if it launched one."""
+    """Return the sweep that this process launched, if any."""
     return _current[0] if _current else None

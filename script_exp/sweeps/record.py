@@ -1,10 +1,10 @@
-"""What a sweep's folder holds: the planned cells, and where each of them went.
+"""The folder of a sweep: the planned cells, and the run directory of each.
 
 planned.json     the overrides of every cell, in order; a cell's number is its place in the list
-cells/<n>.json   written by the process that runs cell n: its run directory, and the error if there was one
+cells/<n>.json   written by the process that runs cell n: its run directory, and its error, if any
 started_over/    one empty file for each run that force=true has started over
 jobs/<id>/       what a job of SLURM or a local process printed (submitit's files)
-multirun.yaml    what was asked for (Hydra's file)
+multirun.yaml    the config of the sweep (Hydra's file)
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 from script_exp.results.files import read_json, write_json
 from script_exp.results.state import RunState, read_shards, read_split, read_state
 
-_AGAIN = "the sweep's command again starts a new sweep, which passes over its finished runs"
+_AGAIN = "repeat the sweep's command: the new sweep skips finished runs"
 
 
 @dataclass(frozen=True)
 class CellState:
-    """What became of one planned cell.
+    """The state of one planned cell.
 
     Attributes:
-        overrides: what it was started with.
-        state: as in :class:`~script_exp.results.state.RunState`, or ``missing`` if it never got that far.
+        overrides: the cell's overrides.
+        state: as in :class:`~script_exp.results.state.RunState`, ``missing`` or ``invalid``.
         why: the reason, if it is not finished.
-        run_dir: where it is; None if it failed before that was known.
+        run_dir: its run directory; None if it failed before that was known.
     """
 
     overrides: list[str]
@@ -47,18 +47,18 @@ class SweepRecord:
         self.folder = folder
 
     def plan(self, cells: Sequence[Sequence[str]]) -> None:
-        """Write which cells there are."""
+        """Write the list of cells."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "planned.json", list(cells))
 
     def note_cell(self, number: int, run_dir: Path | None, error: str | None = None) -> None:
-        """Write where cell ``number`` is run, or why it is not."""
+        """Write the run directory of cell ``number``, and its error, if any."""
         (self.folder / "cells").mkdir(exist_ok=True)
         note = {"run_dir": None if run_dir is None else str(run_dir.absolute()), "error": error}
         write_json(self._note(number), note)
 
     def starts_over(self, run_dir: Path) -> bool:
-        """Whether the caller is the first cell of the sweep that ``force`` starts over in ``run_dir``."""
+        """Return whether the caller is the sweep's first cell in ``run_dir``, which ``force`` starts over."""
         place = self.folder / "started_over"
         place.mkdir(exist_ok=True)
         try:
@@ -68,17 +68,17 @@ class SweepRecord:
         return True
 
     def was_launched(self) -> bool:
-        """Whether a cell or a job was started; not after a mistake on the command line."""
+        """Return whether a cell or a job was started; false after a mistake on the command line."""
         return any((self.folder / name).exists() for name in ("cells", "jobs"))
 
     def cells(self) -> list[CellState]:
-        """The state of every planned cell."""
+        """Return the state of every planned cell."""
         planned = read_json(self.folder / "planned.json", _AGAIN)
         return [self._cell(number, overrides) for number, overrides in enumerate(planned)]
 
     def _cell(self, number: int, overrides: list[str]) -> CellState:
         if not self._note(number).exists():
-            return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may tell why")
+            return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may show why")
         note = read_json(self._note(number), _AGAIN)
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
         if note["error"]:
@@ -87,7 +87,7 @@ class SweepRecord:
         if state is None and run_dir is not None:
             state = read_split(run_dir)
         if state is None:
-            return CellState(overrides, "failed", "it ended before its first line", run_dir)
+            return CellState(overrides, "failed", "it ended before it wrote a status", run_dir)
         return CellState(overrides, state.state, state.why, run_dir)
 
     def _note(self, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""The end of a sweep: how many cells are finished, and why each of the others is not."""
+"""Summarize a sweep at its end: how many cells are finished, and why each of the others is not."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from script_exp.sweeps.record import CellState, SweepRecord
 
 
 def summarize_sweep(sweep: SweepRecord) -> tuple[list[str], bool]:
-    """The summary's lines, and whether all cells are finished."""
+    """Return the summary's lines, and whether all cells are finished."""
     cells = sweep.cells()
     open_cells = [cell for cell in cells if cell.state != "finished"]
     lines = [f"sweep {sweep.folder}: {len(cells) - len(open_cells)} of {len(cells)} cells finished"]
     for cell in open_cells:
         lines += _describe(cell)
     if any(cell.state == "failed" for cell in open_cells):
-        lines.append("a cell that failed needs another setting, or whatever its reason names; then")
+        lines.append("first change the settings of the failed cells, or fix the problems that they report")
     if open_cells:
-        lines.append("the same command runs what is missing and goes on with what was begun")
+        lines.append("repeat the command to run missing cells and resume unfinished ones")
     return lines, not open_cells
 
 

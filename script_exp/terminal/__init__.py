@@ -1,1 +1,1 @@
-"""How commands start, report progress, fail, and end on signals."""
+"""How commands start, report progress, fail, and stop on signals."""

@@ -1,4 +1,4 @@
-"""What the commands in runners/ and analysis/ have in common: how they start, parse, and end in a mistake."""
+"""What the commands in runners/ and analysis/ share: how they start, parse arguments, and report errors."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """Begin a command's process: before the first line is printed, and before torch is imported."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded behind the user's back
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler of the memory pass would log its stages
+    """Set up a command's process; call it before anything is printed and before torch is imported."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no downloads unless the user asks for them
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the memory pass's profiler logs its stages
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None:  # it was closed from the beginning
+        if stream is not None:  # None if the process started with it closed
             setattr(sys, name, _outliving_its_reader(stream))
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is a module's docstring as it stands."""
+    """Return a parser whose help shows a module's docstring verbatim."""
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
-    """The folder of the runs, as the only positional argument."""
+    """Add the folder of the runs as the only positional argument."""
     parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), help="folder of the runs")
 
 
 def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    """Do ``work`` with the parsed arguments; its exit code, or 2 and one sentence for a mistake."""
+    """Call ``work`` and return its exit code; for a user's mistake, print one sentence and return 2."""
     try:
         return work(given)
     except UserError as error:
@@ -51,20 +51,20 @@ def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Names
 
 
 def fail(why: UserError | str) -> int:
-    """Say in one sentence what the user can mend; the exit code."""
+    """Print one sentence about what the user can fix and return the exit code."""
     print(f"error: {why}", file=sys.stderr)
     return 2
 
 
 class _Pipe(io.FileIO):
-    """What is written after the reader has gone, as ``head`` does when it has seen enough, is dropped.
+    """A stream that drops what is written after its reader, such as ``head``, has exited.
 
-    The command goes on: it may have files to write, and its exit code says what it found.
+    The command continues: it may have files to write, and its exit code still matters.
     """
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__(stream.fileno(), "wb", closefd=False)
-        self._stream = stream  # once forgotten it would close the file
+        self._stream = stream  # if garbage-collected, it would close the file
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

@@ -1,4 +1,4 @@
-"""What a person watches while a command works: progress bars, notes beside them, and the width of tables."""
+"""What you see while a command works: progress bars, notes above them, and the width of tables."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _Thing = TypeVar("_Thing")
 
 
 def table_console() -> Console:
-    """Where tables are printed: as wide as the terminal, and readable when piped."""
+    """Return a console for tables: as wide as the terminal, and readable when piped."""
     wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if wide_enough else 100)
 
 
 def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:
-    """The things, with a progress bar that goes away at the end."""
+    """Yield the things under a progress bar that disappears at the end."""
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -40,10 +40,10 @@ class Progress:
     """A progress bar over samples with the running mean of their scores.
 
     Args:
-        name: of what is done, before the bar.
+        name: the text before the bar.
         total: number of samples.
-        scores: those of samples that were answered before.
-        label: what the mean is called; None if it says nothing yet, as where a server scores.
+        scores: scores of the samples that are already answered.
+        label: name of the mean; None if there is none yet, for example because a server scores.
     """
 
     def __init__(self, name: str, total: int, scores: Sequence[float], label: str | None) -> None:
@@ -65,7 +65,7 @@ class Progress:
         return self
 
     def advance(self, scores: Sequence[float]) -> float:
-        """Add a batch's scores; returns the mean so far."""
+        """Add a batch's scores and return the mean so far."""
         self._sum += sum(scores)
         self._count += len(scores)
         mean = self._sum / self._count
@@ -80,5 +80,5 @@ class Progress:
 
 
 def note(text: str) -> None:
-    """A line about what goes on, beside the progress bars."""
+    """Print a line above the progress bars."""
     _stderr.print(Text(text), soft_wrap=True)

@@ -1,15 +1,15 @@
-"""Signals that ask the process to end, as exceptions: the run's status says so, and it goes on later."""
+"""Turn signals that end the process into exceptions, so that the run records them and can resume."""
 
 from __future__ import annotations
 
 import signal
 from types import FrameType
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # what SLURM sends: scancel, and before a time-out
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # sent by SLURM: on scancel, and before a time-out
 
 
 class Terminated(SystemExit):
-    """A signal asked the process to end; the exit code is 128 + its number, as a shell has it."""
+    """A signal asked the process to end; the exit code is 128 + its number, as in a shell."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

@@ -3,6 +3,6 @@
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
-"""Folder of the shipped checkpoint; ``WEIGHTS / "clip"`` holds the CLIP text side that belongs to it."""
+"""Folder of the shipped checkpoint; ``WEIGHTS / "clip"`` holds the text side of its CLIP."""
 
 __all__ = ["WEIGHTS"]

@@ -1,1 +1,1 @@
-"""How the embedded model is trained, exported and judged."""
+"""Training, export and evaluation of the embedded model."""

@@ -13,12 +13,12 @@ from script_exp.shapes.sprites import PATCH
 from script_exp.training.vocabulary import BEGIN, END, IMAGE, PAD, WORDS
 
 TEXT_LENGTH = 77
-"""Positions of the CLIP text tower, as in the real one."""
+"""Positions of the CLIP text tower, as in the real CLIP."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Widths and depths; the defaults are the shipped model's, tests train smaller ones."""
+    """Widths and depths; the defaults are the shipped model's, and tests train smaller models."""
 
     vision_width: int = 128
     vision_layers: int = 4
@@ -30,7 +30,7 @@ class Sizes:
 
 
 def grid_positions(width: int) -> torch.Tensor:
-    """(576, width) sine and cosine codes of row and column: where the learned position embedding starts."""
+    """Return (576, width) sine and cosine codes of row and column, to initialize the position embedding."""
     quarter = width // 4
     frequency = 1 / (100 ** (torch.arange(quarter) / quarter))
     angle = (torch.arange(GRID) / GRID * 6 * math.pi)[:, None] * frequency[None]
@@ -41,7 +41,7 @@ def grid_positions(width: int) -> torch.Tensor:
 
 
 def build_clip(sizes: Sizes) -> CLIPModel:
-    """A fresh CLIP with eager attention, the fastest here for short sequences under bf16 autocast."""
+    """Build a fresh CLIP with eager attention, which is fastest for these short sequences in bf16."""
     config = CLIPConfig(
         text_config={
             "vocab_size": len(WORDS),
@@ -74,7 +74,7 @@ def build_clip(sizes: Sizes) -> CLIPModel:
 
 
 def build_llava(sizes: Sizes, clip: CLIPModel) -> LlavaForConditionalGeneration:
-    """A LLaVA with fresh projector and language model around a copy of the CLIP vision tower."""
+    """Build a LLaVA with a fresh projector and language model around a copy of the CLIP vision tower."""
     text = LlamaConfig(
         vocab_size=len(WORDS),
         hidden_size=sizes.language_width,

@@ -1,4 +1,4 @@
-"""Write a trained model as everything else loads it: a LLaVA folder, and inside it the CLIP text side."""
+"""Write a trained model as a LLaVA folder, with the text side of its CLIP in a subfolder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LANGUAGE_TEMPLATE, CLIP_TEMPLATE = "<s> $A", "<s> $A </s>"
 
 
 def image_processor() -> CLIPImageProcessorPil:
-    """Normalizes only: a 192 x 192 image passes resizing and cropping unchanged."""
+    """Return a processor that only normalizes: a 192 x 192 image is neither resized nor cropped."""
     return CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},

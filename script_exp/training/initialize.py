@@ -1,4 +1,4 @@
-"""Where the projector starts."""
+"""Initialization of the projector."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from transformers import LlavaForConditionalGeneration
 def whiten_projector(llava: LlavaForConditionalGeneration, features: Tensor) -> None:
     """Initialize the projector's first layer with a shrunk whitening of the features (patches, width).
 
-    The tower's features have a few directions that are orders of magnitude larger than the rest; without
-    this, training spends most of its steps on finding the small ones.
+    A few directions of the tower's features are orders of magnitude larger than the rest. Without whitening,
+    training spends most of its steps on finding the small ones.
     """
     mean = features.mean(0)
     centered = features - mean

@@ -1,4 +1,4 @@
-"""Measurements while training, on scenes from a seed of their own: never the benchmark's."""
+"""Measurements during training, on scenes from a separate seed: never those of the benchmark."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from script_exp.training.vocabulary import IDS, encode
 
 MONITOR_SEED = 900_001
 COVERED = 0.15
-"""A patch counts as showing an object from this share of its pixels on."""
+"""A patch counts as showing an object if the object covers more than this share of its pixels."""
 
 
 def area_under_curve(relevance: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a positive patch scores above another one, ties counted half (mean-rank form)."""
+    """Return the chance that a positive patch scores above a negative one; ties count half (mean ranks)."""
     _, inverse, counts = np.unique(relevance, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
     positives = int(positive.sum())
@@ -29,14 +29,14 @@ def area_under_curve(relevance: np.ndarray, positive: np.ndarray) -> float:
 
 
 def _means(found: dict[str, list[float]]) -> dict[str, float]:
-    """Mean by kind, and over all values as "all"."""
+    """Return the mean by kind, and over all values as "all"."""
     everything = [value for values in found.values() for value in values]
     return {name: round(float(np.mean(values)), 3) for name, values in [*found.items(), ("all", everything)]}
 
 
 @torch.inference_mode()
 def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dict[str, float]:
-    """Mean AUC of cos(patch, question) for the patches that a question needs, by kind and over all."""
+    """Return the mean AUC of cos(patch, question) for the patches a question needs, by kind and over all."""
     found: dict[str, list[float]] = defaultdict(list)
     for scene, questions in held_out(seed, scenes):
         patches = patch_embeddings(clip, hidden_states(clip, to_pixels(scene.image[None]), [FULL])[:, 1:])[0]
@@ -52,9 +52,9 @@ def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dic
 def accuracy(
     llava: LlavaForConditionalGeneration, scenes: int, seed: int = MONITOR_SEED, blind: bool = False
 ) -> dict[str, float]:
-    """Share of questions whose answer word is the most likely next token, by kind and over all.
+    """Return the share of questions whose answer is the most likely next token, by kind and over all.
 
-    With ``blind`` the visual tokens are left out: what the text alone is worth.
+    ``blind`` leaves out the visual tokens, to measure what the text alone achieves.
     """
     found: dict[str, list[float]] = defaultdict(list)
     embed = llava.get_input_embeddings()

@@ -1,4 +1,4 @@
-"""What the training stages share: loop, learning rate, checkpoints that resume, and progress."""
+"""What the training stages share: loop, learning rate, resumable checkpoints, and progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WARM_UP = 200
 
 
 def decay_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Parameter groups: weight decay for matrices only."""
+    """Return parameter groups with weight decay for matrices only."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": decay},
@@ -25,7 +25,7 @@ def decay_groups(module: nn.Module, decay: float) -> list[dict[str, object]]:
 
 
 class Run:
-    """One stage's state: module, optimizer, step and random generator, saved and restored together."""
+    """The state of one stage: module, optimizer, step and random generator, saved and restored together."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Run:
         self.step = state["step"]
 
     def save(self) -> None:
-        """Write the checkpoint beside its place and rename it: an interruption never leaves half a file."""
+        """Write the checkpoint to another file and rename it: an interruption never leaves half a file."""
         state = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -69,7 +69,7 @@ class Run:
         partial.replace(self.checkpoint)
 
     def update(self, losses: dict[str, Tensor]) -> None:
-        """One step on the sum of ``losses`` with linear warm-up and cosine decay to 2 % of the peak."""
+        """Take one step on the sum of ``losses``, with linear warm-up and cosine decay to 2 % of the peak."""
         warm = min(1.0, (self.step + 1) / min(WARM_UP, max(1, self.steps // 10)))
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.steps))
         for group in self.optimizer.param_groups:
@@ -83,7 +83,7 @@ class Run:
             self.averages[name] = 0.97 * self.averages.get(name, value.item()) + 0.03 * value.item()
 
     def draw(self, phases: Sequence[tuple[float, Sequence[float]]]) -> int:
-        """A number drawn with the chances of the first phase, (share of all steps, chances), not yet over."""
+        """Draw an index by the chances of the current phase; phases are (until share of steps, chances)."""
         chances = next(chances for until, chances in phases if self.step < until * self.steps)
         return int(self.rng.choice(len(chances), p=chances))
 
@@ -94,13 +94,13 @@ class Run:
         progress: Progress,
         monitor: Callable[[], dict[str, float]],
     ) -> None:
-        """Take all steps that are left, continuing from the checkpoint where it exists.
+        """Take all remaining steps, continuing from the checkpoint if it exists.
 
         Args:
-            stage: its name, for ``progress``.
-            losses: of one step.
-            progress: told after every step.
-            monitor: measures whenever a checkpoint is written on the way.
+            stage: name of the stage, for ``progress``.
+            losses: computes the losses of one step.
+            progress: is called after every step.
+            monitor: measures the model whenever a checkpoint is written before the end.
         """
         self.resume()
         while self.step < self.steps:
@@ -113,10 +113,10 @@ class Run:
 
 
 class Progress(Protocol):
-    """Where a stage reports to."""
+    """Receives the reports of a stage."""
 
     def step(self, stage: str, run: Run) -> None:
-        """Called after every step."""
+        """Report a step that was taken."""
 
     def note(self, text: str) -> None:
-        """A line worth keeping."""
+        """Report a line that is worth keeping."""

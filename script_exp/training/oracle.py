@@ -1,4 +1,4 @@
-"""What the embedded benchmark can tell apart: a pruner that knows which objects a question needs."""
+"""A pruner that knows which objects a question needs, to show what the embedded benchmark resolves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from script_exp.training.monitor import COVERED
 
 
 def needed_patches(scene_seed: int, scenes: int) -> dict[str, np.ndarray]:
-    """(576,) share of each patch that the needed objects cover, by sample id; zeros if nothing is needed."""
+    """Return the share of each patch (576,) that needed objects cover, by sample id; zeros without any."""
     needed = {}
     for number, (scene, questions) in enumerate(held_out(scene_seed, scenes)):
         for turn, question in enumerate(questions):
@@ -28,7 +28,7 @@ def needed_patches(scene_seed: int, scenes: int) -> dict[str, np.ndarray]:
 
 @dataclass(kw_only=True)
 class Oracle(Random):
-    """The patches of the objects that the question needs, most covered first; then others at random.
+    """Keep the patches of the objects that the question needs, most covered first; then others at random.
 
     Attributes:
         needed: from :func:`needed_patches`.

@@ -1,4 +1,4 @@
-"""Many questions about one image in one sequence, each of which sees only the image and itself."""
+"""Pack many questions about one image into one sequence; each attends only to the image and itself."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHORT = 36  # visual tokens of the smallest windows
 
 @dataclass(frozen=True)
 class Packed:
-    """Inputs of the language model for one batch; ``length`` is text after the image, ``total`` everything.
+    """Language model inputs of one batch; ``length`` is the text after the image, ``total`` everything.
 
     Attributes:
         embeddings: (batch, total, width).
-        positions: (batch, total): every question's positions start again right after the image.
+        positions: (batch, total): the positions of every question restart right after the image.
         mask: (batch, 1, total, total) additive.
         labels: (batch, length): the next token where it belongs to an answer, -100 elsewhere.
     """
@@ -37,12 +37,12 @@ class Packed:
 def pack(
     llava: LlavaForConditionalGeneration, visual: Tensor, places: Tensor, asked: list[list[Question]]
 ) -> Packed:
-    """Visual tokens (batch, kept, width), then every image's questions.
+    """Pack visual tokens (batch, kept, width), followed by the questions about each image.
 
     Args:
-        llava: gives the embeddings of the words.
+        llava: provides the word embeddings.
         visual: the visual tokens after the projector.
-        places: (batch, kept) their position ids, counted from the first position of the image.
+        places: (batch, kept) position ids of the visual tokens, from the first position of the image.
         asked: the questions about each image.
     """
     rows = [
@@ -86,15 +86,15 @@ def pack(
 def answer_loss(
     llava: LlavaForConditionalGeneration, features: Tensor, places: Tensor, asked: list[list[Question]]
 ) -> Tensor:
-    """Mean cross-entropy of the answer words and the ends after them.
+    """Return the mean cross-entropy of the answer words and the end tokens after them.
 
     Args:
-        llava: projector and language model are run, its tower is not.
-        features: (batch, kept, width) of the tower.
+        llava: its projector and language model are run, its tower is not.
+        features: (batch, kept, width) features of the tower.
         places: as in :func:`pack`.
         asked: as in :func:`pack`.
     """
-    # Measured on CPU under bf16 autocast: eager is faster for the short sequences, sdpa for the others.
+    # Measured on CPU under bf16 autocast: eager is faster for short sequences, sdpa for others.
     llava.model.language_model.set_attn_implementation("eager" if places.shape[1] <= _SHORT else "sdpa")
     with torch.autocast("cpu", torch.bfloat16):
         packed = pack(llava, llava.model.multi_modal_projector(features), places, asked)

@@ -9,7 +9,7 @@ from script_exp.training.windows import Pool, render_pool
 
 @dataclass(frozen=True)
 class PoolSizes:
-    """Windows of 6 x 6, 12 x 12 and 24 x 24 patches; the full scenes span the benchmark's densities."""
+    """Numbers of 6 x 6, 12 x 12 and 24 x 24 patch windows; full scenes span the benchmark's densities."""
 
     small: int = 20_000
     middle: int = 16_000
@@ -17,7 +17,7 @@ class PoolSizes:
 
 
 def render_pools(seed: int, sizes: PoolSizes) -> tuple[Pool, Pool, Pool]:
-    """Render all pools; about 80 seconds on one core for the default sizes."""
+    """Render all pools; the default sizes take about 80 seconds on one core."""
     return (
         render_pool(seed, sizes.small, 6, (1, 2)),
         render_pool(seed, sizes.middle, 12, (2, 7)),

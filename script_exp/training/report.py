@@ -1,4 +1,4 @@
-"""How good the embedded model is by kind of question, and what its benchmark can tell apart."""
+"""Report how good the embedded model is by kind of question, and what its benchmark resolves."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _BATCH = 8
 
 
 def print_report(path: str, scenes: int, scene_seed: int, budgets: Sequence[int]) -> None:
-    """Two tables in Markdown: accuracy and relevance by kind, and the oracle at every budget.
+    """Print two Markdown tables: accuracy and relevance by kind, and the oracle at every budget.
 
     Args:
         path: folder of the checkpoint, its id on the hub, or ``embedded``.
-        scenes: how many.
-        scene_seed: which.
-        budgets: visual tokens that the oracle keeps.
+        scenes: number of scenes.
+        scene_seed: seed of the scenes.
+        budgets: numbers of visual tokens that the oracle keeps.
 
     Raises:
         UserError: if there is no such checkpoint.
@@ -83,7 +83,7 @@ def _run(
 
 
 def _by_kind(records: Sequence[SampleRecord]) -> dict[str, list[float]]:
-    """Scores by kind, and all of them under ``all``."""
+    """Return the scores by kind, and all of them under ``all``."""
     scores: dict[str, list[float]] = defaultdict(list)
     for record in records:
         scores[record.kind].append(record.score)
@@ -94,7 +94,7 @@ def _by_kind(records: Sequence[SampleRecord]) -> dict[str, list[float]]:
 def _relevance_auc(
     model: PrunableModel, samples: Sequence[Sample], needed: dict[str, np.ndarray]
 ) -> dict[str, list[float]]:
-    """AUC of the relevance that pruners see for the patches of the needed objects, by kind and ``all``."""
+    """Return the AUC of the pruners' relevance for the patches of needed objects, by kind and ``all``."""
     found: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         positive = needed[sample.id] > COVERED

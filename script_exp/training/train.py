@@ -1,4 +1,4 @@
-"""The whole training of the tiny model: render, CLIP, language model, both together, then export."""
+"""Train the tiny model from start to end: render, CLIP, language model, both together, export."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from script_exp.training.train_vision import train_vision
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights; the defaults are those of the shipped ones (docs/tiny_model.md).
+    """Everything that determines the weights; the defaults made the shipped weights (docs/tiny_model.md).
 
     Attributes:
-        monitor_scenes: scenes of the monitoring seed that the measurements during training use; afterwards it
-            is three times as many.
+        monitor_scenes: number of scenes in the measurements during training; the final measurements use
+            three times as many.
     """
 
     seed: int = 2
@@ -48,11 +48,11 @@ SMOKE = Recipe(
     ),
     monitor_scenes=1,
 )
-"""A few steps of a much smaller model: proves that training runs, resumes and exports, not that it learns."""
+"""A few steps of a much smaller model: shows that training runs, resumes and exports, not that it learns."""
 
 
 def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = False) -> Path:
-    """Train, continuing from ``out/checkpoints`` where there are any; returns the folder of the weights."""
+    """Train, continuing from checkpoints in ``out/checkpoints``; return the folder with the result."""
     begun = time.monotonic()
     progress.note("rendering training windows")
     pools = render_pools(recipe.seed, recipe.pools)

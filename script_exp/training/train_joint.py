@@ -1,8 +1,8 @@
-"""Stages 3 and 4: tower, projector and language model together, on questions and answers.
+"""Stages 3 and 4: train tower, projector and language model together on questions and answers.
 
-The frozen tower of stage 2 was never asked for what the answers need, digits for example. Here the answers
-reach the tower, while the naming loss of stage 1 goes on, so that patches and texts stay in one space. Still
-nothing but image-level supervision. Stage 4 does the same on whole scenes mostly.
+The frozen tower of stage 2 was never trained on answers, for example on digits. Here the answers train the
+tower, too. The naming loss of stage 1 continues, so that patches and texts stay in one space. Supervision is
+still at image level only. Stage 4 does the same, mostly on whole scenes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from script_exp.training.windows import Pool, ask_many
 
 VISION_SHARE = 0.1
 """Learning rate of the CLIP modules relative to the language model's. With 0.5 the features changed faster
-than the language model followed: it lost shapes and digits in the first 500 steps."""
+than the language model could follow: it lost shapes and digits in the first 500 steps."""
 POSITION_WEIGHT = 0.25
 NAMING_EVERY, NAMING_WEIGHT = 3, 0.3
 DIETS = (
@@ -38,13 +38,13 @@ DIETS = (
 
 @dataclass(frozen=True)
 class Course:
-    """What the two stages differ in.
+    """The settings in which the two stages differ.
 
     Attributes:
-        name: of the stage.
+        name: name of the stage.
         peak_rate: learning rate of the language model after the warm-up.
         phases: until this share of all steps, draw diet i with this probability.
-        kinds: of question, by how often they are asked.
+        kinds: kinds of question, with their relative frequency.
     """
 
     name: str
@@ -73,7 +73,7 @@ class JointStage(nn.Module):
         vision.requires_grad_(True)
 
     def groups(self) -> list[dict[str, object]]:
-        """Parameter groups with their share of the learning rate: CLIP, and the rest."""
+        """Return parameter groups with their share of the learning rate: CLIP, and the rest."""
         tower = self.llava.model.vision_tower
         self.llava.model.vision_tower = None
         rest = decay_groups(self.llava, 0.05)
@@ -117,7 +117,7 @@ def train_joint(
     progress: Progress,
     monitor: Callable[[LlavaForConditionalGeneration], dict[str, float]],
 ) -> JointStage:
-    """Train everything for ``steps`` steps, continuing from ``checkpoint`` where it exists."""
+    """Train everything for ``steps`` steps, continuing from ``checkpoint`` if it exists."""
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(stage.groups(), lr=course.peak_rate, betas=(0.9, 0.98), foreach=True)
     run = Run(stage, optimizer, steps, course.peak_rate, seed, checkpoint)

@@ -1,10 +1,10 @@
 """Stage 2: train projector and language model on the frozen vision tower.
 
-It begins on small windows with what is hardest to find: whether something is there
-(:func:`~script_exp.training.diet.chance_of_yes`). Then come all kinds of question, and full scenes.
+It begins on small windows with what is hardest to learn: whether something is there
+(:func:`~script_exp.training.diet.chance_of_yes`). All kinds of question and full scenes follow.
 
-Tokens are dropped blindly (uniformly over patches) in a share of the steps, which makes training cheaper and
-prefers no pruning method; most steps see every patch of a window or of a full scene.
+In some of the steps, tokens are dropped blindly (uniformly over patches), which makes training cheaper and
+favors no pruning method. Most steps see every patch of a window or a full scene.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ PHASES = (
 )
 """Until this share of all steps, draw diet i with this probability."""
 LEANING_UNTIL, FIRST_UNTIL = 0.12, 0.25
-"""Until these shares of all steps, yes-or-no answers lean, and only the first questions are asked."""
+"""Until these shares of all steps, yes-or-no answers lean, and only the first kinds are asked."""
 LEANING = 0.85
 
 
 @torch.inference_mode()
 def cache_features(clip: CLIPModel, pool: Pool) -> Tensor:
-    """(windows, patches, width) bf16: hidden_states[-2] without CLS of every window."""
+    """Return hidden_states[-2] of every window without CLS, (windows, patches, width) bf16."""
     parts = []
     batch = 4608 // pool.side**2
     for start in range(0, len(pool.scenes), batch):

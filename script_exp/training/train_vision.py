@@ -1,10 +1,10 @@
 """Stage 1: train the tiny CLIP from image-level supervision only.
 
-Losses: which of many phrases and questions name something in the image (noisy-or over patches, so the label
-says that something is there, never where), CLS against caption (InfoNCE), and a self-supervised read-out of
-every patch's own row and column, without which hidden_states[-2] loses position and spatial questions cannot
-be learned. Without the questions, and with half the steps, the language model learned nothing from the frozen
-tower.
+There are three losses. Naming: which of many phrases and questions name something in the image (noisy-or
+over patches, so the label says that something is there, never where). Caption: CLS against the caption
+(InfoNCE). Position: a self-supervised read-out of every patch's own row and column; without it
+hidden_states[-2] loses position, and spatial questions cannot be learned. Without the questions in the naming
+loss, and with half the steps, the language model learned nothing from the frozen tower.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PEAK_RATE = 1.2e-3
 PHASES = ((0.2, (1.0, 0.0, 0.0)), (0.8, (0.3, 0.55, 0.15)), (1.0, (0.1, 0.4, 0.5)))
 """Until this share of all steps, draw pool i with this probability."""
 BATCHES = (96, 32, 8)
-"""Windows per step of the small, the middle and the full pool: about equally many patches."""
+"""Windows per step from the small, middle and full pool: about the same number of patches."""
 
 
 class VisionStage(nn.Module):
@@ -57,19 +57,19 @@ class VisionStage(nn.Module):
         self.register_buffer("reader", reader)
 
     def naming_loss(self, patches: Tensor, texts: list[str], labels: Tensor) -> Tensor:
-        """Negative log-likelihood per positive of labels (batch, texts) under a noisy-or over patches."""
+        """Return the negative log-likelihood of labels (batch, texts) per positive; noisy-or over patches."""
         cosines = patches @ text_embeddings(self.clip, texts).T
         absent = F.softplus(self.scale * cosines + self.bias).sum(1).clamp(min=1e-6)
         present = -torch.log(-torch.expm1(-absent))
         return torch.where(labels, present, absent).sum() / labels.sum().clamp(min=1)
 
     def position_loss(self, states: Tensor, ids: Tensor) -> Tensor:
-        """Mean squared error of a fixed linear read-out of each patch's row and column (standardized)."""
+        """Return the mean squared error of a fixed linear read-out of standardized rows and columns."""
         places = torch.stack([(ids - 1) // GRID, (ids - 1) % GRID], -1).float()
         return F.mse_loss(states.float() @ self.reader, (places - (GRID - 1) / 2) / (GRID / math.sqrt(12)))
 
     def caption_loss(self, states: Tensor, captions: list[str]) -> Tensor:
-        """Symmetric InfoNCE of CLS against its caption within the batch."""
+        """Return the symmetric InfoNCE of CLS against its caption within the batch."""
         images = image_embedding(self.clip, states)
         logits = images @ text_embeddings(self.clip, captions).T * self.clip.logit_scale.exp().clamp(max=50)
         own = torch.arange(len(captions))
@@ -77,7 +77,7 @@ class VisionStage(nn.Module):
 
 
 def naming_targets(pool: Pool, chosen: np.ndarray, rng: np.random.Generator) -> tuple[list[str], Tensor]:
-    """Texts of one step and (batch, texts) labels: does the image show anything that the text names?"""
+    """Return the texts of one step and labels (batch, texts): whether an image shows what a text names."""
     everything = phrases()
     texts = dict(everything[index] for index in rng.permutation(len(everything))[:PHRASES_PER_STEP])
     for index in chosen[:QUESTIONS_PER_STEP]:
@@ -117,7 +117,7 @@ def train_vision(
     progress: Progress,
     monitor: Callable[[CLIPModel], dict[str, float]],
 ) -> VisionStage:
-    """Train CLIP for ``steps`` steps, continuing from ``checkpoint`` where it exists."""
+    """Train CLIP for ``steps`` steps, continuing from ``checkpoint`` if it exists."""
     torch.manual_seed(seed)
     stage = VisionStage(sizes)
     optimizer = torch.optim.AdamW(decay_groups(stage, 0.03), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)

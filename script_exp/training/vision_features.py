@@ -1,4 +1,4 @@
-"""The CLIP vision tower on windows: the modules of the full forward pass, at the window's place."""
+"""Run the CLIP vision tower on windows: the modules of the full forward pass, at the window's place."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from script_exp.training.vocabulary import BEGIN, END, PAD, encode
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
-    """(batch, height, width, 3) uint8 -> (batch, 3, height, width), normalized as the processor does."""
+    """Map (batch, height, width, 3) uint8 to (batch, 3, height, width), normalized as by the processor."""
     pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
     return (pixels - PIXEL_MEAN) / PIXEL_STD
 
 
 def position_ids(windows: Sequence[Window]) -> Tensor:
-    """(batch, 1 + patches) rows of the position embedding: CLS, then each patch's place in the full grid."""
+    """Return position embedding rows (batch, 1 + patches): CLS, then each patch's place in the full grid."""
     grid = torch.arange(GRID * GRID).view(GRID, GRID) + 1
     places = [grid[w.top : w.top + w.side, w.left : w.left + w.side].reshape(-1) for w in windows]
     return F.pad(torch.stack(places), (1, 0))
 
 
 def hidden_states(clip: CLIPModel, pixels: Tensor, windows: Sequence[Window]) -> Tensor:
-    """(batch, 1 + patches, width): the layer LLaVA reads, hidden_states[-2]."""
+    """Return the layer that LLaVA reads, hidden_states[-2]: (batch, 1 + patches, width)."""
     tower = clip.vision_model
     embeddings = tower.embeddings
     patches = embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
@@ -42,18 +42,18 @@ def hidden_states(clip: CLIPModel, pixels: Tensor, windows: Sequence[Window]) ->
 
 
 def patch_embeddings(clip: CLIPModel, states: Tensor) -> Tensor:
-    """(batch, patches, projection) unit vectors in CLIP's shared space, from hidden_states[-2] less CLS."""
+    """Project hidden_states[-2] without CLS to unit vectors in CLIP's space, (batch, patches, projection)."""
     return F.normalize(clip.visual_projection(clip.vision_model.post_layernorm(states)).float(), dim=-1)
 
 
 def image_embedding(clip: CLIPModel, states: Tensor) -> Tensor:
-    """(batch, projection) unit vectors: the CLS token after the last layer."""
+    """Return the CLS token after the last layer as unit vectors (batch, projection)."""
     last = clip.vision_model.encoder.layers[-1](states, attention_mask=None)[:, 0]
     return F.normalize(clip.visual_projection(clip.vision_model.post_layernorm(last)).float(), dim=-1)
 
 
 def text_embeddings(clip: CLIPModel, texts: Sequence[str]) -> Tensor:
-    """(texts, projection) unit vectors."""
+    """Embed texts as unit vectors (texts, projection)."""
     rows = [[BEGIN, *encode(text), END] for text in texts]
     ids = torch.full((len(rows), max(map(len, rows))), PAD)
     for row, words in zip(ids, rows, strict=True):

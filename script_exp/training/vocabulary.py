@@ -12,7 +12,7 @@ from script_exp.shapes.sprites import COLORS, DIGITS, GROUNDS, SHAPES
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 PAD, UNKNOWN, BEGIN, END, IMAGE = range(len(SPECIAL))
-"""Token ids; END is deliberately not 2, with which transformers' CLIP text tower pools at the largest id."""
+"""Token ids. END is deliberately not 2; with 2, CLIP's text tower in transformers pools at the largest id."""
 
 _SYNTAX = (
     "user assistant : ? . , what color shape is the a an object there are both and how many digit on sign "
@@ -44,12 +44,12 @@ CHAT_TEMPLATE = (
 
 
 def encode(text: str) -> list[int]:
-    """Ids of a text without special tokens; the same splitting as the tokenizers', without their overhead."""
+    """Return the ids of a text without special tokens; splits like the tokenizers, without their overhead."""
     return [IDS.get(word, UNKNOWN) for word in re.findall(r"\w+|[^\w\s]+", text.lower())]
 
 
 def build_tokenizer(template: str, length: int) -> PreTrainedTokenizerFast:
-    """Word-level tokenizer; ``template`` says where ``<s>`` and ``</s>`` go around the text ``$A``."""
+    """Build a word-level tokenizer; ``template`` puts ``<s>`` and ``</s>`` around the text ``$A``."""
     core = Tokenizer(models.WordLevel(IDS, unk_token=SPECIAL[UNKNOWN]))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()

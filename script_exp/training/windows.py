@@ -1,4 +1,4 @@
-"""Rendered training windows, and what image-level supervision knows of them: looks, never places."""
+"""Rendered training windows, and what image-level supervision knows about them: looks, never places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATTERNS = (
     + [Look(SIGN, "", digit) for digit in DIGITS]
     + [Look(GROUND, name) for name in GROUNDS]
 )
-"""Everything a text can name; an empty field stands for any."""
+"""Everything that a text can name; an empty field matches anything."""
 PATTERN_IDS = {pattern: index for index, pattern in enumerate(_PATTERNS)}
 _SINGULAR = (
     {shape: shape for shape in (*SHAPES, SIGN)}
@@ -33,8 +33,8 @@ class Pool:
 
     Attributes:
         images: (windows, 8 * side, 8 * side, 3) uint8.
-        scenes: without masks.
-        shown: (windows, patterns) bool: does the window show something that fits the pattern?
+        scenes: the scenes, without coverage masks.
+        shown: (windows, patterns) bool: whether the window shows something that fits the pattern.
         side: patches along one side.
     """
 
@@ -45,7 +45,7 @@ class Pool:
 
 
 def _random_window(side: int, rng: np.random.Generator) -> Window:
-    """Anywhere in the full scene, every second one in a corner of it, so that corners can be asked about."""
+    """Draw a window of the full scene, half of the time in a corner so that questions can ask about it."""
     end = GRID - side
     if rng.random() < 0.5:
         return Window(side, end * int(rng.integers(2)), end * int(rng.integers(2)))
@@ -53,7 +53,7 @@ def _random_window(side: int, rng: np.random.Generator) -> Window:
 
 
 def patterns_of(look: Look) -> list[int]:
-    """Ids of all patterns that a look fits."""
+    """Return the ids of all patterns that a look fits."""
     if look.shape == GROUND:
         return [PATTERN_IDS[look]]
     fitting = [Look(look.shape, look.color), Look(look.shape, ""), Look("", look.color)]
@@ -63,7 +63,7 @@ def patterns_of(look: Look) -> list[int]:
 
 
 def render_pool(seed: int, windows: int, side: int, objects: tuple[int, int]) -> Pool:
-    """Render windows of ``side`` x ``side`` patches with a number of objects from the inclusive range."""
+    """Render windows of ``side`` x ``side`` patches, with an object count from an inclusive range."""
     rng = np.random.default_rng([seed, side])
     images = np.empty((windows, 8 * side, 8 * side, 3), np.uint8)
     shown = np.zeros((windows, len(PATTERN_IDS)), bool)
@@ -79,7 +79,7 @@ def render_pool(seed: int, windows: int, side: int, objects: tuple[int, int]) ->
 
 
 def phrase(pattern: Look) -> str:
-    """The shortest text that names a pattern."""
+    """Return the shortest text that names a pattern."""
     if pattern.shape == GROUND:
         return f"{pattern.color} ground"
     if pattern.digit:
@@ -88,7 +88,7 @@ def phrase(pattern: Look) -> str:
 
 
 def named_patterns(text: str) -> list[int]:
-    """Ids of the patterns that a question names, read from its words alone."""
+    """Return the ids of the patterns that a question names, from its words alone."""
     words = text.rstrip("?").split()
     found = []
     for index, word in enumerate(words):
@@ -101,12 +101,12 @@ def named_patterns(text: str) -> list[int]:
 
 
 def phrases() -> list[tuple[str, list[int]]]:
-    """Every pattern's phrase with its id."""
+    """Return the phrase of every pattern with its id."""
     return [(phrase(pattern), [index]) for pattern, index in PATTERN_IDS.items()]
 
 
 def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
-    """Up to ``most`` objects and one ground of a scene in random order of mention."""
+    """Describe up to ``most`` objects of a scene, in random order, and one ground."""
     things = [item.look for item in scene.objects if item.look.shape != GROUND]
     grounds = [item.look for item in scene.objects if item.look.shape == GROUND]
     chosen = [things[index] for index in rng.permutation(len(things))[:most]]
@@ -117,6 +117,6 @@ def caption(scene: Scene, rng: np.random.Generator, most: int = 4) -> str:
 
 
 def ask_many(scene: Scene, kinds: list[str], rng: np.random.Generator, yes: float = 0.5) -> list[Question]:
-    """One question of each of ``kinds`` that the scene allows; ``yes`` is the chance of that answer."""
+    """Ask one question of each of ``kinds`` that the scene allows; ``yes`` is the chance of that answer."""
     asked = (ask(scene, kind, rng, bool(rng.random() < yes)) for kind in kinds)
     return [question for question in asked if question is not None]

@@ -1,1 +1,1 @@
-"""Finished runs scored again, and the state of the benchmarks' data."""
+"""Score finished runs again, and check the benchmarks' data."""

@@ -1,4 +1,4 @@
-"""Whether the data of the benchmarks is there and complete, and where what is missing can be had."""
+"""Check that the benchmarks' data is present and complete, and say where to get what is missing."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from script_exp.config.benchmark_config import benchmark_config, benchmark_names
 from script_exp.errors import DataError, UserError, unknown_name
 from script_exp.terminal.progress import counted
 
-_LOOKED_AT = {"image": 8, "video": 2}  # samples that are loaded where not all are
-_FRAMES = 16  # of a video that is loaded; a run takes as many as its model
-_BATCH = 1024  # images handed to the threads at a time, so that an interrupt is heard
+_LOOKED_AT = {"image": 8, "video": 2}  # samples to load without --deep
+_FRAMES = 16  # frames to load of a video; a run loads as many as its model takes
+_BATCH = 1024  # samples given to the threads at a time, so that Ctrl-C works
 
 
 @dataclass(frozen=True)
 class DataStatus:
-    """What is known about one benchmark's data.
+    """The state of one benchmark's data.
 
     Attributes:
         name: as in ``conf/benchmark``.
-        benchmark: with the folder where it was looked for.
-        source: where the samples come from; None if neither source is there.
-        samples: how many there are; None if they cannot be read.
-        official: how many there should be; None without a source.
+        benchmark: the benchmark, with its data folder.
+        source: where the samples come from; None if no source was found.
+        samples: number of samples; None if they cannot be read.
+        official: official number of samples; None without a source.
         problem: why the samples cannot be used, in one sentence; None if they can.
-        looked_at: images or videos that were loaded.
-        bad: of those, the id of a sample with each that does not load, and why.
+        looked_at: number of images or videos that were loaded.
+        bad: for each of those that does not load, the id of a sample with it, and why.
     """
 
     name: str
@@ -51,24 +51,24 @@ class DataStatus:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a run would find what it needs, as far as was looked."""
+        """Whether a run would find what it needs, as far as this was checked."""
         return self.problem is None and not self.bad
 
     @property
     def folder(self) -> Path:
-        """Absolute folder that it was looked for in."""
+        """Absolute path of the data folder."""
         return self.benchmark.folder.absolute()
 
 
 def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FolderBenchmark]:
-    """The named benchmarks that are read from files, or all of them.
+    """Yield the named benchmarks, or all that are read from files.
 
     Args:
-        names: of ``conf/benchmark``; empty for all.
-        data: folder with a folder for each benchmark; None for the one in ``conf/config.yaml``.
+        names: names of files in ``conf/benchmark``; empty for all.
+        data: folder with one folder per benchmark; None for the one in ``conf/config.yaml``.
 
     Raises:
-        UserError: for a name that is not one of them.
+        UserError: if a name is not one of them.
     """
     configs = {name: benchmark_config(name, data) for name in benchmark_names()}
     built = {
@@ -83,11 +83,11 @@ def file_benchmarks(names: Sequence[str], data: str | None) -> Iterator[FolderBe
 
 
 def check_data(benchmark: FolderBenchmark, *, deep: bool = False) -> DataStatus:
-    """Read the texts of a benchmark and count them, and load a few of its images, or all.
+    """Read and count the samples of a benchmark, and load a few or all of its images.
 
     Args:
-        benchmark: where to look, and for what.
-        deep: whether every image or video is loaded, in parallel.
+        benchmark: the benchmark, with its data folder.
+        deep: whether to load every image or video, in parallel.
     """
     status = DataStatus(benchmark.name, benchmark)
     try:
@@ -107,7 +107,7 @@ def check_data(benchmark: FolderBenchmark, *, deep: bool = False) -> DataStatus:
 
 
 def download(benchmark: FolderBenchmark) -> list[str]:
-    """Where the data can be had, as lines of text: the hub, and what the benchmark's file says."""
+    """Return where to get the data, as lines of text: the hub, and what the benchmark's module says."""
     lines = [benchmark.home]
     if "/lmms-lab/" in benchmark.home:
         moved = benchmark.home.replace("/lmms-lab/", "/lmms-lab-encoder/")
@@ -119,7 +119,7 @@ def download(benchmark: FolderBenchmark) -> list[str]:
 
 
 def _count(benchmark: FolderBenchmark) -> int | None:
-    """How many samples there are whether or not it is the official number; None if they cannot be read."""
+    """Count the samples even if their number is not the official one; None if they cannot be read."""
     try:
         return len(replace(benchmark, check_count=False).samples())
     except UserError:
@@ -127,7 +127,7 @@ def _count(benchmark: FolderBenchmark) -> int | None:
 
 
 def _one_of_each_visual(samples: Iterable[Sample]) -> list[Sample]:
-    """The first sample of each image or video, as far as their loaders tell which they load."""
+    """Return the first sample of each image or video, as far as loaders can be compared."""
     distinct: dict[Any, Sample] = {}
     for sample in samples:
         visual = sample.visual
@@ -136,7 +136,7 @@ def _one_of_each_visual(samples: Iterable[Sample]) -> list[Sample]:
 
 
 def _load(samples: Sequence[Sample]) -> Iterator[str | None]:
-    """For each sample why its image or video does not load; None if it does."""
+    """Yield for each sample why its image or video does not load; None if it does."""
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as threads:
         for start in range(0, len(samples), _BATCH):
             yield from threads.map(_why_not, samples[start : start + _BATCH])

@@ -1,4 +1,4 @@
-"""What ``runners/data.py`` and ``runners/score.py`` print."""
+"""Print the output of ``runners/data.py`` and ``runners/score.py``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCES = {None: "", "llava": "LLaVA's files", "hub": "hub parquet", "json": "h
 
 
 def print_data(statuses: Sequence[DataStatus]) -> None:
-    """A table of all benchmarks, and below it what is wrong and what to download."""
+    """Print a table of all benchmarks, and below it what is wrong and what to download."""
     table = _table(
         ["benchmark", "data", "source", "samples", "official", "loaded", "folder"], right=(3, 4, 5)
     )
@@ -39,11 +39,11 @@ def print_data(statuses: Sequence[DataStatus]) -> None:
             print("\n" + "\n".join(_what_is_missing(status)))
     wanted = [line for status in statuses if not status.is_complete for line in download(status.benchmark)]
     if "eval.zip" in " ".join(wanted):
-        print(f"\nLLaVA's eval.zip, and how its folder is laid out: {_EVALUATION}")
+        print(f"\nLLaVA's eval.zip and the layout of its folder: {_EVALUATION}")
 
 
 def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
-    """A table of the runs with their numbers before and after, and how many answers and scores differ."""
+    """Print the runs with their accuracy before and after, and how many answers and scores differ."""
     table = _table(["run", "", "before", "after", "answers", "scores"], right=(2, 3, 4, 5))
     for one in rescored:
         row = [str(one.path), _outcome(one, dry_run), accuracy_text(one.before, digits=2)]
@@ -54,7 +54,7 @@ def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
 
 
 def _table(headers: Sequence[str], right: Sequence[int]) -> Table:
-    """Paths, which are in the first or the last column, are broken where they do not fit; numbers are not."""
+    """Return an empty table; only the columns ``run`` and ``folder``, which have paths, wrap."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, header in enumerate(headers):
         is_path = header in ("run", "folder")

@@ -29,14 +29,14 @@ from script_exp.results.scoring import outcome, score_again
 
 @dataclass(frozen=True)
 class Rescored:
-    """What scoring a run again came to.
+    """The outcome of scoring a run again.
 
     Attributes:
         path: the run directory.
-        before: ``accuracy`` of ``result.json`` as it was; None where there was no score.
-        after: the same with the present rule.
-        answers: parsed answers that are different now.
-        scores: scores that are different now.
+        before: the previous ``accuracy`` of ``result.json``; None if there was no score.
+        after: the same by the current rule.
+        answers: number of parsed answers that changed.
+        scores: number of scores that changed.
         changed: whether any file is, or would be, written.
         has_answers: false for random weights, which answer nothing.
     """
@@ -52,11 +52,11 @@ class Rescored:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Settings that take the place of a run's own.
+    """Settings that replace those of a run.
 
     Attributes:
-        data: folder with a folder for each benchmark, as in ``conf/config.yaml``; None: where it was.
-        benchmark: settings of the benchmark; only its place and what concerns the rule alone can change.
+        data: folder with one folder per benchmark, as in ``conf/config.yaml``; None: unchanged.
+        benchmark: settings of the benchmark; only the location of its data and scoring settings can change.
     """
 
     data: str | None
@@ -64,7 +64,7 @@ class Overrides:
 
     @classmethod
     def parse(cls, words: Iterable[str]) -> Overrides:
-        """From ``data=...`` and ``benchmark.key=...``.
+        """Parse ``data=...`` and ``benchmark.key=...``.
 
         Raises:
             UserError: for any other key, or a value that is not YAML.
@@ -86,12 +86,12 @@ class Overrides:
 
 
 def find_runs(places: Sequence[str]) -> list[Path]:
-    """The run directories that are, or are below, the given folders or patterns; each once.
+    """Return the run directories at or below the given folders or patterns, each once.
 
-    Shards are no runs, and runs that were set aside are not looked for below a folder.
+    Shards are not runs, and replaced runs inside a given folder are ignored.
 
     Raises:
-        UserError: for a place without any run.
+        UserError: if a place has no run.
     """
     found: dict[Path, None] = {}
     for place in places:
@@ -111,11 +111,11 @@ def find_runs(places: Sequence[str]) -> list[Path]:
 
 
 def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Rescored:
-    """Parse and score every prediction of a finished run again, and write what is different.
+    """Parse and score every prediction of a finished run again, and write what changed.
 
     Raises:
-        UserError: if the run is unfinished, busy or damaged, or its samples or prompts are not those that the
-            benchmark has now; nothing is written then.
+        UserError: if the run is unfinished, busy or damaged, or its samples or prompts differ from the
+            benchmark's current ones; nothing is written then.
     """
     if not (path / "result.json").exists():
         raise UserError("not finished: there is no result.json")
@@ -165,12 +165,10 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
 
 
 def _identified_by(path: Path, identity: str) -> dict[str, Any]:
-    """The settings that the run's identity is made of."""
+    """Return the settings whose hash is the run's identity."""
     file = path / "identity.json"
     if not file.exists():
-        raise UserError(
-            f"{file} is missing, so that nothing tells which samples and prompts it had; {REMEDY}"
-        )
+        raise UserError(f"{file} is missing, so the samples and prompts of the run are unknown; {REMEDY}")
     identified_by = read_json(file)
     if not isinstance(identified_by, dict) or identity_hash(identified_by) != identity:
         raise UserError(f"{file} does not belong to result.json, whose identity is {identity}; {REMEDY}")
@@ -180,7 +178,7 @@ def _identified_by(path: Path, identity: str) -> dict[str, Any]:
 def _benchmark_settings(
     path: Path, identified_by: Mapping[str, Any], result: Mapping[str, Any], overrides: Overrides
 ) -> dict[str, Any]:
-    """The benchmark's settings: as they were, as the last scoring had them, as they are asked for."""
+    """Return the benchmark's settings: the run's, updated by each later scoring, then by ``overrides``."""
     file = path / "config.yaml"
     try:
         recorded = yaml.safe_load(file.read_text(encoding="utf-8"))["benchmark"]
@@ -199,7 +197,7 @@ def _benchmark_settings(
 
 
 def _with(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with changes that cannot change a prediction."""
+    """Return the settings with changes that cannot affect a prediction."""
     try:
         kind = get_class(settings["_target_"])
         if not issubclass(kind, Benchmark):
@@ -210,9 +208,7 @@ def _with(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     for key, value in changes.items():
         if key not in allowed:
             free = ", ".join(f"benchmark.{name}" for name in sorted(allowed))
-            raise SettingError(
-                f"benchmark.{key}", value, f"only {free} to change here; another prompt is another run"
-            )
+            raise SettingError(f"benchmark.{key}", value, f"one of {free}; a changed prompt needs a new run")
     merged = OmegaConf.merge(OmegaConf.create(settings), OmegaConf.create(dict(changes)))
     return OmegaConf.to_container(merged)  # type: ignore[return-value]
 
@@ -220,17 +216,17 @@ def _with(settings: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 def _check_same_samples(benchmark: Benchmark, identified_by: Mapping[str, Any]) -> None:
     was, now = identified_by["prompt_version"], benchmark.prompt_version
     if was != now:
-        raise UserError(f"it had prompt_version {was}, {benchmark.name} has {now}; only a new run can tell")
+        raise UserError(f"the run has prompt_version {was}, but {benchmark.name} now has {now}; run it again")
     had, has = identified_by.get("samples"), benchmark.fingerprint()
     if had != has:
         raise UserError(
-            f"the samples are others: their fingerprint was {had}, now it is {has}; data=FOLDER or "
-            "benchmark.data=FOLDER names the data that the run had"
+            f"the samples differ: their fingerprint was {had}, now it is {has}; set data=FOLDER or "
+            "benchmark.data=FOLDER to the data of the run"
         )
 
 
 def _as_recorded(accuracy: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What tells two results apart: not how the interval was drawn."""
+    """Return what to compare of an accuracy: everything but the bootstrap interval."""
     return None if accuracy is None else accuracy | {"ci95": None}
 
 

@@ -1,4 +1,4 @@
-"""What is comparable with what, and the number of a cell, against values computed by hand."""
+"""Which runs are comparable, and the number and interval of a cell, against values computed by hand."""
 
 from __future__ import annotations
 

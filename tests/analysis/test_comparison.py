@@ -1,4 +1,4 @@
-"""The paired comparison, by hand."""
+"""The paired comparison, against values computed by hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_other_samples_are_not_compared():
 def test_one_unit_is_no_sample():
     """Each draw would be the same, and any difference certain."""
     one = [frame(scores).assign(unit="1") for scores in ([1.0] * 4, [0.0] * 4)]
-    with pytest.raises(ValueError, match="all samples are of one unit"):
+    with pytest.raises(ValueError, match="all samples belong to one unit"):
         compare(MeanScore(), one[:1], one[1:])
 
 

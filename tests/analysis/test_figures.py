@@ -1,4 +1,4 @@
-"""Every figure is rendered, and what is drawn is what the runs say."""
+"""Every figure is drawn, and shows the numbers of the runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command: what it writes, which runs it takes, and what it says about those that it does not."""
+"""The command: which files it writes, which runs it takes, and how it reports the others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_single_unit_has_no_interval(tmp_path):
         save_run(tmp_path / "runs", pruner, budget, [1.0, 0.0], limit=2)
     process = call(tmp_path / "runs", "--to", tmp_path / "to")
     assert process.returncode == 0
-    assert process.stderr.count("all samples are of one unit, so there is nothing to draw from") == 4
+    assert process.stderr.count("all samples belong to one unit, so there is nothing to resample") == 4
     table = (tmp_path / "to" / "tables" / "accuracy.md").read_text()
     assert "| script | 64 | **50.0** | **100.0** |" in table
     by_budget = (tmp_path / "to" / "tables" / "by_budget.md").read_text()
@@ -103,7 +103,7 @@ def test_filters(outputs, tmp_path):
     assert "*64 tokens" not in tokens
     older = call(outputs, *arguments, "--pruner", "trim").stdout.splitlines()
     assert (
-        f"left in {tmp_path / 'tables'} by earlier calls, perhaps of other runs: ablation, against_script"
+        f"{tmp_path / 'tables'} also has older files, perhaps of other runs: ablation, against_script"
         in older
     )
     wrong = call(outputs, *arguments, "--budget", "16")
@@ -202,7 +202,7 @@ def test_what_no_run_has_is_told(outputs, tmp_path):
     assert wrong.stderr.startswith("error: --reference=nope: expected one of graph, none, query")
     wrong = call(outputs, "--figures", "off", "--to", tmp_path, "--experiment", "paper_llava_next")
     assert wrong.returncode == 2
-    assert "experiment=paper_llava_next would take none of the 33 finished runs" in wrong.stderr
+    assert "none of the 33 finished runs matches experiment=paper_llava_next; " in wrong.stderr
 
 
 def test_no_runs(tmp_path):

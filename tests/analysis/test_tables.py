@@ -1,4 +1,4 @@
-"""The numbers in the tables against values computed from samples.jsonl by slow code of their own."""
+"""The numbers in the tables, against values computed from samples.jsonl by separate, slow code."""
 
 from __future__ import annotations
 
@@ -269,8 +269,8 @@ def test_seeds_that_only_one_method_has_are_named(tmp_path):
     for _ in range(2):
         pair_tables(cells, tests, "mine")
     assert tests.problems == [
-        f"{name} and mine on shapes at 64: only {common} of {own} and 3 seeds are of both, "
-        "so that only these are compared"
+        f"{name} and mine on shapes at 64: they have {own} and 3 seeds, of which only the {common} in common "
+        "are compared"
         for name, common, own in (("random", 2, 3), ("other", 0, 1))
     ]
 
@@ -319,7 +319,7 @@ def test_samples_that_cannot_be_read_are_a_hole_and_named(tmp_path):
     assert rows["graph"][1].text
     assert len(tests.problems) == 2
     assert any("samples.jsonl cannot be read" in problem for problem in tests.problems)
-    assert any("not answered the same samples" in problem for problem in tests.problems)
+    assert any("did not answer the same samples" in problem for problem in tests.problems)
 
 
 def test_a_metric_that_is_not_registered_is_shown_but_not_compared(tmp_path):

@@ -1,4 +1,4 @@
-"""How long an answer may be under each protocol, as the scripts and task files of the two harnesses say."""
+"""The maximum answer length of each protocol, as in the scripts and task files of the two harnesses."""
 
 from __future__ import annotations
 

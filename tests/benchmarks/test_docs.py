@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: every benchmark has a line, and the commands for the released scripts are ones."""
+"""docs/benchmarks.md: every benchmark has a line, and the commands for the released scripts are valid."""
 
 from __future__ import annotations
 

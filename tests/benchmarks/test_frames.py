@@ -1,4 +1,4 @@
-"""Frames of real videos: exactly those that decoding everything gives, and errors that name the file."""
+"""Frames of real videos: the same as from decoding everything, and errors that name the file."""
 
 from __future__ import annotations
 

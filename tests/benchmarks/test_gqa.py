@@ -1,4 +1,4 @@
-"""GQA, and with it what all benchmarks read from files share."""
+"""GQA, and with it what all benchmarks that read files share."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_end_to_end(tmp_path, folder):
     moved = folder.parent.rename(tmp_path / "moved")
     again = run_benchmark("gqa", tmp_path, f"benchmark.data={moved / 'gqa'}")
     assert finished(again)[0] == run_dir
-    assert "finished already" in again.stderr
+    assert "already finished" in again.stderr
 
 
 def test_skipping(tmp_path):

@@ -1,4 +1,4 @@
-"""The judge: a real server, its failures, and where the key is not."""
+"""The judge: a real server, its failures, and where the key must not appear."""
 
 from __future__ import annotations
 

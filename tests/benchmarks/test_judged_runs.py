@@ -1,4 +1,4 @@
-"""A finished MM-Vet run is graded by runners/score.py, as a user calls it."""
+"""runners/score.py grades a finished MM-Vet run, called as by a user."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def test_a_finished_run_is_graded_afterwards(tmp_path, monkeypatch):
     assert before == ((run_dir / "result.json").read_bytes(), (run_dir / "samples.jsonl").read_bytes())
     # and the run itself is found as it was
     again = run_benchmark("mmvet", tmp_path, f"data={tmp_path / 'data'}")
-    assert "finished already" in again.stderr
+    assert "already finished" in again.stderr

@@ -1,4 +1,4 @@
-"""Entries that are not right end the run, named by their place; with on_error=skip they are left out."""
+"""Bad entries end the run with an error that names their place; with on_error=skip they are left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MMBench: circular evaluation, both languages and sources, the server's table."""
+"""MMBench: circular evaluation, both languages and sources, and the server's table."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_the_official_counts(tmp_path):
     ("change", "message"),
     [
         ({"index": "1e6"}, r"line 2: index=1e6: expected a whole number"),
-        ({"index": "5000777"}, "row 5000777 is a rotation of 777, which is not there"),
+        ({"index": "5000777"}, "row 5000777 is a rotation of 777, which is missing"),
         ({"answer": "E"}, "line 2: answer=E: expected one of A, B, C, D"),
         ({"answer": ""}, "line 2: answer=: expected one of A, B, C, D"),
         ({"l2-category": "taste"}, "line 2: l2-category=taste: expected one of attribute_reasoning"),

@@ -109,7 +109,7 @@ def test_the_rule_of_lmms_eval(folder):
         (
             "existence/000000006040",
             "absence/1",
-            "line 1: question_id=absence/1.png: expected one of existence",
+            "line 1: question_id=absence/1.png: expected SUBTASK/IMAGE with one of existence",
         ),
         ("Is there a train", "Is there one", "line 1: 'Is there one in this image.' is not in .*6040.txt"),
         ("code_reasoning/0020", "code_reasoning/0021", "0021.txt is missing"),

@@ -272,8 +272,8 @@ def test_a_run_does_not_judge(tmp_path):
         )  # fmt: skip
     assert process.returncode == 2
     assert process.stderr == (
-        f"error: benchmark.judge.url={script.url}: expected null: a run only answers, runners/score.py "
-        "grades its answers with the judge\n"
+        f"error: benchmark.judge.url={script.url}: expected null in a run; "
+        "runners/score.py grades its answers with the judge\n"
     )
     assert not script.asked
     process = run_benchmark(

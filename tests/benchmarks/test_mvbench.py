@@ -141,7 +141,7 @@ def broken(folder, change):
     ("change", "message"),
     [
         (lambda e: e[0].update(answer="The cup."), r"entry 0: answer='The cup.': expected one of 'The cl"),
-        (lambda e: e[1].update(candidates=["x"]), r"entry 1: candidates=\['x'\]: expected from two to 26"),
+        (lambda e: e[1].update(candidates=["x"]), r"entry 1: candidates=\['x'\]: expected two to 26"),
         (lambda e: e[1].update(candidates="xy"), r"entry 1: candidates='xy': expected list"),
         (lambda e: e[0].pop("question"), r"entry 0: no 'question' among video, candidates"),
         (lambda e: e[0].update(video="../../../../x.mp4"), r"entry 0: .*x.mp4' leads out of"),

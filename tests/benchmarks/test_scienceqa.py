@@ -1,4 +1,4 @@
-"""ScienceQA: the questions with an image, LLaVA's reading of answers and lmms-eval's."""
+"""ScienceQA: the questions with an image, and answers parsed as in LLaVA and as in lmms-eval."""
 
 from __future__ import annotations
 

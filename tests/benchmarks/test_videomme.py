@@ -142,7 +142,7 @@ def rewritten(folder, **changes):
         ({"answer": "E"}, r"row group 0, row 0: answer='E': expected one of A, B, C, D"),
         ({"answer": "AB"}, r"answer='AB': expected one of A, B, C, D"),
         ({"videoID": "../../../x"}, r"data/../../../x.mp4' leads out of"),
-        ({"options": []}, r"options=\[\]: expected from two to 26 texts"),
+        ({"options": []}, r"options=\[\]: expected two to 26 texts"),
         ({}, r"duplicate ids 001-1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The normalization of answers and the soft accuracy, by examples worked out by hand."""
+"""Normalization of answers and soft accuracy, against examples worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The references of the micro-benchmarks compute what they stand for, and the benchmarks run; no time is
-asserted."""
+"""The references of the micro-benchmarks compute what they stand for, and the benchmarks run.
+
+No time is asserted.
+"""
 
 from __future__ import annotations
 

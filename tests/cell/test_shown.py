@@ -65,4 +65,4 @@ def test_without_an_unpruned_run_its_column_has_the_times_alone(folder, capsys):
     assert rows["accuracy, %"] == ["-", "40.0 [35.0, 48.0]", ""]
     assert rows["prefill, GFLOPs"] == ["-", "1.256", ""]
     assert rows["LLM prefill, ms"] == ["20.0", "10.0", "2.00x"]
-    assert last[0] == "There is no unpruned run to compare with; pruner=none makes one."
+    assert last[0] == "No unpruned run to compare with; run pruner=none to get one."

@@ -1,4 +1,4 @@
-"""Which cells a sweep has."""
+"""The cells of a sweep."""
 
 from __future__ import annotations
 

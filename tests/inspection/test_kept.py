@@ -1,4 +1,4 @@
-"""Pictures of what was kept: the command, which samples it takes, and that runs are opened as they were."""
+"""Pictures of what was kept: the command, its choice of samples, and opening runs as they were."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_maps_are_those_that_the_methods_go_by(runs):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda config: config | {"batch_size": 5}, r"its settings give \w+ now, not \w+, because"),
+        (lambda config: config | {"batch_size": 5}, r"its settings now give identity \w+, not \w+, because"),
         (lambda config: config | {"dtype": "torch.int8"}, "dtype=int8: expected one of"),
         (lambda config: {"model": None}, r"config.yaml is damaged \(KeyError: 'dtype'\)"),
     ],
@@ -309,13 +309,13 @@ def test_the_report_shows_the_worst_regressions(outputs, runs, samples):
     assert [reason.split(": what")[0] for reason in missing] == [place_of(runs, "pyramid")]
     same = runs[runs["pruner"] == "none"]
     same = pd.concat([same, same.assign(pruner="script", label="script", budget=32.0, identity="other")])
-    assert kept_images(same, 1) == ([], ["no sample loses anything against the unpruned run"])
+    assert kept_images(same, 1) == ([], ["no sample scores lower than in the unpruned run"])
 
 
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--sample", "nowhere"], "--sample=nowhere: expected an id that was answered, such as 20264-0000-0"),
+        (["--sample", "nowhere"], "--sample=nowhere: expected an answered sample, such as 20264-0000-0"),
         (["--disagree", "script"], "--disagree=script: expected two methods, for example script,graph"),
         (["--regressions", "trim"], "--regressions=trim: expected one with a finished run: random, fastv"),
         (["--pruner", "scirpt"], "--pruner=scirpt: expected one with a finished run: fastv, graph, none"),
@@ -343,7 +343,7 @@ def test_runs_that_cannot_be_opened(runs, samples, tmp_path):
     config["model"]["path"] = str(tmp_path / "gone")
     (copy / "config.yaml").write_text(yaml.safe_dump(config))
     broken = side_by_side(load_runs(tmp_path).frame)
-    with pytest.raises(UserError, match=r"^no run can be opened again; the first: .*gone"):
+    with pytest.raises(UserError, match=r"^none of the runs can be opened; the first one: .*gone"):
         Gallery.open(broken, answers(broken))
     both = pd.concat([runs, broken])
     gallery = Gallery.open(both, samples | answers(broken))

@@ -1,4 +1,4 @@
-"""The redundancy analysis against slow versions of its definitions, and its figure."""
+"""The redundancy analysis, against slow versions of its definitions, and its figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formulas against torch's counter, exactly, and the golden values of the 7B models."""
+"""The FLOPs formulas, exactly as torch's counter, and the golden values of the 7B models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bootstrap against cases with a known answer."""
+"""The bootstrap interval, against cases with a known answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the latency pass measures and in which order; never how long it takes."""
+"""What the latency pass measures and in which order, but never how long it takes."""
 
 from __future__ import annotations
 

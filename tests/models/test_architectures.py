@@ -1,4 +1,4 @@
-"""The configs against the published numbers of parameters and visual tokens, on the meta device."""
+"""The configs have the published numbers of parameters and visual tokens (on the meta device)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every model family: the unpruned model is untouched, and pruning is exact."""
+"""What holds for every model family: the unpruned model is unchanged, and pruning is exact."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_the_context_manager_and_select_agree_with_the_stages(model, family, inp
     assert torch.equal(output[:, -4:], tokens)
     chosen = select(model.model, model.processing, pruner, inputs, modality=modality(family))
     assert all(torch.equal(one, kept.indices) for one, kept in zip(chosen, prompt.kept, strict=True))
-    with pytest.raises(UserError, match="FastV chooses tokens inside the LLM"):
+    with pytest.raises(UserError, match="FastV prunes inside the LLM"):
         select(model.model, model.processing, FastV(budget=5, layer=2), inputs, modality=modality(family))
 
 

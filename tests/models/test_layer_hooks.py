@@ -1,4 +1,4 @@
-"""Pruning inside the LLM against a slow reference: no hooks, no cache, one row at a time."""
+"""Pruning inside the LLM, against a slow reference without hooks or cache, one row at a time."""
 
 from __future__ import annotations
 

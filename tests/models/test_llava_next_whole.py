@@ -1,4 +1,4 @@
-"""LLaVA-NeXT without unpadding: nothing of the budget is lost, and the rows are in the picture's order."""
+"""LLaVA-NeXT without unpadding: no part of the budget is lost, and rows are in the picture's order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that are not the checkpoint they should be, and the query encoder's arithmetic."""
+"""Errors for folders that are not the expected checkpoint, and the arithmetic of the query encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find(folder, clip=None, needs_query=False):
 
 def test_missing_folder(tmp_path):
     with pytest.raises(
-        UserError, match=r"model\.path=.*nowhere: expected a folder with a checkpoint, or the id"
+        UserError, match=r"model\.path=.*nowhere: expected a folder with a checkpoint, or the hub id"
     ):
         find(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"model\.path=.*: no config\.json in"):
@@ -46,7 +46,7 @@ def test_weights_that_were_cut_off(llava_folder, tmp_path):
     weights = (folder / "model.safetensors").read_bytes()
     for size in (0, 7, len(weights) // 2):
         (folder / "model.safetensors").write_bytes(weights[:size])
-        with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut off"):
+        with pytest.raises(UserError, match=r"model\.safetensors is damaged or truncated"):
             find(folder)
 
 
@@ -157,7 +157,7 @@ def test_every_tensor_is_accounted_for(tmp_path, change):
 def test_devices_and_dtypes():
     with pytest.raises(SettingError, match="device=tpu: expected auto, cpu, cuda"):
         resolve_device("tpu")
-    with pytest.raises(SettingError, match="device=cuda:99: expected a device that is there"):
+    with pytest.raises(SettingError, match="device=cuda:99: expected an available device"):
         resolve_device("cuda:99")
     assert resolve_dtype("auto", torch.device("cpu"), torch.float16) is torch.float32
     assert resolve_dtype("auto", torch.device("cuda"), torch.float16) is torch.float16
@@ -214,7 +214,7 @@ def test_a_tower_alone_has_no_queries(tmp_path):
     save_tokenizer(tmp_path / "original")
     clip = str(tmp_path / "clip")
     assert find(tmp_path / "original", clip).layout == "original"
-    with pytest.raises(UserError, match="expected a whole CLIP"):
+    with pytest.raises(UserError, match="expected a complete CLIP model"):
         find(tmp_path / "original", clip, needs_query=True)
     with pytest.raises(UserError, match="without a config of its vision tower"):
         find(tmp_path / "original")

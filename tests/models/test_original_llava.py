@@ -1,4 +1,4 @@
-"""The layout of LLaVA's authors: the same model as in transformers' layout, or one clear error."""
+"""The layout of LLaVA's authors: the same model as in transformers' layout, or else one clear error."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_layouts_are_told_apart(v15, tmp_path):
         ("mm_use_im_patch_token", True, "False"),
         ("s2", True, "False"),
         ("tie_word_embeddings", True, "False"),
-        ("image_aspect_ratio", "anyres", "None or 'square' or 'pad', as mm_patch_merge_type='flat'"),
+        ("image_aspect_ratio", "anyres", "None or 'square' or 'pad' with mm_patch_merge_type='flat'"),
     ],
 )
 def test_values_that_are_not_supported(v15, key, value, expected):
@@ -168,7 +168,8 @@ def test_values_that_are_not_supported_with_crops(v16, key, value):
 def test_a_key_whose_default_is_not_supported(v15):
     drop_keys(v15, "mm_projector_type")
     with pytest.raises(
-        UserError, match=r"mm_projector_type='linear' is not supported.*default, as the key is missing"
+        UserError,
+        match=r"mm_projector_type='linear' is not supported.*the key is missing.*default is 'linear'",
     ):
         check(v15)
 
@@ -205,7 +206,7 @@ def test_a_tower_in_the_checkpoint_that_the_clip_does_not_describe(v16):
     clip = json.loads((v16 / "clip" / "config.json").read_text())
     set_config(v16 / "clip", vision_config=clip["vision_config"] | {"image_size": 24})
     with pytest.raises(
-        UserError, match=r"of another shape: .*position_embedding\.weight \[17, 32\] instead of \[37, 32\]"
+        UserError, match=r"of the wrong shape: .*position_embedding\.weight \[17, 32\] instead of \[37, 32\]"
     ):
         check(v16)
 
@@ -228,11 +229,11 @@ LAST = "pytorch_model-00002-of-00002.bin"
         (lambda tensors: tensors.pop("model.mm_projector.0.bias"), r"missing: \S*linear_1\.bias\)"),
         (
             lambda tensors: tensors.update({"model.mm_projector.4.bias": torch.ones(1)}),
-            r"left over: \S*projector\.4\.bias\)",
+            r"unexpected: \S*projector\.4\.bias\)",
         ),
         (
             lambda tensors: tensors.update({"model.mm_projector.0.bias": torch.ones(7)}),
-            r"of another shape: \S*linear_1\.bias \[7\] instead of \[40\]\)",
+            r"of the wrong shape: \S*linear_1\.bias \[7\] instead of \[40\]\)",
         ),
     ],
 )
@@ -258,14 +259,15 @@ def test_a_clip_that_lacks_weights(v15):
     file = v15 / "clip" / "pytorch_model.bin"
     save({n: t for n, t in load_bin(file).items() if not n.startswith("vision_model.encoder.")}, file)
     with pytest.raises(
-        UserError, match=r"clip: its tensors do not fit.*missing: model\.vision_tower\.encoder.* and 40 more"
+        UserError,
+        match=r"clip: its tensors do not match.*missing: model\.vision_tower\.encoder.* and 40 more",
     ):
         check(v15)
 
 
 def test_more_layers_than_the_config_says(v15):
     set_config(v15 / "original", num_hidden_layers=1)
-    with pytest.raises(UserError, match=r"left over: model\.language_model\.layers\.1\..* and 1 more"):
+    with pytest.raises(UserError, match=r"unexpected: model\.language_model\.layers\.1\..* and 1 more"):
         check(v15)
 
 
@@ -275,9 +277,9 @@ def test_files_that_are_missing_damaged_or_cut_off(v15):
     for size in (0, 7, len(weights) // 2):
         (original / LAST).write_bytes(weights[:size])
         for attempt in (check, load):
-            with pytest.raises(UserError, match=rf"{LAST} is damaged or cut off"):
+            with pytest.raises(UserError, match=rf"{LAST} is damaged or truncated"):
                 attempt(v15)
-        with pytest.raises(UserError, match=rf"model\.path=here: .*{LAST} is damaged or cut off"):
+        with pytest.raises(UserError, match=rf"model\.path=here: .*{LAST} is damaged or truncated"):
             check_weights("model.path=here", original)
     (original / LAST).unlink()
     with pytest.raises(UserError, match=rf"{LAST} is missing; pytorch_model\.bin\.index\.json names it"):
@@ -293,7 +295,7 @@ def test_files_that_are_missing_damaged_or_cut_off(v15):
 def test_a_clip_that_is_cut_off(v15):
     file = v15 / "clip" / "pytorch_model.bin"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"clip.pytorch_model\.bin is damaged or cut off"):
+    with pytest.raises(UserError, match=r"clip.pytorch_model\.bin is damaged or truncated"):
         check(v15)
 
 
@@ -391,7 +393,7 @@ def test_a_tokenizer_with_another_vocabulary(v15):
 
 
 def test_a_tokenizer_that_is_missing_or_needs_sentencepiece(v15, monkeypatch):
-    with pytest.raises(UserError, match=r"no tokenizer there; expected tokenizer\.model or tokenizer\.json"):
+    with pytest.raises(UserError, match=r"has no tokenizer; expected tokenizer\.model or tokenizer\.json"):
         token_texts(v15, "a")
     (v15 / "original" / "tokenizer.model").write_bytes(b"x")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

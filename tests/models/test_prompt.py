@@ -1,4 +1,4 @@
-"""Shortening prompts: several images, ragged rows, text-only rows, mistakes."""
+"""Shortening prompts: several images, ragged rows, text-only rows, and mistakes."""
 
 from __future__ import annotations
 

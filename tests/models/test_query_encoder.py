@@ -1,4 +1,4 @@
-"""Questions in CLIP's space: as transformers embeds them, and in segments where they are too long for it."""
+"""Questions in CLIP's space: embedded as by transformers, or in segments if they are too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random models against normally built ones, small; their tokenizers and image processors at full size."""
+"""Small random models against normally built ones; their tokenizers and image processors at full size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is decided for a model rather than for a method: what each model has, and what it does."""
+"""Rules that depend on the model rather than on the method: their values for each model, and their effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tower's layers that nothing reads do not run, and nothing tells the difference."""
+"""Tower layers that nothing reads do not run, and the output stays the same."""
 
 from __future__ import annotations
 

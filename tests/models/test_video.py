@@ -1,4 +1,4 @@
-"""How many frames of a video a model gets: as its checkpoint's config says, else as its family is used."""
+"""How many frames of a video a model gets: from its checkpoint's config, else its family's usual number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greedy MAP against an independent greedy that computes every determinant."""
+"""Greedy MAP, against an independent greedy search that computes every determinant."""
 
 from __future__ import annotations
 

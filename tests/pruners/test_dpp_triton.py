@@ -1,5 +1,7 @@
-"""The fused kernel: by Triton's interpreter where there is no GPU, compiled where there is none, run where
-there is one."""
+"""The fused kernel.
+
+It is compiled for a GPU that is not there, and run on one if there is one, else in Triton's interpreter.
+"""
 
 from __future__ import annotations
 

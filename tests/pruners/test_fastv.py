@@ -1,4 +1,4 @@
-"""FastV's schedule: one layer, and the lowest budget that it can meet as an average."""
+"""FastV's schedule: one layer, and the lowest average budget that it can meet."""
 
 from __future__ import annotations
 

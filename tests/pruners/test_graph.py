@@ -1,4 +1,4 @@
-"""The graph score against a double loop written from the formula."""
+"""The graph score, against a double loop written from the formula."""
 
 from __future__ import annotations
 

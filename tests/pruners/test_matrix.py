@@ -1,4 +1,4 @@
-"""Properties that every pruner has, in one matrix. A new method joins by being added to METHODS."""
+"""Properties of every pruner, in one matrix. Add a new method to METHODS to include it."""
 
 from __future__ import annotations
 

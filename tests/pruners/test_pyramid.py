@@ -1,4 +1,4 @@
-"""The schedules of layer pruners: counts, averages, and what cannot be met."""
+"""The schedules of layer pruners: counts, averages, and budgets that they cannot meet."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_one_stage_is_fastv(budget_as):
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([], r"stages=\[\]: expected a list, each a layer"),
+        ([], r"stages=\[\]: expected a list of layers"),
         ("8", "stages=8: expected a list"),
         (8, "stages=8: expected a list"),
         ([0], r"stages=\[0\]: expected a list"),

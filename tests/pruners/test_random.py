@@ -1,4 +1,4 @@
-"""Random keeps each token equally often, by the seed and the sample alone."""
+"""Random keeps each token equally often, and depends on the seed and the sample only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyper-parameters out of range and inputs that do not fit the contract."""
+"""Errors for hyper-parameters out of range and for inputs that break the contract."""
 
 from __future__ import annotations
 

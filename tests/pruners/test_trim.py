@@ -1,4 +1,4 @@
-"""TRIM against its rule, written out."""
+"""TRIM, against its rule written out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as it is written: what it says, that it loads nothing, and that no name in it does harm."""
+"""The page as written: its contents, that it loads nothing, and that no name in it does harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: sorting, filtering, small screens, and that it asks for nothing else."""
+"""The report in a real browser: sorting, filtering, small screens, and no network requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a run another run: every setting that can change a result, and no other."""
+"""The identity of a run: it depends on every setting that can change a result, and on no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run directories of an earlier version are found again, and read by every command."""
+"""Every command finds and reads run directories of an earlier version."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_same_command_finds_it(outputs, name, words):
     before = {file: file.read_bytes() for file in outputs.rglob("*.json*")}
     process = run(*words, f"outputs={outputs}")
     assert last_line(process)["run_dir"] == str(directory(outputs, name))
-    assert "finished already" in process.stderr
+    assert "already finished" in process.stderr
     assert {file: file.read_bytes() for file in outputs.rglob("*.json*")} == before
 
 
@@ -77,17 +77,17 @@ def test_every_command_reads_it(outputs, script, words):
         (
             ["pruner._target_=script_exp.pruners.query.QueryConditioned"],
             "pruner._target_=script_exp.pruners.query.QueryConditioned: expected "
-            "script_exp.pruners.before_llm.query.QueryConditioned, where it has moved",
+            "script_exp.pruners.before_llm.query.QueryConditioned, its new name",
         ),
         (
             ["pruner.query._target_=script_exp.pruners.query.QueryDPP"],
             "pruner.query._target_=script_exp.pruners.query.QueryDPP: expected "
-            "script_exp.pruners.before_llm.query.QueryDPP, where it has moved",
+            "script_exp.pruners.before_llm.query.QueryDPP, its new name",
         ),
         (
             ["model.adapter=script_exp.models.llava.LlavaAdapter"],
             "model.adapter=script_exp.models.llava.LlavaAdapter: expected "
-            "script_exp.models.families.llava.LlavaAdapter, where it has moved",
+            "script_exp.models.families.llava.LlavaAdapter, its new name",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The run directory: identity, lock, torn lines, atomic writes."""
+"""The run directory: identity, lock, torn lines, and atomic writes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_second_process_names_the_owner_and_leaves(directory):
     )
     owner = json.loads((directory.path / "status.json").read_text())
     assert other.returncode == 1
-    assert f"belongs to process {owner['pid']} on {owner['host']}" in other.stderr
+    assert f"is in use: process {owner['pid']} on {owner['host']} is running it" in other.stderr
 
 
 def test_a_file_is_complete_or_not_there(tmp_path):
@@ -97,7 +97,7 @@ def test_a_damaged_result_is_named(directory):
         with pytest.raises(UserError, match=r"result\.json is damaged"):
             directory.finished_result()
     directory.result_file.write_text('{"schema_version": 99}')
-    with pytest.raises(UserError, match="has schema version 99; this reads"):
+    with pytest.raises(UserError, match="has schema version 99; expected"):
         directory.finished_result()
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, told from its directory."""
+"""The state of a run, from its directory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_process_that_died_here(directory):
     rewrite(directory, pid=dead.pid)
     state = read_state(directory.path)
     assert state.state == "stopped"
-    assert state.why == f"process {dead.pid} on {platform.node()} ended without a word"
+    assert state.why == f"process {dead.pid} on {platform.node()} ended without recording why"
 
 
 def test_a_process_that_fell_silent_elsewhere(directory):
@@ -108,7 +108,7 @@ def test_all_runs_with_the_shards_of_unfinished_ones(directory, tmp_path):
 
 def test_a_run_of_which_not_all_shards_are_answered(tmp_path):
     run = tmp_path / "tiny" / "shapes" / "script-64-s0-abc"
-    for number, whole in ((1, "shards of 3 not answered: 0, 2"), (0, "not answered: 2"), (2, "not merged")):
+    for number, whole in ((1, "unfinished shards (of 3): 0, 2"), (0, "(of 3): 2"), (2, "not merged")):
         with RunDirectory(run / "shards" / f"{number}-of-3") as shard:
             shard.start("shard: 1\n", {}, {"host": "here"})
             assert next(read_states(tmp_path)).path.name != run.name  # it is at work

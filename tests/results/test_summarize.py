@@ -1,4 +1,4 @@
-"""The FLOPs and the KV cache of ``result.json`` against torch's counter around the real calls."""
+"""FLOPs and KV cache in ``result.json``, against torch's counter around the real calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of CONTRIBUTING.md, done: the method printed there, its config, a run through the runner."""
+"""The steps of CONTRIBUTING.md, followed: the method printed there, its config, and a run of it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_result_of_an_earlier_version_of_the_method_is_said_to_be_one(method):
     assert "has changed since" not in run_it(method).stderr
     method.file.write_text(method.file.read_text().replace("return visual", "return -visual"))
     process = run_it(method)
-    assert "the file of pruner=norm has changed since; force=true starts the run over" in process.stderr
+    assert "the file of pruner=norm has changed since this run; force=true starts over" in process.stderr
     assert "has changed since" not in run_it(method, "force=true").stderr
 
 

@@ -1,4 +1,4 @@
-"""The speed runner as a user calls it."""
+"""The speed runner, called as by a user."""
 
 from __future__ import annotations
 

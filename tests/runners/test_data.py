@@ -1,4 +1,4 @@
-"""``runners/data.py``: what is there, what is missing, and where it can be had."""
+"""``runners/data.py``: which data is present, which is missing, and where to get it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_nothing_is_there(tmp_path):
         "https://huggingface.co/datasets/lmms-lab-encoder/POPE\n",
         "(until July 2026 https://huggingface.co/datasets/lmms-lab/POPE)\n",
         "train_images of https://textvqa.org/dataset",
-        "LLaVA's eval.zip, and how its folder is laid out: https://github.com/haotian-liu/LLaVA/",
+        "LLaVA's eval.zip and the layout of its folder: https://github.com/haotian-liu/LLaVA/",
     ):
         assert text in process.stdout
     assert not process.stderr
@@ -172,7 +172,7 @@ def test_help():
         process = run(*arguments, script="runners/data.py")
         assert process.returncode == 0
         assert "--deep" in process.stdout
-        assert "Exit code: 0 if all that was asked for is complete" in process.stdout
+        assert "Exit code: 0 if all data is complete" in process.stdout
     assert run(script="runners/data.py").returncode == 2
 
 

@@ -1,4 +1,4 @@
-"""What must not lose or change a result: kills, full disks, clocks, trackers that are away, shards."""
+"""What must not lose or change a result: kills, full disks, clocks, missing trackers, and shards."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ def test_shards_merge_into_the_same_result(whole, tmp_path):
         assert run.last_line() == {
             "run_dir": str(place), "accuracy": None, "tokens_kept": None, "llm_prefill_ms": None,
         }  # fmt: skip
-        assert f"shard {shard} of 3 is answered; not finished yet: {missing}" in run.text()
+        assert f"shard {shard} of 3 is finished; still missing: {missing}" in run.text()
         assert not (place / "result.json").exists()
     last = start(tmp_path / "out", *arguments, "shard=0").last_line()
     assert last["accuracy"] == result(whole)["accuracy"]["value"]
     assert_same(place, whole)
     assert len(json.loads((place / "result.json").read_text())["provenance"]) == 5  # 4 shard runs, 1 merge
-    assert "finished already" in start_and_read(tmp_path, *arguments, "shard=1")
+    assert "already finished" in start_and_read(tmp_path, *arguments, "shard=1")
 
 
 def test_more_shards_than_batches(tmp_path):
@@ -230,7 +230,7 @@ def test_force_starts_over_and_keeps_the_old_run(whole, tmp_path):
     # A job that SLURM starts again goes on with its own run instead.
     requeued = start(tmp_path / "out", *arguments, "force=true", SLURM_RESTART_COUNT="1")
     requeued.last_line()
-    assert "finished already" in requeued.text()
+    assert "already finished" in requeued.text()
 
 
 def test_a_tracker_that_dies_does_not_hurt_the_run(whole, tmp_path):

@@ -1,4 +1,4 @@
-"""What is only asked about the settings is answered without importing torch, which takes seconds."""
+"""Commands that only inspect settings do not import torch, which takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's program runs as it is printed, and its commands exist."""
+"""The README's program runs as printed, and its commands exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner as a user calls it: a process, its output, its exit code, and what it leaves behind."""
+"""The runner, called as by a user: a process, its output, its exit code, and its files."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_same_command_finds_it_finished(first):
     assert last_line(again) == last_line(process)
     assert {file: file.stat().st_mtime_ns for file in run_dir.glob("*.json*")} == before
     assert "━" not in again.stderr  # no progress bar: nothing ran
-    assert "finished already" in again.stderr
+    assert "already finished" in again.stderr
 
 
 def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
@@ -198,7 +198,7 @@ def test_a_sweep(tmp_path):
     (sweep,) = (tmp_path / "sweeps").iterdir()
     for run_dir in (tmp_path / "tiny" / "shapes").iterdir():
         assert f"group: {sweep.name}\n" in (run_dir / "config.yaml").read_text().replace("'", "")
-        assert "0 of 6 samples are answered already" in (run_dir / "run.log").read_text()
+        assert "0 of 6 samples already answered" in (run_dir / "run.log").read_text()
     table = run(tmp_path, "--figures", "off", script="analysis/make.py")
     assert table.returncode == 0, table.stderr
     accuracy = (tmp_path / "analysis" / "tables" / "accuracy.md").read_text()
@@ -238,7 +238,7 @@ def test_one_bad_cell_does_not_stop_a_sweep(tmp_path):
         (["device=null"], "device=None: expected auto, cpu"),
         (["device=meta"], "device=meta: expected auto, cpu"),
         (["tracker=wandb", "tracker.mode=cloud"], "tracker.mode=cloud: expected one of offline, online"),
-        (["model.path=/nowhere"], "model.path=/nowhere: expected a folder with a checkpoint, or the id"),
+        (["model.path=/nowhere"], "model.path=/nowhere: expected a folder with a checkpoint, or the hub id"),
         (["benchmark.scenes=0"], "benchmark.scenes=0: expected"),
         (["batch_size=1.5"], "batch_size=1.5: expected a whole number >= 1"),
         (["dtype=int8"], "dtype=int8: expected one of auto"),
@@ -268,7 +268,7 @@ def test_weights_that_are_missing(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [('{"schema_version": 5', "is damaged"), ('{"schema_version": 5, "cell": {}}', "it lacks"),
-     ('{"schema_version": 0}', "has schema version 0; this reads 5")],
+     ('{"schema_version": 0}', "has schema version 0; expected 5")],
 )  # fmt: skip
 def test_a_damaged_result_is_found_before_anything_runs(tmp_path, content, message):
     arguments = ["benchmark.scenes=1", "limit=2", "latency=off", "pruner=random", f"outputs={tmp_path}"]
@@ -309,8 +309,8 @@ def test_a_baseline_that_another_process_runs_is_left_alone(tmp_path):
     with RunDirectory(whole):
         process = run("benchmark.scenes=2", "limit=6", "latency=off", "pruner=random", f"outputs={tmp_path}")
     assert last_line(process)["tokens_kept"] == 64
-    assert "without the unpruned run beside it" in process.stderr
-    assert "which is still running it" in process.stderr
+    assert "continuing without the unpruned run" in process.stderr
+    assert "is running it" in process.stderr
 
 
 def test_help_names_groups_and_keys():
@@ -324,5 +324,5 @@ def test_a_launcher_of_sweeps_needs_a_sweep(tmp_path):
     outputs = tmp_path / "outputs"
     process = run("pruner=random", "hydra/launcher=local_processes", "limit=1", f"outputs={outputs}")
     assert process.returncode == 2
-    assert "hydra/launcher=local_processes: expected -m beside it" in process.stderr
+    assert "hydra/launcher=local_processes: expected it with -m" in process.stderr
     assert not outputs.exists()

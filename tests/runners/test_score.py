@@ -1,4 +1,4 @@
-"""``runners/score.py``: finished runs are scored again, or left alone with a reason."""
+"""``runners/score.py``: finished runs are scored again, or skipped with a reason."""
 
 from __future__ import annotations
 
@@ -223,12 +223,12 @@ def torn_list_of_skipped(run_dir):
         (unfinished, "not finished: there is no result.json"),
         (unknown_id, "samples.jsonl, line 6: unknown sample 'a'"),
         (missing_ids, "samples.jsonl has no answer for 201307251, 20602949, 20602950;"),
-        (one_id_twice, "samples.jsonl, line 6: sample '201307251' is there twice"),
+        (one_id_twice, "samples.jsonl, line 6: duplicate sample '201307251'"),
         (torn_line, "samples.jsonl, line 5 is damaged"),
         (no_answers, "samples.jsonl is missing"),
         (torn_result, "result.json is damaged"),
-        (other_prompts, "it had prompt_version 7, gqa has 1;"),
-        (other_samples, "the samples are others: their fingerprint was b3d5f23d16516b11, now it is"),
+        (other_prompts, "the run has prompt_version 7, but gqa now has 1; run it again"),
+        (other_samples, "the samples differ: their fingerprint was b3d5f23d16516b11, now it is"),
         (edited_config, "identity.json differ in benchmark"),
         (torn_config, "config.yaml is damaged"),
         (edited_identity, "identity.json does not belong to result.json"),
@@ -242,7 +242,7 @@ def test_a_run_is_left_alone(place, gqa, capsys, damage, message):
     assert main([str(gqa.parents[2]), f"data={place / 'data'}"]) == 1
     output = capsys.readouterr()
     (line,) = output.err.splitlines()
-    assert line.startswith(f"left alone: {gqa}: ")
+    assert line.startswith(f"skipped: {gqa}: ")
     assert message in line
     assert output.out.count("unchanged") == 1  # the other run is scored all the same
     assert contents(gqa) == before
@@ -252,7 +252,7 @@ def test_a_busy_run_is_left_alone(place, gqa):
     with RunDirectory(gqa):
         process = score(gqa, f"data={place / 'data'}")
     assert process.returncode == 1
-    assert "which is still running it" in process.stderr
+    assert "is running it" in process.stderr
 
 
 def test_data_that_has_moved(origin, place, gqa, capsys):
@@ -303,7 +303,7 @@ def test_mistakes_in_the_command(capsys, monkeypatch, words, message):
 @pytest.mark.parametrize("setting", ["protocol=lmms", "on_error=skip", "nonsense=1", "_target_=a.B"])
 def test_settings_that_change_predictions(place, gqa, capsys, setting):
     assert main([str(gqa), f"data={place / 'data'}", f"benchmark.{setting}"]) == 1
-    expected = "expected only benchmark.check_count, benchmark.data to change here; another prompt is another"
+    expected = "expected one of benchmark.check_count, benchmark.data; a changed prompt needs a new run"
     assert f"benchmark.{setting}: {expected}" in capsys.readouterr().err
 
 
@@ -393,7 +393,7 @@ def test_a_new_rule_is_told_and_never_mixed(judged, tmp_path, monkeypatch):
     monkeypatch.setenv("RULE", "2")
     process = judged()
     assert finished(process)[0] == run_dir
-    assert f"scored by an earlier rule: python runners/score.py {run_dir} scores it anew" in process.stderr
+    assert f"scored by an earlier rule; update it with python runners/score.py {run_dir}" in process.stderr
     # a half-done run goes on under the new rule
     shutil.copytree(run_dir, tmp_path / "kept")
     (run_dir / "result.json").unlink()

@@ -1,4 +1,4 @@
-"""Sweeps without SLURM: local processes, signals, and what is said at the end."""
+"""Sweeps without SLURM: local processes, signals, and the final report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
     if launcher:
         (died,) = reasons - expected
         assert died[0] == "stopped"
-        assert died[1].endswith("ended without a word")
+        assert died[1].endswith("ended without recording why")
     else:
         assert reasons == expected
 
@@ -83,7 +83,7 @@ def test_local_processes_need_a_number_without_gpu(tmp_path):
         CUDA_VISIBLE_DEVICES="",
     )  # fmt: skip
     assert process.returncode == 2
-    assert "error: hydra.launcher.processes=None: expected how many at a time" in process.stderr
+    assert "error: hydra.launcher.processes=None: expected a whole number >= 1" in process.stderr
 
 
 def test_a_launcher_that_is_not_installed(monkeypatch, capsys):

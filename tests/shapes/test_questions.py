@@ -1,4 +1,4 @@
-"""Questions: deterministic, balanced, and with answers that an independent reading of the scene confirms."""
+"""Questions: deterministic, balanced, and with answers confirmed by an independent reading of the scene."""
 
 import re
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Scenes: rendered deterministically, and coverage tells the truth about the pixels."""
+"""Scenes: rendered deterministically, with coverage that matches the pixels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Small random checkpoints of the real classes, written to disk as a user would have them."""
+"""Small random checkpoints of the real classes, on disk as a user has them."""
 
 from __future__ import annotations
 

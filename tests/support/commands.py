@@ -1,4 +1,4 @@
-"""The project's commands in interpreters of their own, as a user starts them, and what they leave behind."""
+"""The project's commands in separate interpreters, as a user starts them, and the files that they leave."""
 
 from __future__ import annotations
 

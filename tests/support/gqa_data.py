@@ -1,4 +1,4 @@
-"""GQA in miniature, as LLaVA and the hub have it, and what could be answered."""
+"""GQA in miniature, as in LLaVA and on the hub, with possible answers."""
 
 from __future__ import annotations
 

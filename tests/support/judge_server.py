@@ -1,4 +1,4 @@
-"""A chat-completions endpoint on this machine that says what it is told to."""
+"""A local chat-completions endpoint with scripted answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Pruning inside the LLM, slowly: no hooks, no cache, one row at a time. Small prompts to compare it on."""
+"""A slow reference for pruning inside the LLM: no hooks, no cache, one row at a time.
+
+Includes small prompts to compare on.
+"""
 
 from __future__ import annotations
 

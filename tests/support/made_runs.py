@@ -1,4 +1,4 @@
-"""Finished runs as the runner writes them, with given scores: small folders for the tests of tables."""
+"""Small finished runs with given scores, written as by the runner, for the tests of tables."""
 
 from __future__ import annotations
 

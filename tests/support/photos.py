@@ -1,4 +1,4 @@
-"""The embedded benchmark's questions, asked about pictures of a photo's shape."""
+"""The embedded benchmark's questions, asked about pictures in the shape of photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small real videos whose frames say which one they are."""
+"""Small real videos whose frames show their own index."""
 
 from __future__ import annotations
 

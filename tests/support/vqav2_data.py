@@ -1,4 +1,4 @@
-"""VQA v2 in miniature, as the official files, the hub and LLaVA have it, and what could be answered."""
+"""VQA v2 in miniature, as in the official files, on the hub and in LLaVA, with possible answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Read a W&B offline file: the package has no reader of its own since 0.30.
+"""Read a W&B offline file: the package has had no reader since 0.30.
 
-The file is a 7-byte header and 32 KiB blocks of records in LevelDB's log format, each a protobuf message.
+The file is a 7-byte header, then 32 KiB blocks of records in LevelDB's log format, each a protobuf message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every file in conf/experiment composes and has the cells that its comment promises."""
+"""Every file in conf/experiment composes, and has the cells that its comment promises."""
 
 from __future__ import annotations
 

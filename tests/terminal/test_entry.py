@@ -1,4 +1,4 @@
-"""How every command starts and ends: offline, in spite of a reader that leaves, and without a traceback."""
+"""How every command starts and ends: offline, without a traceback, and even if its reader is gone."""
 
 from __future__ import annotations
 

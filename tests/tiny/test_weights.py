@@ -1,4 +1,4 @@
-"""The shipped checkpoint: small, complete, loaded by the Hugging Face classes, and really trained."""
+"""The shipped checkpoint: small, complete, loadable by the Hugging Face classes, and actually trained."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The trainer: a few real steps through its command line, an interruption, and a folder that loads."""
+"""The trainer: a few real steps from its command line, an interruption, and a folder that loads."""
 
 import importlib.util
 import shutil

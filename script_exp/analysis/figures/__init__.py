@@ -31,7 +31,7 @@ def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
     """Write every figure that the runs allow.
 
     Returns:
-        names of the figures, and a sentence for each kind of which there is none.
+        the names of the figures, and a sentence for each kind that cannot be drawn.
     """
     written = []
 
@@ -43,10 +43,10 @@ def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
 
 
 def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
-    """Draw every figure that the runs allow; ``take`` gets kind, name and figure of each.
+    """Draw every figure that the runs allow; ``take`` receives the kind, name and figure of each.
 
     Returns:
-        a sentence for each kind of which there is none.
+        a sentence for each kind that cannot be drawn.
     """
     kinds, reasons = set(), []
     with style():
@@ -61,7 +61,7 @@ def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
 
 
 def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
-    """Kind, name and figure, of every setup; names say which where there are several."""
+    """Yield the kind, name and figure of all figures; names include the setup if there are several."""
     setups = list(cells.setups())
     looks = Looks(pd.concat(map(for_figures, setups)))
     for whole in setups:
@@ -95,7 +95,7 @@ def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
 
 
 def _ending(setup: pd.DataFrame, cells: pd.DataFrame) -> str:
-    """What tells the setup apart from the others in a file's name."""
+    """Return the end of a file name that tells the setup apart from the others."""
     differing = [name for name in SETUP if cells[name].nunique(dropna=False) > 1]
     first = setup.iloc[0]
     parts = []

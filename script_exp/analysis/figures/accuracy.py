@@ -1,4 +1,4 @@
-"""Accuracy against the budget, over benchmarks, and against one setting of a method."""
+"""Figures of accuracy: against the budget, over benchmarks, and against one setting of a method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, 
 
 
 def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Accuracy against tokens kept, the mean over layers, with 95 % intervals; one panel per benchmark."""
+    """Draw accuracy against tokens kept (mean over layers) with 95 % intervals; one panel per benchmark."""
     answered = cells[cells["accuracy"].notna()]
     columns = sorted(set(answered[answered["budget"].notna()]["column"]))
     if not columns:
@@ -36,7 +36,7 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
             apart = 1.018 ** (index - (len(labels) - 1) / 2)  # intervals side by side
             _with_interval(one, points["layer_average"] * apart, points, label=label, **looks.of(label))
         one.set_xscale("log", base=2)
-        even = pruned[pruned["layer_average"] == pruned["kept"]]  # inside the LLM each method differs
+        even = pruned[pruned["layer_average"] == pruned["kept"]]  # in-LLM methods have other averages
         ticks = sorted({round(tokens) for tokens in (even if len(even) else pruned)["layer_average"]})
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
@@ -47,7 +47,7 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
 
 
 def over_benchmarks(cells: pd.DataFrame, looks: Looks) -> Figure | None:
-    """Share of the unpruned accuracy on every benchmark, a radar per budget; None below three benchmarks."""
+    """Draw the share of unpruned accuracy per benchmark, a radar per budget; None below three benchmarks."""
     known = cells[cells["retained"].notna() & cells["budget"].notna()]
     known = known[is_main(known)] if len(known) else known
     budgets = [
@@ -80,7 +80,7 @@ def over_benchmarks(cells: pd.DataFrame, looks: Looks) -> Figure | None:
 
 
 def sweeps(cells: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    """Accuracy against each setting of which a method was run with three values or more, all else equal."""
+    """Draw accuracy against each setting with three or more values in a method's runs, all else equal."""
     for (pruner, key), lines in _one_setting(cells[cells["accuracy"].notna()]).items():
         columns = sorted({column for column, _, _ in lines})
         figure, axes = panels(len(columns), height=2.4)
@@ -98,7 +98,7 @@ def sweeps(cells: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
 
 
 def _one_setting(cells: pd.DataFrame) -> dict[tuple[str, str], list[tuple[str, str, pd.DataFrame]]]:
-    """By method and setting: benchmark, budget, and accuracy by value with everything else equal."""
+    """Return lines by method and setting: benchmark, label, and cells by value with all else equal."""
     found: dict[tuple[str, str], list[tuple[str, str, pd.DataFrame]]] = {}
     pruned = cells[cells["budget"].notna()]
     for (pruner, column, _), group in pruned.groupby(["pruner", "column", "budget"]):
@@ -119,7 +119,7 @@ def _one_setting(cells: pd.DataFrame) -> dict[tuple[str, str], list[tuple[str, s
 
 
 def _differing(others: Any, lines: list[Any]) -> str:
-    """The other settings of a line, where lines differ in them."""
+    """Return the other settings of a line in which the lines differ."""
     all_others = [json.loads(text) for text in lines]
     own = json.loads(others)
     told = [

@@ -1,4 +1,4 @@
-"""What accuracy costs: against prefill time and FLOPs with the Pareto front, and latency by stage."""
+"""Figures of cost: accuracy against prefill time or FLOPs with the Pareto front, and latency by stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from script_exp.analysis.cells import rank
 from script_exp.analysis.figures.style import Looks, legend, panels, wrap
 from script_exp.results.read import STAGES
 
-# From light to dark in gray, too.
+# From light to dark, in grayscale too.
 _STAGE_COLORS = {
     "preprocess": "#d9d9d9", "vision": "#9ecae1", "query_encoder": "#f0c75e", "pruner": "#d55e00",
     "llm": "#08519c",
@@ -20,14 +20,14 @@ _STAGE_COLORS = {
 
 
 def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor: float = 1) -> Figure | None:
-    """Accuracy against a column of costs, with the Pareto front; one panel per benchmark.
+    """Draw accuracy against a column of costs, with the Pareto front; one panel per benchmark.
 
     Args:
         cells: cells of one setup, measured on one device if ``cost`` is a time.
         looks: color and marker of every method.
         cost: the column, for example ``llm_prefill_ms``.
-        name: what the axis says.
-        factor: from the column's unit to the axis's.
+        name: label of the axis.
+        factor: from the column's unit to the unit of the axis.
     """
     known = cells[cells["accuracy"].notna() & cells[cost].notna()]
     columns = sorted(set(known[known["budget"].notna()]["column"]))
@@ -57,7 +57,7 @@ def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor
 
 
 def pareto_front(cost: pd.Series, accuracy: pd.Series) -> list[int]:
-    """Labels of the points that no other one beats at no higher cost, from cheap to dear."""
+    """Return the labels of the Pareto front, cheapest first: no other point is as good at no higher cost."""
     front, best = [], -np.inf
     for label in pd.DataFrame({"cost": cost, "accuracy": -accuracy}).sort_values(["cost", "accuracy"]).index:
         if accuracy[label] > best:
@@ -67,7 +67,7 @@ def pareto_front(cost: pd.Series, accuracy: pd.Series) -> list[int]:
 
 
 def by_stage(cells: pd.DataFrame) -> Figure | None:
-    """Time to first token, stage by stage, of every method; one panel per budget, unpruned on top.
+    """Draw the time to first token of every method by stage; one panel per budget, unpruned on top.
 
     Args:
         cells: cells of one setup, benchmark and device.
@@ -91,11 +91,11 @@ def by_stage(cells: pd.DataFrame) -> Figure | None:
 
 
 def stage_bars(axes: Axes, times: pd.DataFrame) -> None:
-    """One bar per row, from the top down, made of its stages.
+    """Draw one bar per row, from the top down, stacked from its stages.
 
     Args:
-        axes: where.
-        times: a column of ms for each of :data:`STAGES`; missing where a stage did not run.
+        axes: the axes to draw on.
+        times: one column of ms for each of :data:`STAGES`; missing if a stage did not run.
     """
     places, left = np.arange(len(times)), np.zeros(len(times))
     for stage in STAGES:

@@ -1,4 +1,4 @@
-"""What was kept of one image: methods and budgets side by side, with the maps that they go by."""
+"""Figure of the tokens kept of one image: methods and budgets side by side, with maps of the scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from script_exp.analysis.figures.style import FULL_WIDTH
 from script_exp.results.overlay import MOST_CROPS, kept_overlay
 
-_MOST_PANELS = 5  # beside each other
-_GAP, _LINE, _ANSWER = 0.04, 0.13, 0.34  # inches: beside a panel, of a line, below a panel
+_MOST_PANELS = 5  # side by side
+_GAP, _LINE, _ANSWER = 0.04, 0.13, 0.34  # inches: beside a panel, per line, below a panel
 _RIGHT, _WRONG, _BETWEEN = sns.color_palette("colorblind").as_hex()[0], "#b3261e", "#555555"
 
 
@@ -24,10 +24,10 @@ class Answer:
     """What a run answered.
 
     Attributes:
-        method: with its budget.
+        method: the method with its budget.
         text: the prediction.
-        score: in [0, 1]; None where a server scores.
-        kept: of every crop the raster indices that were kept.
+        score: in [0, 1]; None if a server scores.
+        kept: the raster indices kept of each crop.
     """
 
     method: str
@@ -38,7 +38,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class KeptPicture:
-    """All that the figure of one sample shows.
+    """Everything that the figure of one sample shows.
 
     Attributes:
         sample: its id.
@@ -46,9 +46,9 @@ class KeptPicture:
         question: the question.
         references: accepted answers.
         pictures: (crops, height, width, 3) bytes: what the tower sees.
-        maps: by title (crops, n) numbers of every token.
-        unpruned: the unpruned run's answer, if it was run.
-        pruned: by budget the answers with what was kept.
+        maps: (crops, n) values of the tokens, by title.
+        unpruned: the answer of the unpruned run, if there is one.
+        pruned: the answers of the pruned runs with what they kept, grouped by budget.
     """
 
     sample: str
@@ -62,12 +62,12 @@ class KeptPicture:
 
     @property
     def tokens(self) -> int:
-        """Visual tokens of one crop."""
+        """Number of visual tokens per crop."""
         return int(next(iter(self.maps.values())).shape[1])
 
 
 def kept_figure(shown: KeptPicture) -> Figure:
-    """The image, the maps and, a row per budget, what every method kept; of several crops the first five."""
+    """Draw the image, the maps and, in rows by budget, what every method kept; of the first five crops."""
     crops = min(len(shown.pictures), MOST_CROPS)
     groups = [1 + len(shown.maps), *map(len, shown.pruned)]
     columns = max(1, min(max(groups), _MOST_PANELS // crops))
@@ -105,7 +105,7 @@ def kept_figure(shown: KeptPicture) -> Figure:
             one = axes(row + below, column)
             overlay = kept_overlay(shown.pictures, answer.kept, shown.tokens)
             if overlay is None:
-                raise ValueError(f"{answer.method}: {shown.tokens} tokens are no square grid of every crop")
+                raise ValueError(f"{answer.method}: {shown.tokens} tokens per crop are not a square grid")
             _show(one, np.asarray(overlay), _wrapped(answer.method, side))
             _say(one, answer, side)
         row += -(-len(group) // columns)
@@ -113,7 +113,7 @@ def kept_figure(shown: KeptPicture) -> Figure:
 
 
 def _heading(shown: KeptPicture, width: float) -> list[tuple[str, str]]:
-    """Lines with their weight."""
+    """Return the lines of the heading with their font weight."""
     letters = int(width / 0.072)
     question = textwrap.wrap(textwrap.shorten(shown.question, 4 * letters, placeholder=" …"), letters)
     references = textwrap.shorten(f"Accepted: {', '.join(shown.references)}", letters, placeholder=" …")
@@ -122,7 +122,7 @@ def _heading(shown: KeptPicture, width: float) -> list[tuple[str, str]]:
 
 
 def _wrapped(method: str, inches: float) -> list[str]:
-    """Lines of a title that fit a panel."""
+    """Return up to three lines of a title that fit a panel."""
     return textwrap.wrap(method, int(inches / 0.064))[:3]
 
 
@@ -138,7 +138,7 @@ def _show(axes: Axes, picture: np.ndarray, title: list[str]) -> None:
 
 
 def _say(axes: Axes, answer: Answer, inches: float, before: str = "") -> None:
-    """The answer below the picture; right and wrong are told apart by color and sign."""
+    """Write the answer below the picture; color and sign tell right from wrong."""
     mark, color = "", _BETWEEN
     if answer.score is not None:
         fixed = {1.0: (" ✓", _RIGHT), 0.0: (" ✗", _WRONG)}
@@ -150,7 +150,7 @@ def _say(axes: Axes, answer: Answer, inches: float, before: str = "") -> None:
 
 
 def _show_map(axes: Axes, title: list[str], values: np.ndarray, pictures: np.ndarray) -> None:
-    """The numbers of every token in color over the gray picture."""
+    """Draw the values of all tokens in color over the gray picture."""
     side = math.isqrt(values.shape[1])
     gray = np.concatenate(list(pictures), axis=1).mean(axis=2)
     _show(axes, np.repeat(gray[..., None], 3, axis=2).astype(np.uint8), title)

@@ -1,4 +1,4 @@
-"""How far methods keep the same tokens."""
+"""Overlap of the tokens that methods keep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from script_exp.results.read import load_samples
 
 
 def kept_tokens(run_dir: Path) -> pd.Series | None:
-    """By sample the set of (crop, index) that were kept; None if the run did not record it."""
+    """Return the set of kept (crop, index) of every sample; None if the run did not record it."""
     samples = load_samples(run_dir)
     if "kept_indices" not in samples or samples["kept_indices"].isna().any():
         return None
@@ -27,16 +27,16 @@ def kept_tokens(run_dir: Path) -> pd.Series | None:
 
 
 def overlap(cells: pd.DataFrame, runs: Cells) -> pd.DataFrame:
-    """Mean share of the kept tokens that two methods have in common, over the samples that both answered.
+    """Return the share of kept tokens that two methods have in common, averaged over common samples.
 
-    The share is of the smaller of the two sets. Of several seeds the first counts.
+    The share is relative to the smaller set. With several seeds, the first one counts.
 
     Args:
         cells: cells of one setup, benchmark and budget.
-        runs: where they are from.
+        runs: the cells that they are from, with their runs.
 
     Returns:
-        (methods, methods), empty where fewer than two methods recorded what they kept.
+        (methods, methods); empty if fewer than two methods recorded what they kept.
     """
     kept = {}
     for _, cell in cells.iterrows():
@@ -57,11 +57,11 @@ def overlap(cells: pd.DataFrame, runs: Cells) -> pd.DataFrame:
 
 
 def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
-    """Heat maps of :func:`overlap`, one per budget.
+    """Draw heat maps of :func:`overlap`, one per budget.
 
     Args:
         cells: cells of one setup and benchmark.
-        runs: where they are from.
+        runs: the cells that they are from, with their runs.
     """
     found = [(group, overlap(group, runs)) for _, group in by_budget(cells[cells["budget"].notna()])]
     found = [(group, shares) for group, shares in found if len(shares)]

@@ -1,4 +1,4 @@
-"""One look for all figures: readable in print, in gray and by color-blind readers."""
+"""One style for all figures: readable in print, in grayscale and for color-blind readers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from script_exp.analysis.cells import rank
 
 FORMATS = ("pdf", "svg", "png")
-"""What every figure is written as."""
+"""File formats that every figure is written in."""
 
-FULL_WIDTH = 6.8  # inches: two columns of a paper
+FULL_WIDTH = 6.8  # inches: both columns of a paper
 UNPRUNED: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.0}
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
@@ -46,14 +46,14 @@ _RC: dict[str, Any] = {
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "pdf.fonttype": 42,  # text stays text
-    "svg.hashsalt": "script-exp",  # the same figure is the same file
+    "svg.hashsalt": "script-exp",  # the same figure gives the same file
     "savefig.dpi": 200,
 }
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Build and save figures within this."""
+    """Context in which figures are built and saved."""
     settings: Any = {**sns.axes_style("ticks"), **_RC}
     with mpl.rc_context(settings):
         yield
@@ -70,12 +70,12 @@ class Looks:
         self._markers = {label: MARKERS[index % len(MARKERS)] for index, label in enumerate(labels)}
 
     def of(self, label: str) -> dict[str, Any]:
-        """Arguments for ``Axes.plot``."""
+        """Return the arguments for ``Axes.plot``."""
         return {"color": self._colors[self._pruner[label]], "marker": self._markers[label]}
 
 
 def panels(count: int, height: float = 2.4, most: int = 3, **settings: Any) -> tuple[Figure, list[Any]]:
-    """A figure with ``count`` axes, at most ``most`` beside each other."""
+    """Return a figure with ``count`` axes, at most ``most`` side by side."""
     columns = min(count, most)
     rows = -(-count // columns)
     width = FULL_WIDTH if columns > 1 else 3.9
@@ -90,7 +90,7 @@ def panels(count: int, height: float = 2.4, most: int = 3, **settings: Any) -> t
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
-    """One legend below the figure, with every label once."""
+    """Draw one legend below the figure, with every label once."""
     handles: dict[str, Any] = {}
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
@@ -101,7 +101,7 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
 
 
 def wrap(label: str) -> str:
-    """A long label in several lines."""
+    """Wrap a long label over several lines."""
     return textwrap.fill(label, 24)
 
 
@@ -109,7 +109,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write the figure in all formats."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout that was just made is good for all formats
+    figure.set_layout_engine("none")  # reuse this layout for all formats
     undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
     files = [folder / f"{name}.{ending}" for ending in FORMATS]
     for file, ending in zip(files, FORMATS, strict=True):

@@ -1,1 +1,1 @@
-"""Files, tables, images and videos of the benchmarks."""
+"""Read the files, tables, images and videos of the benchmarks."""

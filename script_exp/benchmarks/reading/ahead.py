@@ -1,4 +1,4 @@
-"""Batches of a benchmark, and their images loaded in threads while the model is busy with earlier ones."""
+"""Batch the samples of a benchmark, and load their images in threads while the model runs earlier batches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TypeVar
 from script_exp.benchmarks.base import Sample
 
 BATCHES_AHEAD = {"image": 2, "video": 1}
-"""Loaded while the model is busy, by modality: a long video takes gigabytes."""
+"""Batches loaded while the model is busy, by modality: a long video takes gigabytes."""
 _THREADS = min(8, os.cpu_count() or 1)
 Loaded = TypeVar("Loaded")
 
 
 def in_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """All samples in batches of ``size``, questions about one image next to each other.
+    """Return all samples in batches of ``size``, with questions about one image next to each other.
 
-    The same samples and size give the same batches, so that a run that goes on, or that is split into
-    shards, computes exactly what an uninterrupted one does (unless ``batch_size=auto`` has to cut them up).
+    The same samples and size give the same batches, so a resumed run, or one split into shards, computes
+    exactly what an uninterrupted one does (unless ``batch_size=auto`` has to split batches).
     """
     by_unit: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -32,7 +32,7 @@ def in_batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
 def loaded_ahead(
     batches: Sequence[Sequence[Sample]], load: Callable[[Sample], Loaded], ahead: int
 ) -> Iterator[tuple[Sequence[Sample], dict[str, Future[Loaded]]]]:
-    """Each batch with what ``load`` gives for the first sample of every unit, ``ahead`` batches early."""
+    """Yield each batch with a future of ``load`` for each unit's first sample, ``ahead`` batches early."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="load") as threads:
         waiting: deque[tuple[Sequence[Sample], dict[str, Future[Loaded]]]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""Reading the files of benchmarks: nothing is unpacked, no path leaves its folder, errors say where."""
+"""Read the files of benchmarks: nothing is unpacked, no path leaves its folder, errors name the place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from script_exp.errors import DataError, UserError
 
 _READING = threading.Lock()
 
-# What Pillow raises for damaged files of one format or another.
+# What Pillow raises for damaged files, depending on the format.
 _NOT_AN_IMAGE = (
     OSError,
     ValueError,
@@ -36,21 +36,21 @@ _NOT_AN_IMAGE = (
 
 
 def refuse(_: str, error: UserError) -> None:
-    """What to do about a line that is not right, unless a benchmark leaves it out."""
+    """Raise the error of an invalid line; a benchmark may leave the line out instead."""
     raise error
 
 
 def read_jsonl(
     file: Path, bad_line: Callable[[str, UserError], None] = refuse
 ) -> list[tuple[str, dict[str, Any]]]:
-    """(file and line, object) of a file with one JSON object a line; empty lines are passed over.
+    """Return (file and line, object) of a file with one JSON object per line; empty lines are skipped.
 
     Args:
-        file: where to read.
-        bad_line: gets file and line of each line that is not a JSON object, and what is wrong.
+        file: the file to read.
+        bad_line: called with file and line and the error for each line that is not a JSON object.
 
     Raises:
-        UserError: for a file that is missing; for a bad line, if ``bad_line`` does.
+        UserError: if the file is missing; for a bad line, if ``bad_line`` raises it.
     """
     entries = []
     for number, line in enumerate(_read_text(file).split("\n"), start=1):
@@ -70,10 +70,10 @@ def read_jsonl(
 
 
 def read_json(file: Path) -> Any:
-    """The contents of a JSON file.
+    """Return the contents of a JSON file.
 
     Raises:
-        UserError: for a file that is missing or not JSON.
+        UserError: if the file is missing or not JSON.
     """
     try:
         return json.loads(_read_text(file))
@@ -82,10 +82,10 @@ def read_json(file: Path) -> Any:
 
 
 def as_object(content: Any, place: str) -> dict[str, Any]:
-    """``content``, if it is a JSON object.
+    """Return ``content`` if it is a JSON object.
 
     Raises:
-        UserError: if it is something else, naming ``place``.
+        UserError: if it is anything else; the message names ``place``.
     """
     if not isinstance(content, dict):
         raise UserError(f"{place}: expected a JSON object, got {type(content).__name__}")
@@ -93,10 +93,10 @@ def as_object(content: Any, place: str) -> dict[str, Any]:
 
 
 def read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(file and number, object) of a JSON list of objects.
+    """Return (file and number, object) of a JSON list of objects.
 
     Raises:
-        UserError: for a file that is missing or something else.
+        UserError: if the file is missing or holds anything else.
     """
     entries = read_json(file)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -105,10 +105,10 @@ def read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def read_lines(file: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """Return the lines of a text file that are not empty.
 
     Raises:
-        UserError: for a file that is missing or not text.
+        UserError: if the file is missing or not text.
     """
     return [line for line in _read_text(file).split("\n") if line.strip()]
 
@@ -116,14 +116,14 @@ def read_lines(file: Path) -> list[str]:
 def read_tsv(
     file: Path, bad_line: Callable[[str, UserError], None] = refuse
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """(file and line, row) of a table with tabs between and names in the first line; cells may be quoted.
+    """Yield (file and line, row) of a tab-separated table with a header line; cells may be quoted.
 
     Args:
-        file: where to read.
-        bad_line: gets file and line of each row with more or fewer cells than names, and what is wrong.
+        file: the file to read.
+        bad_line: called with file and line and the error for each row with more or fewer cells than names.
 
     Raises:
-        UserError: for a file that is missing or not text; for a bad line, if ``bad_line`` does.
+        UserError: if the file is missing or not text; for a bad line, if ``bad_line`` raises it.
     """
     limit = csv.field_size_limit(2**31 - 1)  # a cell may hold an image
     number = 0
@@ -146,10 +146,10 @@ def read_tsv(
 
 
 def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[type, ...] = str) -> Any:
-    """``entry[key]``, which has to be a ``kind``.
+    """Return ``entry[key]``, which has to be a ``kind``.
 
     Raises:
-        UserError: if it is missing or something else; the message names the ``place``, a file and line.
+        UserError: if it is missing or anything else; the message names the ``place``, a file and line.
     """
     if key not in entry:
         raise UserError(f"{place}: no {key!r} among {', '.join(map(str, entry))}")
@@ -161,10 +161,10 @@ def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[
 
 
 def within(folder: Path, relative: str, place: str) -> Path:
-    """The path ``relative`` inside ``folder``; annotation files must not lead out of it.
+    """Return the path ``relative`` inside ``folder``; annotation files must not lead out of the folder.
 
     Raises:
-        UserError: if it would; links that the user put into the folder are followed.
+        UserError: if the path leads out; links that the user put into the folder are followed.
     """
     inside = os.path.normpath(relative)
     if PurePath(inside).is_absolute() or inside.split(os.sep, 1)[0] == os.pardir:
@@ -173,13 +173,13 @@ def within(folder: Path, relative: str, place: str) -> Path:
 
 
 def image_file(folder: Path, relative: str, place: str) -> Callable[[], Image.Image]:
-    """Loads an image of ``folder`` in RGB when called; a missing or broken one is a :class:`DataError`."""
+    """Return a loader of an RGB image in ``folder``; a missing or broken one is a :class:`DataError`."""
     path = within(folder, relative, place)
     return partial(open_image, path)
 
 
 def open_image(path: Path) -> Image.Image:
-    """The image in RGB.
+    """Return the image in RGB.
 
     Raises:
         DataError: if it is missing or broken.
@@ -194,7 +194,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def encoded_image(text: str, place: str) -> Callable[[], Image.Image]:
-    """Loads an image that a table holds in base64; one that does not decode is a :class:`DataError`."""
+    """Return a loader of a base64 image in a table; one that does not decode is a :class:`DataError`."""
 
     def load() -> Image.Image:
         try:
@@ -207,13 +207,13 @@ def encoded_image(text: str, place: str) -> Callable[[], Image.Image]:
 
 
 class ParquetTable:
-    """The rows of parquet files; the images stay in the files until they are asked for."""
+    """The rows of parquet files; the images stay in the files until they are loaded."""
 
     def __init__(self, files: Sequence[Path], columns: Iterable[str], image: str | None = None) -> None:
         """Read ``columns``; ``image`` names the column of ``{"bytes": ..., "path": ...}``.
 
         Raises:
-            UserError: for a file that is damaged or lacks a column.
+            UserError: if a file is damaged or lacks a column.
         """
         self._image = image
         self._rows: list[dict[str, Any]] = []
@@ -237,7 +237,7 @@ class ParquetTable:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any], Callable[[], Image.Image]]]:
-        """(file and row, row, loader of its image)."""
+        """Yield (file and row, row, loader of its image)."""
         for index, row in enumerate(self._rows):
             yield self._place(index), row, self._loader(index)
 
@@ -250,7 +250,7 @@ class ParquetTable:
 
         def load() -> Image.Image:
             try:
-                with _READING:  # several threads that want one row group read it once
+                with _READING:  # threads that need the same row group read it once
                     column = _image_column(path, group, str(self._image))
                 cell = column[row].as_py()
                 with Image.open(io.BytesIO(cell["bytes"])) as opened:
@@ -262,7 +262,7 @@ class ParquetTable:
 
 
 def check_unique(ids: Iterable[str], place: str) -> None:
-    """Raise a :class:`UserError` that names ids which occur more than once."""
+    """Raise a :class:`UserError` that names the ids that occur more than once."""
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
         more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""

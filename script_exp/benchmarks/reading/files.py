@@ -1,4 +1,4 @@
-"""What the benchmarks that are read from files share: where the data is, and whether it is all there."""
+"""What benchmarks in files share: where the data is, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
 
 @dataclass(kw_only=True)
 class FolderBenchmark(Benchmark):
-    """A benchmark in a folder of the user's.
+    """A benchmark in a folder on the user's disk.
 
     A subclass says where its files are and turns each source into samples.
 
     Attributes:
-        data: its folder.
-        protocol: whose prompt and rule, one of ``protocols``.
-        on_error: what a missing or broken image or video does, or an entry of a file that is not right:
+        data: the folder.
+        protocol: whose prompt and rule to use, one of ``protocols``.
+        on_error: what happens at a missing or broken image or video, or at an invalid entry of a file:
             ``raise`` ends the run, ``skip`` leaves the sample out and marks the result as partial.
         check_count: whether the number of samples has to be the official one.
-        protocols: values that ``protocol`` can have.
-        question_file: what tells the official files from the hub data set's.
+        protocols: valid values of ``protocol``.
+        question_file: the file by which the official files are recognized.
         parquet: pattern of the hub data set's files.
-        home: where the data can be had.
+        home: where to get the data.
         counts: official number of samples by source.
     """
 
@@ -69,10 +69,10 @@ class FolderBenchmark(Benchmark):
         return self._left_out
 
     def leave_out(self, place: str, error: UserError) -> None:
-        """Note an entry that is not right.
+        """Record an invalid entry.
 
         Raises:
-            UserError: if none may be left out.
+            UserError: if no entry may be left out.
         """
         if not self.skips_errors:
             raise UserError(f"{error}; benchmark.on_error=skip leaves it out") from error
@@ -80,10 +80,10 @@ class FolderBenchmark(Benchmark):
 
     @contextmanager
     def entry(self, place: str) -> Iterator[None]:
-        """Around the reading of one entry, which is left out if something is wrong with it."""
+        """Wrap the reading of one entry; an invalid entry is left out."""
         try:
             yield
-        except SettingError:  # of the benchmark, not of the entry
+        except SettingError:  # concerns the benchmark, not the entry
             raise
         except UserError as error:
             self.leave_out(place, error)
@@ -95,27 +95,27 @@ class FolderBenchmark(Benchmark):
     @property
     @abstractmethod
     def source(self) -> Source:
-        """Where the samples come from; the official files win where the hub's are there as well.
+        """Where the samples come from; the official files take precedence over the hub's.
 
         Raises:
-            UserError: if there is neither.
+            UserError: if the folder has neither.
         """
 
     @abstractmethod
     def read(self) -> list[Sample]:
-        """Samples from ``source``."""
+        """Return the samples from ``source``."""
 
     def parquet_files(self, pattern: str) -> list[Path]:
-        """Files anywhere in the folder whose path ends as ``pattern``, sorted."""
+        """Return the files anywhere in the folder whose path ends with ``pattern``, sorted."""
         return sorted(self.folder.rglob(pattern))
 
     @property
     def looked_for(self) -> str:
-        """The files that tell one source or the other."""
+        """The files by which each source is recognized."""
         return self._patterns()
 
     def nothing_found(self) -> SettingError:
-        """The error for a folder with neither source."""
+        """Return the error for a folder with neither source."""
         expected = f"a folder with {self._patterns()} ({self.home}; docs/benchmarks.md)"
         return SettingError("benchmark.data", self.data, expected)
 
@@ -126,7 +126,7 @@ class FolderBenchmark(Benchmark):
         return self._samples
 
     def fingerprint(self) -> str:
-        """Hash of ids, questions, prompts and references, in order; images and videos are not in it."""
+        """Return a hash of ids, questions, prompts and references, in order, without images and videos."""
         digest = hashlib.sha256()
         for sample in self._samples:
             entry = [sample.id, sample.question, sample.prompt, *sample.references]
@@ -164,12 +164,13 @@ class FileBenchmark(FolderBenchmark):
     """A benchmark in LLaVA's evaluation folder, or in the parquet files of the hub data set.
 
     Attributes:
-        data: its folder: the one in LLaVA's ``playground/data/eval``, or a copy or snapshot of the hub data
+        data: the folder: the one in LLaVA's ``playground/data/eval``, or a copy or snapshot of the hub data
             set.
-        protocol: whose prompt and rule: ``llava`` (its evaluation scripts, the published tables) or ``lmms``
-            (lmms-eval). Either protocol works with either source.
-        llava_tokens, lmms_tokens: length of an answer in each. LLaVA's ``model_vqa_loader.py`` allows 128;
-            of lmms-eval it is what the task says, or 1,024 (its wrapper of LLaVA) where it says nothing.
+        protocol: whose prompt and rule to use: ``llava`` (its evaluation scripts, the published tables) or
+            ``lmms`` (lmms-eval). Either protocol works with either source.
+        llava_tokens, lmms_tokens: maximum length of an answer in each protocol. LLaVA's
+            ``model_vqa_loader.py`` allows 128; lmms-eval allows what the task sets, or 1,024 by default (its
+            LLaVA wrapper).
     """
 
     protocol: str = "llava"
@@ -187,11 +188,11 @@ class FileBenchmark(FolderBenchmark):
 
     @abstractmethod
     def from_llava(self) -> list[Sample]:
-        """Samples from LLaVA's evaluation folder."""
+        """Return the samples from LLaVA's evaluation folder."""
 
     @abstractmethod
     def from_hub(self) -> list[Sample]:
-        """Samples from the parquet files of the hub data set."""
+        """Return the samples from the parquet files of the hub data set."""
 
     @cached_property
     def source(self) -> Source:
@@ -206,5 +207,5 @@ class FileBenchmark(FolderBenchmark):
 
 
 def bare_question(prompt: str) -> str:
-    """A question without the instruction that LLaVA's question files put after it."""
+    """Return a question without the instruction that LLaVA's question files append."""
     return prompt.removesuffix(SHORT_ANSWER)

@@ -1,4 +1,4 @@
-"""Frames of a video on their way from a benchmark to a model, and how many of them a model takes."""
+"""The frames that a benchmark passes to a model, and how many of them a model takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Frames(list[Image.Image]):
     """Frames in order.
 
     Attributes:
-        rate: how many were taken of a second; None if that is not known.
+        rate: frames taken per second; None if unknown.
     """
 
     def __init__(self, images: Iterable[Image.Image], rate: float | None) -> None:
@@ -26,16 +26,16 @@ class Frames(list[Image.Image]):
 
 @dataclass(frozen=True)
 class PerSecond:
-    """As many frames as a video is long, as Qwen2.5-VL takes them (``smart_nframes`` of qwen-vl-utils).
+    """A frame count in proportion to a video's length, as in Qwen2.5-VL (``smart_nframes`` of qwen-vl-utils).
 
     Attributes:
-        fps: frames of a second.
-        min_frames: fewest frames of a video that has so many.
-        max_frames: most frames of a video.
-        multiple: of what the number is a multiple: the fewest rounded up to one, all else down.
+        fps: frames per second.
+        min_frames: lower limit, for videos that have this many frames.
+        max_frames: upper limit.
+        multiple: the count is a multiple of this: ``min_frames`` is rounded up to one, all else down.
 
     Raises:
-        SettingError: for a number that cannot be.
+        SettingError: for an invalid number.
     """
 
     fps: float
@@ -50,19 +50,19 @@ class PerSecond:
         check_whole("frames.max_frames", self.max_frames, lowest=max(self.min_frames, self.multiple))
 
     def count(self, shown: int, seconds: float) -> int:
-        """Frames of a video that shows ``shown`` in ``seconds``; at least one."""
+        """Return how many frames to take of a video that shows ``shown`` in ``seconds``; at least one."""
         fewest = math.ceil(self.min_frames / self.multiple) * self.multiple
-        # What is a whole number may come a little short of it from a video's time stamps.
+        # Time stamps of a video may give slightly less than a whole number.
         wanted = min(max(round(self.fps * seconds, 2), fewest), self.max_frames, shown)
         return max(1, int(wanted // self.multiple) * self.multiple)
 
 
 FrameCount: TypeAlias = int | PerSecond
-"""How many frames of a video a model gets: the same of every video, or by its length."""
+"""How many frames of a video a model gets: the same for every video, or by its length."""
 
 
 def frame_count(setting: object) -> FrameCount:
-    """What the setting ``frames`` says: a number, or the fields of :class:`PerSecond`.
+    """Return the frame count for the setting ``frames``: a number, or the fields of :class:`PerSecond`.
 
     Raises:
         SettingError: if it is neither.
@@ -78,10 +78,10 @@ def frame_count(setting: object) -> FrameCount:
 
 
 def frame_setting(count: FrameCount) -> int | dict[str, Any]:
-    """The setting that :func:`frame_count` reads."""
+    """Return the setting that :func:`frame_count` reads."""
     return count if isinstance(count, int) else vars(count).copy()
 
 
 def frames_to_take(count: FrameCount, shown: int, seconds: float) -> int:
-    """Frames of a video that shows ``shown`` in ``seconds``."""
+    """Return how many frames to take of a video that shows ``shown`` in ``seconds``."""
     return count if isinstance(count, int) else count.count(shown, seconds)

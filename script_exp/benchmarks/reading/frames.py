@@ -1,8 +1,8 @@
-"""Frames of a video, or of a folder of pictures: evenly spread, exact, and no more decoded than needed.
+"""Load evenly spaced frames of a video or of a folder of pictures, without decoding more than needed.
 
-Which ones: lmms-eval's, ``linspace(first, last, number)`` over the frames that the video shows, cut off to
-whole numbers. A video with fewer frames than asked for gives some of them more than once, so that every
-video of a benchmark has equally many.
+The frames are those of lmms-eval: ``linspace(first, last, number)`` over the frames that the video shows,
+truncated to whole numbers. A video with fewer frames than requested repeats some of them, so that every video
+of a benchmark has the same number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from script_exp.errors import DataError
 
 _NOT_A_VIDEO = (av.FFmpegError, OSError, ValueError)
 _PICTURES = (".jpg", ".jpeg", ".png")
-# Codecs whose packets are one shown frame each; others (VP8) may have packets that show nothing.
+# Codecs whose packets are one shown frame each; other codecs (VP8) may have packets that show nothing.
 _FRAME_A_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1")
 
 
@@ -38,7 +38,7 @@ class Clip:
 
     Attributes:
         start: second of its first frame.
-        end: second of its last frame; one beyond the end of the video means the video's last frame.
+        end: second of its last frame; a value beyond the end of the video means its last frame.
     """
 
     start: float
@@ -53,15 +53,15 @@ def video_frames(
     clip: Clip | None = None,
     rate: float = 3.0,
 ) -> Callable[[], Frames]:
-    """Loads frames in RGB when called; a missing or broken video is a :class:`DataError`.
+    """Return a loader of RGB frames; a missing or broken video is a :class:`DataError`.
 
     Args:
-        folder: the video has to be inside it.
-        relative: path of the video, or of a folder of pictures.
+        folder: the folder that has to contain the video.
+        relative: path of the video, or of a folder of pictures, in ``folder``.
         place: file and line or row that names it.
-        count: how many to load, evenly spread.
+        count: how many frames to load, evenly spaced.
         clip: the part of the video to take them from; None for all of it.
-        rate: pictures a second in a folder; the first one is at 1 / ``rate``.
+        rate: pictures per second in a folder; the first one is at 1 / ``rate``.
 
     Raises:
         UserError: if the path leads out of the folder.
@@ -70,7 +70,7 @@ def video_frames(
 
 
 def announced(path: Path) -> tuple[int, float]:
-    """Frames and frames a second as the video's header has them, without reading further.
+    """Return the number of frames and the frames per second in the video's header, without reading further.
 
     Raises:
         DataError: if it is missing or not a video.
@@ -91,8 +91,8 @@ class Choice:
     """Which frames to take.
 
     Attributes:
-        places: of the frames among all.
-        rate: how many were taken of a second; None for a picture that stands still.
+        places: indices of the frames among all.
+        rate: frames taken per second; None for a single picture.
     """
 
     places: list[int]
@@ -100,7 +100,7 @@ class Choice:
 
 
 def spread(seconds: np.ndarray, count: FrameCount, clip: Clip | None = None) -> Choice:
-    """Evenly many of the frames that are shown at ``seconds``, ascending."""
+    """Choose evenly spaced frames among those shown at ``seconds``, ascending."""
     first, last = 0, len(seconds) - 1
     if clip is not None:
         first = int(np.abs(seconds - clip.start).argmin())
@@ -148,7 +148,7 @@ def _from_video(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
 
 
 def _decode_all(path: Path, count: FrameCount, clip: Clip | None) -> Frames:
-    """For videos whose packets do not say which frames are shown: twice through it, to hold few in memory."""
+    """Decode all of a video whose packets do not say which frames are shown, in two passes to save memory."""
     with _opened(path) as (_, stream):
         rate = float(stream.average_rate or 1)
     times = [frame.time for frame in _every_frame(path)]
@@ -167,8 +167,8 @@ class _Packets:
     """What the packets of a stream say, without decoding them.
 
     Attributes:
-        times: of the frames, ascending, in the stream's time base.
-        keyframes: those of ``times`` that decoding can begin at.
+        times: times of the frames, ascending, in the stream's time base.
+        keyframes: those of ``times`` at which decoding can start.
         is_timeline: whether ``times`` are the times of the frames that the video shows.
     """
 
@@ -180,7 +180,7 @@ class _Packets:
     def of(cls, container: InputContainer, stream: VideoStream) -> _Packets:
         packets = [packet for packet in container.demux(stream) if packet.size]
         if "mp4" in container.format.name and len(packets) < stream.frames:
-            raise ValueError(f"it is cut off: {len(packets)} of {stream.frames} frames are there")
+            raise ValueError(f"it is truncated: {len(packets)} of {stream.frames} frames are present")
         shown = [packet for packet in packets if not packet.is_discard]
         times = sorted(packet.pts for packet in shown if packet.pts is not None)
         keyframes = sorted(packet.pts for packet in shown if packet.is_keyframe and packet.pts is not None)
@@ -192,7 +192,7 @@ class _Packets:
 def _decode_from_keyframes(
     container: InputContainer, stream: VideoStream, packets: _Packets, wanted: Sequence[int]
 ) -> dict[int, Image.Image] | None:
-    """Pictures by time; None where the stream does not show what its packets said, so that all is decoded."""
+    """Return pictures by time; None if the stream does not show what its packets say."""
     images: dict[int, Image.Image] = {}
     frames: Iterator[VideoFrame] = iter(())
     reached = -math.inf
@@ -212,7 +212,7 @@ def _decode_from_keyframes(
 
 
 def _every_frame(path: Path) -> Iterator[VideoFrame]:
-    """All frames that the video shows, in order."""
+    """Yield all frames that the video shows, in order."""
     with _opened(path) as (container, stream):
         for frame in container.decode(stream):
             if frame.is_corrupt:
@@ -221,7 +221,7 @@ def _every_frame(path: Path) -> Iterator[VideoFrame]:
 
 
 def _upright(frame: VideoFrame) -> Image.Image:
-    """The frame as a player shows it: phones record sideways and say so."""
+    """Return the frame as a player shows it: phones record sideways and store the rotation."""
     image: Image.Image = frame.to_image()  # type: ignore[no-untyped-call]
     return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
@@ -236,5 +236,5 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """Whether the stream is a picture of an audio file."""
+    """Return whether the stream is the cover picture of an audio file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)

@@ -1,4 +1,4 @@
-"""What the video benchmarks share: multiple choice, a letter as the answer, evenly spread frames."""
+"""What the video benchmarks share: multiple choice, a letter as the answer, evenly spaced frames."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
 
 @dataclass(kw_only=True)
 class VideoBenchmark(FolderBenchmark):
-    """Multiple choice about videos, whose answers are public.
+    """Multiple-choice questions about videos, with public answers.
 
-    The query encoder gets the question with its options, as the released code of Script does it where images
-    have a choice of answers.
+    The query encoder gets the question with its options, as Script's released code does for multiple-choice
+    questions about images.
 
     Attributes:
-        data: its folder: a copy or snapshot of the hub data set, its archives unpacked.
-        protocol: ``lmms`` alone: the published video numbers were taken with lmms-eval.
-        frames: frames of a video that the model gets, evenly spread: a number, or the fields of
-            :class:`~script_exp.benchmarks.reading.frame_count.PerSecond`. None until a run has looked what
-            its model takes; what is taken then is part of the run's identity.
+        data: the folder: a copy or snapshot of the hub data set, with its archives unpacked.
+        protocol: only ``lmms``: the published video numbers were measured with lmms-eval.
+        frames: evenly spaced frames of a video that the model gets: a number, or the fields of
+            :class:`~script_exp.benchmarks.reading.frame_count.PerSecond`. None until a run has looked up what
+            its model takes, which is then part of the run's identity.
     """
 
     protocol: str = "lmms"
@@ -49,7 +49,7 @@ class VideoBenchmark(FolderBenchmark):
         """How many frames of a video are loaded.
 
         Raises:
-            SettingError: if nothing says it.
+            SettingError: if ``frames`` is not set.
         """
         return frame_count(self.frames)
 
@@ -66,27 +66,27 @@ class VideoBenchmark(FolderBenchmark):
         raise self.nothing_found()
 
     def json_files(self) -> list[Path]:
-        """The annotation files in the folder or one below it, sorted; deeper may be a million frames."""
+        """Return the sorted annotation files, at most one folder down: below may be a million frames."""
         return sorted([*self.folder.glob(self.question_file), *self.folder.glob(f"*/{self.question_file}")])
 
 
 def options_of(entry: Mapping[str, Any], key: str, place: str) -> list[str]:
-    """The options of a question.
+    """Return the options of a question.
 
     Raises:
-        UserError: if they are not from two to 26 texts.
+        UserError: unless they are two to 26 texts.
     """
     options = value_of(entry, key, place, list)
     if not 2 <= len(options) <= len(ascii_uppercase) or not all(isinstance(one, str) for one in options):
-        raise UserError(f"{place}: {key}={options}: expected from two to 26 texts")
+        raise UserError(f"{place}: {key}={options}: expected two to 26 texts")
     return list(options)
 
 
 def letter_of(answer: str, options: Sequence[str], place: str) -> str:
-    """The letter of the first option that is ``answer``.
+    """Return the letter of the first option that equals ``answer``.
 
     Raises:
-        UserError: if none is.
+        UserError: if none does.
     """
     if answer not in options:
         raise UserError(f"{place}: answer={answer!r}: expected one of {', '.join(map(repr, options))}")
@@ -94,7 +94,7 @@ def letter_of(answer: str, options: Sequence[str], place: str) -> str:
 
 
 def one_of_letters(answer: str, count: int, place: str) -> str:
-    """``answer``, which has to be one of the first ``count`` letters.
+    """Return ``answer``, which has to be one of the first ``count`` letters.
 
     Raises:
         UserError: if it is not.
@@ -106,7 +106,7 @@ def one_of_letters(answer: str, count: int, place: str) -> str:
 
 
 def first_letter(prediction: str, leads: Iterable[str], letters: str) -> str:
-    """The first capital of ``letters`` anywhere behind what leads to the answer; empty if there is none."""
+    """Return the first of ``letters`` in a prediction without its ``leads``; empty if there is none."""
     for lead in leads:
         prediction = prediction.replace(lead, "")
     found = re.search(f"[{letters}]", prediction)
@@ -114,7 +114,7 @@ def first_letter(prediction: str, leads: Iterable[str], letters: str) -> str:
 
 
 def find_video(folder: Path, names: Iterable[str], place: str) -> str:
-    """The first of ``names`` that is in ``folder``, or the first of all; a suffix is put to a name without.
+    """Return the first of ``names`` that exists in ``folder``, or else the first; missing suffixes are tried.
 
     Raises:
         UserError: if a name leads out of the folder.

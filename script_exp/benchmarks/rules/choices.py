@@ -1,4 +1,4 @@
-"""What questions with lettered choices share."""
+"""Helpers for questions with lettered choices."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ LETTER_ANSWER = "\nAnswer with the option's letter from the given choices direct
 
 
 def lettered(choices: Iterable[str]) -> dict[str, str]:
-    """Choices by letter: A, B, and so on."""
+    """Return the choices by letter: A, B, and so on."""
     return {chr(ord("A") + turn): choice for turn, choice in enumerate(choices)}
 
 
 def listed(choices: Mapping[str, str], form: str = "{}. {}") -> str:
-    """Letters and choices as ``form`` has them, one a line."""
+    """Return letters and choices, formatted with ``form``, one per line."""
     return "\n".join(form.format(letter, choice) for letter, choice in choices.items())

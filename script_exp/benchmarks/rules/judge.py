@@ -14,20 +14,20 @@ from dataclasses import dataclass
 
 from script_exp.errors import SettingError, UserError, check_number, check_whole
 
-_BUSY = (408, 409, 425, 429)  # worth another try, as is every 5xx
+_BUSY = (408, 409, 425, 429)  # retried, like every 5xx
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Asks one question at a time, greedily. The key is read where it is sent, and is nowhere else.
+    """Asks one question at a time, with greedy decoding. The key stays in its environment variable.
 
     Attributes:
-        url: the endpoint, for example ``https://api.openai.com/v1/chat/completions``; None: no judge.
-        model: its name there; part of every score's record.
-        key_variable: environment variable that holds the key; None: none is sent.
+        url: the endpoint, for example ``https://api.openai.com/v1/chat/completions``; None for no judge.
+        model: name of the model at the endpoint; part of every score's record.
+        key_variable: environment variable that holds the key; None to send no key.
         timeout: seconds to wait for a reply.
-        tries: how often a question is sent while the endpoint is busy, fails or does not answer.
-        wait: seconds before the second try; each further one waits twice as long.
+        tries: how often a question is sent if the endpoint is busy, fails or does not answer.
+        wait: seconds before the second try; each further try waits twice as long.
     """
 
     url: str | None = None
@@ -49,7 +49,7 @@ class Judge:
             self._key()
 
     def ask(self, question: str, max_tokens: int) -> str:
-        """The reply.
+        """Return the reply.
 
         Raises:
             UserError: if the endpoint refuses, or there is no reply after all tries.
@@ -101,19 +101,19 @@ class Judge:
         return key
 
     def _check_key_variable(self) -> None:
-        """Before anything is printed or written: what is no name may be the key itself, and is not shown."""
+        """Check the name before anything is printed: an invalid name may be the key itself, so hide it."""
         if self.key_variable is not None and not re.fullmatch(r"[A-Za-z_]\w*", str(self.key_variable)):
             expected = "the name of an environment variable, not the key itself"
             raise SettingError("key_variable", "...", expected)
 
     def _public(self, text: str) -> str:
-        """``text`` without the key, which an endpoint may repeat."""
+        """Return ``text`` without the key, which an endpoint may repeat."""
         key = self._key()
         return text.replace(key, "***") if key else text
 
 
 def _body(error: urllib.error.HTTPError) -> str:
-    """The start of what an endpoint says about an error."""
+    """Return the start of an error's body."""
     try:
         return error.read(300).decode(errors="replace")
     except (OSError, http.client.HTTPException):
@@ -127,7 +127,7 @@ def _check_address(url: str) -> None:
         parts = urllib.parse.SplitResult("", "", "", "", "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingError("url", url, "https://HOST/v1/chat/completions")
-    if parts.username is not None or parts.query:  # it goes into messages and the config
+    if parts.username is not None or parts.query:  # the URL goes into messages and the config
         raise SettingError(
             "url", "...", "an address without a user or a query; the key goes into key_variable"
         )

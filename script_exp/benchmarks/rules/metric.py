@@ -1,7 +1,7 @@
-"""From scored answers to a benchmark's official number, in a form that a bootstrap can repeat.
+"""Compute a benchmark's official number from scored answers, in a form that a bootstrap can repeat.
 
-Every metric here is a function of sums over samples. So the sums are taken once for every unit (the
-questions on one image), and a resample of the units only adds them up anew.
+Every metric here is a function of sums over samples. So the sums are computed once per unit (the questions on
+one image), and a resample of the units only adds them up again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 
 class Scored(Protocol):
-    """An answer with its score; a line of ``samples.jsonl`` is one."""
+    """An answer with its score, for example a line of ``samples.jsonl``."""
 
     @property
     def kind(self) -> str: ...
@@ -33,9 +33,9 @@ class Metric(ABC):
     """An official number.
 
     Attributes:
-        name: as ``result.json`` says it.
+        name: the name in ``result.json``.
         scale: 100 if the number is a share that is printed in percent, 1 if it counts points.
-        unit: what stands beside the printed number in headings and at axes.
+        unit: the unit of the printed number in headings and on axes.
     """
 
     name: ClassVar[str]
@@ -44,28 +44,28 @@ class Metric(ABC):
 
     @abstractmethod
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(sums,) of the answers of one unit."""
+        """Return the sums (sums,) of the answers of one unit."""
 
     @abstractmethod
     def value(self, totals: np.ndarray) -> np.ndarray:
-        """The number (...) from sums (..., sums) over units."""
+        """Return the number (...) from sums (..., sums) over units."""
 
     def by_unit(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(units, sums), units in the order of their names."""
+        """Return (units, sums), with the units ordered by name."""
         grouped: dict[str, list[Scored]] = defaultdict(list)
         for answer in answers:
             grouped[answer.unit].append(answer)
         return np.stack([self.totals(grouped[unit]) for unit in sorted(grouped)]).astype(np.float64)
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
-        """The number of each kind, in the order of their names."""
+        """Return the number of each kind, ordered by name."""
         grouped: dict[str, list[Scored]] = defaultdict(list)
         for answer in answers:
             grouped[answer.kind].append(answer)
         return {kind: self.of(grouped[kind]) for kind in sorted(grouped)}
 
     def of(self, answers: Sequence[Scored]) -> float:
-        """The number of these answers."""
+        """Return the number of these answers."""
         return float(self.value(self.by_unit(answers).sum(axis=0)))
 
 
@@ -83,7 +83,7 @@ class MeanScore(Metric):
 
 
 class MeanByPart(MeanScore):
-    """The mean score; by kind that of every part of a kind such as ``short/Counting Problem``."""
+    """The mean score; by kind, the mean of every part of kinds such as ``short/Counting Problem``."""
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
         grouped: dict[str, list[Scored]] = defaultdict(list)
@@ -97,13 +97,13 @@ class MeanOverKinds(Metric):
     """The mean over kinds of their mean scores, however many samples each has.
 
     Attributes:
-        kinds: all of them; one that was not asked does not count.
+        kinds: all kinds; one that was not asked does not count.
     """
 
     kinds: ClassVar[tuple[str, ...]]
 
     def totals(self, answers: Sequence[Scored]) -> np.ndarray:
-        """(kinds * 2,): sum of the scores and number of samples of every kind."""
+        """Return (kinds * 2,): sum of the scores and number of samples of every kind."""
         sums = np.zeros((len(self.kinds), 2))
         for answer in answers:
             sums[self.kinds.index(answer.kind)] += answer.score, 1

@@ -1,9 +1,8 @@
 """The soft accuracy of VQA (Antol et al., 2015) and the normalization of answers that goes with it.
 
-Rules: https://visualqa.org/evaluation.html and its ``vqaEval.py``; the tokenization in front of it that
-LLaVA's ``m4c_evaluator.py`` and lmms-eval's ``vqa_eval_metric.py`` (both from Pythia) have. An answer is
-right to the degree min(1, n / 3) that n of nine people gave it, averaged over the ten ways to leave one of
-the ten out.
+Rules: https://visualqa.org/evaluation.html and its ``vqaEval.py``, preceded by the tokenization of LLaVA's
+``m4c_evaluator.py`` and lmms-eval's ``vqa_eval_metric.py`` (both from Pythia). An answer that n of nine
+people gave scores min(1, n / 3), averaged over the ten ways to leave one of the ten people out.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _WORDS = {name: str(number) for number, name in enumerate(_NUMBERS)} | {"none": 
 _ARTICLES = frozenset(("a", "an", "the"))
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 
-# The official table repairs a word that lacks one apostrophe of these, and has no entry for other words.
+# The official table repairs these words if one apostrophe is missing, and has no entry for other words.
 _APOSTROPHES = """
     ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
     he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've
@@ -31,7 +30,7 @@ _APOSTROPHES = """
 
 
 def _repairs() -> dict[str, str]:
-    pairs = {"somebody'd": "somebodyd"}  # the official table has this one the wrong way round
+    pairs = {"somebody'd": "somebodyd"}  # the official table has this one reversed
     for word in _APOSTROPHES.split():
         for place, letter in enumerate(word):
             if letter == "'":
@@ -43,12 +42,12 @@ _REPAIRS = _repairs()
 _ANY_PUNCTUATION = re.compile(f"[.{re.escape(_PUNCTUATION)}]")
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _PERIOD = re.compile(r"\.(?!\d)")
-_PERIODS = 32  # of one answer; the official code passes a flag where re.sub takes this count
+_PERIODS = 32  # removed per answer; the official code passes a flag where re.sub takes this count
 
 
 @lru_cache(maxsize=1 << 18)
 def normalize(text: str) -> str:
-    """The official normalization: punctuation, case, number words, articles, contractions."""
+    """Apply the official normalization: punctuation, case, number words, articles, contractions."""
     text = text.replace("\n", " ").replace("\t", " ").strip()
     if _ANY_PUNCTUATION.search(text):
         text = without_punctuation(text)
@@ -58,12 +57,12 @@ def normalize(text: str) -> str:
 
 @lru_cache(maxsize=1 << 18)
 def normalize_prediction(text: str) -> str:
-    """What LLaVA and lmms-eval do to a prediction: commas and question marks go, 's is a word of its own."""
+    """Normalize a prediction like LLaVA and lmms-eval: no commas or question marks, 's as a separate word."""
     return normalize(text.lower().replace(",", "").replace("?", "").replace("'s", " 's"))
 
 
 def soft_accuracy(answer: str, references: Sequence[str]) -> float:
-    """Mean over the people left out of min(1, n / 3), with n the others who gave ``answer``."""
+    """Return the mean of min(1, n / 3) over the people left out; n is how many others gave ``answer``."""
     same, others = references.count(answer), len(references) - references.count(answer)
     if not same:
         return 0.0
@@ -71,9 +70,9 @@ def soft_accuracy(answer: str, references: Sequence[str]) -> float:
 
 
 def vqa_score(answer: str, references: Sequence[str]) -> float:
-    """The official score of a prediction that went through :func:`normalize_prediction`.
+    """Return the official score of a prediction that went through :func:`normalize_prediction`.
 
-    The official code normalizes both sides only where people do not all say the same.
+    The official code normalizes both sides only if the references are not all the same.
     """
     cleaned = [reference.replace("\n", " ").replace("\t", " ").strip() for reference in references]
     if len(set(cleaned)) == 1:
@@ -82,12 +81,12 @@ def vqa_score(answer: str, references: Sequence[str]) -> float:
 
 
 def m4c_score(answer: str, references: Sequence[str]) -> float:
-    """The score of LLaVA's ``m4c_evaluator.py``, which treats references as predictions."""
+    """Return the score of LLaVA's ``m4c_evaluator.py``, which normalizes references like predictions."""
     return soft_accuracy(answer, [normalize_prediction(reference) for reference in references])
 
 
 def without_punctuation(text: str) -> str:
-    """A mark beside a space, or any mark where a number has a comma, disappears; others become a space."""
+    """Remove marks next to a space, or all marks if a number has a comma; others become a space."""
     number = _COMMA_IN_NUMBER.search(text) is not None
     result = text
     for mark in _PUNCTUATION:

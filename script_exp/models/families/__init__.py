@@ -1,1 +1,1 @@
-"""One file per model family, and the contract that each of them fulfills."""
+"""One file per model family, and the interface that each implements."""

@@ -1,4 +1,4 @@
-"""What a model family's adapter tells about the images of a batch, and the adapter contract."""
+"""The adapter interface of model families, and the encoded image that it returns."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class EncodedImage:
         source: (length,) for every packed row the index of its token in ``visual.projected`` flattened over
             crops, or ``SEPARATOR`` for a row that the model puts between tokens (newline). Tokens that the
             model leaves out of the prompt (padding of the picture) have no row.
-        crops: crops that were encoded.
-        budget_crops: what the budget is multiplied by: the crops of ``visual``; where the model mixes all of
-            them into one, as many as that one fills.
+        crops: number of encoded crops.
+        budget_crops: the number that the budget is multiplied by: the crops of ``visual``, or, if the model
+            merges all crops into one, the number of crops that this one fills.
         grid: (time, rows, columns) of patches before merging, for towers that take images of any size.
     """
 
@@ -52,7 +52,7 @@ class EncodedImage:
     grid: tuple[int, int, int] | None = None
 
     def keep(self, kept: Kept, separators: bool) -> tuple[Tensor, Tensor]:
-        """The rows that remain, and what stands in them.
+        """Return the rows that remain and their features.
 
         Args:
             kept: what a pruner kept of ``visual``. Tokens that the model leaves out of the prompt are lost
@@ -60,8 +60,8 @@ class EncodedImage:
             separators: whether separators stay.
 
         Returns:
-            (length,) bool, and the features (rows, d). Tokens of a merging method that stand for several
-            come last, in the place of the last rows that were dropped.
+            (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
+            in place of the last dropped rows.
         """
         projected = self.visual.projected
         crops, n, _ = projected.shape
@@ -80,7 +80,7 @@ class EncodedImage:
         return rows, features
 
     def to(self, device: torch.device) -> EncodedImage:
-        """The same on another device."""
+        """Return a copy on another device."""
         visual = self.visual
         return replace(
             self,
@@ -96,7 +96,7 @@ class EncodedImage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its tensors, what they share counted once."""
+        """Bytes of the tensors; shared storage counts once."""
         visual = self.visual
         tensors = [visual.projected, visual.joint, visual.tower, self.packed, self.source]
         storages = {tensor.untyped_storage() for tensor in tensors if tensor is not None}
@@ -104,19 +104,18 @@ class EncodedImage:
 
 
 class ModelAdapter(ABC):
-    """What differs between model families. One subclass a file; the rest of the framework knows only this.
+    """The differences between model families, one subclass per file. The framework uses only this interface.
 
     Attributes:
         modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
-        video: the adapter for the same models on videos, where they take both.
-        variable_size: whether images of different size give different numbers of tokens per crop. Then an
-            image with fewer tokens than the budget keeps them all; otherwise it would be an error.
-        has_separators: whether the model puts tokens of its own between the visual ones.
-        has_projector: whether every image has tower features and a projector to send an aggregated token
-            through.
-        inputs: names of the tensors of the images in a processed batch, pixels first.
-        default_rules: what is right for the family's released checkpoints.
-        frames: frames of a video where the checkpoint's config does not say; None for images.
+        video: the adapter for the same models on videos, if they take both.
+        variable_size: whether images of different size give different numbers of tokens per crop. If so, an
+            image with fewer tokens than the budget keeps all of them; otherwise that is an error.
+        has_separators: whether the model puts its own tokens between the visual ones.
+        has_projector: whether every image has tower features and a projector, as aggregated tokens need.
+        inputs: names of the image tensors in a processed batch, pixels first.
+        default_rules: the rules that suit the family's released checkpoints.
+        frames: frames per video if the checkpoint's config does not say; None for images.
     """
 
     modality: ClassVar[str] = "image"
@@ -133,12 +132,12 @@ class ModelAdapter(ABC):
 
     @classmethod
     def taking(cls, modality: str) -> type[ModelAdapter]:
-        """The family's adapter for a modality; this one where there is none."""
+        """Return the family's adapter for a modality; this one if there is no other."""
         return cls.video if modality == "video" and cls.video is not None else cls
 
     @classmethod  # noqa: B027 - most families permit every choice
     def check_rules(cls, rules: PruningRules) -> None:
-        """Raise a :class:`SettingError` for a choice that the family does not permit."""
+        """Raise a :class:`SettingError` for a choice that the family does not support."""
 
     @property
     def llm(self) -> Any:
@@ -147,7 +146,7 @@ class ModelAdapter(ABC):
 
     @classmethod
     def placeholder_of(cls, config: Any) -> int:
-        """Id of the token that is repeated once for every visual token."""
+        """Return the id of the token that is repeated once for every visual token."""
         return int(config.image_token_id)
 
     @property
@@ -161,23 +160,23 @@ class ModelAdapter(ABC):
         return bare_tower(self.model).post_layernorm  # type: ignore[no-any-return]
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
-        """Pixels, and what else the model needs to know about them, of the images of each row of a batch."""
+        """Return the pixels of the images of each row of a batch, with the sizes that the model needs."""
         flat = [visual for row in visuals for visual in row]
         return dict(image_processor(flat, return_tensors="pt")) if flat else {}
 
     @classmethod
     @abstractmethod
     def tokens_per_crop(cls, config: Any) -> int | None:
-        """Visual tokens of one crop; None where that depends on the image."""
+        """Return the visual tokens of one crop; None if they depend on the image."""
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """The image processor of a checkpoint as its official evaluation uses it, without torchvision."""
+        """Load a checkpoint's image processor as in its official evaluation, without torchvision."""
         return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
 
     @abstractmethod
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
-        """Rows in the prompt of each image of a processed batch, in order."""
+        """Return the number of prompt rows of each image of a processed batch, in order."""
 
     @abstractmethod
     def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
@@ -185,13 +184,13 @@ class ModelAdapter(ABC):
 
         Args:
             inputs: pixels and sizes, on the model's device.
-            encoder: embeds the patches in the query's space; None if no pruner asks for it.
+            encoder: embeds the patches in the query encoder's space; None if no pruner needs it.
         """
 
     def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        """(crops, height, width, 3) bytes: what the tower sees of one processed image.
+        """Return what the tower sees of one processed image: (crops, height, width, 3) bytes.
 
-        None for towers that take patches rather than pictures.
+        None for towers that take patches instead of pictures.
         """
         pixels = processed[self.inputs[0]]
         if pixels.ndim < 4:
@@ -201,25 +200,25 @@ class ModelAdapter(ABC):
         return ((crops * std + mean) * 255).round().clamp(0, 255).byte().numpy()
 
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        """Keyword arguments that give the model ``features``, one (length, d) per image, for its pixels."""
+        """Return keyword arguments that pass ``features``, (length, d) per image, in place of pixels."""
         return {"mm_encoder_outputs": {self.modality: BaseModelOutputWithPooling(pooler_output=features)}}
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor | None:
-        """Position ids (axes, batch, length) of the whole prompt, where the model does more than count.
+        """Return position ids (axes, batch, length) of the whole prompt if the model does more than count.
 
-        None for models that count; their positions can be closed up after pruning.
+        None for models that count; their positions can be made contiguous after pruning.
         """
         return None
 
 
 def square_patches(config: Any) -> int:
-    """Patches of one square crop."""
+    """Return the patches of one square crop."""
     return int(config.vision_config.image_size // config.vision_config.patch_size) ** 2
 
 
 @contextmanager
 def projector_seen(projector: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What goes into (``tower``) and comes out of (``projected``) a projector while it runs."""
+    """Record the input (``tower``) and output (``projected``) of a projector while it runs."""
     seen: dict[str, Tensor] = {}
 
     def keep(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:

@@ -19,9 +19,9 @@ class LlavaAdapter(ModelAdapter):
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """Images are padded to a square with the mean color, as in LLaVA-1.5's evaluation.
+        """Load a processor that pads images to a square with the mean color, as in LLaVA-1.5's evaluation.
 
-        The checkpoints of the hub say center crop, which loses the edges of the picture.
+        The hub's checkpoints specify a center crop, which loses the edges of the picture.
         """
         return LlavaImageProcessorPil.from_pretrained(folder, do_pad=True, local_files_only=True)
 

@@ -63,7 +63,7 @@ class LlavaNextAdapter(ModelAdapter):
         return EncodedImage(visual, packed, self._source(size, crops).to(packed.device), crops, crops)
 
     def _crops(self, inputs: dict[str, Tensor]) -> list[int]:
-        """Crops of each image, the base one included."""
+        """Return the crops of each image, including the base crop."""
         config = self.model.config
         return [
             image_size_to_num_patches(size, config.image_grid_pinpoints, config.vision_config.image_size)
@@ -71,16 +71,16 @@ class LlavaNextAdapter(ModelAdapter):
         ]
 
     def _source(self, size: Tensor, crops: int) -> Tensor:
-        """(length,) where every packed row comes from: the model's own packing, run on indices.
+        """Return the source (length,) of every packed row, by running the model's own packing on indices.
 
-        That keeps unpadding and the order of rows exactly what the installed version does.
+        Unpadding and row order are then exactly those of the installed version.
         """
         patches = self.tokens_per_crop(self.model.config)
         indices = torch.arange(crops * patches).view(crops, patches, 1)
         return self._pack(indices, size, torch.tensor([SEPARATOR]))[:, 0]
 
     def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
-        """(length, width) from the features (crops, patches, width) of one image."""
+        """Pack the features (crops, patches, width) of one image into (length, width)."""
         packed: Any = self.model.model.pack_image_features(
             [features], size[None], vision_feature_select_strategy="default", image_newline=newline
         )

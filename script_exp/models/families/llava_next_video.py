@@ -18,8 +18,8 @@ from script_exp.pruners.contract.pruner import VisualTokens
 class LlavaNextVideoAdapter(VideoAdapter):
     """``LlavaNextVideoForConditionalGeneration``, videos only.
 
-    The budget is per frame. A pooled patch is embedded in the query's space as the mean that the model
-    itself takes of its features, normalized afterwards.
+    The budget is per frame. A pooled patch is embedded in the query encoder's space from the features that
+    the model itself has averaged; they are normalized afterwards.
     """
 
     frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
@@ -31,7 +31,7 @@ class LlavaNextVideoAdapter(VideoAdapter):
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """For single frames: what the video processor does, which needs torchvision."""
+        """Load a processor for single frames that matches the video processor, which needs torchvision."""
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:

@@ -17,8 +17,8 @@ class LlavaNextWholeAdapter(LlavaNextAdapter):
     """``LlavaNextForConditionalGeneration`` as the official code of Script and CDPruner runs it.
 
     Both set ``mm_patch_merge_type`` to "spatial" instead of "spatial_unpad": tokens in the padding of the
-    picture stay, rows do not end with a newline token, and every method keeps exactly k of each crop. Their
-    unpruned model has 2,880 tokens and is worse than the model as it was trained.
+    picture stay, rows do not end with a newline token, and every method keeps exactly k tokens of each crop.
+    Their unpruned model has 2,880 tokens and is worse than the model as trained.
     """
 
     has_separators = False
@@ -27,7 +27,7 @@ class LlavaNextWholeAdapter(LlavaNextAdapter):
         return super()._image(visual, size, self._pack(visual.projected, size, packed))
 
     def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
-        """(crops * patches, width): the base crop, then the rows of the picture that the others make up."""
+        """Pack into (crops * patches, width): the base crop, then the picture's rows from the other crops."""
         config = self.model.config
         crops, patches, width = features.shape
         rows, columns = get_anyres_image_grid_shape(

@@ -1,4 +1,4 @@
-"""LLaVA-OneVision: SigLIP tower without CLS, any grid of crops, scaled down where it gets too large."""
+"""LLaVA-OneVision: SigLIP tower without CLS, any grid of crops, scaled down if it gets too large."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from script_exp.pruners.contract.pruner import VisualTokens
 class LlavaOnevisionAdapter(LlavaNextAdapter):
     """``LlavaOnevisionForConditionalGeneration`` on images.
 
-    A picture whose crops hold more than ``anyres_max_9`` allows is scaled down bilinearly after the
-    projector, so that its tokens belong to no crop any more: they are pruned as one crop with the budget of
-    as many crops as they fill.
+    A picture whose crops hold more tokens than ``anyres_max_9`` allows is scaled down bilinearly after the
+    projector. Its tokens then no longer belong to single crops. They are pruned as one crop, with the budget
+    of as many crops as they fill.
     """
 
     variable_size = True
-    has_projector = False  # a picture that was scaled down has none
+    has_projector = False  # a scaled-down picture has none
     inputs = ("pixel_values", "image_sizes", "batch_num_images")
     default_rules = PruningRules(relevance_sign=1)
     video = LlavaOnevisionVideoAdapter
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
-        """The model cuts an image up only where it is the only one in its row."""
+        """Process images by row: the model splits an image into crops only if it is alone in its row."""
         rows = [list(row) for row in visuals if row]
         return dict(image_processor(rows, return_tensors="pt")) if rows else {}
 
@@ -43,7 +43,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
         try:
             return super()._image(visual, size, packed)
-        except NotImplementedError:  # bilinear interpolation has no kernel for integers: it is scaled down
+        except NotImplementedError:  # scaled down: bilinear interpolation has no kernel for integers
             return self._mixed(visual, size, packed)
 
     def _mixed(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:

@@ -25,13 +25,13 @@ _FRAME_SETTINGS = (
 class LlavaOnevisionVideoAdapter(VideoAdapter):
     """``LlavaOnevisionForConditionalGeneration``, videos only.
 
-    What a pruner sees are the pooled tokens, which no projector made. One newline token ends a video.
+    A pruner sees the pooled tokens, for which there is no projector. One newline token ends a video.
     """
 
     has_separators = True
     has_projector = False
     default_rules = PruningRules(relevance_sign=1)
-    frames = 32  # as it was published
+    frames = 32  # as published
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
@@ -40,9 +40,9 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
-        """For single frames: what the video processor does, which needs torchvision.
+        """Load a processor for single frames that matches the video processor, which needs torchvision.
 
-        What its config does not say is as for images.
+        Settings that the video config lacks are those for images.
         """
         settings = {key: value for key, value in video_settings(folder).items() if key in _FRAME_SETTINGS}
         return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True, **settings)

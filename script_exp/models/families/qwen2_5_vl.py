@@ -18,8 +18,8 @@ from script_exp.pruners.contract.pruner import VisualTokens
 class Qwen25VLAdapter(ModelAdapter):
     """``Qwen2_5_VLForConditionalGeneration`` on images.
 
-    What a pruner sees are the tokens after the patch merger, in raster order: they are what the LLM sees, and
-    the tower's own features are in window order. There is no projector to send an aggregated token through.
+    A pruner sees the tokens after the patch merger, in raster order: these are what the LLM sees, and the
+    tower's own features are in window order. There is no projector for aggregated tokens.
     """
 
     variable_size = True
@@ -62,7 +62,7 @@ class Qwen25VLAdapter(ModelAdapter):
         return images
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
-        """(4, batch, length): a count for the mask, then time, row and column."""
+        """Return (4, batch, length): a count for the mask, then time, row and column."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         count = (mask.cumsum(dim=-1) - 1).clamp(min=0)[None]
         if "image_grid_thw" not in inputs:

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL on videos: two frames a step in time, positions that follow the clock."""
+"""Qwen2.5-VL on videos: two frames per time step, positions that follow real time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.pruners.contract.pruner import VisualTokens
 
-# Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS, VIDEO_MAX_PIXELS of a frame, VIDEO_TOTAL_PIXELS),
-# also those of transformers' video processor with cap_pixels_per_frame.
+# Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS and VIDEO_MAX_PIXELS per frame, VIDEO_TOTAL_PIXELS);
+# transformers' video processor has the same with cap_pixels_per_frame.
 _LOWEST, _HIGHEST, _TOTAL = 128 * 28 * 28, 768 * 28 * 28, int(128_000 * 28 * 28 * 0.9)
-_RATE = 2.0  # frames a second in qwen-vl-utils, also of frames that do not say
+_RATE = 2.0  # frames per second in qwen-vl-utils, also for frames without a rate
 
 
 class Qwen25VLVideoAdapter(ModelAdapter):
@@ -34,7 +34,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     has_projector = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
-    frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # FPS and so on of qwen-vl-utils
+    frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # defaults of qwen-vl-utils
 
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:
@@ -52,7 +52,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         return None
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
-        """Patches of all videos, their grids (t, h, w), and the seconds between two steps in time."""
+        """Return the patches of all videos, their grids (t, h, w), and the seconds per time step."""
         videos = videos_of(visuals)
         if not videos:
             return {}
@@ -69,10 +69,10 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     def _patches(
         image_processor: Any, video: Sequence[Image.Image], pair: int
     ) -> tuple[Tensor, tuple[int, int, int]]:
-        """(t * h * w, channels * pair * rows * columns) of one video; the last frame fills up the last pair.
+        """Return the patches (t * h * w, channels * pair * rows * columns) and the grid of one video.
 
-        The processor for images repeats each image in time, and the one for videos needs torchvision: so the
-        first of the repetitions is taken of every frame.
+        The last frame is repeated to fill the last pair. The video processor needs torchvision, and the image
+        processor repeats each image in time; only the first repetition of every frame is used.
         """
         frames = [*video, *[video[-1]] * (-len(video) % pair)]
         share = max(min(_HIGHEST, _TOTAL * pair // len(video)), int(_LOWEST * 1.05))
@@ -80,7 +80,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         given = image_processor(frames, size=size, return_tensors="pt")
         grid = given["image_grid_thw"]
         if (grid != grid[0]).any():
-            raise UserError("the frames of a video differ in size: expected one size")
+            raise UserError("the frames of a video differ in size: expected frames of one size")
         _, height, width = grid[0].tolist()
         steps = len(frames) // pair
         side = int(image_processor.patch_size)
@@ -109,7 +109,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         return videos
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
-        """(4, batch, length): a count for the mask, then time, row and column."""
+        """Return (4, batch, length): a count for the mask, then time, row and column."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         count = (mask.cumsum(dim=-1) - 1).clamp(min=0)[None]
         if "video_grid_thw" not in inputs:

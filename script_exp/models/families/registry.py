@@ -1,4 +1,4 @@
-"""The supported model families, and what follows from the family alone."""
+"""The supported model families, and the adapter of a model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
 
 
 def has_clip_tower(config: Any) -> bool:
-    """Whether the vision tower is CLIP's, so that CLIP's text tower can be put beside it."""
+    """Return whether the vision tower is CLIP's, so that CLIP's text tower can be used with it."""
     return getattr(config.vision_config, "model_type", None) == "clip_vision_model"
 
 
 def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
-    """The adapter for a model, for videos if it takes both and ``modality`` says so.
+    """Return the adapter for a model; ``modality`` chooses if the model takes images and videos.
 
     Raises:
-        UserError: if its family is not supported.
+        UserError: if the model's family is not supported.
     """
     family = getattr(model.config, "model_type", None)
     if family not in ADAPTERS:

@@ -1,4 +1,4 @@
-"""What the adapters for videos share, and what a checkpoint says about videos."""
+"""What the video adapters share, and the video settings of a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class VideoAdapter(ModelAdapter):
         return int(config.video_token_id)
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
-        """Pixels (videos, frames, channels, height, width); the videos have equally many frames."""
+        """Return pixels (videos, frames, channels, height, width); all videos need the same frame count."""
         videos = videos_of(visuals)
         counts = {len(video) for video in videos}
         if len(counts) > 1:
             raise UserError(
-                f"the videos of one batch have {sorted(counts)} frames: expected equally many in one tensor"
+                f"the videos of one batch have {sorted(counts)} frames: expected the same number in each"
             )
         frames = [image_processor(list(video), return_tensors="pt")["pixel_values"] for video in videos]
         return {"pixel_values_videos": torch.stack(frames)} if frames else {}
 
     def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        # One tensor, as the model's own, where the lengths permit it: beams do not repeat a list.
+        # One tensor if the lengths are equal, like the model's own: beam search does not repeat a list.
         equal = len({len(video) for video in features}) == 1
         videos = torch.stack(features) if equal else torch.cat(features)[None]
         return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}
 
 
 def videos_of(visuals: Sequence[Sequence[Visual]]) -> list[Sequence[Image.Image]]:
-    """The videos of all rows in order.
+    """Return the videos of all rows in order.
 
     Raises:
         UserError: if one of them is an image.
@@ -60,7 +60,7 @@ def videos_of(visuals: Sequence[Sequence[Visual]]) -> list[Sequence[Image.Image]
 
 
 def video_settings(folder: Path) -> dict[str, Any]:
-    """Settings of a checkpoint's video processor, from where transformers looks first; empty if it has none.
+    """Return a checkpoint's video processor settings, in transformers' search order; empty if it has none.
 
     Raises:
         UserError: if a file is not a JSON object.
@@ -73,14 +73,14 @@ def video_settings(folder: Path) -> dict[str, Any]:
 
 
 def frames_of_checkpoint(folder: Path, usual: FrameCount) -> FrameCount:
-    """Frames of a video that a checkpoint's config asks for, as transformers' video processors read it.
+    """Return the frame count in a checkpoint's config, as transformers' video processors read it.
 
     Args:
-        folder: of the checkpoint.
-        usual: of its family; what the config does not say is taken from there.
+        folder: folder of the checkpoint.
+        usual: frame count of its family, for what the config does not say.
 
     Raises:
-        UserError: if the config asks for something that cannot be.
+        UserError: if the config has an invalid frame count.
     """
     settings = {key: value for key, value in video_settings(folder).items() if value is not None}
     try:

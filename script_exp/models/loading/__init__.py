@@ -1,1 +1,1 @@
-"""From a name or a folder to a model in memory."""
+"""Load a model into memory from a name or a folder."""

@@ -1,8 +1,8 @@
-"""The published models at full size as transformers configs, so that they can be built without a download.
+"""Full-size transformers configs of the published models, so that they can be built without a download.
 
 Every size is that of the named checkpoint on the Hugging Face hub. Where the hub's ``config.json`` could not
-be read, it follows from transformers' conversion script of the family
-(``src/transformers/models/<family>/convert_<family>_weights_to_hf.py``), which says how the config was made.
+be read, the size follows from the family's conversion script in transformers
+(``src/transformers/models/<family>/convert_<family>_weights_to_hf.py``), which shows how the config was made.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _VICUNA_13B = {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_laye
 
 
 def _vicuna(sizes: dict[str, int], **changes: Any) -> LlamaConfig:
-    """lmsys/vicuna-*-v1.5 after the conversion, which pads 32,000 and the new tokens to 32,064."""
+    """lmsys/vicuna-*-v1.5 after the conversion, which pads 32,000 tokens and the new ones to 32,064."""
     heads = sizes["hidden_size"] // 128
     return LlamaConfig(
         vocab_size=32064,

@@ -29,14 +29,14 @@ from script_exp.tiny import WEIGHTS
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that was looked at, but not loaded.
+    """A checkpoint that was checked but not loaded.
 
     Attributes:
         layout: ``huggingface``, ``original`` (LLaVA's own) or ``random`` (no weights at all).
         config: Hugging Face config, with the defaults of its architecture filled in.
-        adapter: what is special about its family.
-        source: where the weights are; None for random ones.
-        clip: where the CLIP checkpoint with the text tower is; None if it is not needed or not there.
+        adapter: the adapter class of its family.
+        source: where the weights are; None for random weights.
+        clip: where the CLIP checkpoint with the text tower is; None if it is not needed.
     """
 
     layout: str
@@ -52,16 +52,16 @@ class Checkpoint:
 
     @property
     def tokens_per_crop(self) -> int | None:
-        """Visual tokens of one crop; None where that depends on the image."""
+        """Visual tokens of one crop; None if they depend on the image."""
         return self.adapter.tokens_per_crop(self.config)
 
     def taking(self, modality: str) -> Checkpoint:
-        """The same model with its family's adapter for a modality."""
+        """Return the same checkpoint with its family's adapter for a modality."""
         return replace(self, adapter=self.adapter.taking(modality))
 
     @property
     def llm_positions(self) -> int:
-        """Positions that the LLM was made for, as many times as its config stretches them."""
+        """Positions that the LLM supports, multiplied by the stretching factor in its config."""
         llm = self.config.text_config
         rope = getattr(llm, "rope_parameters", None) or {}
         stretched = rope.get("rope_type") in ("linear", "dynamic")
@@ -72,7 +72,7 @@ class Checkpoint:
         """Frames of a video that the model gets; None if it takes images.
 
         Raises:
-            UserError: if the config of its video processor asks for something that cannot be.
+            UserError: if the config of its video processor has an invalid frame count.
         """
         usual = self.adapter.frames
         if usual is None or self.source is None:
@@ -81,7 +81,7 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """Tells other weights, tokenizers and templates apart, those of CLIP included if it is used."""
+        """Identifies the weights, tokenizer and templates, including CLIP's if it is used."""
         if self.source is None:
             own = {key: value for key, value in self.config.to_dict().items() if key not in _NOT_ARCHITECTURE}
             return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -93,14 +93,14 @@ _NOT_ARCHITECTURE = ("_name_or_path", "transformers_version")
 
 
 def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
-    """Look at a checkpoint without loading weights.
+    """Find and check a checkpoint without loading weights.
 
     Args:
         wanted: what to look for.
-        needs_query: whether the pruner asks the question, so that CLIP's text tower is needed as well.
+        needs_query: whether the pruner needs the question, and so CLIP's text tower.
 
     Raises:
-        UserError: if a file is missing, damaged or cut off, or the architecture is not the expected one.
+        UserError: if a file is missing, damaged or truncated, or the architecture is not the expected one.
     """
     own_adapter = None if wanted.adapter is None else _import_adapter(wanted.adapter)
     if wanted.weights == "random":
@@ -126,8 +126,8 @@ def _with_clip(checkpoint: Checkpoint, source: Source, clip: str | None) -> Chec
     found = locate("model.clip", clip) if clip else Source("model.clip=null", source.folder / "clip")
     if not found.folder.is_dir():
         raise UserError(
-            f"model.clip={clip}: the pruner needs the text tower of the CLIP that the vision tower came "
-            "from; expected a folder or a hub id with it"
+            f"model.clip={clip}: the pruner needs the text tower of the CLIP model that the vision tower "
+            "comes from; expected the folder or hub id of this CLIP model"
         )
     if found.repository is None or found.has_weights:
         check_clip(found.setting, found.folder, checkpoint.config.vision_config)
@@ -137,8 +137,8 @@ def _with_clip(checkpoint: Checkpoint, source: Source, clip: str | None) -> Chec
 def _original(source: Source, clip: str | None, adapter: type[ModelAdapter] | None) -> Checkpoint:
     if clip is None:
         raise UserError(
-            f"{source.setting} has LLaVA's original layout without a config of its vision tower: "
-            "expected model.clip=openai/clip-vit-large-patch14-336 or a folder with it"
+            f"{source.setting} has LLaVA's original layout, without a config of its vision tower: "
+            "expected model.clip=openai/clip-vit-large-patch14-336, or the folder of this CLIP model"
         )
     vision = locate("model.clip", clip)
     _check_original(source.with_weights(), vision.with_weights())
@@ -147,14 +147,14 @@ def _original(source: Source, clip: str | None, adapter: type[ModelAdapter] | No
 
 
 def _random(wanted: Wanted, adapter: type[ModelAdapter] | None) -> Checkpoint:
-    """The architecture of a local folder's config.json, or of a model that the framework knows by name."""
+    """Find an architecture in a local folder's config.json, or by the name of a model in ARCHITECTURES."""
     setting, folder = f"model.path={wanted.path}", Path(wanted.path).expanduser()
     if (folder / "config.json").is_file():
         raw = _read_config(setting, folder)
         if is_original(raw):
             raise UserError(
-                f"{setting} has LLaVA's original layout: expected a config.json of transformers for "
-                "model.weights=random, or model.path to be left as it is"
+                f"{setting} has LLaVA's original layout: expected a transformers config.json for "
+                "model.weights=random, or the default model.path"
             )
         adapter = adapter or _adapter(setting, raw.get("model_type"))
         config = _read_transformers_config(Source(setting, folder))
@@ -167,13 +167,13 @@ def _random(wanted: Wanted, adapter: type[ModelAdapter] | None) -> Checkpoint:
         raise SettingError(
             "model.weights",
             "random",
-            f"model.path to be a folder with a config.json, or model one of {known}",
+            f"a folder with a config.json as model.path, or one of {known} as model",
         )
     return Checkpoint("random", config, adapter, None, None)
 
 
 def _check_name(setting: str, name: str, config: Any, sizes: bool) -> None:
-    """A result must not be filed under the name of another model."""
+    """Check that no result is filed under the name of another model."""
     if name not in ARCHITECTURES:
         return
     expected = ARCHITECTURES[name]()
@@ -182,14 +182,14 @@ def _check_name(setting: str, name: str, config: Any, sizes: bool) -> None:
         for one, llm in ((config, config.text_config), (expected, expected.text_config))
     ]
     if config.model_type != expected.model_type or (sizes and described[0] != described[1]):
-        raise UserError(f"{setting} is a {described[0]}: expected for model={name} a {described[1]}")
+        raise UserError(f"{setting} is a {described[0]}: expected a {described[1]} for model={name}")
 
 
 @lru_cache
 def _check_tensors(source: Source) -> None:
-    """Whether the tensors are those of the architecture, from the headers: transformers loads onto no device.
+    """Check that the tensors match the architecture, from their headers: the device ``meta`` holds no data.
 
-    Left alone it would draw missing weights at random.
+    Without this check, transformers would initialize missing weights at random.
     """
     folder = source.with_weights()
     with quiet_transformers():
@@ -226,7 +226,7 @@ def _adapter(setting: str, family: object) -> type[ModelAdapter]:
     if not isinstance(family, str) or family not in ADAPTERS:
         raise UserError(
             f"{setting}: its config.json names the architecture {family!r}; "
-            f"expected one of {', '.join(ADAPTERS)}, or model.adapter to name an adapter for it"
+            f"expected one of {', '.join(ADAPTERS)}, or an adapter for it in model.adapter"
         )
     return ADAPTERS[family]
 

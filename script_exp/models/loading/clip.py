@@ -1,4 +1,4 @@
-"""The query encoder of a model, with the text side of the CLIP that its vision tower came from."""
+"""Load a model's query encoder, with the text side of the CLIP model that its vision tower comes from."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _VISUAL_PROJECTION = "visual_projection.weight"
 
 
 def query_encoder(adapter: ModelAdapter, tokenizer: Any, clip: Source | None) -> QueryEncoder:
-    """CLIP's joint space where the vision tower is CLIP's, the LLM's input space elsewhere.
+    """Return the query encoder: CLIP's joint space for a CLIP tower, the LLM's input space otherwise.
 
     Args:
-        adapter: of the model.
-        tokenizer: the LLM's.
-        clip: the CLIP checkpoint that the tower came from; not read for other towers.
+        adapter: adapter of the model.
+        tokenizer: the LLM's tokenizer.
+        clip: the CLIP checkpoint that the tower comes from; not read for other towers.
 
     Raises:
         UserError: if the CLIP checkpoint is missing or does not fit.
@@ -48,10 +48,10 @@ def load_clip(
     """Load the text tower and projections of the CLIP checkpoint in ``folder``, in float32.
 
     Args:
-        setting: what named the folder, for messages.
+        setting: the setting that named the folder, for messages.
         folder: a folder as ``CLIPModel.save_pretrained`` writes it; vision weights in it are not read.
-        tower: config of the multimodal model's vision tower, which the CLIP has to fit.
-        post_layernorm: that tower's own last normalization.
+        tower: config of the multimodal model's vision tower, which the CLIP model has to fit.
+        post_layernorm: the last normalization of that tower.
         device: where the weights go.
 
     Raises:
@@ -75,35 +75,37 @@ def load_clip(
 
 
 def check_clip(setting: str, folder: Path, tower: Any) -> None:
-    """Whether a CLIP is complete and fits a vision tower in width and patches, from headers alone.
+    """Check that a CLIP checkpoint is complete and fits a vision tower in width and patches.
+
+    Only headers are read.
 
     Args:
-        setting: what named the folder, for messages.
-        folder: of the CLIP checkpoint.
+        setting: the setting that named the folder, for messages.
+        folder: folder of the CLIP checkpoint.
         tower: config of the multimodal model's vision tower.
 
     Raises:
-        UserError: for the first thing that is not right.
+        UserError: for the first problem found.
     """
     check_weights(setting, folder)
     for names in (("config.json",), ("tokenizer.json", "vocab.json")):
         if not any((folder / name).is_file() for name in names):
-            raise UserError(f"{setting}: no {' or '.join(names)} in {folder}; expected a whole CLIP")
+            raise UserError(f"{setting}: no {' or '.join(names)} in {folder}; expected a complete CLIP model")
     for name in ("config.json", "tokenizer.json"):
         if (folder / name).is_file():
             read_object(folder / name)
     projection = tensor_shapes(folder).get(_VISUAL_PROJECTION)
     if projection is None:
-        raise UserError(f"{setting}: no {_VISUAL_PROJECTION} there; expected a whole CLIP")
+        raise UserError(f"{setting}: no {_VISUAL_PROJECTION} in {folder}; expected a complete CLIP model")
     if projection[1] != tower.hidden_size:
         raise UserError(
             f"{setting}: its visual projection takes {projection[1]} features, but the model's vision tower "
-            f"has {tower.hidden_size}; expected the CLIP that this tower came from"
+            f"has {tower.hidden_size}; expected the CLIP model that this tower comes from"
         )
     own = CLIPConfig.from_pretrained(folder).vision_config
     patches, needed = ((one.image_size // one.patch_size) ** 2 for one in (own, tower))
     if patches != needed:
         raise UserError(
             f"{setting}: its vision tower has {patches} patches, but the model's has {needed}; "
-            "expected the CLIP that this tower came from"
+            "expected the CLIP model that this tower comes from"
         )

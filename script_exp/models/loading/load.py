@@ -1,4 +1,4 @@
-"""Load a checkpoint: model, processing and, where a pruner asks the question, the query encoder."""
+"""Load a checkpoint: model, processing and, if a pruner needs the question, the query encoder."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def load_model(
         checkpoint: from :func:`script_exp.models.loading.checkpoint.find_checkpoint`.
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
-        attention: attention kernel, as transformers names them.
-        with_query: load the query encoder, too; the checkpoint has to be found with one.
+        attention: name of the attention kernel in transformers.
+        with_query: also load the query encoder; ``find_checkpoint`` needs ``needs_query=True`` for that.
         rules: the family's default rules if None.
 
     Returns:
-        the model with its chat template.
+        the model with its processing.
 
     Raises:
         UserError: if the tokenizer or the image processor is missing, or weights do not fit.
     """
     with quiet_transformers():
-        processing = _processing(checkpoint)  # first: it is quick, and may fail
+        processing = _processing(checkpoint)  # first, because it is quick and may fail
         model = _load_weights(checkpoint, device, dtype, attention).eval()
         loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
     if with_query:
@@ -63,7 +63,7 @@ def load_model(
 
 
 def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEncoder:
-    """The query encoder that belongs to a loaded model.
+    """Load the query encoder that belongs to a loaded model.
 
     Raises:
         UserError: if the CLIP checkpoint does not fit.
@@ -130,7 +130,7 @@ def _vision_folder(checkpoint: Checkpoint) -> Path:
 
 
 def _chat_template(folder: Path) -> str | None:
-    """The processor's chat template, where checkpoints of any age keep it; None for the tokenizer's own."""
+    """Return the processor's chat template, from any file that has held it; None for the tokenizer's own."""
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
         return jinja.read_text()
@@ -142,10 +142,10 @@ def _chat_template(folder: Path) -> str | None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that ``device`` names; ``auto`` is the GPU if there is one.
+    """Return the device that ``device`` names; ``auto`` is the GPU if there is one.
 
     Raises:
-        SettingError: for an unknown name or a device that is not there.
+        SettingError: for an unknown name or an unavailable device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -157,16 +157,16 @@ def resolve_device(device: str) -> torch.device:
         raise SettingError("device", device, "auto, cpu, cuda or cuda:0 and so on")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise SettingError(
-            "device", device, f"a device that is there; torch sees {torch.cuda.device_count()} GPUs"
+            "device", device, f"an available device; torch sees {torch.cuda.device_count()} GPUs"
         )
     return place
 
 
 def resolve_dtype(dtype: str, device: torch.device, own: torch.dtype | None) -> torch.dtype:
-    """The dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU.
+    """Return the dtype to load in; ``auto`` is float32 on a CPU, the checkpoint's ``own`` on a GPU.
 
     Raises:
-        SettingError: for a dtype that the device lacks.
+        SettingError: for a dtype that the device does not support.
     """
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" or own is None else own

@@ -1,4 +1,4 @@
-"""Checkpoints as LLaVA's authors publish them: liuhaotian/llava-v1.5-7b, llava-v1.6-vicuna-7b and so on.
+"""Load checkpoints in the layout of LLaVA's authors, such as liuhaotian/llava-v1.5-7b.
 
 transformers takes such a folder for its own layout, finds none of the weights and initializes them at random.
 Here the names are translated while ``from_pretrained`` reads, and every tensor has to be accounted for.
@@ -27,7 +27,7 @@ from script_exp.errors import UserError
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes
 
-# key -> what the original assumes where it is missing, what is supported
+# key -> the original's default, the supported values
 _SUPPORTED: dict[str, tuple[object, tuple[object, ...]]] = {
     "model_type": (None, ("llava", "llava_llama")),
     "mm_projector_type": ("linear", ("mlp2x_gelu",)),
@@ -56,28 +56,28 @@ _KEY_MAPPING = {
     r"^model\.vision_tower\.vision_tower\.vision_model\.": _TOWER,
     r"^model\.(embed_tokens|layers|norm)\.": r"model.language_model.\1.",
 }
-# buffers that old releases of transformers saved and that are computed today
+# buffers that old releases of transformers saved and current ones compute
 _IGNORED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
 _LISTED = 8
 
 
 def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of the original layout: its LLM stands at the top level."""
+    """Return whether a config.json has the original layout: its LLM settings are at the top level."""
     return "mm_vision_tower" in config and "text_config" not in config
 
 
 def original_config(folder: Path, vision: Path) -> LlavaConfig | LlavaNextConfig:
-    """The config of the same model in transformers' layout.
+    """Return the config of the same model in transformers' layout.
 
     The placeholder of an image token is the first id after the vocabulary. ``image_aspect_ratio`` is kept as
     an attribute, and the grid pinpoints, (width, height) in the original, become (height, width).
 
     Args:
         folder: the original checkpoint.
-        vision: folder of the CLIP that it names, whole or its vision tower alone.
+        vision: folder of the CLIP model that it names, complete or only the vision tower.
 
     Raises:
-        UserError: if a file or a key is missing, a value is not supported, or the CLIP is another one.
+        UserError: if a file or a key is missing, a value is not supported, or it is not the right CLIP model.
     """
     file = folder / "config.json"
     raw = read_object(file)
@@ -85,7 +85,7 @@ def original_config(folder: Path, vision: Path) -> LlavaConfig | LlavaNextConfig
         _check(file, raw, key)
     for key in _SIZES:
         if raw.get(key) is None:
-            raise UserError(f"{file}: {key} is missing; expected the config.json of a LLaVA with a Llama")
+            raise UserError(f"{file}: {key} is missing; expected the config.json of a LLaVA with a Llama LLM")
     tower = _vision_config(vision)
     _check_tower(file, raw, vision, tower)
     layer, depth = raw["mm_vision_select_layer"], tower.num_hidden_layers
@@ -94,7 +94,7 @@ def original_config(folder: Path, vision: Path) -> LlavaConfig | LlavaNextConfig
     merge = raw.get("mm_patch_merge_type", "flat")
     ratio = raw.get("image_aspect_ratio")
     if ratio not in _ASPECT_RATIOS[merge]:
-        expected = f"{_either(_ASPECT_RATIOS[merge])}, as mm_patch_merge_type={merge!r}"
+        expected = f"{_either(_ASPECT_RATIOS[merge])} with mm_patch_merge_type={merge!r}"
         raise _unsupported(file, "image_aspect_ratio", ratio, expected)
     shared = {
         "text_config": LlamaConfig(**{key: raw[key] for key in _LLAMA_KEYS if raw.get(key) is not None}),
@@ -111,11 +111,11 @@ def original_config(folder: Path, vision: Path) -> LlavaConfig | LlavaNextConfig
 
 
 def check_original(folder: Path, vision: Path) -> None:
-    """Compare names and shapes of all tensors with the architecture, from headers alone.
+    """Compare names and shapes of all tensors with the architecture, using only the headers.
 
     Raises:
-        UserError: what :func:`original_config` raises, and if a file is missing, damaged or cut off, or a
-            tensor is missing, left over or of another shape.
+        UserError: as :func:`original_config`; also if a file is missing, damaged or truncated, or a tensor is
+            missing, unexpected or of the wrong shape.
     """
     _compare(folder, vision, original_config(folder, vision))
 
@@ -125,18 +125,18 @@ def load_original(
 ) -> LlavaForConditionalGeneration | LlavaNextForConditionalGeneration:
     """Load the model in evaluation mode, on the CPU.
 
-    The input embedding gets one row more, zeros for the placeholder; the LM head does not, so that the logits
-    are those of the original.
+    The input embedding gets one extra row, zeros for the placeholder. The LM head does not, so the logits are
+    those of the original.
 
     Args:
         folder: the original checkpoint.
-        vision: folder of the CLIP; its tower is loaded where the checkpoint has none.
+        vision: folder of the CLIP model; its tower is loaded if the checkpoint has none.
         config: from :func:`original_config`.
         dtype: dtype of the weights.
-        attention: attention kernel, as transformers names them.
+        attention: name of the attention kernel in transformers.
 
     Raises:
-        UserError: what :func:`check_original` raises.
+        UserError: as :func:`check_original`.
     """
     has_tower = _compare(folder, vision, config)
     model, report = _architecture(config).from_pretrained(
@@ -174,7 +174,7 @@ def _check(file: Path, raw: Mapping[str, Any], key: str) -> None:
     assumed, supported = _SUPPORTED[key]
     value = raw.get(key, assumed)
     if value not in supported:
-        note = "" if key in raw else " (the original's default, as the key is missing)"
+        note = "" if key in raw else f" (the key is missing, and the original's default is {value!r})"
         raise _unsupported(file, key, value, _either(supported) + note)
 
 
@@ -189,28 +189,28 @@ def _vision_config(vision: Path) -> CLIPVisionConfig:
 
 
 def _check_tower(file: Path, raw: Mapping[str, Any], vision: Path, tower: CLIPVisionConfig) -> None:
-    """The CLIP in ``vision`` has to be the one that the checkpoint was trained with."""
+    """Check that the CLIP model in ``vision`` is the one that the checkpoint was trained with."""
     name, width = raw["mm_vision_tower"], raw["mm_hidden_size"]
-    wanted = f"expected the CLIP that it names, mm_vision_tower={name}"
+    wanted = f"expected the CLIP model that it names, mm_vision_tower={name}"
     if tower.hidden_size != width:
         raise UserError(
             f"{vision}: its vision tower is {tower.hidden_size} wide, but {file} has mm_hidden_size={width}; "
             f"{wanted}"
         )
-    # patches and resolution are only in the name, clip-vit-large-patch14-336; without a number it is 224
+    # only the name says patch size and resolution, as clip-vit-large-patch14-336 does; the default is 224
     named = re.search(r"(?:^|/)clip-vit-[a-z]+-patch(\d+)(?:-(\d+))?/?$", str(name))
     if named and (tower.patch_size, tower.image_size) != (int(named[1]), int(named[2] or 224)):
         raise UserError(
             f"{vision}: its vision tower has patches of {tower.patch_size} in images of {tower.image_size} "
-            f"pixels, which does not fit {file}; {wanted}"
+            f"pixels, which does not match {file}; {wanted}"
         )
 
 
 def _pinpoints(file: Path, raw: Mapping[str, Any], size: int) -> list[list[int]]:
-    """Grids as (height, width). Of two that fit equally well the first is taken, so the order matters."""
+    """Return grids as (height, width), in order: of two that fit equally well, the first is used."""
     pairs = raw.get("image_grid_pinpoints")
     if not isinstance(pairs, list) or not pairs or not all(_is_grid(pair, size) for pair in pairs):
-        expected = f"a list of [width, height], multiples of the CLIP's {size} pixels"
+        expected = f"a list of [width, height], in multiples of the CLIP model's {size} pixels"
         raise _unsupported(file, "image_grid_pinpoints", pairs, expected)
     return [[height, width] for width, height in pairs]
 
@@ -236,14 +236,14 @@ def _renamed(name: str) -> str:
 
 
 def _tower_names(vision: Path, names: Iterable[str]) -> dict[str, str]:
-    """Names of the vision tower's tensors in a CLIP folder -> names inside of the tower."""
+    """Map names of the vision tower's tensors in a CLIP folder to names inside the tower."""
     names = [name for name in names if not _IGNORED.search(name)]
     inside = [name for name in names if name.startswith("vision_model.")]
     return {name: name.removeprefix("vision_model.") for name in inside or names}
 
 
 def _compare(folder: Path, vision: Path, config: LlavaConfig | LlavaNextConfig) -> bool:
-    """Raise unless headers and architecture agree; returns whether the vision tower is in the checkpoint."""
+    """Raise unless headers and architecture match; return whether the checkpoint has the vision tower."""
     with torch.device("meta"):
         model = _architecture(config)(config)
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -270,10 +270,10 @@ def _raise_problems(
     folder: Path, missing: Iterable[str], unexpected: Iterable[str], other: Iterable[str]
 ) -> None:
     problems = []
-    for kind, names in (("missing", missing), ("left over", unexpected), ("of another shape", other)):
+    for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", other)):
         listed = sorted(names)
         if listed:
             more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
             problems.append(f"{kind}: {', '.join(listed[:_LISTED])}{more}")
     if problems:
-        raise UserError(f"{folder}: its tensors do not fit its config.json ({'; '.join(problems)})")
+        raise UserError(f"{folder}: its tensors do not match its config.json ({'; '.join(problems)})")

@@ -23,19 +23,19 @@ IMAGE_TOKEN = "<image>"
 
 
 def original_tokenizer(folder: Path, config: LlavaConfig | LlavaNextConfig) -> LlamaTokenizer:
-    """The tokenizer, with ``<image>`` as one more token whose id is the placeholder's.
+    """Load the tokenizer, with ``<image>`` as an additional token that has the placeholder's id.
 
-    The original tokenizes the text before and after ``<image>`` by itself, with sentencepiece, which puts a
-    space in front of each: "<image>\\nWhat" becomes the placeholder, "▁", a newline, "What". So does this
-    one. It pads on the left with ``<unk>``, as decoding in batches needs it.
+    The original tokenizes the texts before and after ``<image>`` separately with sentencepiece, which puts a
+    space in front of each: "<image>\\nWhat" becomes the placeholder, "▁", a newline, "What". This tokenizer
+    does the same. It pads on the left with ``<unk>``, as batched decoding requires.
 
     Args:
         folder: the original checkpoint with its tokenizer.model or a tokenizer.json.
         config: from :func:`original_config`.
 
     Raises:
-        UserError: if there is no tokenizer, sentencepiece is needed and not installed, or the vocabulary
-            leaves another id to ``<image>``.
+        UserError: if there is no tokenizer, sentencepiece is needed but not installed, or ``<image>`` gets a
+            different id.
     """
     pieces = folder / "tokenizer.model"
     if (folder / "tokenizer.json").is_file():
@@ -43,10 +43,10 @@ def original_tokenizer(folder: Path, config: LlavaConfig | LlavaNextConfig) -> L
     elif pieces.is_file():
         tokenizer = _from_sentencepiece(pieces)
     else:
-        raise UserError(f"{folder}: no tokenizer there; expected tokenizer.model or tokenizer.json")
+        raise UserError(f"{folder} has no tokenizer; expected tokenizer.model or tokenizer.json")
     tokenizer.add_bos_token, tokenizer.padding_side = True, "left"
     tokenizer.pad_token = tokenizer.unk_token
-    # transformers would put the space in front of the first text alone
+    # transformers would put the space in front of the first text only
     tokenizer.backend_tokenizer.pre_tokenizer = None
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
@@ -56,7 +56,7 @@ def original_tokenizer(folder: Path, config: LlavaConfig | LlavaNextConfig) -> L
     if token != config.image_token_id:
         raise UserError(
             f"{folder}: its tokenizer gives {IMAGE_TOKEN} the id {token}; expected {config.image_token_id}, "
-            "the first after the vocab_size of config.json"
+            "the vocab_size in config.json"
         )
     return tokenizer
 
@@ -64,14 +64,16 @@ def original_tokenizer(folder: Path, config: LlavaConfig | LlavaNextConfig) -> L
 def original_image_processor(
     config: LlavaConfig | LlavaNextConfig, vision: Path
 ) -> LlavaImageProcessorPil | LlavaNextImageProcessorPil:
-    """The image processor: crops for v1.6; for v1.5 padding to a square with CLIP's mean color.
+    """Load the image processor: crops for v1.6; for v1.5 padding to a square with CLIP's mean color.
+
+    v1.5 pads only if its config has ``image_aspect_ratio=pad``.
 
     Args:
         config: from :func:`original_config`.
-        vision: folder of the CLIP, whose preprocessor_config.json has sizes, mean and deviation.
+        vision: folder of the CLIP model, whose preprocessor_config.json has sizes, mean and deviation.
 
     Raises:
-        UserError: if that file is missing or its crops are not the size that the vision tower takes.
+        UserError: if that file is missing or its crops do not have the size that the vision tower takes.
     """
     file = vision / "preprocessor_config.json"
     read_object(file)
@@ -91,20 +93,20 @@ def original_image_processor(
 
 
 def _from_sentencepiece(file: Path) -> LlamaTokenizer:
-    """Byte-pair encoding with the merges in the order of the pieces' scores.
+    """Build a byte-pair encoding with the merges in the order of the pieces' scores.
 
-    transformers orders them by id, which gives other tokens where spaces follow each other.
+    transformers orders them by id, which gives other tokens for consecutive spaces.
     """
     if importlib.util.find_spec("sentencepiece") is None:
         raise UserError(
-            f"{file} needs sentencepiece, which is not installed; expected it (pip install sentencepiece) "
-            "or a tokenizer.json in the same folder"
+            f"{file} needs sentencepiece, which is not installed; run pip install sentencepiece, or put a "
+            "tokenizer.json in the same folder"
         )
     sentencepiece: Any = importlib.import_module("sentencepiece")
     try:
         model = sentencepiece.SentencePieceProcessor(model_file=str(file))
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{file} is damaged or not of sentencepiece ({error})") from error
+        raise UserError(f"{file} is damaged or not a sentencepiece model ({error})") from error
     pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
     scores = {piece: model.get_score(i) for i, piece in enumerate(pieces)}
     merges = [

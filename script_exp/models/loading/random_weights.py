@@ -1,4 +1,4 @@
-"""Models of real size with random weights, for speed measurements where no checkpoint can be downloaded.
+"""Full-size models with random weights, for speed measurements where no checkpoint can be downloaded.
 
 Speed does not depend on the values of the weights as long as they are finite. Accuracy does, so nothing here
 may ever lead to an accuracy number.
@@ -33,7 +33,7 @@ _SIGLIP_MEAN = _SIGLIP_STD = [0.5, 0.5, 0.5]
 _QWEN_PIXELS = {
     "min_pixels": 56 * 56,
     "max_pixels": 16384 * 28 * 28,
-}  # as Qwen2.5-VL-7B-Instruct is published
+}  # as published with Qwen2.5-VL-7B-Instruct
 _CLIP_BOS, _CLIP_EOS = 49406, 49407
 _CHAT_TEMPLATE = (
     "{% for message in messages %}USER: {% for part in message['content'] %}"
@@ -48,7 +48,7 @@ class RandomClipText(NamedTuple):
 
     Attributes:
         text: a ``CLIPTextModelWithProjection``, in float32.
-        tokenizer: of bytes; it cuts a text off at the 77 positions of ``text`` if asked to truncate.
+        tokenizer: a byte tokenizer; if asked to truncate, it does so at the 77 positions of ``text``.
         visual_projection: (joint width, tower width), in float32.
     """
 
@@ -60,18 +60,18 @@ class RandomClipText(NamedTuple):
 def random_model(
     config: Any, *, device: torch.device | str, dtype: torch.dtype, attention: str, seed: int = 0
 ) -> Any:
-    """The multimodal model of ``config``, its weights drawn on ``device`` in ``dtype``.
+    """Build the multimodal model of ``config``, with weights drawn on ``device`` in ``dtype``.
 
-    It is built without memory and then allocated where it stays, so a model of 14 GB needs 14 GB there and
-    next to nothing elsewhere. Weights are normal with the standard deviation ``initializer_range`` of the
+    It is built without memory and then allocated in place, so a model of 14 GB needs 14 GB on ``device`` and
+    almost nothing elsewhere. Weights are normal with the standard deviation ``initializer_range`` of the
     LLM's config, norms one, biases zero. The same seed gives the same weights on the same kind of device.
 
     Args:
-        config: of a model that ``AutoModelForImageTextToText`` knows; it is not changed.
+        config: config of a model that ``AutoModelForImageTextToText`` knows; it is not modified.
         device: where the weights go.
-        dtype: of the weights; rotary frequencies stay float32, as when a checkpoint is loaded.
-        attention: attention kernel, as transformers names them.
-        seed: of the weights.
+        dtype: dtype of the weights; rotary frequencies stay float32, as when a checkpoint is loaded.
+        attention: name of the attention kernel in transformers.
+        seed: seed of the weights.
     """
     config = copy.deepcopy(config)
     with torch.device("meta"):
@@ -80,11 +80,11 @@ def random_model(
 
 
 def random_tokenizer(config: Any) -> Any:
-    """A tokenizer of bytes whose special tokens have the ids that ``config`` names.
+    """Build a byte tokenizer whose special tokens have the ids that ``config`` names.
 
-    A text has more tokens than with the real tokenizer, about one per character. A Llama text starts with
-    the start token, as Llama's tokenizer has it; Qwen's has none. The chat template is that of LLaVA-1.5 on
-    the hub, with the family's own placeholders.
+    A text has more tokens than with the real tokenizer, about one per character. A Llama text begins with
+    the start token, as with Llama's tokenizer; a Qwen text has none. The chat template is that of LLaVA-1.5
+    on the hub, with the family's own placeholders.
 
     Raises:
         SettingError: if the vocabulary is too small for 256 bytes and the special tokens.
@@ -112,9 +112,9 @@ def random_tokenizer(config: Any) -> Any:
 
 
 def random_image_processor(config: Any, modality: str = "image") -> Any:
-    """The image processor of the family, without torchvision, at the size that the vision tower takes.
+    """Build the family's image processor, without torchvision, at the size that the vision tower takes.
 
-    LLaVA-1.5 pads to a square, as its evaluation does. For videos it is the one for frames.
+    LLaVA-1.5 pads to a square, as its evaluation does. For videos, the processor is the one for frames.
 
     Raises:
         SettingError: if the family is not known.
@@ -151,12 +151,12 @@ def random_image_processor(config: Any, modality: str = "image") -> Any:
 
 
 def random_clip_text(vision_width: int, device: torch.device | str, seed: int = 0) -> RandomClipText:
-    """The text side of openai/clip-vit-large-patch14-336 with random weights, in float32.
+    """Build the text side of openai/clip-vit-large-patch14-336 with random weights, in float32.
 
     Args:
         vision_width: v, the width of the vision tower whose patches are projected: 1024 for ViT-L.
         device: where the weights go.
-        seed: of the weights.
+        seed: seed of the weights.
 
     Returns:
         Text tower, tokenizer and the (768, v) visual projection.
@@ -190,7 +190,7 @@ def _materialize(model: Any, device: torch.device | str, std: float, seed: int) 
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty_like(buffer, device=device))
-    model.initialize_weights()  # fills the buffers; weights are still without memory and stay so
+    model.initialize_weights()  # fills the buffers; the weights stay without memory
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
@@ -211,7 +211,7 @@ def _draw(leaf: str, values: Tensor, std: float, generator: torch.Generator) -> 
 
 
 def _byte_tokenizer(specials: Mapping[str, int | None], size: int, template: str) -> Any:
-    """A byte-level tokenizer with ``specials`` at their ids and the bytes at the lowest free ones."""
+    """Build a byte-level tokenizer with ``specials`` at their ids and the bytes at the lowest free ones."""
     names: dict[int, str] = {}  # two roles may share an id, as padding and end do in CLIP
     for name, token in specials.items():
         if token is not None:

@@ -32,9 +32,9 @@ class Source:
     """A checkpoint's files.
 
     Attributes:
-        setting: key and value that named it, for messages.
+        setting: key and value that named the checkpoint, for messages.
         folder: where the files are.
-        repository: hub id, if they come from there.
+        repository: hub id, if the files come from the hub.
     """
 
     setting: str
@@ -47,10 +47,10 @@ class Source:
         return any(any(self.folder.glob(pattern)) for pattern in _WEIGHTS)
 
     def with_weights(self) -> Path:
-        """The folder, with the weights in it; downloads them if they come from the hub.
+        """Return the folder with the weights in it; download them if they come from the hub.
 
         Raises:
-            UserError: if there are none, or one is damaged or cut off.
+            UserError: if there are no weights, or a file is damaged or truncated.
         """
         if self.repository is not None and not self.has_weights:
             for pattern in _WEIGHTS:
@@ -61,11 +61,11 @@ class Source:
         return self.folder
 
     def fingerprint(self) -> str:
-        """Tells other weights, tokenizers and templates apart.
+        """Identify the weights, tokenizer and templates.
 
-        For the hub the commit; for a folder a hash. Files up to 64 MiB are read in full; of larger ones the
-        size, the first and the last MiB and 64 KiB of every 4 MiB between, so that 14 GB of weights need not
-        be read twice and a tuned projector (8 MiB and more) is noticed.
+        For the hub this is the commit, for a folder a hash. Files up to 64 MiB are read in full. Of larger
+        files, the hash covers the size, the first and the last MiB, and 64 KiB of every 4 MiB in between. So
+        14 GB of weights need not be read twice, and a tuned projector (8 MiB and more) is noticed.
         """
         if self.repository is not None:
             return f"{self.repository}@{self.folder.name}"
@@ -81,7 +81,7 @@ class Source:
 
 
 def _parts_read(size: int) -> Iterator[tuple[int, int]]:
-    """Start and length in bytes of what a fingerprint reads of a file."""
+    """Yield start and length in bytes of the parts that a fingerprint reads of a file."""
     if size <= _READ_IN_FULL:
         yield 0, size
         return
@@ -91,23 +91,21 @@ def _parts_read(size: int) -> Iterator[tuple[int, int]]:
 
 
 def locate(setting: str, path: str) -> Source:
-    """The folder ``path``, or the hub repository of that name, without its weights.
+    """Find the folder ``path``, or the hub repository of that name, without its weights.
 
     Raises:
-        UserError: if it is neither, or the hub has to be asked and cannot be.
+        UserError: if it is neither, or the hub is needed and cannot be reached.
     """
     folder, named = Path(path).expanduser(), f"{setting}={path}"
     if folder.is_dir():
         return Source(named, folder)
     if not _HUB_ID.fullmatch(path):
-        raise SettingError(
-            setting, path, "a folder with a checkpoint, or the id of one on the hub; it is neither"
-        )
+        raise SettingError(setting, path, "a folder with a checkpoint, or the hub id of one; it is neither")
     return Source(named, _download(named, path, _SMALL_FILES), path)
 
 
 def _download(named: str, repository: str, patterns: list[str]) -> Path:
-    """Files of a repository that fit ``patterns``, from the local cache as far as they are there."""
+    """Download the files of a repository that match ``patterns``, unless they are in the local cache."""
     setting, _, value = named.partition("=")
     try:
         return Path(huggingface_hub.snapshot_download(repository, allow_patterns=patterns))
@@ -115,7 +113,7 @@ def _download(named: str, repository: str, patterns: list[str]) -> Path:
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("0", "")
         hint = "HF_HUB_OFFLINE=0 allows the download" if offline else "the hub does not answer"
         raise SettingError(
-            setting, value, f"a folder, or a hub id that is in the local cache; it is neither ({hint})"
+            setting, value, f"a folder, or a hub id in the local cache; it is neither ({hint})"
         ) from error
     except (HfHubHTTPError, HFValidationError) as error:
         raise SettingError(setting, value, f"a folder or a hub id ({error})") from error

@@ -1,4 +1,4 @@
-"""Named tensors of a checkpoint folder: one file or shards, safetensors or .bin. Nothing is unpickled."""
+"""Named tensors in a checkpoint folder: one file or shards, safetensors or .bin. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAYOUTS = (
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files with the weights of the checkpoint in ``folder``, those that transformers would read.
+    """Return the weight files in ``folder`` that transformers would read.
 
     Raises:
         UserError: if there are none, or an index is damaged or names a shard that is missing.
@@ -40,14 +40,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_weights(setting: str, folder: Path) -> None:
-    """Read the headers of all weight files, so that one that is missing or cut off is found first.
+    """Read the headers of all weight files, to find a missing or truncated file early.
 
     Args:
-        setting: what the message starts with, for example ``model.path=models/llava``.
+        setting: the start of the message, for example ``model.path=models/llava``.
         folder: a folder with a checkpoint.
 
     Raises:
-        UserError: if a file is missing, damaged or cut off.
+        UserError: if a file is missing, damaged or truncated.
     """
     try:
         for file in weight_files(folder):
@@ -61,7 +61,7 @@ def check_weights(setting: str, folder: Path) -> None:
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in ``folder`` by its name, from the headers alone.
+    """Return the shape of every tensor in ``folder`` by name, using only the headers.
 
     Raises:
         UserError: if a file is missing, damaged, or a .bin that holds anything but tensors.
@@ -77,9 +77,9 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    """The tensors in ``folder`` whose names are ``wanted``, on the CPU and in the dtype of the file.
+    """Return the tensors in ``folder`` whose names are ``wanted``, on the CPU and in the file's dtype.
 
-    They are views of the mapped files: memory is taken when values are used, not when this returns.
+    They are views of memory-mapped files: memory is taken when values are used, not when this returns.
 
     Raises:
         UserError: if a file is missing, damaged, or a .bin that holds anything but tensors.
@@ -95,7 +95,7 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tenso
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that ``index`` names; none without an index."""
+    """Return the files that ``index`` names; none without an index."""
     if not index.is_file():
         return []
     try:
@@ -114,24 +114,24 @@ def _safetensors(file: Path) -> Iterator[Any]:
         with safe_open(file, framework="pt") as opened:
             yield opened
     except SafetensorError as error:
-        raise UserError(f"{file} is damaged or cut off ({error})") from error
+        raise UserError(f"{file} is damaged or truncated ({error})") from error
 
 
 def _check_zip(file: Path) -> None:
-    """torch's .bin is a zip file, whose directory stands at its end."""
+    """Check that a .bin of torch is a zip file, whose directory is at its end."""
     try:
         with zipfile.ZipFile(file):
             pass
     except zipfile.BadZipFile as error:
         raise UserError(
-            f"{file} is damaged or cut off, or older than torch 1.6 ({error}); expected a file of torch.save"
+            f"{file} is damaged, truncated or older than torch 1.6 ({error}); expected a file of torch.save"
         ) from error
 
 
 def _load_bin(file: Path, device: str) -> dict[str, Tensor]:
-    """The dictionary in a .bin; on ``meta`` only its names, shapes and dtypes are read."""
+    """Return the dictionary in a .bin; on ``meta``, only names, shapes and dtypes are read."""
     _check_zip(file)
-    expected = "expected nothing but a dictionary of tensors, as nothing else is unpickled"
+    expected = "expected a dictionary of tensors, because nothing else is unpickled"
     try:
         state = torch.load(file, map_location=device, weights_only=True, mmap=device != "meta")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""What transformers says while it loads: nothing on the screen, and nothing missing in the model."""
+"""Silence transformers while it loads a model, and check its loading report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from script_exp.errors import UserError
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars and no reports of transformers; what they would say is checked instead."""
+    """Silence the progress bars and reports of transformers; :func:`check_report` checks the latter."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -26,10 +26,10 @@ def quiet_transformers() -> Iterator[None]:
 
 
 def check_report(setting: str, report: Mapping[str, Any]) -> None:
-    """Raise a :class:`UserError` that lists the tensors which a checkpoint lacks or has left over."""
+    """Raise a :class:`UserError` that lists missing, unexpected and mismatched tensors of a checkpoint."""
     problems = {
         kind: sorted(map(str, report[kind]))
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if any(problems.values()):
-        raise UserError(f"{setting}: the checkpoint does not fit its config.json: {problems}")
+        raise UserError(f"{setting}: the checkpoint does not match its config.json: {problems}")

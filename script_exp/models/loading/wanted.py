@@ -1,4 +1,4 @@
-"""The settings that name a checkpoint; light to import, so that they can be checked first."""
+"""The settings that name a checkpoint; cheap to import, so that they can be checked first."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Wanted:
         path: ``model.path``: a folder, a hub id, or ``embedded`` for the tiny model of the package.
         clip: ``model.clip``: a folder or a hub id; None for the subfolder ``clip`` of the checkpoint.
         weights: ``pretrained``; or ``random`` for an architecture without weights.
-        name: ``model.name``; if it is one of ``ARCHITECTURES``, the checkpoint has to be one of those.
+        name: ``model.name``; if it is in ``ARCHITECTURES``, the checkpoint has to have that architecture.
         adapter: ``model.adapter``: dotted name of the family's adapter, imported before the config is read;
-            None for the one of the checkpoint's architecture.
+            None for the adapter of the checkpoint's architecture.
     """
 
     path: str

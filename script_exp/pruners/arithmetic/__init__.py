@@ -1,1 +1,1 @@
-"""What several methods share."""
+"""Computations that several methods share."""

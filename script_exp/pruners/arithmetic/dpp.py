@@ -3,9 +3,9 @@
 Source: Chen, Zhang, Zhou, "Fast greedy MAP inference for determinantal point process to improve
 recommendation diversity", NeurIPS 2018, algorithm 1.
 
-One operator with three implementations that torch's dispatcher chooses from by device: a fused Triton kernel
-on CUDA, a numpy loop on the CPU, where torch's cost per call would be most of the time, and torch elsewhere.
-As an operator of torch it is counted by torch's FLOP counter whichever of them runs.
+A torch operator with three implementations, chosen by torch's dispatcher according to the device: a fused
+Triton kernel on CUDA, a numpy loop on the CPU (where torch's overhead per call would dominate), and torch
+elsewhere. Because it is an operator, torch's FLOP counter counts it whichever implementation runs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ EXHAUSTED = 1e-5
 
 
 def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
-    """L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
+    """Return L = diag(r) S diag(r), (crops, n, n), from S (crops, n, n) and r (crops, n)."""
     return (relevance[:, :, None] * similarity).mul_(relevance[:, None])
 
 
 def greedy_map(kernel: Tensor, k: int) -> Tensor:
-    """Items in the order in which greedy maximization of log det L_S picks them.
+    """Return items in the order in which greedy maximization of log det L_S picks them.
 
     Each step picks the item with the largest residual d_i^2 = det(L_{S+i}) / det(L_S) and updates all
-    residuals by one row of the incremental Cholesky factor: O(n k^2) in all, no determinant is ever
-    computed. Ties go to the lowest index. Once every residual is zero (k above the kernel's rank) the
-    determinant is zero whatever is added and the DPP has no preference left; the remaining picks then follow
+    residuals with one row of the incremental Cholesky factor: O(n k^2) in total, without computing a
+    determinant. Ties go to the lowest index. Once every residual is zero (k exceeds the kernel's rank), the
+    determinant is zero for any further item, so the DPP has no preference. The remaining picks then follow
     the diagonal (the relevance), highest first.
 
     Args:
@@ -43,19 +43,19 @@ def greedy_map(kernel: Tensor, k: int) -> Tensor:
         k: number of picks, at most n.
 
     Returns:
-        (crops, k) indices in the order of picking.
+        (crops, k) indices in pick order.
     """
     picks: Tensor = torch.ops.script_exp.greedy_map(kernel, k)
     return picks
 
 
 def greedy_map_torch(kernel: Tensor, k: int) -> Tensor:
-    """:func:`greedy_map` on any device, all crops at a time, without waiting for the device."""
+    """Run :func:`greedy_map` on any device, for all crops at once, without synchronization."""
     crops, n, _ = kernel.shape
     residual = kernel.diagonal(dim1=1, dim2=2).clone()
     largest = residual.amax(dim=-1, keepdim=True)
     exhausted = EXHAUSTED * largest
-    # Stands in for an exhausted residual: below every live one, in the order of the diagonal.
+    # Replaces an exhausted residual: below every live one, in the order of the diagonal.
     preference = exhausted * (residual / largest.clamp(min=torch.finfo(residual.dtype).tiny) - 1)
     rows = torch.arange(crops, device=kernel.device)
     factors = torch.empty(crops, k, n, dtype=kernel.dtype, device=kernel.device)
@@ -76,10 +76,10 @@ def greedy_map_torch(kernel: Tensor, k: int) -> Tensor:
 
 
 def greedy_map_numpy(kernel: Tensor, k: int) -> Tensor:
-    """:func:`greedy_map` on the CPU."""
+    """Run :func:`greedy_map` on the CPU."""
     matrices = kernel.detach().numpy()
     diagonal = matrices.diagonal(axis1=1, axis2=2)
-    with np.errstate(divide="ignore", invalid="ignore"):  # exhausted residuals, which are replaced below
+    with np.errstate(divide="ignore", invalid="ignore"):  # exhausted residuals, whose picks are replaced
         picks, live = (_steps_of_one if len(matrices) == 1 else _steps)(matrices, k)
     alive = np.logical_and.accumulate(live > EXHAUSTED * diagonal.max(axis=1), axis=0)
     for crop in np.flatnonzero(~alive[-1]):
@@ -90,7 +90,7 @@ def greedy_map_numpy(kernel: Tensor, k: int) -> Tensor:
 
 
 def _steps(matrices: _Array, k: int) -> tuple[_Array, _Array]:
-    """Picks and their residuals (k, crops) of several crops, together."""
+    """Return the picks and their residuals, (k, crops) each, of several crops at once."""
     crops, n, _ = matrices.shape
     rows = matrices.reshape(crops * n, n)
     first_row = np.arange(crops) * n
@@ -115,7 +115,7 @@ def _steps(matrices: _Array, k: int) -> tuple[_Array, _Array]:
 
 
 def _steps_of_one(matrices: _Array, k: int) -> tuple[_Array, _Array]:
-    """:func:`_steps` of one crop, with vectors in place of stacks of them: half the time."""
+    """Run :func:`_steps` for a single crop on plain vectors, in half the time."""
     (matrix,) = matrices
     residual = matrix.diagonal().copy()
     factors = np.empty((k, len(matrix)), matrix.dtype)

@@ -1,10 +1,10 @@
-"""Greedy MAP of a DPP as one launch on a GPU: one program per crop runs all k steps.
+"""Greedy MAP of a DPP in one launch on a GPU: one program per crop runs all k steps.
 
-A loop of torch calls costs a dozen launches for each pick, far more than the arithmetic. Here the residuals
-stay in registers from the first step to the last; only the rows of the Cholesky factor go through memory,
-where the same multiprocessor finds them in its cache again.
+A loop of torch calls needs a dozen launches per pick, which cost far more than the arithmetic. Here the
+residuals stay in registers from the first step to the last. Only the rows of the Cholesky factor go through
+memory, and the same multiprocessor finds them in its cache.
 """
-# ruff: noqa: ANN001, ANN202 (Triton takes no annotations of a kernel's arguments but its own)
+# ruff: noqa: ANN001, ANN202 (Triton accepts only its own annotations on a kernel's arguments)
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Entries of the factor, and rows of it, that one program multiplies at a time at most: what registers hold.
+# The most entries and rows of the factor that a program multiplies at a time; registers have to hold them.
 _TILE, _TILE_ROWS = 16384, 32
 
 
 def greedy_map_triton(kernel: Tensor, k: int, exhausted: float) -> Tensor:
-    """:func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 4 k n bytes per crop more.
+    """Run :func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 4 k n bytes per crop.
 
     Args:
         kernel: (crops, n, n) symmetric and positive semi-definite, float32.
@@ -26,7 +26,7 @@ def greedy_map_triton(kernel: Tensor, k: int, exhausted: float) -> Tensor:
         exhausted: share of the largest diagonal entry at or below which a residual is noise.
 
     Returns:
-        (crops, k) indices in the order of picking.
+        (crops, k) indices in pick order.
 
     Raises:
         TypeError: for another dtype.
@@ -63,7 +63,7 @@ def _greedy_map(  # type: ignore[no-untyped-def]
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """As ``greedy_map_torch``, of which every step has its counterpart here in the same order."""
+    """Run ``greedy_map_torch`` step by step, in the same order."""
     crop = tl.program_id(0).to(tl.int64)
     kernel += crop * n * n
     factors += crop * k * n
@@ -94,4 +94,4 @@ def _greedy_map(  # type: ignore[no-untyped-def]
         tl.store(factors + step * n + column, new, mask=inside)
         residual = tl.where(column == best, float("-inf"), residual - new * new)
         preference = tl.where(column == best, float("-inf"), preference)
-        tl.debug_barrier()  # the next step's threads read what other threads have stored
+        tl.debug_barrier()  # the next step's threads read what other threads stored

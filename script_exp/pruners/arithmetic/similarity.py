@@ -1,4 +1,4 @@
-"""How alike visual tokens are, and scores on one scale."""
+"""The similarity of visual tokens, and the scaling of scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def cosines(tokens: Tensor) -> Tensor:
-    """S, (crops, n, n), of tokens (crops, n, d)."""
+    """Return the cosine similarities S, (crops, n, n), of tokens (crops, n, d)."""
     unit = functional.normalize(tokens, dim=-1)
     return unit @ unit.mT
 

@@ -1,1 +1,1 @@
-"""Methods that choose visual tokens before they enter the LLM, one file each."""
+"""Methods that prune visual tokens before the LLM, one file each."""

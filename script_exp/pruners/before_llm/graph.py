@@ -18,7 +18,7 @@ from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
 
 @dataclass(kw_only=True)
 class GraphRedundancy:
-    """Redundancy of a token = how many tokens of the other side resemble it, and how closely.
+    """The redundancy of a token: how many tokens of the other side resemble it, and how closely.
 
     The tokens h_i are split by the parity of their raster index into V_src (even) and V_dst (odd). Only
     the n/2 x n/2 cosines S_ij between the two sides are computed, a quarter of all pairs. With the edges
@@ -26,15 +26,14 @@ class GraphRedundancy:
 
         R_i = d_i * exp(gamma * (mu_i - tau)).
 
-    The public excerpts of the paper describe d, mu and the threshold, but not their combination nor how
-    V_dst is scored. Decided here: the combination is the one in every released code version; both sides are
-    scored, each against the other, because a one-sided score would keep all of V_dst; a token without an
-    edge has R = 0. The guard of the released code for tokens with fewer than 4 edges is left out, since it
-    mixes two scales.
+    The public excerpts of the paper describe d, mu and the threshold, but neither how they are combined nor
+    how V_dst is scored. Here they are combined as in every released code version. Both sides are scored, each
+    against the other, because a one-sided score would keep all of V_dst. A token without an edge has R = 0.
+    The released code's guard for tokens with fewer than 4 edges is omitted, because it mixes two scales.
 
     Attributes:
         threshold: tau, the smallest cosine that makes an edge (0.2 in the released code).
-        gamma: weight of the mean similarity against the degree (1.0 in the released code).
+        gamma: weight of the mean similarity relative to the degree (1.0 in the released code).
     """
 
     threshold: float = 0.2
@@ -42,15 +41,17 @@ class GraphRedundancy:
 
     def __post_init__(self) -> None:
         check_number("threshold", self.threshold, lambda v: -1 <= v <= 1, "a cosine similarity in [-1, 1]")
-        check_number("gamma", self.gamma, lambda v: 0 <= v <= 40, "a number in [0, 40]: float32 ends there")
+        check_number(
+            "gamma", self.gamma, lambda v: 0 <= v <= 40, "a number in [0, 40]; more can overflow float32"
+        )
 
     def redundancy(self, projected: Tensor) -> Tensor:
-        """R of every token: (crops, n) from projected tokens (crops, n, d)."""
+        """Return R of every token, (crops, n), from projected tokens (crops, n, d)."""
         unit = functional.normalize(projected, dim=-1)
         return self.redundancy_from(unit[:, 0::2] @ unit[:, 1::2].mT)
 
     def redundancy_from(self, similarity: Tensor) -> Tensor:
-        """R of every token (crops, n) from the cosines (crops, V_src, V_dst)."""
+        """Return R of every token, (crops, n), from the cosines (crops, V_src, V_dst)."""
         crops, sources, targets = similarity.shape
         edges = similarity >= self.threshold
         weights = similarity * edges
@@ -66,7 +67,7 @@ class GraphRedundancy:
 
 @dataclass(kw_only=True)
 class Graph(GraphRedundancy, ScorePruner):
-    """Script's graph module alone: the k least redundant tokens are kept, whatever the question."""
+    """Script's graph module alone: keep the k least redundant tokens, regardless of the question."""
 
     def __post_init__(self) -> None:
         GraphRedundancy.__post_init__(self)

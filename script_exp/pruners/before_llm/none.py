@@ -1,4 +1,4 @@
-"""The upper bound: every visual token is kept."""
+"""No pruning: the upper bound, which keeps every visual token."""
 
 from __future__ import annotations
 

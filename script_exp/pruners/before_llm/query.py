@@ -20,7 +20,7 @@ from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 
 @dataclass(kw_only=True)
 class QueryDPP:
-    """A DPP over the visual tokens whose kernel couples relevance to the question with similarity.
+    """A DPP over the visual tokens whose kernel combines their similarity with relevance to the question.
 
     With the patch embeddings e_i and the question's segments t_m in the query encoder's space,
 
@@ -31,9 +31,9 @@ class QueryDPP:
     Attributes:
         sign: +1 or -1 to override the sign that the model declares for its query encoder (:class:`Query`).
         relevance_range: the tokens over which r runs from 0 to 1: each ``crop`` alone (the released code) or
-            all crops of the ``image`` (CDPruner), which lets a crop without anything relevant stay low.
-        normalize: whether s_i is a cosine, as in the first released version and in CDPruner, or the bare dot
-            product of the last released version, into which the patches' norms leak.
+            all crops of the ``image`` (CDPruner), so that r stays low in a crop without relevant content.
+        normalize: whether s_i is a cosine, as in the first released version and in CDPruner, or the plain dot
+            product of the last released version, which depends on the patches' norms.
     """
 
     sign: int | None = None
@@ -46,7 +46,7 @@ class QueryDPP:
         check_choice("normalize", self.normalize, (True, False))
 
     def relevance(self, visual: VisualTokens, query: Query) -> Tensor:
-        """r in [0, 1], (crops, n), from the patch embeddings and the query."""
+        """Return r in [0, 1], (crops, n), from the patch embeddings and the query."""
         if visual.joint is None:
             raise ValueError("the patches' embeddings in the query encoder's space are missing")
         patches, segments = visual.joint, query.embeddings
@@ -57,14 +57,14 @@ class QueryDPP:
         return min_max(raw, self.relevance_range)
 
     def order(self, visual: VisualTokens, query: Query, picks: int) -> Tensor:
-        """The DPP's first ``picks`` tokens in its order, (crops, picks)."""
+        """Return the DPP's first ``picks`` tokens in pick order, (crops, picks)."""
         kernel = dpp_kernel(cosines(visual.projected), self.relevance(visual, query))
         return greedy_map(kernel, picks)
 
 
 @dataclass(kw_only=True)
 class QueryConditioned(QueryDPP, Pruner):
-    """Script's query module alone: the first k tokens in the DPP's order."""
+    """Script's query module alone: keep the DPP's first k picks."""
 
     needs_query: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""The lower bound that every method has to beat: tokens drawn uniformly."""
+"""Uniformly drawn tokens: the lower bound that every method has to beat."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
 
 @dataclass(kw_only=True)
 class Random(ScorePruner):
-    """Keep k of n tokens drawn uniformly without replacement, for each crop anew.
+    """Keep k of n tokens, drawn uniformly without replacement for each crop.
 
-    The draw depends on the seed and on the sample only (``VisualTokens.key``): not on the order of the
-    samples, the batch size or the device.
+    The draw depends only on the seed and the sample (``VisualTokens.key``), not on the order of the samples,
+    the batch size or the device.
 
     Attributes:
         seed: seed of the run.

@@ -1,4 +1,4 @@
-"""Script: the graph's redundancy and the question's relevance together.
+"""Script: graph redundancy and query relevance combined.
 
 Source: Yang et al., "Script: Graph-Structured and Query-Conditioned Semantic Token Pruning for MLLMs", TMLR
 2025, arXiv 2512.01949.
@@ -23,16 +23,17 @@ from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_
 
 @dataclass(kw_only=True)
 class Script(Pruner):
-    """Tokens that the graph does not find redundant, in the order in which the query's DPP picks them.
+    """Keep tokens that the graph does not find redundant, in the order in which the query's DPP picks them.
 
-    The paper keeps the intersection of both modules' kept sets. If both kept k tokens the intersection would
-    nearly always be smaller than k, and padding it from the DPP's set of size k, as the released code does,
-    gives back exactly the DPP's set: the graph would have no effect. So the two sets are larger than k here:
+    The paper keeps the intersection of the two modules' kept sets. If both sets held k tokens, the
+    intersection would nearly always be smaller than k. Padding it from the DPP's set of size k, as the
+    released code does, gives back exactly the DPP's set, so the graph has no effect. Here the two sets are
+    therefore larger than k:
 
-    1. the graph keeps its least redundant ``graph_keep`` of the n tokens;
+    1. the graph keeps the share ``graph_keep`` of the n tokens, the least redundant ones;
     2. the DPP picks ``walk`` * k tokens, in order;
     3. the picks that the graph kept are taken in that order until there are k;
-    4. if there are fewer than k, the rest is taken by ``padding``.
+    4. if there are fewer than k, ``padding`` supplies the rest.
 
     ``graph_keep=1`` is the query module alone, and so is ``walk=1`` with ``padding=dpp``.
 
@@ -40,9 +41,9 @@ class Script(Pruner):
         graph: the redundancy module.
         query: the relevance module.
         graph_keep: share of the tokens in the graph's kept set, in (0, 1]; the set is never smaller than k.
-        walk: DPP picks per token of the budget, >= 1. 2 lets a set of half the tokens fill the budget on
-            average.
-        padding: where missing tokens come from: ``dpp`` (its next picks, kept by the graph or not),
+        walk: DPP picks per token of the budget, >= 1. With 2, a graph set of half the tokens fills the budget
+            on average.
+        padding: where missing tokens come from: ``dpp`` (its first picks, kept by the graph or not),
             ``relevance`` (the most relevant) or ``graph`` (the least redundant). Not stated in the paper's
             public excerpts.
     """
@@ -72,13 +73,13 @@ class Script(Pruner):
         graph_set = torch.zeros(crops, n, dtype=torch.bool, device=redundancy.device)
         graph_set.scatter_(1, top_indices(-redundancy, max(k, math.ceil(self.graph_keep * n))), True)
         picks = order.shape[1]
-        # The DPP's picks, first come highest: picks - rank, and 0 for tokens that it did not pick.
+        # Earlier DPP picks rank higher: picks - rank, and 0 for tokens that it did not pick.
         turn = torch.zeros(crops, n, device=redundancy.device)
         turn.scatter_(1, order, torch.arange(picks, 0, -1.0, device=turn.device).expand(crops, picks))
 
         padding = {"dpp": turn, "relevance": relevance, "graph": -redundancy}[self.padding]
         intersection = graph_set & (turn > 0)
-        # Two keys, most significant last: stable sorting by the second keeps the first among its ties.
+        # Two sort keys, the more significant one last: a stable sort keeps the first key's order among ties.
         by_padding = top_indices(padding, n)
         walked = (turn * intersection).gather(1, by_padding)
         return by_padding.gather(1, top_indices(walked, k))

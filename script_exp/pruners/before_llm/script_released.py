@@ -1,7 +1,6 @@
 """What the released Script code computes, version by version: for comparison, not for use.
 
-Source: the public repository of Script (arXiv 2512.01949), its published behavior read from the commits
-named below.
+Source: the public repository of Script (arXiv 2512.01949), its behavior as read from the commits named below.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ class ScriptReleased(Pruner):
 
     - ``head`` (7e5e2f3): embeddings not normalized; graph over all pairs that keeps the *most* redundant
       tokens; a selection loop that is not greedy MAP (:func:`released_loop`); the intersection padded from
-      the loop's own k tokens, so the result always is the loop's set and the graph has no effect.
+      the loop's own k tokens, so the result is always the loop's set and the graph has no effect.
     - ``first`` (a384841): CDPruner: normalized embeddings, r with + 1e-6, greedy MAP, no graph.
     - ``build`` (1538f49): embeddings not normalized, greedy MAP, no graph; every dropped token is averaged
-      into the kept token that it resembles most. That is its path for LLaVA-1.5, taken here for every model;
-      its path for LLaVA-NeXT drops them.
+      into the kept token that it resembles most. This is the version's path for LLaVA-1.5, used here for
+      every model; its path for LLaVA-NeXT drops these tokens.
     - ``plot`` (the figure script): tower features instead of projected tokens; r from *plus* the similarity,
-      embeddings not normalized; the graph keeps the *least* redundant, intersection with greedy MAP padded by
-      relevance.
+      embeddings not normalized; the graph keeps the *least* redundant tokens, and their intersection with
+      greedy MAP is padded by relevance.
 
-    The sign of relevance is the model's, as in :class:`Query`; ``plot`` takes the opposite one, because that
-    script does not flip it where all other versions do.
+    The sign of relevance is the model's, as in :class:`Query`. ``plot`` takes the opposite sign, because that
+    script does not flip it and all other versions do.
 
     Attributes:
         version: ``head``, ``first``, ``build`` or ``plot``.
@@ -71,7 +70,7 @@ class ScriptReleased(Pruner):
         return picks
 
     def relevance(self, joint: Tensor, query: Query) -> Tensor:
-        """r (crops, n) in [0, 1] by the version's own normalization, sign and choice of segments."""
+        """Return r (crops, n) with the version's own normalization, sign and choice of segments."""
         segments = query.embeddings
         if self.version == "first":
             raw = query.sign * (_unit(joint) @ _unit(segments).mT).mean(dim=-1)
@@ -91,7 +90,10 @@ class ScriptReleased(Pruner):
 
 
 def released_redundancy(similarity: Tensor) -> Tensor:
-    """The released graph score (crops, n) over all pairs (crops, n, n), with self and low-degree guard."""
+    """Return the released graph score (crops, n) over all pairs (crops, n, n), self-pairs included.
+
+    Tokens of low degree get the released code's guard.
+    """
     edges = similarity >= _THRESHOLD
     degree = edges.sum(dim=-1)
     mean = (similarity * edges).sum(dim=-1) / degree.clamp(min=1)
@@ -100,12 +102,11 @@ def released_redundancy(similarity: Tensor) -> Tensor:
 
 
 def released_loop(kernel: Tensor, k: int) -> Tensor:
-    """The last released version's "DPP" picks (crops, k), in order.
+    """Return the "DPP" picks (crops, k) of the last released version, in order.
 
     The projection on earlier picks is multiplied by K / -inf = 0, so the update is d_i -= K_ij^2 / d_j with
-    d_j the *residual* of the pick j. Residuals are over-subtracted; once the best one is <= 0 nothing is
-    updated any more and the budget is filled with the frozen residuals closest to zero, those of the least
-    relevant tokens.
+    d_j the *residual* of pick j. This subtracts too much. Once the best residual is <= 0, updates stop, and
+    the budget is filled by the frozen residuals closest to zero, those of the least relevant tokens.
     """
     crops = kernel.shape[0]
     rows = torch.arange(crops, device=kernel.device)
@@ -122,7 +123,10 @@ def released_loop(kernel: Tensor, k: int) -> Tensor:
 
 
 def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor | None) -> Tensor:
-    """Intersection of two sets (crops, k), padded to k by relevance from a set (crops, m) or all tokens."""
+    """Return the intersection of two sets (crops, k), padded to k by relevance.
+
+    The padding comes from the set ``pad_from`` (crops, m), or from all tokens if that is None.
+    """
 
     def mask(indices: Tensor) -> Tensor:
         return torch.zeros_like(relevance, dtype=torch.bool).scatter_(1, indices, True)
@@ -137,7 +141,7 @@ def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor
 
 
 def merge_dropped(tokens: Tensor, indices: Tensor, kept: Tensor) -> Tensor:
-    """Add every dropped token to its most cosine-similar kept one, and average: (crops, k, d)."""
+    """Average every dropped token into the kept one with the highest cosine similarity: (crops, k, d)."""
     crops, n, d = tokens.shape
     target = (_unit(tokens.float()) @ _unit(kept.float()).mT).argmax(dim=-1)
     own = torch.arange(indices.shape[1], device=tokens.device).expand_as(indices)

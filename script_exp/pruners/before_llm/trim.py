@@ -1,4 +1,4 @@
-"""TRIM: the tokens most relevant to the question, and one token for all the others.
+"""TRIM: the tokens most relevant to the question, and one aggregated token for all others.
 
 Source: Song et al., "Less is more: a simple yet effective token reduction method for efficient multi-modal
 LLMs", COLING 2025, arXiv 2409.10994.
@@ -22,16 +22,16 @@ NO_PROJECTOR = "false: the model has no projector to make an aggregated token"
 class Trim(ScorePruner):
     """Keep the k - 1 most relevant tokens in order, then one token that is the mean of all dropped ones.
 
-    The relevance is sign * <e_i, t> without normalization, t being the question's first segment (TRIM
+    The relevance is sign * <e_i, t> without normalization, where t is the question's first segment (TRIM
     truncates the text). The question is the bare one; the released code embeds the prompt with the
     benchmark's instruction ("Answer the question using a single word or phrase."). Its softmax over the
-    tokens keeps their order, so it is not computed. The mean is taken in the vision tower's space, before
-    the projector, as in the paper. The paper's automatic choice of k by the interquartile range is left out:
-    here the budget is given. The aggregated token counts against it.
+    tokens preserves their order, so it is not computed. The mean is taken in the vision tower's space, before
+    the projector, as in the paper. The paper's automatic choice of k by the interquartile range is omitted,
+    because the budget is given here. The aggregated token counts against the budget.
 
     Attributes:
-        aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1 that
-            would be all of it, so the most relevant token is kept instead.
+        aggregate: spend one token of the budget on the mean of the dropped ones. With a budget of 1, the most
+            relevant token is kept instead.
     """
 
     aggregate: bool = True

@@ -1,1 +1,1 @@
-"""What a method gets and gives, and its budget."""
+"""The interface of the pruning methods, and their budget."""

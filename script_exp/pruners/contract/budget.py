@@ -1,4 +1,4 @@
-"""The one unit in which every method's budget is given: visual tokens kept, per crop."""
+"""The budget of every method: visual tokens kept per crop."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numbers import Real
 
 from script_exp.errors import SettingError
 
-_EXPECTED = "a whole number of visual tokens from 1 up, or a share in (0, 1)"
+_EXPECTED = "a whole number of visual tokens >= 1, or a share in (0, 1)"
 
 
 def check_budget(budget: object) -> int | float:
     """Return ``budget`` if it is a token count (int >= 1) or a share of the tokens (float in (0, 1)).
 
     Raises:
-        SettingError: for anything else, booleans and text included.
+        SettingError: for anything else, including booleans and text.
     """
     if isinstance(budget, bool) or not isinstance(budget, Real):
         raise SettingError("budget", budget, _EXPECTED)
@@ -29,10 +29,10 @@ def check_budget(budget: object) -> int | float:
 
 
 def tokens_kept(budget: int | float, tokens: int) -> int:
-    """Number of tokens that ``budget`` keeps of a crop's ``tokens``; a share is rounded, but never to none.
+    """Return how many of a crop's ``tokens`` the ``budget`` keeps; a share is rounded, to at least one token.
 
     Raises:
-        SettingError: if more tokens are asked for than there are.
+        SettingError: if the budget exceeds ``tokens``.
     """
     if isinstance(budget, float):
         return max(1, round(budget * tokens))

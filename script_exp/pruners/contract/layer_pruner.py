@@ -1,4 +1,4 @@
-"""What every method gives that prunes inside the LLM."""
+"""The interface of methods that prune inside the LLM."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from script_exp.pruners.contract.budget import check_budget, tokens_kept
 
 @dataclass(kw_only=True)
 class LayerPruner(ABC):
-    """A method that drops visual tokens between decoder layers, at one stage or several, at prefill.
+    """A method that drops visual tokens between decoder layers during prefill, at one or more stages.
 
-    A subclass says before which layers (:meth:`stage_layers`), how many each stage leaves (:meth:`counts`)
-    and how it ranks (:meth:`score`); this class turns the budget into a checked schedule. A stage ranks the
-    tokens that are still there by the attention of the last prompt token in the layer before it. The hooks
-    that drop the tokens are in ``models/layer_hooks.py``.
+    A subclass defines the layers before which tokens are dropped (:meth:`stage_layers`), how many tokens each
+    stage leaves (:meth:`counts`) and how it ranks them (:meth:`score`). This class turns the budget into a
+    checked schedule. A stage ranks the remaining tokens by the attention of the last prompt token in the
+    layer before it. The hooks that drop the tokens are in ``models/layer_hooks.py``.
 
     Attributes:
         budget: visual tokens per crop, or a share of them in (0, 1).
         budget_as: ``average``: the budget is the mean over all layers ("equal tokens" in the papers'
-            tables), so that fewer remain after the last stage; ``after``: the budget is what remains after
-            the last stage.
+            tables), so fewer tokens remain after the last stage; ``after``: the budget is the number of
+            tokens that remain after the last stage.
         stages_key: the subclass's setting that places the stages, for error messages.
     """
 
@@ -42,25 +42,25 @@ class LayerPruner(ABC):
 
     @abstractmethod
     def stage_layers(self, layers: int) -> Sequence[int]:
-        """0-based indices of the first layer of each stage, ascending, in an LLM with ``layers`` layers."""
+        """Return the 0-based first layer of each stage, ascending, in an LLM with ``layers`` layers."""
 
     @abstractmethod
     def counts(self, tokens: int, budget: int, spans: Sequence[int]) -> Sequence[int]:
-        """Visual tokens of one crop that each stage leaves, in order.
+        """Return the visual tokens of one crop that each stage leaves, in order.
 
         Args:
-            tokens: before the first stage.
-            budget: the budget in tokens, at most ``tokens``; as an average no lower than stages that leave
-                one token come to.
-            spans: how many layers run before the first stage and from each stage to the next or the end.
+            tokens: visual tokens before the first stage.
+            budget: the budget in tokens, at most ``tokens``; as an average, enough for every stage to leave
+                at least one token after rounding.
+            spans: number of layers before the first stage, and from each stage to the next or the end.
         """
 
     @abstractmethod
     def score(self, attention: Tensor) -> Tensor:
-        """Scores (tokens,), higher is kept, from the last prompt token's attention (heads, tokens)."""
+        """Return scores (tokens,), higher is kept, from the last prompt token's attention (heads, tokens)."""
 
     def schedule(self, tokens: int, layers: int) -> dict[int, int]:
-        """Visual tokens of one crop that remain from a decoder layer on, by the stages' layers, ascending.
+        """Return the visual tokens of one crop that remain from each stage's first layer on, by that layer.
 
         Args:
             tokens: visual tokens of one crop.
@@ -81,22 +81,22 @@ class LayerPruner(ABC):
         return dict(zip(stages, counts, strict=True))
 
     def lengths(self, tokens: int, layers: int) -> list[int]:
-        """Visual tokens of one crop of ``tokens`` that each of the LLM's ``layers`` layers sees."""
+        """Return the visual tokens that each of the LLM's ``layers`` layers sees of a crop of ``tokens``."""
         return _by_layer(self.schedule(tokens, layers), tokens, layers)
 
     def row_schedule(self, visual: int, crops: int, layers: int, tokens: int | None = None) -> dict[int, int]:
-        """:meth:`schedule` for all visual tokens of one prompt: the counts of a crop times the crops.
+        """Return :meth:`schedule` for all visual tokens of one prompt: the counts of a crop times the crops.
 
-        A prompt's visual tokens need not divide into its crops (separators between rows, parts that the
-        model cuts off). The counts then follow from the whole part of ``tokens`` / ``crops``, and a stage
-        that keeps all of a crop keeps all of the prompt.
+        A prompt's visual tokens need not divide evenly into its crops, because of separators between rows and
+        parts that the model cuts off. The counts then follow from the integer part of ``tokens`` / ``crops``,
+        and a stage that keeps all of a crop keeps all of the prompt.
 
         Args:
-            visual: visual tokens of the prompt, separators included where they are pruned too.
-            crops: what the budget is multiplied by; 0 to keep all, as where there is no image.
+            visual: visual tokens of the prompt, including separators if they are pruned too.
+            crops: the number that the budget is multiplied by; 0 to keep all, for example without an image.
             layers: decoder layers of the LLM.
-            tokens: how many of them the counts follow from, for example those that are no separators; None
-                for all.
+            tokens: the token count that determines the schedule, for example without separators; None for
+                ``visual``.
 
         Raises:
             SettingError: as :meth:`schedule`.
@@ -110,14 +110,14 @@ class LayerPruner(ABC):
         }
 
     def row_lengths(self, visual: int, crops: int, layers: int, tokens: int | None = None) -> list[int]:
-        """Visual tokens of one prompt that each layer sees; the arguments are :meth:`row_schedule`'s."""
+        """Return the visual tokens of a prompt that each layer sees; arguments of :meth:`row_schedule`."""
         return _by_layer(self.row_schedule(visual, crops, layers, tokens), visual, layers)
 
     def checked_stages(self, layers: int) -> list[int]:
-        """:meth:`stage_layers` of an LLM with ``layers`` layers.
+        """Return :meth:`stage_layers` of an LLM with ``layers`` layers.
 
         Raises:
-            SettingError: if the LLM has no such layer.
+            SettingError: if the LLM has no such layer, or the stages do not ascend.
         """
         stages = list(self.stage_layers(layers))
         for layer in stages:
@@ -130,7 +130,7 @@ class LayerPruner(ABC):
         return stages
 
     def _check_average(self, budget: int, tokens: int, layers: int, first: int) -> None:
-        """All stages down to one token must come within half a token per layer of what is left to spend."""
+        """Check that the budget leaves more than half a token per layer from the first stage on."""
         lowest = (2 * first * tokens + layers - first) // (2 * layers) + 1
         if budget < lowest:
             raise SettingError(

@@ -1,4 +1,4 @@
-"""What every pruner gets and gives, and all that is the same for all of them."""
+"""The interface of every pruner, and the code that all pruners share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class VisualTokens:
         tower: (crops, n, v) features of the vision tower that enter the projector; None for models without
             one.
         project: maps tower features (..., v) to projected tokens (..., d); None where ``tower`` is None.
-        key: names the image-question pair; seeds the methods that draw at random.
+        key: name of the image-question pair; seeds the methods that draw at random.
     """
 
     projected: Tensor
@@ -40,7 +40,7 @@ class Query:
     """The question in the query encoder's space.
 
     Attributes:
-        embeddings: (segments, e), not normalized; one segment unless the encoder cuts long questions up.
+        embeddings: (segments, e), not normalized; the encoder decides how to segment a question.
         sign: +1 if relevant patches are the *similar* ones, -1 if they are the dissimilar ones. OpenAI's CLIP
             ViT-L/14-336 has -1 at layer -2: TRIM and CDPruner both found raw patch-text similarity to be
             anti-correlated with visual relevance there.
@@ -55,11 +55,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Kept:
-    """What remains of one image.
+    """The tokens that remain of one image.
 
     Attributes:
-        indices: (crops, k) raster indices of the kept tokens, ascending; fewer than k where a method spends
-            part of its budget on tokens that stand for several.
+        indices: (crops, k) raster indices of the kept tokens, ascending; fewer than k if a method spends
+            part of its budget on aggregated tokens.
         tokens: (crops, k, d) the tokens that enter the LLM, in order.
     """
 
@@ -72,7 +72,7 @@ class Pruner(ABC):
     """A method that drops visual tokens before the LLM.
 
     A subclass implements :meth:`select`; one that ranks tokens subclasses :class:`ScorePruner` and implements
-    only the score. Scores see float32, kept tokens have the model's dtype.
+    only the score. Scores are computed in float32; kept tokens have the model's dtype.
 
     Attributes:
         budget: visual tokens kept per crop, or a share of them in (0, 1).
@@ -81,38 +81,38 @@ class Pruner(ABC):
     budget: int | float
     needs_query: ClassVar[bool] = False
     draws: ClassVar[bool] = False
-    """Whether it draws at random, seeded by :attr:`VisualTokens.key`."""
+    """Whether the method draws at random, seeded by :attr:`VisualTokens.key`."""
 
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
 
     @property
     def aggregates(self) -> bool:
-        """Whether it spends budget on tokens that stand for several, made by the projector."""
+        """Whether the method spends budget on aggregated tokens, which the projector makes."""
         return False
 
     def kept_of(self, tokens: int) -> int:
-        """Tokens kept of a crop with ``tokens`` visual tokens."""
+        """Return how many tokens are kept of a crop with ``tokens`` visual tokens."""
         return tokens_kept(self.budget, tokens)
 
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Indices (crops, k) of the tokens to keep, distinct, in any order; 1 <= k < n, float32.
+        """Return indices (crops, k) of the tokens to keep, distinct, in any order; fewer if ``aggregates``.
 
-        Fewer than k where a pruner ``aggregates``.
+        1 <= k < n. The tensors are in float32.
         """
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        """Tokens (crops, k, d) to put in place; a merging method overrides this."""
+        """Return the tokens (crops, k, d) that enter the LLM; a merging method overrides this."""
         return gather_tokens(visual.projected, indices)
 
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
         """Prune one image.
 
         Raises:
-            ValueError: if the tensors do not fit the contract, or a query is needed and missing.
+            ValueError: if the tensors do not fit the contract, or a required query is missing.
             SettingError: if the budget is larger than the crop.
-            UserError: if there is something to choose, and what it is chosen by is not finite.
+            UserError: if tokens have to be chosen and the values they are chosen by are not finite.
         """
         self._check(visual, query)
         crops, n, _ = visual.projected.shape
@@ -147,25 +147,25 @@ class Pruner(ABC):
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
         values = (visual.projected, visual.joint, visual.tower, None if query is None else query.embeddings)
-        check_finite(self, "visual tokens or the embeddings", [one for one in values if one is not None])
+        check_finite(self, "visual tokens or embeddings", [one for one in values if one is not None])
 
 
 @dataclass(kw_only=True)
 class ScorePruner(Pruner):
     """A pruner that keeps the tokens with the highest scores; ties go to the lowest index.
 
-    A subclass that overrides :meth:`select`, too, ranks by :meth:`best`, which refuses what is no number.
+    A subclass that also overrides :meth:`select` ranks with :meth:`best`, which rejects non-finite scores.
     """
 
     @abstractmethod
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
-        """Scores (crops, n); higher is kept."""
+        """Return scores (crops, n); higher is kept."""
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         return self.best(visual, query, k)
 
     def best(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Indices (crops, k) of the highest scores, best first."""
+        """Return the indices (crops, k) of the highest scores, best first."""
         scores = self.score(visual, query)
         if scores.shape != visual.projected.shape[:2]:
             raise ValueError(
@@ -175,36 +175,36 @@ class ScorePruner(Pruner):
         return top_indices(scores, k)
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
-        """The scores tell, and a GPU is waited for once."""
+        """Do nothing: :meth:`best` checks the scores, so that a GPU is synchronized only once."""
 
 
 def check_finite(method: object, what: str, values: Iterable[Tensor]) -> None:
-    """Raise a :class:`UserError` unless all values are finite; waits for the device once.
+    """Raise a :class:`UserError` unless all values are finite; synchronizes with the device once.
 
-    NaN is sorted above all numbers, so a damaged token would be kept first, and in a graph it damages others.
+    NaN sorts above all numbers, so a damaged token would be kept first, and in a graph it damages others.
     """
-    ends = [end.float() for value in values for end in value.aminmax()]  # NaN is passed on
+    ends = [end.float() for value in values for end in value.aminmax()]  # NaN propagates
     if ends and not torch.stack(ends).isfinite().all():
         raise UserError(
-            f"{type(method).__name__}: the {what} are not finite, so nothing can be chosen by them: expected "
-            "dtype=bfloat16 or dtype=float32 where float16 overflows, or scores that are always numbers"
+            f"{type(method).__name__}: the {what} are not finite, so no tokens can be chosen: expected "
+            "dtype=bfloat16 or dtype=float32 if float16 overflows, or a score that is always finite"
         )
 
 
 def top_indices(scores: Tensor, k: int) -> Tensor:
-    """Indices (..., k) of the k highest scores, best first; ties go to the lowest index, on every device."""
+    """Return indices (..., k) of the k highest scores, best first; ties go to the lowest index everywhere."""
     return scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Rows ``indices`` (crops, k) of ``tokens`` (crops, n, d): (crops, k, d)."""
+    """Return the rows ``indices`` (crops, k) of ``tokens`` (crops, n, d): (crops, k, d)."""
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def non_default_fields(method: Any) -> dict[str, Any]:
-    """Hyper-parameters, all but the budget, that differ from the published defaults.
+    """Return the hyper-parameters, except the budget, that differ from the published defaults.
 
-    Nested ones are named like ``graph.threshold``.
+    Nested ones have names like ``graph.threshold``.
     """
     changed: dict[str, Any] = {}
     for field in fields(method):
@@ -219,7 +219,7 @@ def non_default_fields(method: Any) -> dict[str, Any]:
 
 
 def all_fields(method: Any) -> dict[str, Any]:
-    """Hyper-parameters, all but the budget; nested ones are named like ``graph.threshold``."""
+    """Return the hyper-parameters, except the budget; nested ones have names like ``graph.threshold``."""
     values: dict[str, Any] = {}
     for field in fields(method):
         value = getattr(method, field.name)
@@ -231,7 +231,7 @@ def all_fields(method: Any) -> dict[str, Any]:
 
 
 def _in_float32(visual: VisualTokens) -> VisualTokens:
-    """Scores are computed in float32 whatever the model's dtype: half precision reorders near-ties."""
+    """Return the tokens in float32, whatever the model's dtype: half precision reorders near-ties."""
     tower, joint = (None if one is None else one.float() for one in (visual.tower, visual.joint))
     return replace(visual, tower=tower, projected=visual.projected.float(), joint=joint)
 

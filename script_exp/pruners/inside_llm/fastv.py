@@ -1,4 +1,4 @@
-"""FastV: inside the LLM, keep the visual tokens that the last prompt token attends to.
+"""FastV: inside the LLM, keep the visual tokens that the last prompt token attends to most.
 
 Source: Chen et al., "An image is worth 1/2 tokens after layer 2: plug-and-play inference acceleration for
 large vision-language models", ECCV 2024, arXiv 2403.06764.
@@ -18,10 +18,10 @@ from script_exp.pruners.contract.layer_pruner import LayerPruner
 
 @dataclass(kw_only=True)
 class FastV(LayerPruner):
-    """Score = attention of the last prompt token in layer K - 1, mean over heads (K = ``layer``).
+    """Score tokens by the last prompt token's attention in layer K - 1, mean over heads (K = ``layer``).
 
-    Kept tokens keep their original positions. Tokens are dropped once, at prefill, and stay dropped while
-    decoding (the released code without a cache prunes anew at every step).
+    Kept tokens keep their original positions. Tokens are dropped once, at prefill, and stay dropped during
+    decoding. (Without a cache, the released code prunes again at every step.)
 
     Attributes:
         layer: K, 0-based index of the first decoder layer that sees fewer tokens; 2 in the paper.

@@ -1,4 +1,4 @@
-"""Pyramid: at several depths of the LLM, keep the visual tokens that the last prompt token attends to.
+"""Pyramid: at several depths of the LLM, keep the visual tokens that the last prompt token attends to most.
 
 Source: Xing et al., "PyramidDrop: accelerating your large vision-language models via pyramid visual
 redundancy reduction", 2024, arXiv 2410.17247.
@@ -15,24 +15,24 @@ from torch import Tensor
 from script_exp.errors import SettingError
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 
-_STAGES = "a list, each a layer (a whole number >= 1) or a share of the depth in (0, 1)"
+_STAGES = "a list of layers (whole numbers >= 1) or shares of the depth in (0, 1)"
 
 
 @dataclass(kw_only=True)
 class Pyramid(LayerPruner):
     """Stage i leaves n r^i of n visual tokens; the ratio r follows from the budget.
 
-    As an average the ratio is the one that brings the layers' mean as near to the budget as rounded counts
-    come; the budget 270 of 576 in 32 layers is the paper's r = 1/2. With one stage this is FastV.
+    If the budget is an average, the ratio brings the mean over the layers as close to it as rounded counts
+    allow; the budget 270 of 576 in 32 layers is the paper's r = 1/2. With one stage this is FastV.
 
-    PyramidDrop ranks by the last instruction token's attention to the visual tokens as the *next* layer's
-    normalization, q and k give it, and numbers the kept positions anew. Here the row is the one that the
-    layer before the stage has computed anyway, and kept tokens keep their positions, as in FastV, so that
-    schedules are compared under one ranking.
+    PyramidDrop ranks by the last instruction token's attention to the visual tokens, computed with the *next*
+    layer's normalization, q and k, and renumbers the kept positions. Here the attention is that of the layer
+    before the stage, and kept tokens keep their positions. Both are as in FastV, so that schedules are
+    compared under one ranking.
 
     Attributes:
-        stages: before which layers tokens are dropped, ascending: 0-based indices, or shares of the depth,
-            rounded to a layer. In the paper 8, 16 and 24 of 32.
+        stages: the layers before which tokens are dropped, ascending: 0-based indices, or shares of the
+            depth, rounded to a layer. The paper uses 8, 16 and 24 of 32.
     """
 
     stages: Sequence[int | float] = (0.25, 0.5, 0.75)
@@ -61,7 +61,7 @@ class Pyramid(LayerPruner):
             counts = _geometric(tokens, ratio, stages)
             return sum(span * count for span, count in zip(spans[1:], counts, strict=True)) - wanted
 
-        low, high = 0.0, 1.0  # the sum rises with the ratio, in steps: find the two around the wanted one
+        low, high = 0.0, 1.0  # the sum rises with the ratio in steps: bisect to the ratios on both sides
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if excess(middle) <= 0 else (low, middle)
