@@ -19,16 +19,14 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["preloaded"])
 
 
 def search_path() -> str:
-    """A PYTHONPATH with the modules of tests/support to choose from."""
-    return os.pathsep.join(
-        filter(None, [os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "tests" / "support")])
-    )
+    """A PYTHONPATH with the modules of tests to choose from."""
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "tests")]))
 
 
 @dataclass
@@ -62,7 +60,7 @@ def start(
     setup: str = "",
     **environment: str,
 ) -> Started:
-    """Start ``script``, with the modules of tests/support importable, after the statements ``setup``."""
+    """Start ``script``, with the modules of tests importable, after the statements ``setup``."""
     errors = errors or output
     given = [str(ROOT / script), *map(str, arguments)]
     every = {**os.environ, "PYTHONPATH": search_path(), **environment}

@@ -24,7 +24,7 @@ finally:
 
 
 def start(script, *arguments, env=None):
-    """A command that is running, with the modules of tests/support to choose from."""
+    """A command that is running, with the modules of tests to choose from."""
     return subprocess.Popen(
         [sys.executable, ROOT / script, *map(str, arguments)],
         stdout=subprocess.PIPE,
