@@ -4,21 +4,8 @@ To prune a model in your own program, all you need is ``from script_exp import p
 ``from script_exp.pruners import Script``. To measure one cell or a sweep, use ``runners/run.py``.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from script_exp.models.plug import prune, select
-
-__all__ = ["__version__", "prune", "select"]
+# torch is imported only when something that needs it is used, so that --help stays fast.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> Any:
-    """Import torch only when something that needs it is used, so that ``--help`` stays fast."""
-    if name in ("prune", "select"):
-        from script_exp.models import plug
-
-        return getattr(plug, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 
 
 def test_the_root_holds_rooms_and_two_files():
-    assert {file.name for file in PACKAGE.glob("*.*")} == {"__init__.py", "errors.py"}
+    assert {file.name for file in PACKAGE.glob("*.py")} == {"__init__.py", "errors.py"}
     rooms = {place.parent.name for place in PACKAGE.glob("*/__init__.py")}
     layers = {room.strip() for layer in CONTRACTS[0]["layers"] for room in layer.split("|")}
     assert rooms | {"errors"} == layers

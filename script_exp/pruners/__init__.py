@@ -1,33 +1,9 @@
-"""The methods, one file each. How to add one: CONTRIBUTING.md."""
+"""The pruning methods, one file each. CONTRIBUTING.md tells how to add one.
 
-from script_exp.pruners.before_llm.graph import Graph, GraphRedundancy
-from script_exp.pruners.before_llm.none import NoPruning
-from script_exp.pruners.before_llm.query import QueryConditioned, QueryDPP
-from script_exp.pruners.before_llm.random import Random
-from script_exp.pruners.before_llm.script import Script
-from script_exp.pruners.before_llm.script_released import ScriptReleased
-from script_exp.pruners.before_llm.trim import Trim
-from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Kept, Pruner, Query, ScorePruner, VisualTokens
-from script_exp.pruners.inside_llm.fastv import FastV
-from script_exp.pruners.inside_llm.pyramid import Pyramid
+``__init__.pyi`` lists what the package exports. A name's file is imported when the name is first used, so
+that a budget can be checked without torch.
+"""
 
-__all__ = [
-    "FastV",
-    "Graph",
-    "GraphRedundancy",
-    "Kept",
-    "LayerPruner",
-    "NoPruning",
-    "Pruner",
-    "Pyramid",
-    "Query",
-    "QueryConditioned",
-    "QueryDPP",
-    "Random",
-    "ScorePruner",
-    "Script",
-    "ScriptReleased",
-    "Trim",
-    "VisualTokens",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

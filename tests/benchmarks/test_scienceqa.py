@@ -174,7 +174,7 @@ def changed(folder, file, change):
         (
             "problems.json",
             lambda c: c["46"].update(answer=3),
-            "question 46: answer=3: expected the number of",
+            "question 46: answer=3: expected from 0 to 2",
         ),
         ("problems.json", lambda c: c["46"].update(choices=["one"]), "46: choices=.*: expected two to five"),
         (

@@ -16,7 +16,7 @@ pytest.importorskip("triton")
 
 from test_dpp import random_kernel
 
-from script_exp.pruners.arithmetic.dpp import greedy_map, greedy_map_torch
+from script_exp.pruners.arithmetic.dpp import EXHAUSTED, greedy_map, greedy_map_torch
 from script_exp.pruners.arithmetic.dpp_triton import greedy_map_triton
 
 interpreted = pytest.mark.skipif(
@@ -40,20 +40,20 @@ SHAPES = [
 @pytest.mark.parametrize(("crops", "n", "width", "k"), SHAPES)
 def test_interpreted_kernel_equals_torch(crops, n, width, k):
     kernel = random_kernel(crops, n, width, n)
-    assert torch.equal(greedy_map_triton(kernel, k), greedy_map_torch(kernel, k))
+    assert torch.equal(greedy_map_triton(kernel, k, EXHAUSTED), greedy_map_torch(kernel, k))
 
 
 @interpreted
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
 def test_interpreted_kernel_breaks_ties_by_the_lowest_index():
     vectors = torch.eye(4).repeat(2, 1)
-    assert greedy_map_triton((vectors @ vectors.T)[None], 8).tolist() == [list(range(8))]
-    assert greedy_map_triton(torch.zeros(1, 5, 5), 3).tolist() == [[0, 1, 2]]
+    assert greedy_map_triton((vectors @ vectors.T)[None], 8, EXHAUSTED).tolist() == [list(range(8))]
+    assert greedy_map_triton(torch.zeros(1, 5, 5), 3, EXHAUSTED).tolist() == [[0, 1, 2]]
 
 
 def test_only_float32():
     with pytest.raises(TypeError, match=r"expected torch\.float32"):
-        greedy_map_triton(torch.eye(3, dtype=torch.float64)[None], 2)
+        greedy_map_triton(torch.eye(3, dtype=torch.float64)[None], 2, EXHAUSTED)
 
 
 COMPILE = """

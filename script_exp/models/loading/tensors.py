@@ -124,7 +124,8 @@ def _check_zip(file: Path) -> None:
             pass
     except zipfile.BadZipFile as error:
         raise UserError(
-            f"{file} is damaged, truncated or older than torch 1.6 ({error}); expected a file of torch.save"
+            f"{file} is damaged or truncated, or older than torch 1.6 ({error}); "
+            "expected a file of torch.save"
         ) from error
 
 
