@@ -87,7 +87,7 @@ class MmVetScore(MeanScore):
     name = "mm_vet"
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
-        """Return the score of every ability asked for, in the paper's order; questions count for each."""
+        """Return the score of each ability, in the paper's order; a question counts for all it needs."""
         needing: dict[str, list[Scored]] = defaultdict(list)
         for answer in answers:
             for ability in answer.kind.split("+"):

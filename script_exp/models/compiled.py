@@ -23,11 +23,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from script_exp.errors import SettingError, UserError
 
 # Before torch 2.13, transformers passes sdpa an explicit causal mask while compiling, which rules out flash
-# attention. It makes no mask for a kernel that it does not know. Without padding, is_causal is enough.
+# attention. For a kernel that it does not know, it makes no mask; is_causal is enough without padding.
 _CAUSAL = "sdpa_causal"
 AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 
-# The arguments of a prefill. The mask of one prompt is all ones; the decoder computes no logits.
+# The arguments of a prefill. The compiled one ignores the mask, which is all ones for one prompt, and
+# logits_to_keep, because the decoder computes no logits.
 _ARGUMENTS = {
     "inputs_embeds", "position_ids", "past_key_values", "attention_mask", "use_cache", "logits_to_keep",
 }  # fmt: skip

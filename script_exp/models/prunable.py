@@ -27,7 +27,7 @@ from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Kept, Pruner, Query
 
-# Sizes and times are only used to lay out the prompt. On a GPU, every read would synchronize with it.
+# Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 

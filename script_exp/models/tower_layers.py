@@ -13,7 +13,7 @@ _ONE_AT_A_TIME = threading.RLock()  # two threads may use one model
 
 
 def used_tower_layers(config: Any) -> int | None:
-    """Return the layers of the vision tower up to the last one that is read; None if the config names none.
+    """Return how many layers of the vision tower are needed; None if the config does not name the ones read.
 
     LLaVA and LLaVA-NeXT read ``hidden_states[-2]``: the output of the second-to-last layer.
     """

@@ -18,8 +18,8 @@ from script_exp.pruners.contract.pruner import VisualTokens
 class LlavaNextVideoAdapter(VideoAdapter):
     """``LlavaNextVideoForConditionalGeneration``, videos only.
 
-    The budget is per frame. A pooled patch is embedded in the query encoder's space from the features that
-    the model itself has averaged; they are normalized afterwards.
+    The budget is per frame. A pooled patch is embedded in the query encoder's space from the model's own mean
+    of its features; normalization follows the pooling.
     """
 
     frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
