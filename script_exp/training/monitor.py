@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
 from script_exp.shapes.questions import held_out
@@ -20,12 +21,9 @@ COVERED = 0.15
 
 
 def area_under_curve(relevance: np.ndarray, positive: np.ndarray) -> float:
-    """Return the chance that a positive patch scores above a negative one; ties count half (mean ranks)."""
-    _, inverse, counts = np.unique(relevance, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse.reshape(-1)]
-    positives = int(positive.sum())
-    negatives = len(relevance) - positives
-    return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    """Return the probability that a positive patch scores above another one; ties count half."""
+    wins = mannwhitneyu(relevance[positive], relevance[~positive]).statistic
+    return float(wins / (positive.sum() * (~positive).sum()))
 
 
 def _means(found: dict[str, list[float]]) -> dict[str, float]:
