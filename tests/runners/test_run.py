@@ -86,7 +86,7 @@ def test_the_run_directory(first):
     assert list(run_dir.parent.glob(f"none-s0-{result['unpruned_identity']}"))
     assert json.loads((run_dir / "status.json").read_text())["state"] == "finished"
     assert "threshold: 0.2" in (run_dir / "config.yaml").read_text()
-    assert "0 of 10 samples are answered" in (run_dir / "run.log").read_text()
+    assert "0 of 10 samples already answered" in (run_dir / "run.log").read_text()
 
 
 def test_wandb_offline_holds_what_was_logged(first):
@@ -143,7 +143,7 @@ def test_a_run_that_was_cut_off_goes_on(first, tmp_path):
     resumed = (other / "samples.jsonl").read_text().splitlines(keepends=True)
     assert resumed[:2] == lines[:2]
     assert commands.answers(other) == commands.answers(whole)
-    assert "2 of 6 samples are answered" in (other / "run.log").read_text()
+    assert "2 of 6 samples already answered" in (other / "run.log").read_text()
     assert len(json.loads((other / "provenance.json").read_text())) == 1
     assert commands.result(other) == commands.result(whole)
 

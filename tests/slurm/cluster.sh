@@ -10,6 +10,7 @@ set -euo pipefail
 command=$1
 folder=$2
 host=$(hostname -s)
+port=$((20000 + 2 * ($$ % 10000))) # of this cluster's daemons; others may run beside it
 PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF=$folder/slurm.conf
 
@@ -50,6 +51,8 @@ configure() {
     cat >"$SLURM_CONF" <<CONF
 ClusterName=tests
 SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
 SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
