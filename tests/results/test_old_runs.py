@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from processes import ROOT, last_line, run
+from processes import ROOT, run, start
 
+from script_exp.config import settings
 from script_exp.config.renamed import _MOVED, _STILL_UNDERSTOOD, current_name
 from script_exp.errors import SettingError
 from script_exp.inspection.open_run import open_run
@@ -19,6 +20,9 @@ NEXT = [
     "model=llava_next_7b", f"model.path={OLD / 'llava_next'}", "model.weights=random",
 ]  # fmt: skip
 WHOLE = "script_exp.models.llava_next_whole.LlavaNextWholeAdapter"
+PROTOCOL = 4
+"""Of these runs. A newer one makes another run of the same settings on purpose."""
+AS_THEN = f"from script_exp.config import settings; settings.PROTOCOL_VERSION = {PROTOCOL}"
 
 
 @pytest.fixture
@@ -34,6 +38,7 @@ def directory(outputs, name):
 @pytest.mark.parametrize("name", ["none-s0", "script-64-s0", "random-64-s0"])
 def test_the_same_settings_are_the_same_run(outputs, name, monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(settings, "PROTOCOL_VERSION", PROTOCOL)
     run_dir = directory(outputs, name)
     assert run_dir.name == f"{name}-{open_run(run_dir).identity}"
 
@@ -46,11 +51,11 @@ def test_the_same_settings_are_the_same_run(outputs, name, monkeypatch):
         ("random-64-s0", [*NEXT, f"model.adapter={_STILL_UNDERSTOOD[WHOLE]}"]),
     ],
 )
-def test_the_same_command_finds_it(outputs, name, words):
+def test_the_same_command_finds_it(outputs, name, words, tmp_path):
     before = {file: file.read_bytes() for file in outputs.rglob("*.json*")}
-    process = run(*words, f"outputs={outputs}")
-    assert last_line(process)["run_dir"] == str(directory(outputs, name))
-    assert "already finished" in process.stderr
+    started = start(tmp_path / "printed", *words, f"outputs={outputs}", setup=AS_THEN)
+    assert started.last_line()["run_dir"] == str(directory(outputs, name))
+    assert "already finished" in started.text()
     assert {file: file.read_bytes() for file in outputs.rglob("*.json*")} == before
 
 
@@ -65,10 +70,10 @@ def test_the_same_command_finds_it(outputs, name, words):
         ("analysis/kept.py", ["--most", "1"]),
     ],
 )
-def test_every_command_reads_it(outputs, script, words):
-    process = run(outputs, *words, script=script)
-    assert process.returncode == 0, process.stderr
-    assert "Traceback" not in process.stderr
+def test_every_command_reads_it(outputs, script, words, tmp_path):
+    started = start(tmp_path / "printed", outputs, *words, script=script, setup=AS_THEN)
+    assert started.wait() == 0, started.text()
+    assert "Traceback" not in started.text()
 
 
 @pytest.mark.parametrize(
