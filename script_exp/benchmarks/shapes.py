@@ -18,6 +18,8 @@ from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.errors import check_whole
 from script_exp.shapes.questions import held_out
 
+_MOST_SCENES = 100_000  # 10 GB in memory
+
 
 @dataclass
 class Shapes(Benchmark):
@@ -34,7 +36,7 @@ class Shapes(Benchmark):
     prompt_version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        check_whole("scenes", self.scenes, lowest=1)
+        check_whole("scenes", self.scenes, lowest=1, highest=_MOST_SCENES)
         check_whole("scene_seed", self.scene_seed, lowest=0)
 
     @property
