@@ -48,6 +48,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         return  # Hydra itself reports syntax errors
     except ValueError as error:  # Python's limit, far beyond that of any setting
         raise UserError(f"a number has too many digits ({error})") from error
+    is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)  # a single run may be finished and only read
     folders = [CONF, *_search_path(parsed)]
     for key, values in given:
         if key in _GROUPS:
@@ -64,7 +65,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         elif key == "budget":
             for value in values:
                 check_budget(yaml.safe_load(value))
-        elif key == "outputs":
+        elif key == "outputs" and is_sweep:
             for value in values:
                 _check_writable(Path(value))
         elif key == "hydra.sweep.dir":
@@ -72,7 +73,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
                 check_name("the last folder of hydra.sweep.dir", Path(value.strip("'\"")).name)
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
         outputs = _check_keys(parsed, config_name)
-        if outputs is not None:
+        if outputs is not None and (is_sweep or not outputs.exists()):
             _check_writable(outputs)
 
 

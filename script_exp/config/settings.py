@@ -32,7 +32,7 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
 _UNPRUNED = "none"
-# Folders in outputs that hold no runs, and in a run directory for its shards: no name of a model or benchmark.
+# Folders of other things in outputs and in run directories: no names of a model or benchmark.
 _RESERVED = ("replaced", "sweeps", "analysis", "shards")
 PLACE_OF_DATA = ("data", "check_count")  # a run's identity has the samples' fingerprint instead
 _AFTERWARDS = ("judge",)  # only grades finished answers
@@ -197,7 +197,7 @@ def folder_of(key: str, value: object) -> Path:
     """Return the folder that a setting names.
 
     Raises:
-        SettingError: if it is not text, or empty; YAML reads ``2024``, ``null`` and ``true`` as something else.
+        SettingError: if it is empty or no text; YAML reads ``2024``, ``null`` and ``true`` as others.
     """
     if not isinstance(value, str) or not value:
         hint = "" if value in (None, "") else f"; a folder of this name is {key}=./{value}"
