@@ -32,7 +32,10 @@ def main() -> int:
 def _kept(arguments: argparse.Namespace) -> int:
     folder = arguments.to or arguments.outputs / "analysis" / "kept"
     runs = _chosen(arguments)
-    samples = answers(runs)
+    unread: list[str] = []
+    samples = answers(runs, unread)
+    print_problems(unread)
+    runs = runs[runs["place"].isin(samples)]
     drawn = _sample_names(runs, samples, arguments)
     written = _draw(runs, samples, drawn, folder)
     print(f"{len(written)} pictures in {folder}: {', '.join(written)}")

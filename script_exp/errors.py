@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Callable, Iterable
+
+LARGEST = 2**63 - 1
+"""The largest whole number that pandas and numpy hold; JSON files of runs have no larger one."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
 class UserError(Exception):
@@ -62,10 +68,53 @@ def check_number(key: str, value: object, holds: Callable[[float], bool], expect
         raise SettingError(key, value, expected)
 
 
-def check_whole(key: str, value: object, lowest: int) -> None:
-    """Raise a :class:`SettingError` unless ``value`` is a whole number of at least ``lowest``."""
+def check_whole(key: str, value: object, lowest: int, highest: int = LARGEST) -> None:
+    """Raise a :class:`SettingError` unless ``value`` is a whole number from ``lowest`` to ``highest``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise SettingError(key, value, f"a whole number >= {lowest}")
+    if value > highest:
+        raise SettingError(key, value, f"a whole number from {lowest} to {highest}")
+
+
+def check_storable(key: str, value: object) -> None:
+    """Raise a :class:`SettingError` for a number in ``value`` that tables and JSON cannot hold.
+
+    Args:
+        key: the setting.
+        value: a plain value; lists and dictionaries are searched.
+    """
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            check_storable(f"{key}.{name}" if key else str(name), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            check_storable(key, inner)
+    elif isinstance(value, int) and abs(value) > LARGEST:
+        raise SettingError(key, value, f"a number from -{LARGEST} to {LARGEST}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise SettingError(key, value, "a finite number")
+
+
+def check_name(key: str, value: object, reserved: tuple[str, ...] = ()) -> None:
+    """Raise a :class:`SettingError` unless ``value`` is a name that is safe as the name of a folder.
+
+    Args:
+        key: the setting.
+        value: its value.
+        reserved: names that other folders have.
+    """
+    if not isinstance(value, str):
+        raise SettingError(key, value, f"a name as text, in two kinds of quotes: {key}=\"'{value}'\"")
+    if not _NAME.fullmatch(value):
+        near = re.sub(r"[^A-Za-z0-9_.-]+", "_", value).strip("-._")[:64]
+        hint = f", for example {near}" if near else ""
+        if key == "model.name" and "/" in value:
+            hint += "; the checkpoint's folder or hub id is model.path"
+        raise SettingError(
+            key, value, f"1 to 64 letters (A-Z, a-z), digits, _, - and ., the first not - or .{hint}"
+        )
+    if value in reserved:
+        raise SettingError(key, value, f"another name: outputs has its own folder {value}")
 
 
 def check_choice(key: str, value: object, choices: tuple[object, ...], expected: str | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,8 +114,16 @@ class Benchmark(ABC):
         """
 
     def fingerprint(self) -> str | None:
-        """Return a hash of the samples' texts, part of a run's identity; None if the settings suffice."""
-        return None
+        """Return a hash of the samples, part of a run's identity, so that changed data is another run.
+
+        It covers ids, questions, prompts and references, in order, without images and videos. None only for
+        a benchmark that is made from its settings alone.
+        """
+        digest = hashlib.sha256()
+        for sample in self.samples():
+            entry = [sample.id, sample.question, sample.prompt, *sample.references]
+            digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()[:16]
 
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:

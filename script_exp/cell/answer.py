@@ -187,7 +187,7 @@ class Answering:
                     unit=sample.unit,
                     question=sample.question,
                     references=list(sample.references),
-                    prompt_hash=hashlib.sha256(batch.prompts[row].encode()).hexdigest()[:16],
+                    prompt_hash=prompt_hash(batch.prompts[row]),
                     prediction=generated.texts[row],
                     answer=parsed,
                     score=self.benchmark.score(sample, parsed),
@@ -198,6 +198,11 @@ class Answering:
                 )
             )
         return records
+
+
+def prompt_hash(prompt: str) -> str:
+    """Return the first 16 hex digits of the SHA-256 of a whole prompt."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
 
 
 def count_tokens(

@@ -37,7 +37,7 @@ from script_exp.pruners.contract.pruner import all_fields, non_default_fields
 from script_exp.results.code_version import file_hash
 from script_exp.results.provenance import provenance
 from script_exp.results.record import Cell
-from script_exp.results.run_directory import identity_hash
+from script_exp.results.run_identity import identity_hash
 from script_exp.results.tracker import Tracker
 
 _UNPRUNED = {"_target_": "script_exp.pruners.NoPruning", "name": "none"}

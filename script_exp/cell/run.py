@@ -13,7 +13,8 @@ import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.benchmarks.rules.metric import MeanScore
-from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens
+from script_exp.cell.agreement import check_agrees, without_disagreeing
+from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens, prompt_hash
 from script_exp.cell.prepared import RunCell
 from script_exp.cell.tracked import shown_sample, tracked_run
 from script_exp.errors import SettingError, UserError
@@ -24,7 +25,7 @@ from script_exp.results.files import write_atomically
 from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
-from script_exp.results.result_file import read_result
+from script_exp.results.result_file import read_result, read_result_of
 from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
 from script_exp.results.run_log import log_to
 from script_exp.results.scoring import outcome, score_again
@@ -56,7 +57,10 @@ def run_cell(cell: RunCell) -> dict[str, Any] | None:
 def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
     cell = replace(cell, settings=replace(cell.settings, shards=1, shard=None))
     with RunDirectory(cell.directory, patience) as directory:
-        done = directory.finished_result()
+        done = read_finished(cell)
+        if done is not None:
+            check_agrees(cell.benchmark, cell.samples(), directory, done)
+        directory.check_identity(cell.identity)
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
             note(f"already finished: {directory.path}")
@@ -64,7 +68,8 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
                 note(f"scored by an earlier rule; update it with python runners/score.py {directory.path}")
             if not directory.is_finished():  # the process was stopped after it wrote the result
-                directory.set_status("finished")
+                with suppress(UserError):  # on a disk that can only be read
+                    directory.set_status("finished")
             return done
         directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
         with _working_on(cell, directory):
@@ -79,6 +84,7 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
     count, number = cell.settings.shards, cell.settings.shard or 0
     whole = RunDirectory(cell.directory)
     with whole.shard(number, count) as directory:
+        directory.check_identity(cell.identity)
         if not directory.is_finished():
             with _working_on(cell, directory):
                 if cell.batches():  # there may be fewer batches than shards
@@ -96,9 +102,12 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
 
 
 def read_finished(cell: RunCell) -> dict[str, Any] | None:
-    """Return the result of a cell if it is finished; never run it."""
-    file = cell.directory / "result.json"
-    return read_result(file) if file.exists() else None
+    """Return the result of a cell if it is finished; never run it.
+
+    Raises:
+        UserError: if the result is damaged, or that of another cell.
+    """
+    return read_result_of(cell.identity, cell.directory / "result.json")
 
 
 def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
@@ -209,6 +218,12 @@ def _answer(
     _check_kept(cell, directory)
     if any(record.rule != cell.benchmark.rule_version for record in records.values()):
         records = score_again(cell.benchmark, samples, records)
+        directory.replace_records(records.values())
+    records, problems = without_disagreeing(
+        cell.benchmark, samples, records, lambda sample: prompt_hash(model.chat_prompt(sample.prompt))
+    )
+    if problems:
+        note(f"{directory.samples_file}: {len(problems)} answers are asked again: {problems[0]}")
         directory.replace_records(records.values())
     log.info("%s: %d of %d samples already answered", directory.path, len(records), len(samples))
     directory.set_progress(len(records), len(samples))

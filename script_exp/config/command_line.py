@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -13,13 +14,16 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from script_exp.errors import UserError, unknown_key, unknown_name
+from script_exp.config.settings import folder_of
+from script_exp.errors import UserError, check_name, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 _OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then only Hydra checks
+# A folder called 2024 is usual; for Hydra it is a number.
+_FOLDER_OF_DIGITS = re.compile(r"((?:outputs|data|benchmark\.data)=)([\d_.]*\d[\d_.]*)")
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
@@ -36,11 +40,15 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
     Raises:
         UserError: for the first argument that is wrong.
     """
+    words = [word for word in with_folders_as_text(arguments) if _is_override(word)]
     try:
-        parsed = OverridesParser.create().parse_overrides([word for word in arguments if _is_override(word)])
+        parsed = OverridesParser.create().parse_overrides(words)
         given = [(override.key_or_group, _values(override)) for override in parsed]
     except HydraException:
         return  # Hydra itself reports syntax errors
+    except ValueError as error:  # Python's limit, far beyond that of any setting
+        raise UserError(f"a number has too many digits ({error})") from error
+    is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)  # a single run may be finished and only read
     folders = [CONF, *_search_path(parsed)]
     for key, values in given:
         if key in _GROUPS:
@@ -57,13 +65,16 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         elif key == "budget":
             for value in values:
                 check_budget(yaml.safe_load(value))
-        elif key == "outputs":
+        elif key == "outputs" and is_sweep:
             for value in values:
                 _check_writable(Path(value))
+        elif key == "hydra.sweep.dir":
+            for value in values:
+                check_name("the last folder of hydra.sweep.dir", Path(value.strip("'\"")).name)
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
         outputs = _check_keys(parsed, config_name)
-        if outputs is not None:
-            _check_writable(Path(outputs))
+        if outputs is not None and (is_sweep or not outputs.exists()):
+            _check_writable(outputs)
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -82,18 +93,27 @@ def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[st
     return rest, choices
 
 
+def with_folders_as_text(arguments: Sequence[str]) -> list[str]:
+    """Put folders whose names are numbers for YAML in quotes: ``outputs=2024`` means the folder ``2024``."""
+    return [
+        _FOLDER_OF_DIGITS.sub(r"\1'\2'", word) if _FOLDER_OF_DIGITS.fullmatch(word) else word
+        for word in arguments
+    ]
+
+
 def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     """Put ``++`` before keys of groups in checked ``arguments``, so that a sweep over groups accepts them.
 
     Before the cells, Hydra composes the sweep once with the default of each group. Without ``++`` it refuses
     ``benchmark.protocol=lmms`` with ``benchmark=gqa,pope``, because the default benchmark has no such key.
     """
+    arguments = with_folders_as_text(arguments)
     if any(word.startswith(_OTHER_CONFIG) for word in arguments):
-        return list(arguments)
+        return arguments
     return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
 
 
-def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
+def _check_keys(overrides: Sequence[Override], config_name: str) -> Path | None:
     """Compose the config with the first value of every key, and with all values of groups whose keys are set.
 
     Returns:
@@ -119,7 +139,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
             if keyed and "experiment" in groups:
                 groups = _of_experiment(config_name, groups["experiment"][0]) | groups
             for chosen in _choices(groups, keyed):
-                outputs: str = compose(config_name, [*chosen, *others]).outputs
+                outputs = folder_of("outputs", compose(config_name, [*chosen, *others]).outputs)
     except HydraException as error:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
@@ -131,6 +151,8 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
         typed = next((key for key in given if f"{key}.".startswith(f"{cause.full_key}.")), cause.full_key)
         owner = next((one for one in chosen if typed.startswith(f"{one.partition('=')[0]}.")), "")
         raise unknown_key(typed, given.get(typed, ""), known, owner) from error
+    except OmegaConfBaseException as error:  # such as an environment variable that is not set
+        raise UserError(f"outputs: {str(error).splitlines()[0]}") from error
     return outputs
 
 

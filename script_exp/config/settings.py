@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from script_exp.config.renamed import current_name
-from script_exp.errors import SettingError, UserError, check_choice, check_number, check_whole
+from script_exp.errors import (
+    SettingError,
+    UserError,
+    check_choice,
+    check_name,
+    check_number,
+    check_storable,
+    check_whole,
+)
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.rules import CONVERSATIONS, PruningRules
 from script_exp.pruners.contract.budget import check_budget
@@ -23,6 +32,8 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
 _UNPRUNED = "none"
+# Folders of other things in outputs and in run directories: no names of a model or benchmark.
+_RESERVED = ("replaced", "sweeps", "analysis", "shards")
 PLACE_OF_DATA = ("data", "check_count")  # a run's identity has the samples' fingerprint instead
 _AFTERWARDS = ("judge",)  # only grades finished answers
 
@@ -56,6 +67,7 @@ class ModelSettings:
             raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
         for key in plain.keys() - known:
             raise SettingError(f"model.{key}", plain[key], f"the keys {', '.join(known)}")
+        check_name("model.name", plain["name"], _RESERVED)
         for key in ("path", "clip", "adapter"):
             if not isinstance(plain[key], str) and (key == "path" or plain[key] is not None):
                 raise SettingError(f"model.{key}", plain[key], "text" if key == "path" else "text or null")
@@ -127,6 +139,8 @@ class RunSettings:
             for key in ("name", "_target_"):
                 if key not in plain[part]:
                     raise UserError(f"{part}.{key} is missing: expected it in the file of conf/{part}")
+        check_name("benchmark.name", plain["benchmark"]["name"], _RESERVED)
+        check_name("pruner.name", plain["pruner"]["name"])
         for key in ("latency", "unpruned"):  # YAML reads a bare off as false
             plain[key] = {False: "off", True: "on"}.get(plain[key], plain[key])
         given = check_budget(plain["budget"])
@@ -136,7 +150,9 @@ class RunSettings:
         check_whole("seed", plain["seed"], lowest=0)
         if plain["batch_size"] != "auto":
             check_whole("batch_size", plain["batch_size"], lowest=1)
-        check_number("feature_cache_gib", plain["feature_cache_gib"], lambda gib: gib >= 0, "a number >= 0")
+        check_number(
+            "feature_cache_gib", plain["feature_cache_gib"], lambda gib: 0 <= gib < math.inf, "a number >= 0"
+        )
         check_choice("record_kept", plain["record_kept"], (True, False))
         check_choice("force", plain["force"], (True, False))
         _check_shards(plain["shards"], plain["shard"], plain["force"])
@@ -150,11 +166,13 @@ class RunSettings:
             raise SettingError("attention", plain["attention"], "sdpa or eager: flash-attn is not installed")
         check_choice("latency", plain["latency"], ("on", "off"))
         check_choice("unpruned", plain["unpruned"], ("auto", "run", "read", "off"))
+        for part in ("benchmark", "pruner", "tracker"):
+            check_storable(part, plain[part])
         # An unpruned run ignores the budget, so a sweep over budgets runs it once.
         plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
         # Methods that draw have a setting `seed`. The others draw nothing, so all seeds are one run.
         plain["seed"] = plain["seed"] if "seed" in plain["pruner"] else 0
-        plain["outputs"] = Path(plain["outputs"])
+        plain["outputs"] = folder_of("outputs", plain["outputs"])
         plain["group"] = group
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})
 
@@ -173,6 +191,18 @@ class RunSettings:
         """Return the benchmark's settings except its name and the location of its data."""
         settings = without_place(self.benchmark)
         return {key: value for key, value in settings.items() if key not in ("_target_", "name")}
+
+
+def folder_of(key: str, value: object) -> Path:
+    """Return the folder that a setting names.
+
+    Raises:
+        SettingError: if it is empty or no text; YAML reads ``2024``, ``null`` and ``true`` as others.
+    """
+    if not isinstance(value, str) or not value:
+        hint = "" if value in (None, "") else f"; a folder of this name is {key}=./{value}"
+        raise SettingError(key, value, f"a folder, as text{hint}")
+    return Path(value)
 
 
 def without_place(benchmark: dict[str, Any]) -> dict[str, Any]:

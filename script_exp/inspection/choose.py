@@ -50,13 +50,27 @@ def side_by_side(runs: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="_rank")
 
 
-def answers(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def answers(runs: pd.DataFrame, unread: list[str] | None = None) -> dict[str, pd.DataFrame]:
     """Return the samples of every run, by its place.
 
+    Args:
+        runs: the runs.
+        unread: collects a sentence for every run that cannot be read and is left out; None: that is an error.
+
     Raises:
-        UserError: if they cannot be read.
+        UserError: if a run, or with ``unread`` every run, cannot be read.
     """
-    return {run["place"]: load_samples(Path(run["run_dir"])) for _, run in runs.iterrows()}
+    samples = {}
+    for _, run in runs.iterrows():
+        try:
+            samples[run["place"]] = load_samples(Path(run["run_dir"]))
+        except UserError as error:
+            if unread is None:
+                raise
+            unread.append(str(error))
+    if unread and not samples:
+        raise UserError(f"none of the runs can be read; the first one: {unread[0]}")
+    return samples
 
 
 def worst_regressions(

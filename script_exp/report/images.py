@@ -96,10 +96,12 @@ def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
         UserError: if the runs are of several models or benchmarks, or none can be opened.
     """
     beside = side_by_side(runs[runs["weights"] != "random"])
-    samples = answers(beside)
+    unread: list[str] = []
+    samples = answers(beside, unread)
+    beside = beside[beside["place"].isin(samples)]
     names = worst_regressions(beside, samples, most)
     if not names:
-        return [], ["no sample scores lower than in the unpruned run"]
+        return [], [*unread, "no sample scores lower than in the unpruned run"]
 
     from script_exp.inspection.pictures import Gallery  # imports torch
 
@@ -108,7 +110,7 @@ def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:
     for shown in gallery.pictures(names):
         with style():
             images.append(_kept_image(shown))
-    return images, gallery.problems
+    return images, [*unread, *gallery.problems]
 
 
 def _kept_image(shown: KeptPicture) -> Image:

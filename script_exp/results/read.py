@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from script_exp.errors import UserError
-from script_exp.results.result_file import read_result
+from script_exp.errors import LARGEST, UserError
+from script_exp.results.record_file import read_lines
+from script_exp.results.result_file import check_measured, read_own_result
 from script_exp.results.run_directory import REPLACED, SHARDS, result_files
 from script_exp.results.state import read_state
 
@@ -21,6 +22,7 @@ STAGES = ("preprocess", "vision", "query_encoder", "pruner", "llm")
 """The stages up to the first token, in the order in which they run."""
 
 _TEXT, _NUMBER, _COUNT, _FLAG = "string", "float64", "Int64", "bool"
+_WORDS = {_TEXT: "text", _NUMBER: "a number", _COUNT: "a whole number", _FLAG: "true or false"}
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "model": (_TEXT, "name of the model, as in conf/model"),
@@ -95,7 +97,7 @@ class Runs:
 def load_runs(outputs: Path) -> Runs:
     """Read every ``result.json`` below ``outputs``; unfinished and failed runs become problems."""
     files = result_files(outputs)
-    runs = collect((str(path.parent), partial(read_result, path), path.parent) for path in files)
+    runs = collect((str(path.parent), partial(_read, path), path.parent) for path in files)
     finished = {path.parent for path in files}
     return Runs(runs.frame, [*runs.problems, *_unfinished(outputs, finished)])
 
@@ -113,7 +115,9 @@ def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | No
             rows.append(_typed(_row(read(), place, run_dir)))
         except UserError as error:
             problems.append(str(error))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except (
+            KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError
+        ) as error:  # fmt: skip
             problems.append(f"the result of {place} is damaged ({type(error).__name__}: {error})")
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return Runs(frame.astype({name: kind for name, (kind, _) in COLUMNS.items()}), problems)
@@ -129,16 +133,26 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
     """Read the samples of one run, one row each, indexed by id.
 
     Raises:
-        UserError: if the file is missing or a line does not parse.
+        UserError: if the file is missing or a line is damaged.
     """
     file = run_dir / "samples.jsonl"
+    remedy = f"remove {run_dir} to run this cell again"
     try:
-        lines = file.read_bytes().split(b"\n")
-        return pd.DataFrame([json.loads(line) for line in lines if line]).set_index("id")
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{file} cannot be read ({error}); remove {run_dir} to run this cell again"
-        ) from error
+        samples = pd.DataFrame([values for _, values in read_lines(file, remedy)])
+    except FileNotFoundError as error:
+        raise UserError(f"{file} is missing; {remedy}") from error
+    if "id" not in samples or samples["id"].isna().any() or samples["id"].duplicated().any():
+        raise UserError(f"{file} is damaged (not one id in every line); {remedy}")
+    return samples.set_index("id")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        result = read_own_result(path)
+    except FileNotFoundError as error:  # it was removed just now
+        raise UserError(f"{path} is missing") from error
+    check_measured(result, path)
+    return result
 
 
 def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
@@ -152,10 +166,14 @@ def _unfinished(outputs: Path, finished: set[Path]) -> Iterator[str]:
 
 
 def _typed(row: dict[str, Any]) -> dict[str, Any]:
-    """Convert every value to its column's type, so that a wrong value affects only its own run."""
-    kinds = {_TEXT: str, _NUMBER: float, _COUNT: int, _FLAG: bool}
-    given = ((name, kinds[kind], row.get(name)) for name, (kind, _) in COLUMNS.items())
-    return {name: None if value is None else convert(value) for name, convert, value in given}
+    """Check that every value fits its column's type, so that a wrong value affects only its own run."""
+    kinds = {_TEXT: str, _NUMBER: int | float, _COUNT: int, _FLAG: bool}
+    for name, (kind, _) in COLUMNS.items():
+        value = row.get(name)
+        wrong = not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != _FLAG)
+        if value is not None and (wrong or (kind == _COUNT and abs(value) > LARGEST)):
+            raise ValueError(f"{name}={value!r}: expected {_WORDS[kind]}")
+    return {name: row.get(name) for name in COLUMNS}
 
 
 def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, Any]:

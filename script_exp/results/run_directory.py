@@ -13,7 +13,6 @@ shards/         directories of the shards, with the same files except result.jso
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -27,10 +26,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from script_exp.errors import UserError
-from script_exp.results.files import append, read_json, write_atomically, write_json
+from script_exp.results.files import (
+    append,
+    read_bytes,
+    read_json,
+    writable,
+    write_atomically,
+    write_json,
+)
 from script_exp.results.heartbeat import slurm_job
 from script_exp.results.record import RunResult, SampleRecord
+from script_exp.results.record_file import read_records, read_skipped
 from script_exp.results.result_file import read_result
+from script_exp.results.run_identity import identity_hash
 
 REPLACED = "replaced"
 """Folder in ``outputs`` for runs that were started over."""
@@ -41,26 +49,14 @@ LET_GO_S = 30
 """Seconds that a process may take to release the lock after its last write to a directory."""
 
 
-def identity_hash(identity: dict[str, Any]) -> str:
-    """Return the first 10 hex digits of the SHA-256 of ``identity``, in which 1 and 1.0 are equal."""
-    return hashlib.sha256(json.dumps(_whole(identity), sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _whole(value: Any) -> Any:
-    """Return ``value`` with every integral float as an integer."""
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 class RunIsBusyError(UserError):
     """Another process is running this cell."""
 
 
 class RunDirectory:
     """The files of one run; as a context manager, it holds the lock.
+
+    A finished run that cannot be written to is entered without the lock; it can be read.
 
     Args:
         path: the directory; created on entry.
@@ -83,6 +79,8 @@ class RunDirectory:
         except Timeout as error:
             raise RunIsBusyError(f"{self.path} is in use: {self._owner()} is running it") from error
         except OSError as error:
+            if self.result_file.is_file():  # a finished run on a disk that can only be read
+                return self
             raise UserError(
                 f"outputs: cannot write to {self.path} ({error.strerror}); expected a writable folder"
             ) from error
@@ -92,9 +90,12 @@ class RunDirectory:
         self._lock.release()
 
     def _owner(self) -> str:
-        if not self.status_file.exists():  # it holds the lock but has not written anything yet
+        try:
+            owner = self._status()
+        except UserError:
             return "another process"
-        owner = read_json(self.status_file)
+        if owner is None:  # it holds the lock but has not written anything yet
+            return "another process"
         return f"process {owner.get('pid')} on {owner.get('host')}"
 
     def start(self, config_yaml: str, identified_by: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -104,10 +105,45 @@ class RunDirectory:
         write_json(self.path / "provenance.json", [*self.sessions(), provenance])
         self.set_status("running")
 
+    def check_identity(self, identity: str) -> None:
+        """Raise a :class:`UserError` if the directory holds a run of other settings, such as a copied one.
+
+        A damaged ``identity.json`` of an unfinished run is written anew when it resumes.
+        """
+        file = self.path / "identity.json"
+        try:
+            identified_by = read_json(file)
+        except (FileNotFoundError, UserError):
+            return
+        found = identity_hash(identified_by) if isinstance(identified_by, dict) else None
+        if found not in (None, identity):
+            raise UserError(f"{file} belongs to another run, {found} instead of {identity}; {REMEDY}")
+
     def sessions(self) -> list[dict[str, Any]]:
-        """Return the provenance of every process that has worked on the run."""
+        """Return the provenance of every process that has worked on the run.
+
+        Raises:
+            UserError: if ``provenance.json`` is damaged.
+        """
         file = self.path / "provenance.json"
-        return list(read_json(file)) if file.exists() else []
+        try:
+            sessions = read_json(file)
+        except FileNotFoundError:
+            return []
+        if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
+            raise UserError(f"{file} is damaged (not a list of processes); {REMEDY}")
+        return sessions
+
+    def _status(self) -> dict[str, Any] | None:
+        """Return the contents of ``status.json``; None if there is none."""
+        remedy = "remove this file"
+        try:
+            status = read_json(self.status_file, remedy)
+        except FileNotFoundError:
+            return None
+        if not isinstance(status, dict):
+            raise UserError(f"{self.status_file} is damaged (not a status); {remedy}")
+        return status
 
     def set_status(self, state: str, why: str | None = None) -> None:
         """Record the state: ``running``, ``finished``, ``interrupted`` or ``failed``."""
@@ -122,7 +158,7 @@ class RunDirectory:
 
     def is_finished(self) -> bool:
         """Return whether the status is ``finished``; a shard has no result to look at."""
-        return self.status_file.exists() and read_json(self.status_file).get("state") == "finished"
+        return (self._status() or {}).get("state") == "finished"
 
     def finished_result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, or None.
@@ -138,12 +174,13 @@ class RunDirectory:
         Raises:
             UserError: as for :meth:`records`.
         """
-        if not self.samples_file.exists():
+        try:
+            data = read_bytes(self.samples_file)
+        except FileNotFoundError:
             return {}
-        data = self.samples_file.read_bytes()
         complete = data.rfind(b"\n") + 1
         if complete < len(data):
-            with self.samples_file.open("r+b") as file:
+            with writable(self.samples_file), self.samples_file.open("r+b") as file:
                 file.truncate(complete)
         return self.records(ids)
 
@@ -151,24 +188,9 @@ class RunDirectory:
         """Return the records by id, in the order of their lines.
 
         Raises:
-            UserError: if a line does not parse, repeats a sample, or has a sample that is not in ``ids``.
+            UserError: if a line is damaged, repeats a sample, or has a sample that is not in ``ids``.
         """
-        known = set(ids)
-        records: dict[str, SampleRecord] = {}
-        for number, line in enumerate(self.samples_file.read_bytes().split(b"\n"), start=1):
-            if not line:
-                continue
-            place = f"{self.samples_file}, line {number}"
-            try:
-                record = SampleRecord(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise UserError(f"{place} is damaged ({error}); remove {self.path} to start over") from error
-            if record.id not in known:
-                raise UserError(f"{place}: unknown sample {record.id!r}; remove {self.path} to start over")
-            if record.id in records:
-                raise UserError(f"{place}: duplicate sample {record.id!r}; remove {self.path} to start over")
-            records[record.id] = record
-        return records
+        return read_records(self.samples_file, set(ids))
 
     def check_samples(self) -> None:
         """Raise a :class:`UserError` if a finished run has lost its answers."""
@@ -229,7 +251,8 @@ class RunDirectory:
             ]
             write_atomically(self.skipped_file, "\n".join(lines) + "\n")
         else:
-            self.skipped_file.unlink(missing_ok=True)
+            with writable(self.skipped_file):
+                self.skipped_file.unlink(missing_ok=True)
 
     def skipped(self) -> dict[str, str]:
         """Return why samples were skipped, by id.
@@ -237,13 +260,7 @@ class RunDirectory:
         Raises:
             UserError: if the list is damaged.
         """
-        if not self.skipped_file.exists():
-            return {}
-        try:
-            entries = [json.loads(line) for line in self.skipped_file.read_bytes().split(b"\n") if line]
-            return {entry["id"]: entry["why"] for entry in entries}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.skipped_file} is damaged ({error}); {REMEDY}") from error
+        return read_skipped(self.skipped_file)
 
     def finish(self, result: RunResult) -> None:
         """Write the result and mark the run as finished."""
@@ -263,7 +280,8 @@ def set_aside(path: Path, outputs: Path) -> Path | None:
         for folder in (path, *path.glob(f"{SHARDS}/*-of-*")):
             held.enter_context(RunDirectory(folder))
         place = outputs / REPLACED / path.relative_to(outputs)
-        taken = [int(old.suffix[1:]) for old in place.parent.glob(f"{place.name}.*")]
+        endings = [old.suffix[1:] for old in place.parent.glob(f"{place.name}.*")]
+        taken = [int(ending) for ending in endings if ending.isdecimal()]
         place = place.with_name(f"{place.name}.{max(taken, default=0) + 1}")
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
@@ -278,7 +296,7 @@ def result_files(outputs: Path) -> list[Path]:
 
 
 def _lines(records: Iterable[SampleRecord]) -> str:
-    return "".join(json.dumps(vars(record), ensure_ascii=False) + "\n" for record in records)
+    return "".join(json.dumps(vars(record), ensure_ascii=False, allow_nan=False) + "\n" for record in records)
 
 
 def _now() -> str:

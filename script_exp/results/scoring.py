@@ -22,7 +22,7 @@ def score_again(
         records: records by sample id.
     """
     by_id = {sample.id: sample for sample in samples}
-    return {name: _scored(benchmark, by_id[name], record) for name, record in records.items()}
+    return {name: rescored(benchmark, by_id[name], record) for name, record in records.items()}
 
 
 def summarize_accuracy(
@@ -58,7 +58,8 @@ def outcome(
     return accuracy, benchmark.submission(records)
 
 
-def _scored(benchmark: Benchmark, sample: Sample, record: SampleRecord) -> SampleRecord:
+def rescored(benchmark: Benchmark, sample: Sample, record: SampleRecord) -> SampleRecord:
+    """Return the record with its prediction parsed and scored by the benchmark's current rule."""
     answer = benchmark.parse(sample, record.prediction)
     return replace(
         record,

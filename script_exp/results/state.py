@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +13,36 @@ from pathlib import Path
 from typing import Any
 
 from script_exp.errors import UserError
+from script_exp.results.checked import problem_of
 from script_exp.results.files import read_json
 from script_exp.results.heartbeat import SILENT_AFTER_S
 from script_exp.results.run_directory import SHARDS
+
+_SHARD = re.compile(r"\d+-of-\d+")
+
+
+_STATES = ("running", "finished", "interrupted", "failed")
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """``progress`` of ``status.json``: answered samples at the start, all samples, and the start, UTC."""
+
+    before: int
+    total: int
+    since: str
+
+
+@dataclass(frozen=True)
+class _Status:
+    """The contents of ``status.json``."""
+
+    state: str
+    why: str | None
+    host: str | None = None
+    pid: int | None = None
+    job: str | None = None
+    progress: _Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +105,7 @@ def read_split(run_dir: Path) -> RunState | None:
 def read_shards(run_dir: Path) -> Iterator[RunState]:
     """Yield the states of a run's shards, if it has any."""
     for shard in sorted(run_dir.glob(f"{SHARDS}/*-of-*/")):
-        if (state := read_state(shard)) is not None:
+        if _SHARD.fullmatch(shard.name) and (state := read_state(shard)) is not None:
             yield state
 
 
@@ -85,19 +113,23 @@ def read_state(run_dir: Path) -> RunState | None:
     """Return the state of a run; None if there is no run."""
     file = run_dir / "status.json"
     try:
-        status, touched = read_json(file), file.stat().st_mtime
-        state, why = status["state"], status["why"]
-        owner = {key: status.get(key) for key in ("host", "pid", "job")}
+        status, touched = read_json(file, "remove this file, then repeat the command"), file.stat().st_mtime
     except FileNotFoundError:
         return None
-    except (UserError, KeyError, TypeError, AttributeError) as error:
-        return RunState(run_dir, "damaged", str(error) or f"{file} is damaged")
+    except UserError as error:
+        return RunState(run_dir, "damaged", str(error))
+    problem = problem_of(status, _Status)
+    if problem is None and status["state"] not in _STATES:
+        problem = f"state={status['state']}: expected one of {', '.join(_STATES)}"
+    if problem is not None:
+        return RunState(run_dir, "damaged", f"{file} is damaged ({problem})")
+    state, owner = status["state"], {key: status.get(key) for key in ("host", "pid", "job")}
     if state == "failed" or state == "interrupted":
-        return RunState(run_dir, state, why, **owner)
+        return RunState(run_dir, state, status["why"], **owner)
     is_shard = run_dir.parent.name == SHARDS  # a shard has no result of its own
-    if (run_dir / "result.json").exists() or (is_shard and state == "finished"):
+    if (run_dir / "result.json").is_file() or (is_shard and state == "finished"):
         return RunState(run_dir, "finished", **owner)
-    if not isinstance(owner["host"], str) or not isinstance(owner["pid"], int):
+    if owner["host"] is None or owner["pid"] is None:
         return RunState(run_dir, "damaged", f"{file} does not name the process that runs it")
     silence = _silence(owner["host"], owner["pid"], touched)
     if silence is not None:
@@ -121,6 +153,8 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:  # it belongs to another user
         return True
+    except OverflowError:  # no number of a process
+        return False
     return True
 
 
@@ -130,8 +164,11 @@ def _progress(run_dir: Path, status: dict[str, Any]) -> dict[str, Any]:
     if progress is None:  # the model is being loaded
         return {}
     samples = run_dir / "samples.jsonl"
-    done = samples.read_bytes().count(b"\n") if samples.exists() else 0
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(progress["since"])).total_seconds()
+    done = samples.read_bytes().count(b"\n") if samples.is_file() else 0
+    try:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(progress["since"])).total_seconds()
+    except (ValueError, TypeError):  # a damaged time, or one without its zone
+        seconds = 0.0
     answered = done - progress["before"]
     rate = answered / seconds if answered > 0 and seconds > 0 else None
     return {"done": done, "total": progress["total"], "rate": rate}
@@ -140,7 +177,7 @@ def _progress(run_dir: Path, status: dict[str, Any]) -> dict[str, Any]:
 def last_lines(run_dir: Path, count: int = 3) -> list[str]:
     """Return the last lines of ``run.log``."""
     log = run_dir / "run.log"
-    if not log.exists():
+    if not log.is_file():
         return []
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4096))

@@ -18,6 +18,7 @@ from script_exp.config.command_line import CONF, check_arguments, with_groups_ke
 from script_exp.config.multirun import expand
 from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
+from script_exp.results.files import read_bytes
 from script_exp.results.state import read_state
 from script_exp.sweeps.record import CellState
 
@@ -75,13 +76,23 @@ def _find(cell: RunCell) -> Path | None:
         return cell.directory
     for directory in cell.directory.parent.glob(f"{cell.name}-*/"):
         try:
-            used = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+            used = yaml.safe_load(read_bytes(directory / "config.yaml").decode())
             elsewhere = replace(
                 cell,
                 device=torch.device(used["device"]) if cell.settings.device == "auto" else cell.device,
                 dtype=_dtype(used["dtype"]) if cell.settings.dtype == "auto" else cell.dtype,
             )
-        except (OSError, yaml.YAMLError, KeyError, TypeError, RuntimeError, AttributeError):
+        except (
+            UserError,
+            OSError,
+            ValueError,
+            yaml.YAMLError,
+            RecursionError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            AttributeError,
+        ):
             continue  # not a run, or a damaged one: the cell counts as missing
         if elsewhere.directory == directory:
             return directory

@@ -22,8 +22,9 @@ from script_exp.config.benchmark_config import benchmark_config
 from script_exp.config.settings import PLACE_OF_DATA, without_place
 from script_exp.errors import SettingError, UserError
 from script_exp.results.code_version import code_version
-from script_exp.results.files import read_json, write_atomically, write_json
-from script_exp.results.run_directory import REMEDY, REPLACED, SHARDS, RunDirectory, identity_hash
+from script_exp.results.files import read_bytes, read_json, write_atomically, write_json
+from script_exp.results.run_directory import REMEDY, REPLACED, SHARDS, RunDirectory
+from script_exp.results.run_identity import identity_hash
 from script_exp.results.scoring import outcome, score_again
 
 
@@ -167,9 +168,12 @@ def rescore(path: Path, overrides: Overrides, *, dry_run: bool = False) -> Resco
 def _identified_by(path: Path, identity: str) -> dict[str, Any]:
     """Return the settings whose hash is the run's identity."""
     file = path / "identity.json"
-    if not file.exists():
-        raise UserError(f"{file} is missing, so the samples and prompts of the run are unknown; {REMEDY}")
-    identified_by = read_json(file)
+    try:
+        identified_by = read_json(file)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file} is missing, so the samples and prompts of the run are unknown; {REMEDY}"
+        ) from error
     if not isinstance(identified_by, dict) or identity_hash(identified_by) != identity:
         raise UserError(f"{file} does not belong to result.json, whose identity is {identity}; {REMEDY}")
     return identified_by
@@ -181,15 +185,25 @@ def _benchmark_settings(
     """Return the benchmark's settings: the run's, updated by each later scoring, then by ``overrides``."""
     file = path / "config.yaml"
     try:
-        recorded = yaml.safe_load(file.read_text(encoding="utf-8"))["benchmark"]
+        recorded = yaml.safe_load(read_bytes(file).decode())["benchmark"]
         of_run = without_place(recorded)
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        yaml.YAMLError,
+        RecursionError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{file} is damaged ({type(error).__name__}: {why}); {REMEDY}") from error
     if of_run != identified_by["benchmark"]:
         raise UserError(f"{file} and {path / 'identity.json'} differ in benchmark; {REMEDY}")
     settings = dict(recorded)
     for entry in _history(result):
+        if not isinstance(entry.get("settings"), dict):
+            raise UserError(f"{path / 'result.json'} is damaged (rescored without settings); {REMEDY}")
         settings |= entry["settings"]
     if overrides.data is not None and "data" in settings:
         settings["data"] = benchmark_config(settings["name"], overrides.data)["data"]
@@ -236,4 +250,4 @@ def _history(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _holds(file: Path, contents: str | bytes) -> bool:
     expected = contents.encode() if isinstance(contents, str) else contents
-    return file.exists() and file.read_bytes() == expected
+    return file.is_file() and file.read_bytes() == expected

@@ -13,12 +13,19 @@ from matplotlib.figure import Figure
 from script_exp.analysis.accuracy import by_budget, heading
 from script_exp.analysis.cells import Cells, rank
 from script_exp.analysis.figures.style import panels
+from script_exp.errors import UserError
 from script_exp.results.read import load_samples
 
 
 def kept_tokens(run_dir: Path) -> pd.Series | None:
-    """Return the set of kept (crop, index) of every sample; None if the run did not record it."""
-    samples = load_samples(run_dir)
+    """Return the set of kept (crop, index) of every sample; None if the run did not record it.
+
+    A run whose samples cannot be read is left out; the tables name it.
+    """
+    try:
+        samples = load_samples(run_dir)
+    except UserError:
+        return None
     if "kept_indices" not in samples or samples["kept_indices"].isna().any():
         return None
     return samples["kept_indices"].map(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,14 +122,6 @@ class FolderBenchmark(Benchmark):
 
     def samples(self) -> Sequence[Sample]:
         return self._samples
-
-    def fingerprint(self) -> str:
-        """Return a hash of ids, questions, prompts and references, in order, without images and videos."""
-        digest = hashlib.sha256()
-        for sample in self._samples:
-            entry = [sample.id, sample.question, sample.prompt, *sample.references]
-            digest.update(json.dumps(entry).encode())
-        return digest.hexdigest()[:16]
 
     @cached_property
     def _samples(self) -> list[Sample]:

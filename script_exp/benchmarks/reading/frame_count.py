@@ -44,7 +44,7 @@ class PerSecond:
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        check_number("frames.fps", self.fps, lambda rate: rate > 0, "a number > 0")
+        check_number("frames.fps", self.fps, lambda rate: 0 < rate < math.inf, "a number > 0")
         check_whole("frames.multiple", self.multiple, lowest=1)
         check_whole("frames.min_frames", self.min_frames, lowest=1)
         check_whole("frames.max_frames", self.max_frames, lowest=max(self.min_frames, self.multiple))

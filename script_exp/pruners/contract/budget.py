@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from numbers import Real
 
-from script_exp.errors import SettingError
+from script_exp.errors import LARGEST, SettingError
 
 _EXPECTED = "a whole number of visual tokens >= 1, or a share in (0, 1)"
 
@@ -19,7 +19,7 @@ def check_budget(budget: object) -> int | float:
     if isinstance(budget, bool) or not isinstance(budget, Real):
         raise SettingError("budget", budget, _EXPECTED)
     if isinstance(budget, int):
-        if budget < 1:
+        if not 1 <= budget <= LARGEST:
             raise SettingError("budget", budget, _EXPECTED)
         return budget
     share = float(budget)
