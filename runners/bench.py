@@ -6,6 +6,8 @@ python runners/bench.py model=llava_next_7b model.weights=random bench.image_siz
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401  # isort: split
+
 import json
 import sys
 from datetime import UTC, datetime

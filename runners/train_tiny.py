@@ -8,6 +8,8 @@ them with `model.path=<out>/weights`.
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401  # isort: split
+
 import argparse
 import ctypes
 import os

@@ -15,19 +15,28 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+from script_exp.config.words import check_words, parse_words, quoted
 from script_exp.errors import UserError, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then only Hydra checks
+_OTHER_CONFIG = (
+    "--config-n",
+    "--config-p",
+    "-cn",
+    "-cp",
+    "--shell-completion",
+    "-sc",
+)  # then only Hydra checks
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
 def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
     """Check early what would otherwise fail in the last cell of a sweep or with a traceback from Hydra.
 
-    Every ``group=name`` has to name a file in ``conf/group``, every key has to exist, every budget has to be
-    valid, ``outputs`` has to be writable, and the launcher has to be installed.
+    Hydra has to be able to read every word, every ``group=name`` has to name a file in ``conf/group``, every
+    key has to exist, every budget has to be valid, ``outputs`` has to be writable, and the launcher has to be
+    installed.
 
     Args:
         arguments: the command line, without the program.
@@ -36,12 +45,19 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
     Raises:
         UserError: for the first argument that is wrong.
     """
+    words = parse_words(arguments)
+    check_words(words.overrides)
     try:
         parsed = OverridesParser.create().parse_overrides([word for word in arguments if _is_override(word)])
         given = [(override.key_or_group, _values(override)) for override in parsed]
     except HydraException:
         return  # Hydra itself reports syntax errors
-    folders = [CONF, *_search_path(parsed)]
+    if words.config_dir is not None and not Path(words.config_dir).is_dir():
+        raise UserError(f"--config-dir {words.config_dir}: expected a folder with configs")
+    search_path = _search_path(parsed)
+    if words.config_dir is not None:
+        search_path.append(f"file://{Path(words.config_dir).absolute()}")
+    folders = [CONF, *(Path(place.removeprefix("file://")) for place in search_path)]
     for key, values in given:
         if key in _GROUPS:
             known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
@@ -61,7 +77,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
             for value in values:
                 _check_writable(Path(value))
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
-        outputs = _check_keys(parsed, config_name)
+        outputs = _check_keys(parsed, config_name, search_path)
         if outputs is not None:
             _check_writable(Path(outputs))
 
@@ -93,7 +109,7 @@ def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
 
 
-def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
+def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Sequence[str]) -> str | None:
     """Compose the config with the first value of every key, and with all values of groups whose keys are set.
 
     Returns:
@@ -101,9 +117,11 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> str | None:
     """
     groups: dict[str, list[str]] = {}
     others = []
+    if search_path:
+        others.append(f"hydra.searchpath=[{','.join(map(quoted, search_path))}]")
     for override in overrides:
         key, line = override.key_or_group, str(override.input_line)
-        if key.startswith("hydra") and key != "hydra.searchpath":
+        if key.startswith("hydra"):
             continue  # the launcher's keys, which compose() does not know
         values = _values(override)
         if key in _GROUPS:
@@ -163,12 +181,12 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def _search_path(overrides: Sequence[Override]) -> list[Path]:
+def _search_path(overrides: Sequence[Override]) -> list[str]:
     """Return the folders of the user's own configs."""
     for override in overrides:
         places = override.value()
         if override.key_or_group == "hydra.searchpath" and isinstance(places, list):
-            return [Path(str(place).removeprefix("file://")) for place in places]
+            return [str(place) for place in places]
     return []
 
 
