@@ -7,7 +7,9 @@ python analysis/tables.py --benchmark pope,gqa --pruner script,fastv
 
 from __future__ import annotations
 
-import script_exp.terminal.ctrl_c  # noqa: F401  # isort: split
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
 
 import argparse
 import sys

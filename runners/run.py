@@ -6,7 +6,9 @@ python runners/run.py -m pruner=none,random,graph,query,script,fastv,trim budget
 
 from __future__ import annotations
 
-import script_exp.terminal.ctrl_c  # noqa: F401  # isort: split
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
 
 import os
 import sys
@@ -98,13 +100,13 @@ def command_line() -> int:
     except UserError as error:
         return fail(error)
     end_on_signals()
-    can_be_interrupted()
     # Hydra's parser expects all overrides on one side of its options.
     overrides = parse_words(sys.argv[1:]).overrides
     options = [word for word in sys.argv[1:] if word not in overrides]
     sys.argv[1:] = [*options, *with_groups_keys([*options, *overrides])[len(options) :]]
     code = 0
     try:
+        can_be_interrupted()
         main()
     except KeyboardInterrupt:
         code = interrupted("repeat the command to resume")

@@ -108,7 +108,7 @@ def _state(cell: RunCell, overrides: list[str]) -> CellState:
 
 
 def _prepared(settings: RunSettings, device: str | None) -> RunCell:
-    """Return the cell as it is where it runs: ``device`` instead of ``auto``, which need not be there here."""
+    """Return the cell as it is where it runs, on a ``device`` that need not be here."""
     from script_exp.cell.prepared import RunCell  # torch is imported from here on
     from script_exp.models.loading.load import resolve_device
 

@@ -7,7 +7,8 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,19 @@ def fail(why: UserError | str) -> int:
 
 
 def can_be_interrupted() -> None:
-    """Let Ctrl-C raise ``KeyboardInterrupt`` again, which :mod:`script_exp.terminal.ctrl_c` has switched off."""
+    """Let Ctrl-C raise ``KeyboardInterrupt`` again, as before ``terminal.ctrl_c`` was imported."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def interruptible(remedy: str = "") -> Iterator[None]:
+    """Let Ctrl-C raise ``KeyboardInterrupt``, and end the command with one line if it comes."""
+    try:
+        can_be_interrupted()
+        yield
+    except KeyboardInterrupt:
+        sys.exit(interrupted(remedy))
 
 
 def interrupted(remedy: str = "", by: Terminated | None = None) -> int:
