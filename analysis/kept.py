@@ -10,6 +10,10 @@ This loads the runs' own model. What an in-LLM method kept is known only if it r
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import re
 import sys

@@ -8,6 +8,10 @@ python analysis/make.py --wandb entity/project             # from Weights & Bias
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

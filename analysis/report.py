@@ -7,6 +7,10 @@ python analysis/report.py --experiment readme --pictures 4 # also what was kept 
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import shlex
 import sys

@@ -7,6 +7,10 @@ python analysis/tables.py --benchmark pope,gqa --pruner script,fastv
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 

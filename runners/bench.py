@@ -6,6 +6,10 @@ python runners/bench.py model=llava_next_7b model.weights=random bench.image_siz
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import json
 import sys
 from datetime import UTC, datetime
@@ -19,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from script_exp.config.command_line import CONF, check_arguments, take_choices
 from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
-from script_exp.terminal.entry import fail, start
+from script_exp.terminal.entry import fail, interruptible, start
 
 
 def bench(config: DictConfig, pruners: list[str], budgets: list[str]) -> None:
@@ -84,4 +88,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     start()
-    main()
+    with interruptible():
+        main()

@@ -9,6 +9,10 @@ Exit code: 0 if all data is complete, 1 if something is missing, 2 for a mistake
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

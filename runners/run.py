@@ -6,6 +6,10 @@ python runners/run.py -m pruner=none,random,graph,query,script,fastv,trim budget
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import os
 import sys
 from pathlib import Path
@@ -17,12 +21,13 @@ from omegaconf import DictConfig
 
 from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
 from script_exp.config.settings import RunSettings
+from script_exp.config.words import parse_words
 from script_exp.errors import UserError
 from script_exp.sweeps.job import SweepJob
 from script_exp.sweeps.plan import current_sweep
 from script_exp.sweeps.summary import summarize_sweep
-from script_exp.terminal.entry import fail, start
-from script_exp.terminal.signals import end_on_signals
+from script_exp.terminal.entry import can_be_interrupted, fail, interrupted, start
+from script_exp.terminal.signals import Terminated, end_on_signals
 
 
 def run(config: DictConfig, job: SweepJob | None) -> None:
@@ -47,7 +52,7 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     else:
         print_config(cell.resolved_config())
     requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then it resumes its own run
-    if settings.force and not requeued and (job is None or job.starts_over(cell.directory)):
+    if settings.force and not requeued:
         old = set_aside(cell.directory, settings.outputs)
         if old is not None:
             note(f"starting over; the old run is now {old}")
@@ -96,19 +101,27 @@ def command_line() -> int:
         return fail(error)
     end_on_signals()
     # Hydra's parser expects all overrides on one side of its options.
-    words = with_groups_keys(sys.argv[1:])
-    sys.argv[1:] = sorted(words, key=lambda word: word not in ("-m", "--multirun"))
+    overrides = parse_words(sys.argv[1:]).overrides
+    options = [word for word in sys.argv[1:] if word not in overrides]
+    sys.argv[1:] = [*options, *with_groups_keys([*options, *overrides])[len(options) :]]
     code = 0
     try:
+        can_be_interrupted()
         main()
     except KeyboardInterrupt:
-        code = 130  # as in a shell
+        code = interrupted("repeat the command to resume")
+    except Terminated as end:
+        code = interrupted("repeat the command to resume", end)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     sweep = current_sweep()
-    if sweep is None or not sweep.was_launched():
+    if sweep is None:
         return code
-    lines, finished = summarize_sweep(sweep)
+    from script_exp.sweeps.table import print_results  # torch is imported from here on
+
+    cells = sweep.cells()
+    print_results(cells)
+    lines, finished = summarize_sweep(sweep.folder, cells)
     print(*lines, sep="\n", file=sys.stderr)
     return code or int(not finished)
 

@@ -12,6 +12,10 @@ Exit code: 0 if all scores are up to date, 1 if a run was skipped, 2 for a mista
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections.abc import Sequence

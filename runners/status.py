@@ -8,6 +8,10 @@ Exit code: 0 if everything is finished, 1 if something is not, 2 for a mistake i
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 from collections import Counter

@@ -5,6 +5,10 @@ python runners/tiny_report.py --budgets 64 32 16
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import sys
 

@@ -8,6 +8,10 @@ them with `model.path=<out>/weights`.
 
 from __future__ import annotations
 
+import script_exp.terminal.ctrl_c  # noqa: F401
+
+# isort: split
+
 import argparse
 import ctypes
 import os
@@ -26,7 +30,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from script_exp.terminal.entry import new_parser, start
+from script_exp.terminal.entry import interruptible, new_parser, start
 from script_exp.training.optimization import Run
 from script_exp.training.train import SMOKE, Recipe, train
 
@@ -112,4 +116,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     start()
-    main()
+    with interruptible("repeat the command to resume"):
+        main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -12,8 +11,11 @@ from typing import Any, NoReturn
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.types import HydraContext, TaskFunction
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
+from omegaconf import DictConfig
 
+from hydra_plugins.script_exp_launchers._leave import leave
 from script_exp.errors import SettingError
 
 log = logging.getLogger(__name__)
@@ -33,9 +35,14 @@ class LocalProcesses(BaseSubmititLauncher):
         super().__init__(submitit_folder=submitit_folder)
         self._gpus, self._processes = gpus, processes
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Check the launcher's settings, before the cells are planned."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._free = self._places()
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the cells; the run directory of each records its outcome."""
-        free = self._places()
+        free = list(self._free)
         waiting = deque(enumerate(job_overrides, start=initial_job_idx))
         running: dict[Any, list[int]] = {}
         log.info("Launching %d jobs, %d at a time", len(waiting), len(free))
@@ -69,11 +76,11 @@ class LocalProcesses(BaseSubmititLauncher):
         """Return the visible GPUs of each concurrent process: one, or none on a CPU."""
         gpus = self._gpus if self._gpus is not None else _visible_gpus()
         if isinstance(gpus, int | str) or not all(isinstance(gpu, int) for gpu in gpus):
-            _leave("gpus", gpus, "a list of numbers, such as [0,1]")
+            _refuse("gpus", gpus, "a list of numbers, such as [0,1]")
         if gpus:
             return [[gpu] for gpu in gpus]
         if isinstance(self._processes, bool) or not isinstance(self._processes, int) or self._processes < 1:
-            _leave("processes", self._processes, "a whole number >= 1 on a machine without a GPU")
+            _refuse("processes", self._processes, "a whole number >= 1 on a machine without a GPU")
         return [[] for _ in range(self._processes)]
 
 
@@ -83,13 +90,11 @@ def _visible_gpus() -> list[int]:
         try:
             return [int(number) for number in named.split(",") if number]
         except ValueError:
-            _leave("gpus", None, f"a list of numbers, because CUDA_VISIBLE_DEVICES={named} has none")
+            _refuse("gpus", None, f"a list of numbers, because CUDA_VISIBLE_DEVICES={named} has none")
     import torch
 
     return list(range(torch.cuda.device_count()))
 
 
-def _leave(key: str, value: object, expected: str) -> NoReturn:
-    """Exit with one sentence instead of Hydra's traceback."""
-    print(f"error: {SettingError(f'hydra.launcher.{key}', value, expected)}", file=sys.stderr)
-    sys.exit(2)
+def _refuse(key: str, value: object, expected: str) -> NoReturn:
+    leave(SettingError(f"hydra.launcher.{key}", value, expected))

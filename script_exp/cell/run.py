@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from shlex import quote
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyEr
 from script_exp.results.run_log import log_to
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
+from script_exp.results.tracker import NoTracker
 from script_exp.terminal.progress import Progress, note
 
 log = logging.getLogger(__name__)
@@ -64,9 +66,10 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             _check_kept(cell, directory)
             note(f"already finished: {directory.path}")
-            _note_changed_code(cell, directory)
+            note_changed_code(cell, directory)
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
-                note(f"scored by an earlier rule; update it with python runners/score.py {directory.path}")
+                here = quote(str(directory.path))
+                note(f"scored by an earlier rule; update it with python runners/score.py {here}")
             if not directory.is_finished():  # the process was stopped after it wrote the result
                 with suppress(UserError):  # on a disk that can only be read
                     directory.set_status("finished")
@@ -110,7 +113,26 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
     return read_result_of(cell.identity, cell.directory / "result.json")
 
 
-def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
+def is_done(cell: RunCell) -> bool:
+    """Return whether a sweep can leave the cell out, because nothing would run.
+
+    Raises:
+        UserError: if the result is damaged, or lacks what only a new run can give.
+    """
+    result, settings = read_finished(cell), cell.settings
+    if result is None or (result["latency"] is None and settings.latency == "on"):
+        return False
+    directory = RunDirectory(cell.directory)
+    is_tracked = isinstance(cell.tracker, NoTracker) or any(cell.directory.glob("wandb/*run-*"))
+    if not directory.is_finished() or not is_tracked:
+        return False
+    _check_kept(cell, directory)
+    if settings.unpruned == "run" and settings.budget is not None:
+        return read_finished(cell.unpruned()) is not None
+    return True
+
+
+def note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
     """Print a note if existing answers come from another version of the pruner's file."""
     before = {session.get("pruner_code") for session in directory.sessions()}
     if before - {cell.pruner_code, None}:
@@ -123,7 +145,7 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Write the log and the status while a cell, or a shard of it, runs."""
     with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
-            _note_changed_code(cell, directory)
+            note_changed_code(cell, directory)
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
             with _memory_told():

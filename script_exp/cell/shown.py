@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -87,7 +88,7 @@ def print_result(
     if is_pruned and unpruned is None and is_compared:
         _stdout.print("No unpruned run to compare with; run pruner=none to get one.")
     print(f"run directory: {run_dir}")
-    print(f"tables and figures of all runs: python analysis/make.py {run_dir.parents[2]}")
+    print(f"tables and figures of all runs: python analysis/make.py {quote(str(run_dir.parents[2]))}")
     last_line = {
         "run_dir": str(run_dir),
         "accuracy": result["accuracy"]["value"] if result["accuracy"] else None,

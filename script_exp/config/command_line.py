@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -17,21 +16,22 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from script_exp.config.settings import folder_of
+from script_exp.config.words import check_words, parse_words, quoted, with_folders_as_text
 from script_exp.errors import UserError, check_name, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-_OTHER_CONFIG = ("--config", "-cn", "-cp", "-cd", "--shell-completion", "-sc")  # then only Hydra checks
-# A folder called 2024 is usual; for Hydra it is a number.
-_FOLDER_OF_DIGITS = re.compile(r"((?:outputs|data|benchmark\.data)=)([\d_.]*\d[\d_.]*)")
+# With these only Hydra checks.
+_OTHER_CONFIG = ("--config-n", "--config-p", "-cn", "-cp", "--shell-completion", "-sc")
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
 def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
     """Check early what would otherwise fail in the last cell of a sweep or with a traceback from Hydra.
 
-    Every ``group=name`` has to name a file in ``conf/group``, every key has to exist, every budget has to be
-    valid, ``outputs`` has to be writable, and the launcher has to be installed.
+    Hydra has to be able to read every word, every ``group=name`` has to name a file in ``conf/group``, every
+    key has to exist, every budget has to be valid, ``outputs`` has to be writable, and the launcher has to be
+    installed.
 
     Args:
         arguments: the command line, without the program.
@@ -40,16 +40,22 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
     Raises:
         UserError: for the first argument that is wrong.
     """
-    words = [word for word in with_folders_as_text(arguments) if _is_override(word)]
+    words = parse_words(with_folders_as_text(arguments))
+    check_words(words.overrides)
     try:
-        parsed = OverridesParser.create().parse_overrides(words)
+        parsed = OverridesParser.create().parse_overrides(words.overrides)
         given = [(override.key_or_group, _values(override)) for override in parsed]
     except HydraException:
         return  # Hydra itself reports syntax errors
     except ValueError as error:  # Python's limit, far beyond that of any setting
         raise UserError(f"a number has too many digits ({error})") from error
     is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)  # a single run may be finished and only read
-    folders = [CONF, *_search_path(parsed)]
+    if words.config_dir is not None and not Path(words.config_dir).is_dir():
+        raise UserError(f"--config-dir {words.config_dir}: expected a folder with configs")
+    search_path = _search_path(parsed)
+    if words.config_dir is not None:
+        search_path.append(f"file://{Path(words.config_dir).absolute()}")
+    folders = [CONF, *(Path(place.removeprefix("file://")) for place in search_path)]
     for key, values in given:
         if key in _GROUPS:
             known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
@@ -72,7 +78,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
             for value in values:
                 check_name("the last folder of hydra.sweep.dir", Path(value.strip("'\"")).name)
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
-        outputs = _check_keys(parsed, config_name)
+        outputs = _check_keys(parsed, config_name, search_path)
         if outputs is not None and (is_sweep or not outputs.exists()):
             _check_writable(outputs)
 
@@ -93,14 +99,6 @@ def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[st
     return rest, choices
 
 
-def with_folders_as_text(arguments: Sequence[str]) -> list[str]:
-    """Put folders whose names are numbers for YAML in quotes: ``outputs=2024`` means the folder ``2024``."""
-    return [
-        _FOLDER_OF_DIGITS.sub(r"\1'\2'", word) if _FOLDER_OF_DIGITS.fullmatch(word) else word
-        for word in arguments
-    ]
-
-
 def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     """Put ``++`` before keys of groups in checked ``arguments``, so that a sweep over groups accepts them.
 
@@ -113,7 +111,7 @@ def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
 
 
-def _check_keys(overrides: Sequence[Override], config_name: str) -> Path | None:
+def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Sequence[str]) -> Path | None:
     """Compose the config with the first value of every key, and with all values of groups whose keys are set.
 
     Returns:
@@ -121,9 +119,11 @@ def _check_keys(overrides: Sequence[Override], config_name: str) -> Path | None:
     """
     groups: dict[str, list[str]] = {}
     others = []
+    if search_path:
+        others.append(f"hydra.searchpath=[{','.join(map(quoted, search_path))}]")
     for override in overrides:
         key, line = override.key_or_group, str(override.input_line)
-        if key.startswith("hydra") and key != "hydra.searchpath":
+        if key.startswith("hydra"):
             continue  # the launcher's keys, which compose() does not know
         values = _values(override)
         if key in _GROUPS:
@@ -185,12 +185,12 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def _search_path(overrides: Sequence[Override]) -> list[Path]:
+def _search_path(overrides: Sequence[Override]) -> list[str]:
     """Return the folders of the user's own configs."""
     for override in overrides:
         places = override.value()
         if override.key_or_group == "hydra.searchpath" and isinstance(places, list):
-            return [Path(str(place).removeprefix("file://")) for place in places]
+            return [str(place) for place in places]
     return []
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
-from script_exp.config.multirun import expand
+from script_exp.config.multirun import compose_each, expand
 from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
 from script_exp.results.files import read_bytes
@@ -36,8 +36,8 @@ def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictCo
             parsed = OverridesParser.create().parse_overrides(list(arguments))
             fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
             config = compose("config", overrides=fixed, return_hydra_config=True)
-            for overrides in expand(config.hydra.sweeper.params, arguments):
-                yield overrides, compose("config", overrides=overrides)
+            cells = expand(config.hydra.sweeper.params, arguments)
+            yield from zip(cells, compose_each(cells, lambda cell: compose("config", cell)), strict=True)
     except HydraException as error:
         raise UserError(str(error).splitlines()[0]) from error
 

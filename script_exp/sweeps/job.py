@@ -11,6 +11,7 @@ from hydra.conf import HydraConf
 
 from script_exp.errors import UserError
 from script_exp.results.run_directory import RunIsBusyError
+from script_exp.sweeps.plan import current_sweep
 from script_exp.sweeps.record import SweepRecord
 
 
@@ -30,17 +31,13 @@ class SweepJob:
 
     @classmethod
     def of(cls, hydra: HydraConf) -> SweepJob:
-        """Return the job of Hydra's current config."""
-        return cls(SweepRecord(Path(hydra.sweep.dir)), hydra.job.num)
+        """Return the job of Hydra's current config, in the process of the sweep or in one of its own."""
+        return cls(current_sweep() or SweepRecord(Path(hydra.sweep.dir)), hydra.job.num)
 
     def runs_in(self, run_dir: Path) -> None:
         """Record the run directory of the cell."""
         self._run_dir = run_dir
         self._sweep.note_cell(self._number, run_dir)
-
-    def starts_over(self, run_dir: Path) -> bool:
-        """Return whether ``force`` starts this cell over; false if an identical cell has done so already."""
-        return self._sweep.starts_over(run_dir)
 
     def __enter__(self) -> SweepJob:
         return self
@@ -50,7 +47,7 @@ class SweepJob:
     ) -> bool:
         if not isinstance(error, Exception):  # no error, or one that ends the whole process
             return False
-        if isinstance(error, RunIsBusyError):  # an identical cell, such as pruner=none at several budgets
+        if isinstance(error, RunIsBusyError):  # another command runs the same cell
             print(f"skipped: {error}", file=sys.stderr)
             return True
         if isinstance(error, UserError):

@@ -1,8 +1,7 @@
 """The folder of a sweep: the planned cells, and the run directory of each.
 
-planned.json     the overrides of every cell, in order; a cell's number is its place in the list
-cells/<n>.json   written by the process that runs cell n: its run directory, and its error, if any
-started_over/    one empty file for each run that force=true has started over
+planned.json     the distinct cells: overrides, and finished, invalid, or missing if there is work left
+cells/<n>.json   written by the process that runs the n-th missing cell: its run directory, and its error
 jobs/<id>/       what a job of SLURM or a local process printed (submitit's files)
 multirun.yaml    the config of the sweep (Hydra's file)
 """
@@ -10,9 +9,11 @@ multirun.yaml    the config of the sweep (Hydra's file)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_json
 from script_exp.results.state import RunState, read_shards, read_split, read_state
 
@@ -28,12 +29,14 @@ class CellState:
         state: as in :class:`~script_exp.results.state.RunState`, ``missing`` or ``invalid``.
         why: the reason, if it is not finished.
         run_dir: its run directory; None if it failed before that was known.
+        before: whether it was finished before the sweep.
     """
 
     overrides: list[str]
     state: str
     why: str | None = None
     run_dir: Path | None = None
+    before: bool = False
 
 
 class SweepRecord:
@@ -45,41 +48,45 @@ class SweepRecord:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._unwritten: dict[int, dict[str, Any]] = {}
 
-    def plan(self, cells: Sequence[Sequence[str]]) -> None:
-        """Write the list of cells."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "planned.json", list(cells))
+    def plan(self, cells: Sequence[CellState]) -> None:
+        """Write the list of distinct cells; the ``missing`` ones are launched, in order."""
+        write_json(self.folder / "planned.json", [_planned(cell) for cell in cells])
 
     def note_cell(self, number: int, run_dir: Path | None, error: str | None = None) -> None:
-        """Write the run directory of cell ``number``, and its error, if any."""
-        (self.folder / "cells").mkdir(exist_ok=True)
+        """Write the run directory of job ``number``, and its error, if any.
+
+        On a full disk this process remembers it instead, because the error itself says that the disk is full.
+        """
         note = {"run_dir": None if run_dir is None else str(run_dir.absolute()), "error": error}
-        write_json(self._note(number), note)
-
-    def starts_over(self, run_dir: Path) -> bool:
-        """Return whether the caller is the sweep's first cell in ``run_dir``, which ``force`` starts over."""
-        place = self.folder / "started_over"
-        place.mkdir(exist_ok=True)
         try:
-            (place / run_dir.name).touch(exist_ok=False)
-        except FileExistsError:
-            return False
-        return True
-
-    def was_launched(self) -> bool:
-        """Return whether a cell or a job was started; false after a mistake on the command line."""
-        return any((self.folder / name).exists() for name in ("cells", "jobs"))
+            (self.folder / "cells").mkdir(exist_ok=True)
+            write_json(self._note(number), note)
+        except (OSError, UserError):
+            self._unwritten[number] = note
 
     def cells(self) -> list[CellState]:
         """Return the state of every planned cell."""
-        planned = read_json(self.folder / "planned.json", _AGAIN)
-        return [self._cell(number, overrides) for number, overrides in enumerate(planned)]
+        states, number = [], 0
+        for planned in read_json(self.folder / "planned.json", _AGAIN):
+            run_dir = planned["run_dir"] and Path(planned["run_dir"])
+            state = CellState(planned["overrides"], planned["state"], planned["why"], run_dir)
+            if state.state == "missing":
+                state = self._launched(number, state.overrides)
+                number += 1
+            elif state.state == "finished":
+                state = replace(state, before=True)
+            states.append(state)
+        return states
 
-    def _cell(self, number: int, overrides: list[str]) -> CellState:
-        if not self._note(number).exists():
-            return CellState(overrides, "missing", f"it never started; {self.folder / 'jobs'} may show why")
-        note = read_json(self._note(number), _AGAIN)
+    def _launched(self, number: int, overrides: list[str]) -> CellState:
+        note = self._unwritten.get(number)
+        if note is None and not self._note(number).exists():
+            jobs = self.folder / "jobs"
+            why = f"it never started; {jobs} may show why" if jobs.exists() else "it never started"
+            return CellState(overrides, "missing", why)
+        note = note or read_json(self._note(number), _AGAIN)
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
         if note["error"]:
             return CellState(overrides, "failed", note["error"], run_dir)
@@ -92,6 +99,11 @@ class SweepRecord:
 
     def _note(self, number: int) -> Path:
         return self.folder / "cells" / f"{number}.json"
+
+
+def _planned(cell: CellState) -> dict[str, Any]:
+    run_dir = None if cell.run_dir is None else str(cell.run_dir.absolute())
+    return {"overrides": cell.overrides, "state": cell.state, "why": cell.why, "run_dir": run_dir}
 
 
 def _unfinished_shard(run_dir: Path) -> RunState | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from script_exp.errors import UserError
+from script_exp.terminal.signals import Terminated
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -41,6 +44,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
 def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
     """Call ``work`` and return its exit code; for a user's mistake, print one sentence and return 2."""
     try:
+        can_be_interrupted()
         return work(given)
     except UserError as error:
         return fail(error)
@@ -48,12 +52,36 @@ def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Names
         if error.filename is None:
             raise
         return fail(f"cannot read or write {error.filename} ({error.strerror})")
+    except KeyboardInterrupt:
+        return interrupted()
 
 
 def fail(why: UserError | str) -> int:
     """Print one sentence about what the user can fix and return the exit code."""
     print(f"error: {why}", file=sys.stderr)
     return 2
+
+
+def can_be_interrupted() -> None:
+    """Let Ctrl-C raise ``KeyboardInterrupt`` again, as before ``terminal.ctrl_c`` was imported."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def interruptible(remedy: str = "") -> Iterator[None]:
+    """Let Ctrl-C raise ``KeyboardInterrupt``, and end the command with one line if it comes."""
+    try:
+        can_be_interrupted()
+        yield
+    except KeyboardInterrupt:
+        sys.exit(interrupted(remedy))
+
+
+def interrupted(remedy: str = "", by: Terminated | None = None) -> int:
+    """Print one line about Ctrl-C, or the signal ``by``, and return the exit code, which is a shell's."""
+    print(f"{f'ended by {by}' if by else 'interrupted'}{f'; {remedy}' if remedy else ''}", file=sys.stderr)
+    return 130 if by is None else int(by.code or 1)
 
 
 class _Pipe(io.FileIO):

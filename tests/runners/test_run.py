@@ -182,7 +182,10 @@ def test_an_interrupted_run_says_why(tmp_path):
     process = commands.start("runners/run.py", "latency=off", "unpruned=off", f"outputs={tmp_path}")
     run_dir = commands.wait_until(lambda: commands.answered(tmp_path, 0))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted; repeat the command to resume"
+    assert "Traceback" not in errors
     status = json.loads((run_dir / "status.json").read_text())
     assert status["state"] == "interrupted"
     assert "KeyboardInterrupt" in status["why"]

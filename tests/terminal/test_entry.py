@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -87,3 +89,45 @@ def test_the_hub_is_off_before_its_library_is_imported(script):
     )
     process = call("-c", program)
     assert process.returncode == 0, process.stderr
+
+
+COMMANDS = sorted(file for folder in ("runners", "analysis") for file in (ROOT / folder).glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("script", COMMANDS, ids=lambda file: file.name)
+def test_every_command_imports_first_what_ends_it_on_ctrl_c(script):
+    imports = [
+        node for node in ast.parse(script.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert ast.unparse(imports[1]) == "import script_exp.terminal.ctrl_c"
+
+
+@pytest.mark.parametrize("script", ["runners/run.py", "runners/status.py", "analysis/make.py"])
+def test_ctrl_c_while_modules_are_imported(script):
+    """What Python itself prints then is a traceback."""
+    program = (
+        "import os, runpy, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'script_exp.errors':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.argv = [{str(ROOT / script)!r}]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    process = call("-c", program)
+    assert process.returncode == 128 + signal.SIGINT
+    assert process.stderr == "interrupted\n"
+
+
+def test_ctrl_c_while_a_command_works(outputs):
+    program = (
+        "import argparse, sys\n"
+        "from script_exp.terminal.entry import run_command\n"
+        "def work(given):\n"
+        "    raise KeyboardInterrupt\n"
+        "sys.exit(run_command(work, argparse.Namespace()))\n"
+    )
+    process = call("-c", program)
+    assert (process.returncode, process.stderr) == (130, "interrupted\n")
