@@ -12,10 +12,17 @@ import torch
 import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
-from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens
 from script_exp.cell.prepared import RunCell
-from script_exp.cell.tracked import shown_sample, tracked_run
+from script_exp.cell.tracked import (
+    SHOWN_SAMPLES,
+    log_answers,
+    log_history,
+    running_mean,
+    shown_samples,
+    track_finished,
+    tracked_run,
+)
 from script_exp.errors import SettingError, UserError
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
@@ -35,8 +42,6 @@ log = logging.getLogger(__name__)
 
 # Samples that the latency pass rotates through, and whose prompt sizes are counted for random weights.
 _MEASURED_SAMPLES = {"image": 8, "video": 2}
-# Samples that the tracker shows with their kept tokens.
-_SHOWN_SAMPLES = 8
 
 
 def run_cell(cell: RunCell) -> dict[str, Any] | None:
@@ -65,6 +70,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
                 note(f"scored by an earlier rule; update it with python runners/score.py {directory.path}")
             if not directory.is_finished():  # the process was stopped after it wrote the result
                 directory.set_status("finished")
+            track_finished(cell, directory, done)
             return done
         directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
         with _working_on(cell, directory):
@@ -101,6 +107,13 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
     return read_result(file) if file.exists() else None
 
 
+def log_finished(cell: RunCell, result: dict[str, Any]) -> None:
+    """Give the tracker a finished run that it does not have yet; never run it."""
+    if not cell.tracker.has_logged(cell.directory, final_metrics(result)):
+        with RunDirectory(cell.directory) as directory:
+            track_finished(cell, directory, result)
+
+
 def _note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
     """Print a note if existing answers come from another version of the pruner's file."""
     before = {session.get("pruner_code") for session in directory.sessions()}
@@ -122,9 +135,9 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             log.exception("run %s", state)
-            cell.tracker.finish({}, failed=True)
             with suppress(UserError):  # on a full disk, which the error itself reports
                 directory.set_status(state, f"{type(error).__name__}: {error}")
+            cell.tracker.finish({}, failed=True)
             raise
 
 
@@ -165,6 +178,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         samples = [sample for sample in samples if sample.id in answered]
         accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
         sizes = [answered[sample.id] for sample in samples]
+        log_answers(cell, list(answered.values()))
     else:
         records = _answer(cell, model, directory, skipped)
         if not records:
@@ -223,12 +237,13 @@ def _answer(
         BatchSize(cell.settings.batch_size, cell.benchmark.modality),
     )
     shown: dict[str, SampleRecord] = {}
-    label = _running_mean(cell)
+    label = running_mean(cell)
+    log_history(cell, list(records.values()))
     scores = [record.score for record in records.values()]
     with Progress(cell.name, len(samples), scores, label) as progress:
         for answered in answering.answer(pending):
             new = [record for record in answered if record.id not in records]
-            shown |= {record.id: record for record in new[: _SHOWN_SAMPLES - len(shown)]}
+            shown |= {record.id: record for record in new[: SHOWN_SAMPLES - len(shown)]}
             if not cell.settings.record_kept:
                 new = [replace(record, kept_indices=None) for record in new]
             directory.append(new)
@@ -236,20 +251,11 @@ def _answer(
             mean = progress.advance([record.score for record in new])
             if label is not None:
                 cell.tracker.log({f"{label}/running": mean}, step=len(records))
-    cell.tracker.show(
-        shown_sample(model, sample, shown[sample.id]) for sample in samples if sample.id in shown
-    )
+    cell.tracker.show(shown_samples(model, samples, shown, records))
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
     return [records[sample.id] for sample in samples if sample.id in records]
-
-
-def _running_mean(cell: RunCell) -> str | None:
-    """Return the name of the mean score so far; None if a server or a judge scores later."""
-    if not cell.benchmark.is_scored:
-        return None
-    return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
 
 
 def _skipped(cell: RunCell) -> Skipped:
