@@ -17,7 +17,7 @@ from PIL import Image
 from script_exp.errors import UserError, check_choice, check_number
 from script_exp.results.files import read_json, write_json
 from script_exp.results.wandb_rules import NAME_LIMIT, TAG_LIMIT, check_login, check_name, reason, shortened
-from script_exp.results.wandb_upload import Upload, is_sent, sent_to, sync_command
+from script_exp.results.wandb_upload import Upload, is_sent, output_file, sent_to, sync_command
 from script_exp.terminal.progress import note
 
 log = logging.getLogger(__name__)
@@ -237,7 +237,8 @@ class WandbTracker(Tracker):
         elif self._mode == "offline":
             note(f"W&B: logged offline; send it with: {sync_command(log_folder)}")
         else:
-            note(f"W&B: not everything was sent so far; send the rest with: {sync_command(log_folder)}")
+            see = f"see {output_file(log_folder)}"
+            note(f"W&B: not everything was sent so far ({see}); send it with: {sync_command(log_folder)}")
 
     def _digest(self, summary: dict[str, Any]) -> str:
         """Return a hash of what is logged of a finished run, and where."""

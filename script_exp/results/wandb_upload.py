@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 # Seconds that the upload continues after the run finished its log, and after it died.
 _AFTER_END_S, _AFTER_DEATH_S = 60, 10
 _FINISHED = b"."
+_OF_THE_RUN = ("WANDB_SERVICE", "WANDB_MODE")
 
 
 class Upload:
@@ -33,11 +34,11 @@ class Upload:
     def __init__(self, log: Path) -> None:
         self._log = log
         # With the run's own service, which ends with the run, the upload would end early.
-        environment = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
+        environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_RUN}
         environment["WANDB_DIR"] = str(log.parent.parent.resolve())  # for W&B's log of the upload
-        with _output(log).open("ab") as output:
+        with output_file(log).open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(log.resolve())],
+                [sys.executable, "-P", "-m", __name__, str(log.resolve())],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -69,9 +70,9 @@ def is_sent(log: Path) -> bool:
 
 def sent_to(log: Path) -> str:
     """Return the URL of an uploaded run; if W&B did not print one, where the upload's output is."""
-    output = _output(log)
+    output = output_file(log)
     text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
-    found = re.findall(r"View run .* at (https?://\S+)", text)
+    found = re.findall(r"View run .* at (https?://[^\s\x1b]+)", text)
     return found[-1] if found else f"sent, see {output}"
 
 
@@ -80,7 +81,8 @@ def sync_command(log: Path) -> str:
     return f"wandb beta sync {shlex.quote(str(log.resolve()))}"
 
 
-def _output(log: Path) -> Path:
+def output_file(log: Path) -> Path:
+    """Return the file that the output of all uploads of a run goes to."""
     return log.with_name("sync.log")
 
 
@@ -90,7 +92,7 @@ def _upload(log: Path) -> None:
         if is_sent(log):
             return
         sync = subprocess.Popen(
-            [sys.executable, "-m", "wandb", "beta", "sync", "--live", "--yes", str(log)],
+            [sys.executable, "-P", "-m", "wandb", "beta", "sync", "--live", "--yes", str(log)],
             stdin=subprocess.DEVNULL,
         )
         while sync.poll() is None:
