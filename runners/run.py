@@ -38,8 +38,9 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
 
+    from script_exp.cell.finished import log_finished, read_finished
     from script_exp.cell.prepared import RunCell  # torch is imported from here on
-    from script_exp.cell.run import read_finished, run_cell
+    from script_exp.cell.run import run_cell
     from script_exp.cell.shown import print_config, print_result, print_unmerged
     from script_exp.results.run_directory import RunIsBusyError, set_aside
     from script_exp.terminal.progress import note
@@ -62,9 +63,12 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
         baseline = cell.unpruned()
         unpruned = read_finished(baseline)
         alone = settings.unpruned == "auto" and job is None and settings.shards == 1
-        if unpruned is None and (settings.unpruned == "run" or alone):
+        if settings.unpruned == "run" or alone:
             try:
-                unpruned = run_cell(baseline)
+                if unpruned is None:
+                    unpruned = run_cell(baseline)
+                else:
+                    log_finished(baseline, unpruned)
             except RunIsBusyError as error:
                 note(f"continuing without the unpruned run: {error}")
     result = run_cell(cell)

@@ -13,12 +13,20 @@ import torch
 import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
-from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.cell.agreement import check_agrees, without_disagreeing
 from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens, prompt_hash
+from script_exp.cell.finished import check_kept, note_changed_code, read_finished
 from script_exp.cell.prepared import RunCell
-from script_exp.cell.tracked import shown_sample, tracked_run
-from script_exp.errors import SettingError, UserError
+from script_exp.cell.tracked import (
+    SHOWN_SAMPLES,
+    log_answers,
+    log_history,
+    running_mean,
+    shown_samples,
+    track_finished,
+    tracked_run,
+)
+from script_exp.errors import UserError
 from script_exp.measure.latency import Latency, LatencyInput, measure_latency
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
@@ -26,20 +34,17 @@ from script_exp.results.files import write_atomically
 from script_exp.results.heartbeat import Heartbeat
 from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
-from script_exp.results.result_file import read_result, read_result_of
+from script_exp.results.result_file import read_result
 from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
 from script_exp.results.run_log import log_to
 from script_exp.results.scoring import outcome, score_again
 from script_exp.results.summarize import summarize_costs, summarize_latency, summarize_tokens
-from script_exp.results.tracker import NoTracker
 from script_exp.terminal.progress import Progress, note
 
 log = logging.getLogger(__name__)
 
 # Samples that the latency pass rotates through, and whose prompt sizes are counted for random weights.
 _MEASURED_SAMPLES = {"image": 8, "video": 2}
-# Samples that the tracker shows with their kept tokens.
-_SHOWN_SAMPLES = 8
 
 
 def run_cell(cell: RunCell) -> dict[str, Any] | None:
@@ -64,7 +69,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
             check_agrees(cell.benchmark, cell.samples(), directory, done)
         directory.check_identity(cell.identity)
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
-            _check_kept(cell, directory)
+            check_kept(cell, directory)
             note(f"already finished: {directory.path}")
             note_changed_code(cell, directory)
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
@@ -73,6 +78,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
             if not directory.is_finished():  # the process was stopped after it wrote the result
                 with suppress(UserError):  # on a disk that can only be read
                     directory.set_status("finished")
+            track_finished(cell, directory, done)
             return done
         directory.merge_shards([sample.id for batch in cell.batches() for sample in batch])
         with _working_on(cell, directory):
@@ -104,42 +110,6 @@ def _run_shard(cell: RunCell) -> dict[str, Any] | None:
         return None
 
 
-def read_finished(cell: RunCell) -> dict[str, Any] | None:
-    """Return the result of a cell if it is finished; never run it.
-
-    Raises:
-        UserError: if the result is damaged, or that of another cell.
-    """
-    return read_result_of(cell.identity, cell.directory / "result.json")
-
-
-def is_done(cell: RunCell) -> bool:
-    """Return whether a sweep can leave the cell out, because nothing would run.
-
-    Raises:
-        UserError: if the result is damaged, or lacks what only a new run can give.
-    """
-    result, settings = read_finished(cell), cell.settings
-    if result is None or (result["latency"] is None and settings.latency == "on"):
-        return False
-    directory = RunDirectory(cell.directory)
-    is_tracked = isinstance(cell.tracker, NoTracker) or any(cell.directory.glob("wandb/*run-*"))
-    if not directory.is_finished() or not is_tracked:
-        return False
-    _check_kept(cell, directory)
-    if settings.unpruned == "run" and settings.budget is not None:
-        return read_finished(cell.unpruned()) is not None
-    return True
-
-
-def note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
-    """Print a note if existing answers come from another version of the pruner's file."""
-    before = {session.get("pruner_code") for session in directory.sessions()}
-    if before - {cell.pruner_code, None}:
-        name = cell.settings.pruner["name"]
-        note(f"the file of pruner={name} has changed since this run; force=true starts over")
-
-
 @contextmanager
 def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Write the log and the status while a cell, or a shard of it, runs."""
@@ -153,9 +123,9 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             log.exception("run %s", state)
-            cell.tracker.finish({}, failed=True)
             with suppress(UserError):  # on a full disk, which the error itself reports
                 directory.set_status(state, f"{type(error).__name__}: {error}")
+            cell.tracker.finish({}, failed=True)
             raise
 
 
@@ -167,17 +137,6 @@ def _memory_told() -> Iterator[None]:
         raise UserError(
             "the GPU is out of memory; use a smaller batch_size or dtype, or a GPU with more free memory"
         ) from error
-
-
-def _check_kept(cell: RunCell, directory: RunDirectory) -> None:
-    """Raise a :class:`SettingError` if ``record_kept`` is set but existing answers lack the kept tokens."""
-    if cell.settings.record_kept and any(
-        record.kept_indices is None
-        for record in directory.answered(sample.id for sample in cell.samples()).values()
-    ):
-        raise SettingError(
-            "record_kept", True, f"false, or force=true to start over: {directory.path} was run without it"
-        )
 
 
 def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
@@ -196,6 +155,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         samples = [sample for sample in samples if sample.id in answered]
         accuracy = Accuracy(**before["accuracy"]) if before["accuracy"] else None
         sizes = [answered[sample.id] for sample in samples]
+        log_answers(cell, list(answered.values()))
     else:
         records = _answer(cell, model, directory, skipped)
         if not records:
@@ -237,7 +197,7 @@ def _answer(
     batches = cell.batches()
     samples = [sample for batch in batches for sample in batch]
     records = directory.answered(sample.id for sample in samples)
-    _check_kept(cell, directory)
+    check_kept(cell, directory)
     if any(record.rule != cell.benchmark.rule_version for record in records.values()):
         records = score_again(cell.benchmark, samples, records)
         directory.replace_records(records.values())
@@ -260,12 +220,13 @@ def _answer(
         BatchSize(cell.settings.batch_size, cell.benchmark.modality),
     )
     shown: dict[str, SampleRecord] = {}
-    label = _running_mean(cell)
+    label = running_mean(cell)
+    log_history(cell, list(records.values()))
     scores = [record.score for record in records.values()]
     with Progress(cell.name, len(samples), scores, label) as progress:
         for answered in answering.answer(pending):
             new = [record for record in answered if record.id not in records]
-            shown |= {record.id: record for record in new[: _SHOWN_SAMPLES - len(shown)]}
+            shown |= {record.id: record for record in new[: SHOWN_SAMPLES - len(shown)]}
             if not cell.settings.record_kept:
                 new = [replace(record, kept_indices=None) for record in new]
             directory.append(new)
@@ -273,20 +234,11 @@ def _answer(
             mean = progress.advance([record.score for record in new])
             if label is not None:
                 cell.tracker.log({f"{label}/running": mean}, step=len(records))
-    cell.tracker.show(
-        shown_sample(model, sample, shown[sample.id]) for sample in samples if sample.id in shown
-    )
+    cell.tracker.show(shown_samples(model, samples, shown, records))
     directory.write_skipped(skipped.reasons)
     for name, why in skipped.reasons.items():
         log.warning("skipped sample %s: %s", name, why)
     return [records[sample.id] for sample in samples if sample.id in records]
-
-
-def _running_mean(cell: RunCell) -> str | None:
-    """Return the name of the mean score so far; None if a server or a judge scores later."""
-    if not cell.benchmark.is_scored:
-        return None
-    return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
 
 
 def _skipped(cell: RunCell) -> Skipped:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.rules.metric import MeanScore
 from script_exp.cell.prepared import RunCell
+from script_exp.errors import UserError
 from script_exp.models.prunable import PrunableModel
+from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SampleRecord
+from script_exp.results.run_directory import RunDirectory
 from script_exp.results.tracker import ShownSample, TrackedRun
+from script_exp.terminal.progress import note
+
+SHOWN_SAMPLES = 8
+"""Samples that the tracker shows."""
 
 
 def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
@@ -25,13 +37,76 @@ def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
     )
 
 
-def shown_sample(model: PrunableModel, sample: Sample, record: SampleRecord) -> ShownSample:
-    """Return an answered sample with a picture of the kept tokens, if they form a grid that can be drawn."""
+def track_finished(cell: RunCell, directory: RunDirectory, result: dict[str, Any]) -> None:
+    """Log a finished run from its files, without the model, unless the tracker has it already."""
+    run, summary = tracked_run(cell, directory.path), final_metrics(result)
+    if cell.tracker.has_logged(run.folder, summary):
+        return
+    records: list[SampleRecord] = []
+    if directory.samples_file.exists():  # not for random weights
+        try:
+            records = list(directory.all_records([sample.id for sample in cell.samples()]).values())
+        except UserError as error:
+            note(f"W&B: this run is not logged: {error}")
+            return
+    cell.tracker.start(run)
+    log_answers(cell, records)
+    cell.tracker.finish(summary)
+
+
+def log_answers(cell: RunCell, records: Sequence[SampleRecord]) -> None:
+    """Log all answers of a run that is not answering anything."""
+    log_history(cell, records)
+    if records:
+        cell.tracker.show(_shown(record) for record in records[:SHOWN_SAMPLES])
+
+
+def log_history(cell: RunCell, records: Sequence[SampleRecord]) -> None:
+    """Log the running mean of earlier answers, batch by batch, so that each log holds the whole run."""
+    name = running_mean(cell)
+    if name is None:
+        return
+    done, total = 0, 0.0
+    while done < len(records):
+        batch = records[done : done + max(1, records[done].batch)]
+        done += len(batch)
+        total += sum(record.score for record in batch)
+        cell.tracker.log({f"{name}/running": total / done}, step=done)
+
+
+def running_mean(cell: RunCell) -> str | None:
+    """Return the name of the mean score so far; None if a server or a judge scores later."""
+    if not cell.benchmark.is_scored:
+        return None
+    return "accuracy" if isinstance(cell.benchmark.metric, MeanScore) else "mean score"
+
+
+def shown_samples(
+    model: PrunableModel,
+    samples: Sequence[Sample],
+    new: dict[str, SampleRecord],
+    records: dict[str, SampleRecord],
+) -> Iterator[ShownSample]:
+    """Yield a few samples: those answered just now, whose kept tokens are known, then earlier ones."""
+    names = [*new, *(name for name in records if name not in new)][:SHOWN_SAMPLES]
+    for sample in samples:
+        if sample.id in names:
+            record = new.get(sample.id, records[sample.id])
+            yield _shown(record, _picture(model, sample, record))
+
+
+def _picture(model: PrunableModel, sample: Sample, record: SampleRecord) -> Image.Image | None:
+    """Return a picture of the kept tokens, if they are known and form a grid that can be drawn."""
+    if record.kept_indices is None:
+        return None
     pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
     tokens = model.adapter.tokens_per_crop(model.model.config)  # includes tokens that are cut off as padding
-    picture = None
-    if pictures is not None and tokens is not None:
-        picture = kept_overlay(pictures, record.kept_indices or [], tokens)
+    if pictures is None or tokens is None:
+        return None
+    return kept_overlay(pictures, record.kept_indices, tokens)
+
+
+def _shown(record: SampleRecord, picture: Image.Image | None = None) -> ShownSample:
     return ShownSample(
         record.id,
         record.question,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import subprocess
-import sys
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,9 +14,16 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from script_exp.errors import UserError, check_choice
+from script_exp.errors import UserError, check_choice, check_number
+from script_exp.results.files import read_json, write_json
+from script_exp.results.wandb_rules import NAME_LIMIT, TAG_LIMIT, check_login, check_name, reason, shortened
+from script_exp.results.wandb_upload import Upload, is_sent, output_file, sent_to, sync_command
+from script_exp.terminal.progress import note
 
 log = logging.getLogger(__name__)
+
+# In the run directory: a hash of the finished run as it was logged, and the folder of that log.
+_LOGGED = Path("wandb/logged.json")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ class Tracker(ABC):
     """A destination for metrics."""
 
     @abstractmethod
+    def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
+        """Return whether the finished run in ``folder`` needs no logging: its final metrics are logged."""
+
+    @abstractmethod
     def start(self, run: TrackedRun) -> None:
         """Open the run."""
 
@@ -75,6 +87,9 @@ class Tracker(ABC):
 class NoTracker(Tracker):
     """A tracker that does nothing."""
 
+    def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
+        return True
+
     def start(self, run: TrackedRun) -> None:
         pass
 
@@ -89,16 +104,20 @@ class NoTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Weights & Biases. Both modes log everything to the run directory.
+    """Weights & Biases. Both modes log everything to the folder ``wandb`` of the run directory.
 
     ``online`` also starts a process that uploads the log as it grows. A slow or unreachable server, or a
-    service that dies, never delays or fails a run, and ``wandb beta sync`` can upload the log later.
-    An error inside W&B stops the tracking, not the run.
+    service that dies, never fails a run, and delays its end by at most ``wait_s``. An error inside W&B stops
+    the tracking, not the run. Both are said on the terminal, with the command that sends the rest.
 
     Args:
         mode: ``offline`` or ``online``.
         project: W&B project.
         entity: W&B user or team; None for the default one.
+        wait_s: seconds that the end of a run waits for the upload, which then continues for a minute.
+
+    Raises:
+        UserError: if W&B is not installed, refuses a name, or ``online`` has no login.
     """
 
     def __init__(
@@ -106,16 +125,41 @@ class WandbTracker(Tracker):
         mode: Literal["offline", "online"] = "offline",
         project: str = "script-exp",
         entity: str | None = None,
+        wait_s: float = 5,
     ) -> None:
         check_choice("mode", mode, ("offline", "online"))
+        check_number("wait_s", wait_s, lambda seconds: 0 <= seconds < math.inf, "a number of seconds >= 0")
+        check_name("project", project)
+        if entity is not None:
+            check_name("entity", entity)
         try:
             import wandb
         except ImportError as error:
             raise UserError(
                 "tracker=wandb: the package wandb is not installed; pip install -e '.[wandb]'"
             ) from error
-        self._wandb, self._mode, self._project, self._entity = wandb, mode, project, entity
+        if mode == "online":
+            check_login()
+        self._wandb, self._mode, self._wait_s = wandb, mode, wait_s
+        self._project, self._entity = str(project), None if entity is None else str(entity)
         self._run: Any = None
+        self._folder = Path()
+        self._upload: Upload | None = None
+
+    def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
+        """Return whether ``folder`` has a complete log; ``online`` sends it if that is still to do."""
+        file = folder / _LOGGED
+        try:
+            digest, name = read_json(file) if file.exists() else (None, "")
+        except (UserError, ValueError, TypeError):  # damaged: log again
+            return False
+        log_folder = file.parent / name
+        if digest != self._digest(summary) or not log_folder.is_dir():
+            return False
+        if self._mode == "online" and not is_sent(log_folder):
+            self._guarded(lambda: Upload(log_folder).finish(self._wait_s))
+        self._tell(log_folder)
+        return True
 
     def start(self, run: TrackedRun) -> None:
         def open_run() -> None:
@@ -123,20 +167,21 @@ class WandbTracker(Tracker):
                 mode="offline",
                 project=self._project,
                 entity=self._entity,
-                name=run.name,
+                name=shortened(run.name, NAME_LIMIT),
                 id=run.run_id,
-                group=run.group,
+                group=shortened(run.group, NAME_LIMIT),
                 job_type="evaluation",
-                tags=run.tags,
+                tags=list(dict.fromkeys(shortened(tag, TAG_LIMIT) for tag in run.tags)),
                 config=run.config,
                 dir=run.folder,
                 reinit="finish_previous",
-                settings=self._wandb.Settings(silent=True, finish_timeout=30, finish_timeout_raises=False),
+                settings=self._wandb.Settings(silent=True, finish_timeout=30, finish_timeout_raises=True),
             )
+            self._folder = Path(self._run.dir).parent
 
         self._guarded(open_run)
         if self._run is not None and self._mode == "online":
-            self._guarded(lambda: self._send(run.folder / "wandb"))
+            self._guarded(self._start_upload)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         if self._run is not None:
@@ -147,10 +192,22 @@ class WandbTracker(Tracker):
             self._guarded(lambda: self._run.log(self._shown(list(samples))))
 
     def finish(self, summary: dict[str, Any], failed: bool = False) -> None:
+        if self._run is None:
+            return
+
+        def close() -> None:
+            self._run.summary.update(summary)
+            self._run.finish(exit_code=1 if failed else 0)
+            if not failed:
+                write_json(self._folder.with_name(_LOGGED.name), [self._digest(summary), self._folder.name])
+
+        self._guarded(close)
         if self._run is not None:
-            run, self._run = self._run, None
-            self._guarded(lambda: run.summary.update(summary))
-            self._guarded(lambda: run.finish(exit_code=1 if failed else 0))
+            self._run = None
+            if self._upload is not None:
+                self._upload.finish(self._wait_s)
+                self._upload = None
+            self._tell(self._folder)
 
     def _shown(self, samples: list[ShownSample]) -> dict[str, Any]:
         columns = ["id", "question", "references", "prediction", "score", "kept"]
@@ -159,6 +216,9 @@ class WandbTracker(Tracker):
             table.add_data(
                 one.id, one.question, ", ".join(one.references), one.prediction, one.score, one.kept
             )
+        # Bound to the run, it is a file of the log. Otherwise it, too, would become an artifact, which W&B
+        # keeps outside the run directory until it is sent.
+        table.bind_to_run(self._run, "samples", self._run.step)
         # Not in the table, which would store its pictures outside the run directory.
         pictures = [
             self._wandb.Image(one.picture, caption=f"{one.id}: {one.question} {one.prediction}")
@@ -167,21 +227,35 @@ class WandbTracker(Tracker):
         ]
         return {"samples": table, **({"kept_tokens": pictures} if pictures else {})}
 
-    def _send(self, folder: Path) -> None:
-        """Start the process that uploads the log; it ends with the run and writes its output to a file."""
-        log_folder = str(Path(self._run.dir).parent)
-        with (folder / "sync.log").open("ab") as output:
-            subprocess.Popen(
-                [sys.executable, "-m", "wandb", "beta", "sync", "--live", "--yes", log_folder],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+    def _start_upload(self) -> None:
+        self._upload = Upload(self._folder)
+
+    def _tell(self, log_folder: Path) -> None:
+        """Print where the run is, or the command that sends it."""
+        if is_sent(log_folder):
+            note(f"W&B: {sent_to(log_folder)}")
+        elif self._mode == "offline":
+            note(f"W&B: logged offline; send it with: {sync_command(log_folder)}")
+        else:
+            see = f"see {output_file(log_folder)}"
+            note(f"W&B: not everything was sent so far ({see}); send it with: {sync_command(log_folder)}")
+
+    def _digest(self, summary: dict[str, Any]) -> str:
+        """Return a hash of what is logged of a finished run, and where."""
+        logged = json.dumps([self._project, self._entity, summary], sort_keys=True)
+        return hashlib.sha256(logged.encode()).hexdigest()[:16]
 
     def _guarded(self, call: Callable[[], Any]) -> None:
         try:
             call()
         except Exception as error:  # whatever W&B raises, the run continues
-            log.warning("stopped tracking this run with W&B: %s: %s", type(error).__name__, error)
             self._run = None
+            if self._upload is not None:
+                self._upload.abandon()
+                self._upload = None
+            text = (
+                f"W&B: stopped tracking this run: {reason(error)}; once it is finished, the same command "
+                "logs it from its result"
+            )
+            note(text)
+            log.warning("%s", text)

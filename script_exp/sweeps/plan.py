@@ -97,7 +97,7 @@ def plan_cells(cells: Iterable[tuple[list[str], DictConfig]], device: str | None
 
 
 def _state(cell: RunCell, overrides: list[str]) -> CellState:
-    from script_exp.cell.run import is_done, note_changed_code
+    from script_exp.cell.finished import is_done, note_changed_code
     from script_exp.results.run_directory import RunDirectory
 
     requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then the sweep resumes its own runs

@@ -1,0 +1,58 @@
+"""What W&B accepts: names, their lengths, a login."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from script_exp.errors import SettingError, UserError
+
+NAME_LIMIT = 128
+"""Characters of a project, an entity, a run's name or a group."""
+TAG_LIMIT = 64
+"""Characters of a tag."""
+_REFUSED = "/\\#?%:"
+
+
+def check_name(key: str, name: object) -> None:
+    """Raise a :class:`SettingError` for a project or an entity that W&B refuses."""
+    text = str(name)
+    if name is None or not text.strip() or len(text) > NAME_LIMIT or set(text) & set(_REFUSED):
+        refused = " ".join(_REFUSED)
+        raise SettingError(key, name, f"a name of 1 to {NAME_LIMIT} characters without any of {refused}")
+
+
+def check_login() -> None:
+    """Raise a :class:`UserError` unless there are credentials for the W&B server; ask no server."""
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import wbauth
+
+    try:
+        host = wandb_setup.singleton().settings.base_url
+        login = wbauth.authenticate_session(
+            host=host, source="tracker=wandb", prompt=False, update_session=False
+        )
+    except Exception as error:  # also what pydantic says about WANDB_* variables
+        raise UserError(f"tracker.mode=online: {reason(error)}") from error
+    if login is None:
+        raise SettingError(
+            "mode",
+            "online",
+            f"a login for {host}: run wandb login or set WANDB_API_KEY, or use tracker.mode=offline",
+        )
+
+
+def reason(error: Exception) -> str:
+    """Return an error on one line, without the API key."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    key = os.environ.get("WANDB_API_KEY")
+    return text.replace(key, "***") if key else text
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return ``text`` in at most ``limit`` characters: both ends around a hash, so that it stays unique."""
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    head = limit // 2 - len(digest) - 2
+    return f"{text[:head]}-{digest}-{text[head + len(digest) + 2 - limit :]}"
