@@ -145,9 +145,14 @@ def _columns(runs: pd.DataFrame) -> pd.Series:
             | {"prompt": prompt, "code": code}
             for _, settings, prompt, code in keys
         ]
-        differing = [key for key in plain[0] if len({str(one.get(key)) for one in plain}) > 1]
+        known = dict.fromkeys(key for one in plain for key in one)
+        differing = [key for key in known if len({str(one.get(key)) for one in plain}) > 1]
         for key, own in zip(keys, plain, strict=True):
-            told = [str(own[part]) if part == "protocol" else f"{part} {own.get(part)}" for part in differing]
+            told = [
+                str(own[part]) if part == "protocol" else f"{part} {own[part]}"
+                for part in differing
+                if part in own
+            ]
             labels[key] = f"{name} ({', '.join(told)})" if told else str(name)
     found = [labels[key] for key in runs[protocol].itertuples(index=False, name=None)]
     return pd.Series(found, index=runs.index, dtype="string")

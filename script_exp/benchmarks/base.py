@@ -64,21 +64,38 @@ class Benchmark(ABC):
         name: as in ``conf/benchmark``.
         prompt_version: increases whenever the prompt changes; part of a run's identity.
         rule_version: increases whenever parsing, the score or the metric changes. Not part of the identity:
-            ``runners/score.py`` updates finished runs to it without a model.
+            ``runners/score.py`` updates finished runs to it without a model. Where one protocol or source of
+            a benchmark changes, both are properties that depend on it, so that the others' runs stay valid.
         scoring_settings: settings that affect only the rule, so that ``runners/score.py`` may change them.
         modality: ``image`` or ``video``.
     """
 
     name: ClassVar[str]
-    prompt_version: ClassVar[int]
-    rule_version: ClassVar[int] = 1
     scoring_settings: ClassVar[frozenset[str]] = frozenset()
     modality: ClassVar[str] = "image"
 
     @property
     @abstractmethod
+    def prompt_version(self) -> int:
+        """Version of the prompt."""
+
+    @property
+    def rule_version(self) -> int:
+        """Version of the scoring rule."""
+        return 1
+
+    @property
+    @abstractmethod
     def max_new_tokens(self) -> int:
         """Maximum length of an answer in the official protocol."""
+
+    def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings as a run records them: with what is used for those that are null.
+
+        Args:
+            settings: the settings that the benchmark was made from, by name.
+        """
+        return dict(settings)
 
     @property
     def metric(self) -> Metric:

@@ -3,13 +3,13 @@
 Data:
     ``gqa/llava_gqa_testdev_balanced.jsonl`` of LLaVA's ``eval.zip``, with the questions (1.2) and images of
     https://cs.stanford.edu/people/dorarad/gqa/download.html in ``gqa/data``; or
-    https://huggingface.co/datasets/lmms-lab/GQA, its ``testdev_balanced_instructions`` and
+    https://huggingface.co/datasets/lmms-lab-encoder/GQA, its ``testdev_balanced_instructions`` and
     ``testdev_balanced_images``. 12,578 questions about 398 images.
 Prompt:
     the question, a newline, "Answer the question using a single word or phrase."
 Rule:
     LLaVA's ``convert_gqa_for_eval.py`` (trailing periods removed, lower case), then the official
-    ``eval.py``: exact match. lmms-eval instead removes all ASCII punctuation from answer and reference.
+    ``eval.py``: exact match. lmms-eval 0.7.3 instead removes all ASCII punctuation from both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, image_file, read_json, read_jsonl, value_of
 from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.errors import DataError, UserError
@@ -39,7 +40,7 @@ class Gqa(FileBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "llava_gqa_testdev_balanced.jsonl"
     parquet: ClassVar[str] = "testdev_balanced_instructions/*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/GQA"
+    home: ClassVar[str] = HOMES["gqa"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 12_578, "hub": 12_578}
 
     def from_llava(self) -> list[Sample]:

@@ -6,7 +6,7 @@ Data:
     1,337 questions of the validation split; the answers of the test split are not public.
 Prompt:
     the question, a line "A. ..." for each option, "Answer with the option's letter from the given choices
-    directly." This is lmms-eval's ``longvideobench_val_v``, without subtitles. With subtitles
+    directly." This is ``longvideobench_val_v`` of lmms-eval 0.7.3, without subtitles. With subtitles
     (``longvideobench_val_i``), frames and text alternate, which the models here do not support.
 Rule:
     the first capital from A to E, after phrases such as "The best answer is" are removed. If there is none,
@@ -24,6 +24,7 @@ from string import ascii_uppercase
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, read_entries, value_of
 from script_exp.benchmarks.reading.files import Source
 from script_exp.benchmarks.reading.frames import video_frames
@@ -54,7 +55,7 @@ class LongVideoBench(VideoBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "lvb_val.json"
     parquet: ClassVar[str] = "validation-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/longvideobench/LongVideoBench"
+    home: ClassVar[str] = HOMES["longvideobench"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 1_337, "hub": 1_337}
 
     @property

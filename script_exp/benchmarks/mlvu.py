@@ -6,11 +6,13 @@ Data:
     ``mlvu/test-*.parquet``, with the videos of its ``video_part_*.zip`` in the folder itself or in ``video``.
     2,174 questions. Tasks 8 and 9 ask for free text and are skipped.
 Prompt:
-    the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (",
-    as in lmms-eval at commit 54ad0f88; earlier versions have more empty lines.
+    the question, a line "(A) ..." for each option, "Only give the best option.", "Best option: (", as in
+    lmms-eval 0.7.3 and since 0.3.5; 0.3.0 has an empty line before the question and before the last line.
 Rule:
-    lmms-eval's: the character before the first ")", or the whole answer if there is none, has to be the
-    letter. M-Avg: accuracy averaged over the seven tasks.
+    :func:`~script_exp.benchmarks.rules.choices.stated_letter`, as in lmms-eval 0.7.3.
+    ``protocol_version=0.3.5`` (up to 0.7.1): the character before the first ")", or the whole answer if there
+    is none, has to be the letter. ``protocol_version=0.3.0``: the first capital from A to D, after phrases
+    such as "The best answer is" are removed. M-Avg: accuracy averaged over the seven tasks.
 """
 
 from __future__ import annotations
@@ -20,23 +22,27 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, read_entries, value_of
-from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.files import LMMS_EVAL, Source
 from script_exp.benchmarks.reading.frames import video_frames
 from script_exp.benchmarks.reading.video import (
+    LEADS,
     VideoBenchmark,
     find_video,
+    first_letter,
     letter_of,
     one_of_letters,
     options_of,
 )
-from script_exp.benchmarks.rules.choices import lettered, listed
+from script_exp.benchmarks.rules.choices import lettered, listed, stated_letter
 from script_exp.benchmarks.rules.metric import MeanOverKinds, Metric
 from script_exp.errors import UserError
 
 TASKS = ("plotQA", "needle", "ego", "count", "order", "anomaly_reco", "topic_reasoning")
 _FREE_TEXT = ("sub_scene", "summary")
 _AFTER = "\nOnly give the best option.\nBest option: ("
+_LETTERS = "ABCD"
 
 
 class MlvuAverage(MeanOverKinds):
@@ -52,9 +58,11 @@ class Mlvu(VideoBenchmark):
 
     name: ClassVar[str] = "mlvu"
     prompt_version: ClassVar[int] = 1
+    rule_version: ClassVar[int] = 2
+    protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, "0.3.5", "0.3.0")}
     question_file: ClassVar[str] = "json/*_*.json"
     parquet: ClassVar[str] = "mlvu/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/MLVU/MVLU"
+    home: ClassVar[str] = HOMES["mlvu"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 2_174, "hub": 2_174}
 
     @property
@@ -81,7 +89,7 @@ class Mlvu(VideoBenchmark):
                             id=f"{_known(task, str(file))}-{number}",
                             visual=video_frames(root, video, place, self.frame_count),
                             question=question,
-                            prompt=question + _AFTER,
+                            prompt=self._prompt(question),
                             references=(letter_of(value_of(entry, "answer", place), options, place),),
                             kind=task,
                             unit=video,
@@ -104,7 +112,7 @@ class Mlvu(VideoBenchmark):
                         id=f"{task}-{counts[task]}",
                         visual=video_frames(self.folder, video, place, self.frame_count),
                         question=question,
-                        prompt=question + _AFTER,
+                        prompt=self._prompt(question),
                         references=(_letter(row, place),),
                         kind=task,
                         unit=video,
@@ -113,7 +121,16 @@ class Mlvu(VideoBenchmark):
                 counts[task] += 1
         return samples
 
+    def _prompt(self, question: str) -> str:
+        if self.follows == "0.3.0":
+            return f"\n{question}\nOnly give the best option.\n\nBest option: ("
+        return question + _AFTER
+
     def parse(self, sample: Sample, prediction: str) -> str:
+        if self.follows == "0.3.0":
+            return first_letter(prediction, LEADS, _LETTERS)
+        if self.follows == LMMS_EVAL:
+            return stated_letter(prediction, _LETTERS)
         text = prediction.strip()
         before, parenthesis, _ = text.partition(")")
         return before[-1:] if parenthesis else text

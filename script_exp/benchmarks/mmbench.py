@@ -3,21 +3,24 @@
 Data:
     ``mmbench/mmbench_dev_20230712.tsv`` and ``mmbench_cn/mmbench_dev_cn_20231003.tsv`` of
     https://github.com/open-compass/MMBench, with the images inside; or
-    https://huggingface.co/datasets/lmms-lab/MMBench, the dev splits of its ``en`` and ``cn``. Rows whose
-    index is the same modulo 1,000,000 are one question with its choices rotated: 4,377 rows in LLaVA's
-    English file, 4,329 in the Chinese one and in both of the hub's, which are later releases.
+    https://huggingface.co/datasets/lmms-lab-encoder/MMBench, the dev splits of its ``en`` and ``cn``. Rows
+    whose index is the same modulo 1,000,000 are one question with its choices rotated: 4,377 rows and 1,176
+    questions in LLaVA's English file, 4,329 rows in the Chinese one and in both of the hub's, which are later
+    releases with 1,164 questions.
 Prompt:
     the hint, if there is one; the question; the choices as "A. ...", one per line; "Answer with the option's
     letter from the given choices directly." or, in Chinese, "请直接回答选项字母。". LLaVA asks each row once.
-    lmms-eval joins hint, question and "There are several options:" with spaces and puts an empty line before
-    the last one; in Chinese it uses "有如下几个选项：" and "请直接使用所提供的选项字母作为答案回答。".
+    lmms-eval 0.7.3 joins hint, question and "There are several options:", in both languages, with spaces and
+    puts an empty line before the last one, which in Chinese is "请直接使用所提供的选项字母作为答案回答。". A
+    Chinese question without a hint has the hint "nan" there, as the hub's copy calls a missing one.
 Rule:
     circular evaluation: a question is right only if it is right in every rotation. The letter is found as in
     the paper's first step: a letter from A to E that stands as a word, with or without punctuation, unless
     there are two ("A" among more than three words is an article); otherwise the one choice whose text is in
-    the answer. What the paper then passes to GPT counts as wrong here, under both protocols.
-    ``submission.xlsx`` is for the official server, which uses GPT:
-    https://opencompass.org.cn/leaderboard-multimodal.
+    the answer. What the paper then passes to GPT counts as wrong here; under ``protocol=lmms`` it goes to
+    :func:`~script_exp.benchmarks.rules.choices.stated_letter`, as in lmms-eval's ``mmbench_en_dev_static``,
+    where the missing choices of a question have the text "nan". ``submission.xlsx`` is for the official
+    server, which uses GPT: https://opencompass.org.cn/leaderboard-multimodal.
 """
 
 from __future__ import annotations
@@ -35,9 +38,10 @@ from PIL import Image
 from xlsxwriter import Workbook
 
 from script_exp.benchmarks.base import Predicted, Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, encoded_image, read_tsv, value_of
 from script_exp.benchmarks.reading.files import FileBenchmark, Source
-from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed, stated_letter
 from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.errors import UserError
 
@@ -51,6 +55,8 @@ ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
 )
 _ROTATION = 1_000_000
 _COLUMNS = ("A", "B", "C", "D")
+_SEVERAL = "There are several options:"
+_NAN = "nan"  # an empty cell in the hub's copy
 _LETTERS = "ABCDE"  # E: none of them, as the paper's first step allows
 # Cells that pandas, which LLaVA reads the table with, takes as missing. Case matters: "Na" is sodium.
 _MISSING = {
@@ -95,16 +101,24 @@ class MmBench(FileBenchmark):
     """English; kinds are ``ability/category``, units the questions with their rotations."""
 
     name: ClassVar[str] = "mmbench"
-    prompt_version: ClassVar[int] = 1
+    lmms_prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "mmbench_dev_20230712.tsv"
     parquet: ClassVar[str] = "en/dev-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/MMBench"
+    home: ClassVar[str] = HOMES["mmbench"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 4_377, "hub": 4_329}
     instruction: ClassVar[str] = LETTER_ANSWER
-    lmms_options: ClassVar[str] = "There are several options:"
     lmms_instruction: ClassVar[str] = LETTER_ANSWER
+    lmms_shows_nan: ClassVar[bool] = False  # as the hint
     llava_tokens: ClassVar[int] = 1024  # model_vqa_mmbench.py
     lmms_tokens: ClassVar[int] = 1024
+
+    @property
+    def prompt_version(self) -> int:
+        return self.lmms_prompt_version if self.protocol == "lmms" else 1
+
+    @property
+    def rule_version(self) -> int:
+        return 2 if self.protocol == "lmms" else 1
 
     @property
     def metric(self) -> Metric:
@@ -158,7 +172,7 @@ class MmBench(FileBenchmark):
         asked = "\n".join([*([hint] if hint else []), question, listed(choices)])
         prompt = asked + self.instruction
         if self.protocol == "lmms":
-            joined = " ".join([*([hint] if hint else []), question, self.lmms_options])
+            joined = " ".join([*self._hint_of_lmms(row.get("hint")), question, _SEVERAL])
             prompt = f"{joined}\n{listed(choices)}\n{self.lmms_instruction}"
         return Sample(
             id=str(index),
@@ -168,11 +182,26 @@ class MmBench(FileBenchmark):
             references=(answer,),
             kind=f"{level}/{value_of(row, 'category', place)}",
             unit=str(index % _ROTATION),
-            extra={"question": question, "choices": choices, "split": _given(row.get("split"))},
+            extra={
+                "question": question,
+                "choices": choices,
+                "cells": {letter: choices.get(letter, _NAN) for letter in _COLUMNS},
+                "split": _given(row.get("split")),
+            },
         )
 
     def parse(self, sample: Sample, prediction: str) -> str:
-        return _letter(prediction) or _content(prediction, sample.extra["choices"]) or "other"
+        if self.protocol == "llava":
+            return _letter(prediction) or _content(prediction, sample.extra["choices"]) or "other"
+        found = _letter(prediction) or _content(prediction, sample.extra["cells"])
+        return found or stated_letter(prediction, "".join(_COLUMNS)) or "other"
+
+    def _hint_of_lmms(self, hint: str | None) -> list[str]:
+        """Return the hint, if one is shown."""
+        if hint is None:
+            return []
+        shown = _given(hint) or _NAN
+        return [shown] if shown != _NAN or self.lmms_shows_nan else []
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, bytes]:
         """Return the table for the server: the columns that LLaVA's converter keeps, with the predictions."""
@@ -194,8 +223,9 @@ class MmBenchCn(MmBench):
     parquet: ClassVar[str] = "cn/dev-*.parquet"
     counts: ClassVar[Mapping[Source, int]] = {"llava": 4_329, "hub": 4_329}
     instruction: ClassVar[str] = "\n请直接回答选项字母。"
-    lmms_options: ClassVar[str] = "有如下几个选项："
     lmms_instruction: ClassVar[str] = "\n请直接使用所提供的选项字母作为答案回答。"
+    lmms_prompt_version: ClassVar[int] = 2
+    lmms_shows_nan: ClassVar[bool] = True
     lmms_tokens: ClassVar[int] = 256
 
 

@@ -3,7 +3,7 @@
 Data:
     ``MME/llava_mme.jsonl`` of LLaVA's ``eval.zip``, with ``MME_Benchmark_release_version`` beside it
     (https://github.com/BradyFU/Awesome-Multimodal-Large-Language-Models/tree/Evaluation); or
-    https://huggingface.co/datasets/lmms-lab/MME, its test split. 2,374 questions about 1,187 images.
+    https://huggingface.co/datasets/lmms-lab-encoder/MME, its test split. 2,374 questions about 1,187 images.
 Prompt:
     the question without its " Please answer yes or no.", a newline, "Answer the question using a single word
     or phrase."
@@ -11,7 +11,7 @@ Rule:
     MME's ``eval_tool/calculation.py``: the lower-cased answer is yes or no if its first four characters
     contain the word. The score of a subtask is its accuracy over questions plus its accuracy over images
     (both questions right), each in percent. Perception is the sum over ten subtasks (at most 2,000),
-    cognition over four (at most 800). lmms-eval also removes periods and accepts "y" and "n".
+    cognition over four (at most 800). lmms-eval 0.7.3 also removes periods and accepts "y" and "n".
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
     image_file,
@@ -110,7 +111,7 @@ class Mme(FileBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "llava_mme.jsonl"
     parquet: ClassVar[str] = "data/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/MME"
+    home: ClassVar[str] = HOMES["mme"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 2_374, "hub": 2_374}
 
     @property

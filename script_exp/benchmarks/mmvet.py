@@ -3,10 +3,10 @@
 Data:
     ``mm-vet/llava-mm-vet.jsonl`` of LLaVA's ``eval.zip``, with ``mm-vet.json`` and ``images`` of
     https://github.com/yuweihao/MM-Vet/releases/download/v1/mm-vet.zip beside it; or
-    https://huggingface.co/datasets/lmms-lab/MMVet, its test split. 218 questions.
+    https://huggingface.co/datasets/lmms-lab-encoder/MMVet, its test split. 218 questions.
 Prompt:
-    the question alone. lmms-eval has "First please perform reasoning, and think step by step to provide best
-    answer to the following question: " and an empty line before it.
+    the question alone. lmms-eval 0.7.3 has "First please perform reasoning, and think step by step
+    to provide best answer to the following question: " and an empty line before it.
 Rule:
     a judge gives each answer a score from 0.0 to 1.0; the number is the mean. A run never judges: it ends
     with ``submission.json`` for the official grader
@@ -35,6 +35,7 @@ from typing import ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Predicted, Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
     as_object,
@@ -111,7 +112,7 @@ class MmVet(FileBenchmark):
     scoring_settings: ClassVar[frozenset[str]] = frozenset({"judge"})
     question_file: ClassVar[str] = "llava-mm-vet.jsonl"
     parquet: ClassVar[str] = "data/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/MMVet"
+    home: ClassVar[str] = HOMES["mmvet"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 218, "hub": 218}
     llava_tokens: ClassVar[int] = 1024  # model_vqa.py
     lmms_tokens: ClassVar[int] = 1024

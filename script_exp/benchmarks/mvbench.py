@@ -8,10 +8,10 @@ Data:
     revision, NTU RGB+D has to be requested from its authors. Twenty tasks of 200 questions.
 Prompt:
     "Question:", the question, "Option:", a line "(A) ..." for each option, "Only give the best option.", as
-    in lmms-eval at commit 3f426f26; versions of 2024 have lines "A. ..." and another instruction.
+    in lmms-eval 0.7.3; versions of 2024 have lines "A. ..." and another instruction.
 Rule:
-    lmms-eval's: the letter before a period at the beginning; otherwise, with punctuation removed, the first
-    word that is a single letter from a to e. Accuracy, averaged over the tasks.
+    that of lmms-eval 0.7.3: the letter before a period at the beginning; otherwise, with punctuation removed,
+    the first word that is a single letter from a to e. Accuracy, averaged over the tasks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import read_entries, value_of
 from script_exp.benchmarks.reading.files import Source
 from script_exp.benchmarks.reading.frames import Clip, video_frames
@@ -92,7 +93,7 @@ class Mvbench(VideoBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "json/*.json"
     parquet: ClassVar[str] = ""
-    home: ClassVar[str] = "https://huggingface.co/datasets/OpenGVLab/MVBench"
+    home: ClassVar[str] = HOMES["mvbench"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 4_000}
 
     @property

@@ -4,14 +4,14 @@ Data:
     ``pope/llava_pope_test.jsonl`` of LLaVA's ``eval.zip``, with the labels in ``pope/coco``
     (https://github.com/AoiDragon/POPE/tree/e3e39262c85a6a83f26cf5094022a782cb0df58d/output/coco)
     and COCO's ``val2014`` in ``pope/val2014`` (8,910 questions); or
-    https://huggingface.co/datasets/lmms-lab/POPE, its test split (9,000 questions).
+    https://huggingface.co/datasets/lmms-lab-encoder/POPE, its test split (9,000 questions).
 Prompt:
     the question, a newline, "Answer the question using a single word or phrase."
 Rule:
     LLaVA's ``eval_pope.py``: in the text before the first period, without commas, the answer is "no" if one
     of the words is "No", "not" or "no", and "yes" otherwise. The number is the mean of the F1 (of "yes") over
-    the three ways to choose the objects: adversarial, popular, random. lmms-eval accepts only a bare "yes" or
-    "no", in any case, and computes one F1 over all questions, which ignores all other answers.
+    the three ways to choose the objects: adversarial, popular, random. lmms-eval 0.7.3 accepts only a
+    bare "yes" or "no", in any case, and computes one F1 over all questions, which ignores all other answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, image_file, read_jsonl, value_of
 from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.benchmarks.rules.metric import Metric, Scored
@@ -76,7 +77,7 @@ class Pope(FileBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "llava_pope_test.jsonl"
     parquet: ClassVar[str] = "data/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/POPE"
+    home: ClassVar[str] = HOMES["pope"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 8_910, "hub": 9_000}
     lmms_tokens: ClassVar[int] = 128
 

@@ -3,17 +3,19 @@
 Data:
     ``scienceqa/llava_test_CQM-A.json`` of LLaVA's ``eval.zip``, with ``problems.json``, ``pid_splits.json``
     and the images, in ``images/test``, of https://github.com/lupantech/ScienceQA; or
-    https://huggingface.co/datasets/lmms-lab/ScienceQA, the test split of its ``ScienceQA-IMG``. 2,017 of the
-    4,241 test questions have an image. The others say nothing about visual tokens and are not asked. LLaVA
-    asks all, but it and the pruning papers report the accuracy over the 2,017 ("IMG-Accuracy").
+    https://huggingface.co/datasets/lmms-lab-encoder/ScienceQA, the test split of its ``ScienceQA-IMG``.
+    2,017 of the 4,241 test questions have an image. The others say nothing about visual tokens and are not
+    asked. LLaVA asks all, but it and the pruning papers report the accuracy over the 2,017 ("IMG-Accuracy").
     ``llava_test_CQM-I.json`` of the pruning papers has only these, with the same wording.
 Prompt:
     the hint, if there is one, as "Context: ..." on separate lines; the question; the choices as "A. ...",
     one per line; "Answer with the option's letter from the given choices directly." lmms-eval has the same.
 Rule:
     LLaVA's ``eval_science_qa.py``: a letter from A to E, alone or before a period and a space; or else the
-    letter in the only "The answer is X" that any character follows. All else is wrong. lmms-eval accepts the
-    letter alone, or at the start with a period after it.
+    letter in the only "The answer is X" that any character follows. All else is wrong. lmms-eval 0.7.3
+    (since 0.3.5) accepts the letter alone, capital or small, or a capital at the start with a period after
+    it. ``protocol_version=0.3.0`` (since 0.2.3): the letter alone, capital or small, and nothing else.
+    ``protocol_version=0.2.0``: a capital, alone or at the start with a period after it.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, as_object, image_file, read_json, value_of
-from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.reading.files import LMMS_EVAL, FileBenchmark, Source
 from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
 from script_exp.errors import UserError
 
@@ -42,11 +45,16 @@ class ScienceQa(FileBenchmark):
 
     name: ClassVar[str] = "scienceqa"
     prompt_version: ClassVar[int] = 1
+    protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, "0.3.0", "0.2.0")}
     question_file: ClassVar[str] = "llava_test_CQM-A.json"
     parquet: ClassVar[str] = "ScienceQA-IMG/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/ScienceQA"
+    home: ClassVar[str] = HOMES["scienceqa"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 2_017, "hub": 2_017}
     llava_tokens: ClassVar[int] = 1024  # model_vqa_science.py
+
+    @property
+    def rule_version(self) -> int:
+        return 2 if self.protocol == "lmms" else 1
 
     def from_llava(self) -> list[Sample]:
         problems_file, splits_file = self.folder / "problems.json", self.folder / "pid_splits.json"
@@ -89,13 +97,20 @@ class ScienceQa(FileBenchmark):
 
     def parse(self, sample: Sample, prediction: str) -> str:
         if self.protocol == "lmms":
-            return prediction[0] if prediction[:1].isupper() and prediction[1:2] == "." else prediction
+            return self._by_lmms(prediction)
         if prediction in [*_OPTIONS]:
             return prediction
         if prediction[:1] in [*_OPTIONS] and prediction[1:3] == ". ":
             return prediction[0]
         found = _SENTENCE.findall(prediction)
         return found[0] if len(found) == 1 else "FAILED"
+
+    def _by_lmms(self, prediction: str) -> str:
+        text = prediction if self.follows == "0.2.0" else prediction.strip()
+        if len(text) == 1 and self.follows != "0.2.0":
+            return text.upper()
+        starts = text[:1].isupper() and text[1:2] == "." and self.follows != "0.3.0"
+        return text[0] if starts else text
 
 
 def _sample(

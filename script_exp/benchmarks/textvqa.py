@@ -3,11 +3,12 @@
 Data:
     ``textvqa/llava_textvqa_val_v051_ocr.jsonl`` of LLaVA's ``eval.zip``, with ``TextVQA_0.5.1_val.json`` and
     ``train_images`` of https://textvqa.org/dataset beside it; or
-    https://huggingface.co/datasets/lmms-lab/textvqa, its validation split. 5,000 questions.
+    https://huggingface.co/datasets/lmms-lab-encoder/textvqa, its validation split. 5,000 questions.
 Prompt:
-    the question and a newline; with ``ocr``, "Reference OCR token: ", the comma-separated tokens and a
-    newline; "Answer the question using a single word or phrase." lmms-eval capitalizes the first letter of
-    the question and lowercases the rest.
+    the question, its first letter capitalized and the rest in lower case, and a newline; with ``ocr``,
+    "Reference OCR token: ", the comma-separated tokens and a newline; "Answer the question using a single
+    word or phrase." LLaVA's file has its questions so; those of the hub's copy are changed alike. lmms-eval
+    0.7.3 does the same, by default without the OCR tokens.
 Rule:
     LLaVA's ``m4c_evaluator.py``: soft accuracy with predictions and references normalized alike
     (:mod:`script_exp.benchmarks.rules.vqa`). lmms-eval has the same.
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
     as_object,
@@ -42,23 +44,34 @@ class TextVqa(FileBenchmark):
     """The validation split.
 
     Attributes:
-        ocr: whether the prompt holds the words that an OCR engine found: true in LLaVA's published numbers,
-            false by default in lmms-eval.
+        ocr: whether the prompt holds the words that an OCR engine found; None for what the protocol does:
+            True in LLaVA's published numbers, False by default in lmms-eval.
     """
 
-    ocr: bool = True
+    ocr: bool | None = None
 
     name: ClassVar[str] = "textvqa"
-    prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "llava_textvqa_val_v051_ocr.jsonl"
     parquet: ClassVar[str] = "validation-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/textvqa"
+    home: ClassVar[str] = HOMES["textvqa"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 5_000, "hub": 5_000}
     lmms_tokens: ClassVar[int] = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("ocr", self.ocr, (True, False))
+        check_choice("ocr", self.ocr, (True, False, None), "true, false or null")
+
+    @property
+    def prompt_version(self) -> int:
+        return 2 if self.source == "hub" else 1  # LLaVA's file has its questions as they are asked
+
+    @property
+    def shows_ocr(self) -> bool:
+        """Whether the prompt holds the OCR tokens."""
+        return self.protocol == "llava" if self.ocr is None else self.ocr
+
+    def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return super().in_full(settings) | {"ocr": self.shows_ocr}
 
     def from_llava(self) -> list[Sample]:
         file = self.folder / _ANNOTATIONS
@@ -93,7 +106,8 @@ class TextVqa(FileBenchmark):
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
             with self.entry(place):
-                question, image = value_of(row, "question", place), value_of(row, "image_id", place)
+                question = value_of(row, "question", place).capitalize()
+                image = value_of(row, "image_id", place)
                 turns[image] += 1
                 samples.append(
                     Sample(
@@ -110,7 +124,7 @@ class TextVqa(FileBenchmark):
 
     def _prompt(self, question: str, tokens: str) -> str:
         asked = question if self.protocol == "llava" else question.capitalize()
-        return asked + (f"\n{_OCR}{tokens}" if self.ocr else "") + SHORT_ANSWER
+        return asked + (f"\n{_OCR}{tokens}" if self.shows_ocr else "") + SHORT_ANSWER
 
     def parse(self, sample: Sample, prediction: str) -> str:
         return normalize_prediction(prediction)

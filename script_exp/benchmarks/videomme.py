@@ -1,16 +1,20 @@
 """Video-MME (Fu et al., 2024): 900 videos from eleven seconds to an hour, multiple choice.
 
 Data:
-    https://huggingface.co/datasets/lmms-lab/Video-MME: ``videomme/test-*.parquet``; the folder ``data`` with
+    https://huggingface.co/datasets/lmms-eval/Video-MME: ``videomme/test-*.parquet``; the folder ``data`` with
     the videos, from ``videos_chunked_*.zip``; with ``subtitles``, the folder ``subtitle`` from
     ``subtitle.zip``. 2,700 questions.
 Prompt:
-    lmms-eval's: "Select the best answer to the following multiple-choice question based on the video and the
-    subtitles. ...", even without subtitles; the question; its four options; and, after an empty line, "Answer
-    with the option's letter from the given choices directly." With subtitles, those shown during one of the
-    frames come first, and the last line is "The best answer is:".
+    lmms-eval's since 0.3.0: "Select the best answer to the following multiple-choice question based on the
+    video and the subtitles. ...", even without subtitles; the question; its four options; and, after an empty
+    line, "Answer with the option's letter from the given choices directly." For LLaVA-NeXT-Video
+    (``llava_vid``) the last line is "The best answer is:", without an empty one. With subtitles, those shown
+    during one of the frames come first, and the last line is "The best answer is:" for every model. They are
+    in the order of the video here; lmms-eval takes them from a Python set, in no defined order.
 Rule:
-    the first capital from A to D, after phrases such as "The best answer is" are removed. Accuracy.
+    :func:`~script_exp.benchmarks.rules.choices.stated_letter`, as in lmms-eval 0.7.3;
+    ``protocol_version=0.3.0`` (up to 0.7.1): the first capital from A to D, after phrases such as "The best
+    answer is" are removed. Accuracy.
 """
 
 from __future__ import annotations
@@ -24,18 +28,20 @@ from typing import ClassVar
 import numpy as np
 
 from script_exp.benchmarks.base import Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import ParquetTable, read_lines, value_of, within
-from script_exp.benchmarks.reading.files import Source
+from script_exp.benchmarks.reading.files import LMMS_EVAL, Source
 from script_exp.benchmarks.reading.frame_count import FrameCount, frames_to_take
 from script_exp.benchmarks.reading.frames import announced, video_frames
 from script_exp.benchmarks.reading.video import (
+    LEADS,
     VideoBenchmark,
     find_video,
     first_letter,
     one_of_letters,
     options_of,
 )
-from script_exp.benchmarks.rules.choices import LETTER_ANSWER
+from script_exp.benchmarks.rules.choices import LETTER_ANSWER, stated_letter
 from script_exp.benchmarks.rules.metric import MeanByPart, Metric
 from script_exp.errors import DataError, SettingError, UserError, check_choice
 
@@ -43,16 +49,8 @@ _BEFORE = (
     "Select the best answer to the following multiple-choice question based on the video and the subtitles. "
     "Respond with only the letter (A, B, C, or D) of the correct option."
 )
-_AFTER_SUBTITLES = "The best answer is:"
-# A comma is missing in the official list, so the last two are two phrases each, and are never found.
-_LEADS = (
-    "The best answer is",
-    "The correct answer is",
-    "The answer is",
-    "The answer",
-    "The best option isThe correct option is",
-    "Best answer:Best option:",
-)
+_BEST_ANSWER = "The best answer is:"
+_OLD = "0.3.0"
 _TIMES = re.compile(r"(\d+):(\d\d):(\d\d),(\d{3}) --> (\d+):(\d\d):(\d\d),(\d{3})")
 _SHOWN = re.compile(r'<font color="white" size=".72c">(.*?)</font>')  # the part that lmms-eval takes
 
@@ -62,20 +60,26 @@ class VideoMme(VideoBenchmark):
     """Kinds are a video's length, its domain and the task; units are the videos.
 
     Attributes:
+        prompt_for: the model that the prompt is worded for: ``default``, or ``llava_vid`` for
+            LLaVA-NeXT-Video. None until a run has looked up its model.
         subtitles: whether the prompt has the subtitles that are shown during the model's frames.
     """
 
+    prompt_for: str | None = None
     subtitles: bool = False
 
     name: ClassVar[str] = "videomme"
     prompt_version: ClassVar[int] = 1
+    rule_version: ClassVar[int] = 2
+    protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, _OLD)}
     question_file: ClassVar[str] = ""
     parquet: ClassVar[str] = "videomme/test-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/Video-MME"
+    home: ClassVar[str] = HOMES["videomme"].address
     counts: ClassVar[Mapping[Source, int]] = {"hub": 2_700}
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("prompt_for", self.prompt_for, (None, "default", "llava_vid"))
         check_choice("subtitles", self.subtitles, (True, False))
 
     @property
@@ -113,7 +117,7 @@ class VideoMme(VideoBenchmark):
                         id=value_of(row, "question_id", place),
                         visual=video_frames(self.folder, video, place, self.frame_count),
                         question=question,
-                        prompt=_prompt(question, subtitles.get(name)),
+                        prompt=_prompt(question, self.prompt_for, subtitles.get(name)),
                         references=(one_of_letters(value_of(row, "answer", place), len(options), place),),
                         kind="/".join(
                             value_of(row, key, place) for key in ("duration", "domain", "task_type")
@@ -124,14 +128,16 @@ class VideoMme(VideoBenchmark):
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:
-        return first_letter(prediction, _LEADS, "ABCD")
+        if self.follows == _OLD:
+            return first_letter(prediction, LEADS, "ABCD")
+        return stated_letter(prediction, "ABCD")
 
 
-def _prompt(question: str, subtitles: str | None) -> str:
+def _prompt(question: str, prompt_for: str | None, subtitles: str | None) -> str:
     if subtitles is None:
-        return f"{_BEFORE}\n{question}\n{LETTER_ANSWER}"
+        return f"{_BEFORE}\n{question}\n{_BEST_ANSWER if prompt_for == 'llava_vid' else LETTER_ANSWER}"
     shown = f"This video's subtitles are listed below: \n{subtitles}"
-    return f"{shown}\n{_BEFORE}\n{question}\n{_AFTER_SUBTITLES}"
+    return f"{shown}\n{_BEFORE}\n{question}\n{_BEST_ANSWER}"
 
 
 def _shown(file: Path, video: Path, count: FrameCount) -> str:

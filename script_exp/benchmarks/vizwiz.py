@@ -3,14 +3,15 @@
 Data:
     https://vizwiz.org/tasks-and-datasets/vqa/: in ``vizwiz`` ``val.json`` and the images in ``val``; for
     the test split ``llava_test.jsonl`` of LLaVA's ``eval.zip`` and the images in ``test``. Or
-    https://huggingface.co/datasets/lmms-lab/VizWiz-VQA for both. 4,319 and 8,000 questions.
+    https://huggingface.co/datasets/lmms-lab-encoder/VizWiz-VQA for both. 4,319 and 8,000 questions.
 Prompt:
-    the question, a newline, "When the provided information is insufficient, respond with
-    'Unanswerable'.", a newline, "Answer the question using a single word or phrase." lmms-eval capitalizes
-    the first letter of the question and lowercases the rest.
+    the question, its first letter capitalized and the rest in lower case, a newline, "When the provided
+    information is insufficient, respond with 'Unanswerable'.", a newline, "Answer the question using a single
+    word or phrase." LLaVA's file of the test split has its questions so; those of ``val.json`` and of the
+    hub's copy are changed alike. lmms-eval 0.7.3 does the same.
 Rule:
-    soft accuracy (:mod:`script_exp.benchmarks.rules.vqa`) as in the official evaluation; lmms-eval normalizes
-    references like predictions.
+    soft accuracy (:mod:`script_exp.benchmarks.rules.vqa`). The official evaluation normalizes the prediction
+    and compares it with the references as they are; lmms-eval 0.7.3 normalizes references like predictions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
     as_object,
@@ -31,7 +33,7 @@ from script_exp.benchmarks.reading.data import (
     value_of,
 )
 from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
-from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction, vqa_score
+from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction, raw_score
 from script_exp.errors import UserError
 
 _UNANSWERABLE = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."
@@ -42,12 +44,19 @@ class VizWiz(FileBenchmark):
     """The validation split; kinds are the types of answers. The server for the test split is closed."""
 
     name: ClassVar[str] = "vizwiz"
-    prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "val.json"
     parquet: ClassVar[str] = "val-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/VizWiz-VQA"
+    home: ClassVar[str] = HOMES["vizwiz"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 4_319, "hub": 4_319}
     lmms_tokens: ClassVar[int] = 1024
+
+    @property
+    def prompt_version(self) -> int:
+        return 2 if self.is_scored or self.source == "hub" else 1  # LLaVA's file has its prompts as they are
+
+    @property
+    def rule_version(self) -> int:
+        return 2 if self.protocol == "llava" else 1
 
     def from_llava(self) -> list[Sample]:
         file = self.folder / self.question_file
@@ -59,7 +68,7 @@ class VizWiz(FileBenchmark):
             place = f"{file}, entry {number}"
             with self.entry(place):
                 entry = as_object(entry, place)
-                image, question = value_of(entry, "image", place), value_of(entry, "question", place)
+                image, question = value_of(entry, "image", place), _asked(entry, place)
                 samples.append(
                     Sample(
                         id=PurePath(image).stem,
@@ -78,7 +87,7 @@ class VizWiz(FileBenchmark):
         samples = []
         for place, row, load in ParquetTable(self.parquet_files(self.parquet), columns, image="image"):
             with self.entry(place):
-                name, question = value_of(row, "question_id", place), value_of(row, "question", place)
+                name, question = value_of(row, "question_id", place), _asked(row, place)
                 samples.append(
                     Sample(
                         id=name,
@@ -102,7 +111,7 @@ class VizWiz(FileBenchmark):
     def score(self, sample: Sample, answer: str) -> float:
         if not sample.references:
             return 0.0
-        rule = vqa_score if self.protocol == "llava" else m4c_score
+        rule = raw_score if self.protocol == "llava" else m4c_score
         return rule(answer, sample.references)
 
 
@@ -142,6 +151,12 @@ class VizWizTest(VizWiz):
         """Return a JSON list of ``image`` and ``answer``."""
         entries = [{"image": f"{one.id}.jpg", "answer": one.answer} for one in predicted]
         return "submission.json", json.dumps(entries, ensure_ascii=False)
+
+
+def _asked(entry: Mapping[str, Any], place: str) -> str:
+    """Return the question of an entry as LLaVA and lmms-eval ask it."""
+    question: str = value_of(entry, "question", place)
+    return question.capitalize()
 
 
 def _texts(entry: Mapping[str, Any], place: str) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ Data:
     ``llava_vqav2_mscoco_test-dev2015.jsonl`` and ``llava_vqav2_mscoco_test2015.jsonl`` of LLaVA's
     ``eval.zip``, and COCO's ``test2015``. Validation, scored here: in the same folder the questions, the
     annotations and ``val2014`` of https://visualqa.org/download.html. Or
-    https://huggingface.co/datasets/lmms-lab/VQAv2 for both. 107,394 and 214,354 questions.
+    https://huggingface.co/datasets/lmms-lab-encoder/VQAv2 for both. 107,394 and 214,354 questions.
 Prompt:
     the question, a newline, "Answer the question using a single word or phrase."
 Rule:
-    :mod:`script_exp.benchmarks.rules.vqa`, under both protocols.
+    the official one (:mod:`script_exp.benchmarks.rules.vqa`), after LLaVA's tokenization of the prediction.
+    lmms-eval 0.7.3 (since 0.5.0) does not tokenize the prediction, always normalizes both sides, and submits
+    predictions of the test set as they are. ``protocol_version=0.3.0`` (up to it): as LLaVA.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Predicted, Sample
+from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
     as_object,
@@ -31,8 +34,8 @@ from script_exp.benchmarks.reading.data import (
     read_jsonl,
     value_of,
 )
-from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
-from script_exp.benchmarks.rules.vqa import normalize_prediction, vqa_score
+from script_exp.benchmarks.reading.files import LMMS_EVAL, SHORT_ANSWER, FileBenchmark, Source, bare_question
+from script_exp.benchmarks.rules.vqa import normalize, normalize_prediction, normalized_score, vqa_score
 from script_exp.errors import UserError
 
 _TEST = "llava_vqav2_mscoco_test2015.jsonl"
@@ -46,10 +49,15 @@ class Vqav2(FileBenchmark):
 
     name: ClassVar[str] = "vqav2"
     prompt_version: ClassVar[int] = 1
+    protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, "0.3.0")}
     question_file: ClassVar[str] = "llava_vqav2_mscoco_test-dev2015.jsonl"
     parquet: ClassVar[str] = "testdev-*.parquet"
-    home: ClassVar[str] = "https://huggingface.co/datasets/lmms-lab/VQAv2"
+    home: ClassVar[str] = HOMES["vqav2"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 107_394, "hub": 107_394}
+
+    @property
+    def rule_version(self) -> int:
+        return 2 if self.protocol == "lmms" else 1
 
     @property
     def is_scored(self) -> bool:
@@ -99,10 +107,15 @@ class Vqav2(FileBenchmark):
         return samples
 
     def parse(self, sample: Sample, prediction: str) -> str:
-        return normalize_prediction(prediction)
+        if self.follows != LMMS_EVAL:
+            return normalize_prediction(prediction)
+        return normalize(prediction) if self.is_scored else prediction
 
     def score(self, sample: Sample, answer: str) -> float:
-        return vqa_score(answer, sample.references) if sample.references else 0.0
+        if not sample.references:
+            return 0.0
+        rule = normalized_score if self.follows == LMMS_EVAL else vqa_score
+        return rule(answer, sample.references)
 
     def submission(self, predicted: Iterable[Predicted]) -> tuple[str, str] | None:
         """Return a JSON list of ``question_id`` and ``answer``, blank for the questions outside test-dev.

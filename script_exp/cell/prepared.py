@@ -84,8 +84,9 @@ class RunCell:
                 "pruner.seed is missing: expected seed: ${seed} in the config of a method that draws"
             )
         found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
-        settings = _with_frames(settings, found)
+        settings = _as_model_takes(settings, found)
         benchmark = build_benchmark(settings.benchmark)
+        settings = replace(settings, benchmark=benchmark.in_full(settings.benchmark))
         checkpoint = found.taking(benchmark.modality)
         check_fit(settings, benchmark, pruner, checkpoint)
         tracker = build_tracker(settings)
@@ -264,11 +265,13 @@ _loaded: dict[tuple[Any, ...], PrunableModel] = {}
 _features: dict[tuple[Any, ...], FeatureCache] = {}
 
 
-def _with_frames(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
-    """Return the settings with the model's number of video frames where the user gives none."""
-    if settings.benchmark.get("frames", 0) is not None:
-        return settings
-    frames = checkpoint.taking("video").frames
-    if frames is None:  # the model takes images
-        return settings
-    return replace(settings, benchmark={**settings.benchmark, "frames": frame_setting(frames)})
+def _as_model_takes(settings: RunSettings, checkpoint: Checkpoint) -> RunSettings:
+    """Return the settings with the model's frame count and wording for videos where the user gives none."""
+    null = {key for key in ("frames", "prompt_for") if settings.benchmark.get(key, "") is None}
+    used: dict[str, Any] = {}
+    adapter = checkpoint.taking("video")
+    if "frames" in null and (frames := adapter.frames) is not None:  # otherwise the model takes images
+        used["frames"] = frame_setting(frames)
+    if "prompt_for" in null:
+        used["prompt_for"] = adapter.adapter.lmms_name
+    return replace(settings, benchmark=settings.benchmark | used)

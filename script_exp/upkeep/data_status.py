@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from script_exp.benchmarks.base import Sample, spread_over
+from script_exp.benchmarks.reading.addresses import PLACES
 from script_exp.benchmarks.reading.files import FolderBenchmark, Source
 from script_exp.cell.build import build_benchmark
 from script_exp.config.benchmark_config import benchmark_config, benchmark_names
@@ -108,10 +109,7 @@ def check_data(benchmark: FolderBenchmark, *, deep: bool = False) -> DataStatus:
 
 def download(benchmark: FolderBenchmark) -> list[str]:
     """Return where to get the data, as lines of text: the hub, and what the benchmark's module says."""
-    lines = [benchmark.home]
-    if "/lmms-lab/" in benchmark.home:
-        moved = benchmark.home.replace("/lmms-lab/", "/lmms-lab-encoder/")
-        lines = [moved, f"(until July 2026 {benchmark.home})"]
+    lines = PLACES[benchmark.home].lines if benchmark.home in PLACES else [benchmark.home]
     module = inspect.getdoc(sys.modules[type(benchmark).__module__]) or ""
     paragraph = re.search(r"^Data:\n((?: {4}.*\n)+)", module, re.MULTILINE)
     said = [] if paragraph is None else [line.strip() for line in paragraph[1].splitlines()]

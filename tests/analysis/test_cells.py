@@ -111,6 +111,10 @@ def test_parts_of_a_benchmark_and_random_weights_are_setups_of_their_own(tmp_pat
     ("other", "columns"),
     [
         ({"benchmark_settings": {"protocol": "lmms", "on_error": "raise"}}, ["pope (llava)", "pope (lmms)"]),
+        (
+            {"benchmark_settings": {"protocol": "lmms", "protocol_version": "0.7.3", "on_error": "raise"}},
+            ["pope (llava)", "pope (lmms, protocol_version 0.7.3)"],
+        ),
         ({"prompt_version": 2}, ["pope (prompt 1)", "pope (prompt 2)"]),
         ({"protocol_version": 2}, ["pope (code 1)", "pope (code 2)"]),
         ({"benchmark_settings": {"protocol": "llava", "on_error": "skip"}}, ["pope"]),

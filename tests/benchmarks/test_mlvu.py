@@ -87,11 +87,21 @@ def test_samples_are_the_same_from_both_sources(folder):
 def test_scores(folder):
     benchmark = mlvu(folder)
     answers = answered(benchmark, PREDICTIONS)
-    assert [answer.answer for answer in answers] == ["A", "D", "B", "a"]
+    assert [answer.answer for answer in answers] == ["A", "D", "B", ""]
     assert [answer.score for answer in answers] == [1, 1, 1, 0]
     assert benchmark.metric.of(answers) == METRICS["mlvu_m_avg"].of(answers) == pytest.approx(2 / 3)
     assert benchmark.metric.by_kind(answers) == {"plotQA": 1, "needle": 1, "anomaly_reco": 0}
-    assert [benchmark.parse(None, text) for text in (" B\n", ")", "B.", "(C) it (D)")] == ["B", "", "B.", "C"]
+    texts = (" B\n", ")", "B.", "(C) it (D)", "Answer: B")
+    assert [benchmark.parse(None, text) for text in texts] == ["B", "", "B", "D", "B"]
+    older = mlvu(folder, protocol_version="0.3.5")
+    assert [older.parse(None, text) for text in texts] == ["B", "", "B.", "C", "Answer: B"]
+    assert older.fingerprint() == benchmark.fingerprint()  # the prompts are the same
+    oldest = mlvu(folder, protocol_version="0.3.0")
+    assert [oldest.parse(None, text) for text in texts] == ["B", "", "B", "C", "A"]
+    assert oldest.samples()[0].prompt == (
+        "\nWhat color is the café?\n(A) Yellow\n(B) Red\n(C) Green\n(D) Blue\n"
+        "Only give the best option.\n\nBest option: ("
+    )
 
 
 def test_files_that_are_not_right(tmp_path):

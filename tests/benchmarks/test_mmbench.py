@@ -173,6 +173,20 @@ def test_the_letter_of_an_answer(tmp_path, text, letter):
     assert benchmark.parse(by_index(benchmark)[300], text) == letter
 
 
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"), ("A dog is there", "A"), ("answer: b", "other"), ("A or B", "A"), ("LEFT side", "A"),
+        ("left and right", "other"), ("The answer is D", "D"), ("banana right", "other"), ("", "other"),
+    ],
+)  # fmt: skip
+def test_the_letter_of_an_answer_in_lmms_eval(folder, text, letter):
+    """As ``mmbench_en_dev_static`` of 0.7.3: "banana" also has the text of the missing choices, "nan"."""
+    benchmark = mmbench(folder, protocol="lmms")
+    assert benchmark.parse(by_index(benchmark)[300], text) == letter
+    assert (benchmark.rule_version, mmbench(folder).rule_version) == (2, 1)
+
+
 def test_the_table_for_the_server(folder):
     benchmark = mmbench(folder)
     said = {str(index): text for index, text in PREDICTIONS.items() if index != 300}  # 300 was skipped
@@ -205,9 +219,13 @@ def test_chinese(tmp_path):
         assert sample.prompt == "Where is the cat?\nA. left\nB. right\n请直接回答选项字母。"
         benchmark = MmBenchCn(data=str(folder), check_count=False, protocol="lmms")
         assert benchmark.samples()[3].prompt == (
-            "Where is the cat? 有如下几个选项：\nA. left\nB. right\n\n"
+            "nan Where is the cat? There are several options:\nA. left\nB. right\n\n"
             "请直接使用所提供的选项字母作为答案回答。"
         )
+        assert benchmark.samples()[2].prompt.startswith(
+            "Read the text.\nFigure: bread. Identify the question that fits. There are several options:\n"
+        )
+        assert (benchmark.prompt_version, MmBenchCn(data=str(folder)).prompt_version) == (2, 1)
         assert benchmark.max_new_tokens == 256
         with pytest.raises(UserError, match=r"9 samples, but the official files have 4329"):
             MmBenchCn(data=str(folder)).samples()

@@ -43,7 +43,7 @@ PREDICTIONS = {
 LLAVA = {"11": "B", "42": "E", "46": "FAILED", "180": "A", "205": "FAILED", "230": "FAILED", "241": "FAILED",
          "250": "D"}  # fmt: skip
 SCORES = {"11": 1, "42": 1, "46": 0, "180": 1, "205": 0, "230": 0, "241": 0, "250": 0}
-LMMS_SCORES = SCORES | {"46": 1, "180": 0}
+LMMS_SCORES = SCORES | {"46": 1, "180": 0, "230": 1}
 
 
 def problem(row):
@@ -139,6 +139,19 @@ def test_a_line_break_is_not_a_period(tmp_path):
     assert benchmark.parse(sample, "F. nothing") == "FAILED"
     assert science(tmp_path, protocol="lmms").parse(sample, "F. nothing") == "F"
     assert science(tmp_path, protocol="lmms").parse(sample, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "answers"),
+    [
+        (None, ["A", "A", "A", "a. cat", "A"]), ("0.3.0", ["A", "A", "A. cat", "a. cat", "A"]),
+        ("0.2.0", ["A", "a", "A", "a. cat", " A"]),
+    ],
+)  # fmt: skip
+def test_the_releases_of_lmms_eval(tmp_path, version, answers):
+    """Small letters count since 0.2.3; until 0.3.0 they did so at the cost of "A. ..."."""
+    benchmark = science(tmp_path, protocol="lmms", protocol_version=version)
+    assert [benchmark.parse(None, text) for text in ("A", "a", "A. cat", "a. cat", " A")] == answers
 
 
 def test_only_the_questions_with_an_image_count(folder):

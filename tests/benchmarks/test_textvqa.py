@@ -1,4 +1,4 @@
-"""TextVQA: prompts with and without OCR tokens, references found by image and question."""
+"""TextVQA: prompts with and without OCR tokens, the same from both sources, and their references."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def write_llava(folder):
     lines = [
         {
             "question_id": image, "image": f"{image}.jpg", "category": "default",
-            "text": f"{question}\nReference OCR token: {', '.join(tokens)}{SHORT}",
+            "text": f"{question.capitalize()}\nReference OCR token: {', '.join(tokens)}{SHORT}",
         }
         for image, question, tokens, _ in ROWS
     ]  # fmt: skip
     write_jsonl(folder / "llava_textvqa_val_v051_ocr.jsonl", lines)
     data = [
         {
-            "question": question.capitalize(),
+            "question": question,
             "image_id": image,
             "answers": answers,
             "question_id": 34602 + turn,
@@ -84,13 +84,46 @@ def textvqa(folder, **settings):
 
 def test_prompts(folder):
     first, _, last = textvqa(folder).samples()
-    assert first.prompt == "what is the brand of this camera?\nReference OCR token: DAKOTA, DIGITAL" + SHORT
-    assert first.question == "what is the brand of this camera?"
-    assert last.prompt == "how much is it in $?\nReference OCR token: " + SHORT
-    assert textvqa(folder, ocr=False).samples()[0].prompt == "what is the brand of this camera?" + SHORT
-    lmms = textvqa(folder, ocr=False, protocol="lmms").samples()
-    assert lmms[0].prompt == "What is the brand of this camera?" + SHORT
+    assert first.prompt == "What is the brand of this camera?\nReference OCR token: DAKOTA, DIGITAL" + SHORT
+    assert first.question == "What is the brand of this camera?"
+    assert last.prompt == "How much is it in $?\nReference OCR token: " + SHORT
+    assert textvqa(folder, ocr=False).samples()[0].prompt == "What is the brand of this camera?" + SHORT
+    lmms = textvqa(folder, protocol="lmms").samples()
+    assert lmms[0].prompt == "What is the brand of this camera?" + SHORT  # no OCR tokens by default
+    assert textvqa(folder, protocol="lmms", ocr=True).samples()[0].prompt == first.prompt
     assert lmms[0].visual().size == (40, 30)
+
+
+def test_both_sources_are_the_same_questions(tmp_path):
+    files, hub = write_llava(tmp_path / "llava"), write_hub(tmp_path / "hub")
+    for settings in ({}, {"ocr": False}, {"protocol": "lmms"}):
+        assert textvqa(files, **settings).fingerprint() == textvqa(hub, **settings).fingerprint()
+
+
+def test_only_changed_prompts_have_a_new_version(tmp_path):
+    """LLaVA's own file always had its questions as they are asked now, so its finished runs stay valid."""
+    assert textvqa(write_llava(tmp_path / "llava")).prompt_version == 1
+    assert textvqa(write_hub(tmp_path / "hub")).prompt_version == 2
+
+
+def test_a_lower_case_question_in_llava_s_file_is_asked_as_it_is(tmp_path):
+    file = write_llava(tmp_path) / "llava_textvqa_val_v051_ocr.jsonl"
+    file.write_text(file.read_text().replace("What is the brand", "what is the brand"))
+    assert textvqa(tmp_path).samples()[0].prompt.startswith("what is the brand of this camera?\n")
+
+
+def test_the_recorded_settings_say_what_is_used(tmp_path):
+    given = {"protocol": "llava", "protocol_version": None, "ocr": None}
+    assert textvqa(tmp_path, **given).in_full(given) == {"protocol": "llava", "ocr": True}
+    given["protocol"] = "lmms"
+    used = {"protocol": "lmms", "protocol_version": "0.7.3", "ocr": False}
+    assert textvqa(tmp_path, **given).in_full(given) == used
+    with pytest.raises(UserError, match=r"protocol_version=0.3.0: expected 0.7.3 or null for protocol=lmms"):
+        textvqa(tmp_path, protocol="lmms", protocol_version="0.3.0")
+    with pytest.raises(UserError, match=r"protocol_version=0.7.3: expected null for protocol=llava"):
+        textvqa(tmp_path, protocol_version="0.7.3")
+    with pytest.raises(UserError, match="ocr=no: expected true, false or null"):
+        textvqa(tmp_path, ocr="no")
 
 
 def test_scores(folder):
@@ -101,11 +134,13 @@ def test_scores(folder):
 def test_a_question_without_references(tmp_path):
     file = write_llava(tmp_path) / "llava_textvqa_val_v051_ocr.jsonl"
     file.write_text(file.read_text().replace("brand", "name"))
-    with pytest.raises(UserError, match=r"line 1: 'what is the name of this camera.' about 003a8ae2ef43b901"):
+    with pytest.raises(UserError, match=r"line 1: 'What is the name of this camera.' about 003a8ae2ef43b901"):
         textvqa(tmp_path).samples()
 
 
 def test_end_to_end(tmp_path, folder):
     _, result, records = finished(run_benchmark("textvqa", tmp_path, f"data={folder.parent}"))
     assert [record["id"] for record in records] == list(PREDICTIONS)
+    settings = {"protocol": "llava", "on_error": "raise", "ocr": True}
+    assert result["cell"]["benchmark_settings"] == settings  # as before there was a protocol_version
     assert result["accuracy"]["metric"] == "mean"

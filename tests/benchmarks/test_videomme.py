@@ -112,8 +112,25 @@ def test_a_missing_video_with_subtitles(folder):
         sample.visual()
 
 
+def test_the_prompt_for_llava_next_video(folder):
+    assert videomme(folder, prompt_for="llava_vid").samples()[0].prompt == (
+        "Select the best answer to the following multiple-choice question based on the video and the "
+        "subtitles. Respond with only the letter (A, B, C, or D) of the correct option.\n"
+        "How many Äpfel?\nA. One.\nB. Two.\nC. Three.\nD. Four.\nThe best answer is:"
+    )
+    with pytest.raises(SettingError, match="prompt_for=gpt4v: expected one of None, default, llava_vid"):
+        videomme(folder, prompt_for="gpt4v")
+
+
 def test_scores(folder):
     benchmark = videomme(folder)
+    answers = answered(benchmark, PREDICTIONS)
+    assert [answer.answer for answer in answers] == ["C", "A", "D", ""]
+    assert [benchmark.parse(None, text) for text in ("Answer: B", "The answer: D, not A")] == ["B", "A"]
+
+
+def test_the_rule_up_to_0_7_1(folder):
+    benchmark = videomme(folder, protocol_version="0.3.0")
     answers = answered(benchmark, PREDICTIONS)
     # The B of "Best" is a capital from A to D; small letters are none.
     assert [answer.answer for answer in answers] == ["C", "B", "D", ""]
@@ -123,6 +140,7 @@ def test_scores(folder):
         "Counting Problem": 1, "Object Reasoning": 0, "OCR Problems": 0,
     }  # fmt: skip
     assert benchmark.parse(None, "The answer: D, not A") == "D"
+    assert benchmark.parse(None, "Answer: B") == "A"
     assert benchmark.parse(None, "") == ""
 
 
@@ -168,6 +186,8 @@ def test_end_to_end(tmp_path, folder, tmp_path_factory):
         "benchmark.on_error=skip", "budget=0.25",
     )  # fmt: skip
     _, result, records = finished(process)
+    used = result["cell"]["benchmark_settings"]
+    assert (used["prompt_for"], used["protocol_version"]) == ("llava_vid", "0.7.3")
     assert [record["id"] for record in records] == ["001-1", "001-2", "301-1"]
     assert all((record["visual"], record["kept"]) == (32, 8) for record in records)
     assert result["accuracy"]["skipped"] == 1

@@ -29,8 +29,13 @@ ROWS = [  # question, type, answers
     ),
     ("what is this?", "other", ["Basil"] * 10),
     ("is this a DOLLAR?", "yes/no", ["yes"] * 2 + ["Yes!"] + ["1 dollar"] * 7),
+    ("What is this? And what...", "other", ["cant tell"] * 10),
 ]
-PREDICTIONS = ["Unanswerable", "basil", "Yes"]
+ASKED = [
+    "Ok. there is another picture i hope it is a better one.", "What is this?", "Is this a dollar?",
+    "What is this? and what...",
+]  # fmt: skip
+PREDICTIONS = ["Unanswerable", "basil", "Yes", "can't tell"]
 
 
 def name(turn, split="val"):
@@ -69,7 +74,7 @@ def write_llava(folder):
             "question_id": turn, "image": f"{name(turn, 'test')}.jpg", "text": question + HINT + SHORT,
             "category": "default",
         }
-        for turn, (question, _, _) in enumerate(ROWS)
+        for turn, question in enumerate(ASKED)
     ]  # fmt: skip
     write_jsonl(folder / "llava_test.jsonl", lines)
     for line in lines:
@@ -85,15 +90,17 @@ def folder(request, tmp_path):
 def test_validation(folder):
     benchmark = VizWiz(data=str(folder), check_count=False)
     samples = benchmark.samples()
-    assert [(s.question, s.kind, list(s.references)) for s in samples] == ROWS
-    assert samples[2].prompt == "is this a DOLLAR?" + HINT + SHORT
-    assert [s.visual().size for s in samples] == [(40, 30)] * 3
+    assert [(s.kind, list(s.references)) for s in samples] == [row[1:] for row in ROWS]
+    assert [s.question for s in samples] == ASKED
+    assert [s.prompt for s in samples] == [question + HINT + SHORT for question in ASKED]
+    assert [s.visual().size for s in samples] == [(40, 30)] * 4
     predictions = {name(turn): text for turn, text in enumerate(PREDICTIONS)}
-    # all say "Basil", so that the official evaluation normalizes nothing
-    assert list(scores(benchmark, predictions).values()) == pytest.approx([1, 0, 0.9])
+    # The official evaluation compares with "Basil", "Yes!" and "cant tell" as they are.
+    assert list(scores(benchmark, predictions).values()) == pytest.approx([1, 0, 0.6, 0])
     lmms = VizWiz(data=str(folder), check_count=False, protocol="lmms")
-    assert list(scores(lmms, predictions).values()) == pytest.approx([1, 1, 0.9])
-    assert lmms.samples()[2].prompt == "Is this a dollar?" + HINT + SHORT
+    assert list(scores(lmms, predictions).values()) == pytest.approx([1, 1, 0.9, 1])
+    assert [s.prompt for s in lmms.samples()] == [s.prompt for s in samples]
+    assert (benchmark.rule_version, lmms.rule_version) == (2, 1)  # runs under lmms keep their scores
 
 
 def test_entries_that_are_not_right(tmp_path):
@@ -109,7 +116,7 @@ def test_entries_that_are_not_right(tmp_path):
 
 def test_end_to_end_validation(tmp_path, folder):
     _, result, _ = finished(run_benchmark("vizwiz", tmp_path, f"data={folder.parent}"))
-    assert result["accuracy"]["n"] == 3
+    assert result["accuracy"]["n"] == 4
     assert result["accuracy"]["by_kind"].keys() == {"unanswerable", "other", "yes/no"}
 
 
@@ -117,8 +124,8 @@ def test_end_to_end_validation(tmp_path, folder):
 def test_end_to_end_test_split(tmp_path, write):
     folder = write(tmp_path / "data" / "vizwiz")
     samples = VizWizTest(data=str(folder), check_count=False).samples()
-    assert samples[1].prompt == "what is this?" + HINT + SHORT
-    assert samples[1].question == "what is this?"
+    assert [s.question for s in samples] == ASKED
+    assert [s.prompt for s in samples] == [question + HINT + SHORT for question in ASKED]
     run_dir, result, records = finished(run_benchmark("vizwiz_test", tmp_path, f"data={folder.parent}"))
     assert result["accuracy"] is None
     assert json.loads((run_dir / "submission.json").read_text()) == [

@@ -120,7 +120,16 @@ def test_samples_make_another_run_and_their_place_does_not(tmp_path):
     here, there = (f"benchmark=gqa benchmark.check_count=false benchmark.data={place}" for place in places)
     identity = cell(here).identity
     assert identity == cell(there).identity
-    assert identity != cell(f"{here} benchmark.protocol=lmms").identity
+    lmms = cell(f"{here} benchmark.protocol=lmms")
+    assert (
+        identity
+        != lmms.identity
+        == cell(f"{here} benchmark.protocol=lmms benchmark.protocol_version=0.7.3").identity
+    )
+    assert lmms.identified_by["benchmark"]["protocol_version"] == "0.7.3"
+    assert (
+        "protocol_version" not in cell(here).identified_by["benchmark"]
+    )  # runs under llava stay as they are
     for file in [*places[1].glob("*.jsonl"), *places[1].glob("data/*.json")]:
         file.write_text(file.read_text().replace("overcast", "cloudy"))
     assert identity != cell(there).identity

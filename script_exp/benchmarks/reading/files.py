@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.reading.data import check_unique
 from script_exp.errors import SettingError, UserError, check_choice
 
 Source = Literal["llava", "hub", "json"]
+
+LMMS_EVAL = "0.7.3"
+"""The release of lmms-eval whose task files ``protocol=lmms`` follows."""
 
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."
 
@@ -28,10 +31,14 @@ class FolderBenchmark(Benchmark):
     Attributes:
         data: the folder.
         protocol: whose prompt and rule to use, one of ``protocols``.
+        protocol_version: which release of the protocol's source to follow, one of ``protocol_versions``; None
+            for the first of them.
         on_error: what happens at a missing or broken image or video, or at an invalid entry of a file:
             ``raise`` ends the run, ``skip`` leaves the sample out and marks the result as partial.
         check_count: whether the number of samples has to be the official one.
         protocols: valid values of ``protocol``.
+        protocol_versions: releases of lmms-eval by protocol, today's first. One stands for all that have the
+            same prompt and rule. LLaVA's evaluation has not changed and has none.
         question_file: the file by which the official files are recognized.
         parquet: pattern of the hub data set's files.
         home: where to get the data.
@@ -40,10 +47,12 @@ class FolderBenchmark(Benchmark):
 
     data: str
     protocol: str
+    protocol_version: str | None = None
     on_error: str = "raise"
     check_count: bool = True
 
     protocols: ClassVar[tuple[str, ...]]
+    protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL,)}
     question_file: ClassVar[str]
     parquet: ClassVar[str]
     home: ClassVar[str]
@@ -51,11 +60,32 @@ class FolderBenchmark(Benchmark):
 
     def __post_init__(self) -> None:
         check_choice("protocol", self.protocol, self.protocols)
+        self._check_version()
         check_choice("on_error", self.on_error, ("raise", "skip"))
         check_choice("check_count", self.check_count, (True, False))
         if not isinstance(self.data, str) or not self.data:
             raise SettingError("data", self.data, "the benchmark's folder")
         self._left_out: dict[str, str] = {}
+
+    def _check_version(self) -> None:
+        if self.protocol_version not in (None, *self._versions):
+            known = " or ".join([*self._versions, "null"])
+            expected = f"{known} for protocol={self.protocol}"
+            raise SettingError("protocol_version", self.protocol_version, expected)
+
+    @property
+    def _versions(self) -> tuple[str, ...]:
+        return self.protocol_versions.get(self.protocol, ())
+
+    @property
+    def follows(self) -> str | None:
+        """The release of lmms-eval whose prompt and rule are used; None for other protocols."""
+        return self.protocol_version or next(iter(self._versions), None)
+
+    def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Name the release that is followed; under protocols without one, the setting is left out."""
+        others = {key: value for key, value in settings.items() if key != "protocol_version"}
+        return others | ({} if self.follows is None else {"protocol_version": self.follows})
 
     @property
     def skips_errors(self) -> bool:

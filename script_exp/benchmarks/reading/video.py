@@ -15,6 +15,16 @@ from script_exp.benchmarks.reading.files import FolderBenchmark, Source
 from script_exp.benchmarks.reading.frame_count import FrameCount, frame_count
 from script_exp.errors import UserError
 
+LEADS = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option isThe correct option is",
+    "Best answer:Best option:",
+)
+"""What lmms-eval removed before it looked for a letter: a comma was missing, so the last two never occur."""
+
 _SUFFIXES = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
 
 

@@ -80,6 +80,22 @@ def vqa_score(answer: str, references: Sequence[str]) -> float:
     return soft_accuracy(normalize(answer), [normalize(reference) for reference in cleaned])
 
 
+def raw_score(answer: str, references: Sequence[str]) -> float:
+    """Return the score of VizWiz's evaluation, which normalizes the prediction but no reference.
+
+    The prediction has already gone through :func:`normalize_prediction`, as in LLaVA's submission file.
+    """
+    return soft_accuracy(normalize(answer), references)
+
+
+def normalized_score(answer: str, references: Sequence[str]) -> float:
+    """Return the score of lmms-eval's VQA v2 for a prediction that went through :func:`normalize`.
+
+    Unlike the official code, it always normalizes both sides.
+    """
+    return soft_accuracy(answer, [normalize(reference) for reference in references])
+
+
 def m4c_score(answer: str, references: Sequence[str]) -> float:
     """Return the score of LLaVA's ``m4c_evaluator.py``, which normalizes references like predictions."""
     return soft_accuracy(answer, [normalize_prediction(reference) for reference in references])

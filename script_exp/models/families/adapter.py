@@ -116,6 +116,7 @@ class ModelAdapter(ABC):
         inputs: names of the image tensors in a processed batch, pixels first.
         default_rules: the rules that suit the family's released checkpoints.
         frames: frames per video if the checkpoint's config does not say; None for images.
+        lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
     """
 
     modality: ClassVar[str] = "image"
@@ -126,6 +127,7 @@ class ModelAdapter(ABC):
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
     frames: ClassVar[FrameCount | None] = None
+    lmms_name: ClassVar[str] = "default"
 
     def __init__(self, model: Any) -> None:
         self.model = model

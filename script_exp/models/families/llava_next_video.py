@@ -23,6 +23,7 @@ class LlavaNextVideoAdapter(VideoAdapter):
     """
 
     frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
+    lmms_name = "llava_vid"
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
