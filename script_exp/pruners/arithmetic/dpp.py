@@ -20,8 +20,14 @@ from torch.utils.flop_counter import register_flop_formula
 
 _Array = np.ndarray[Any, Any]
 
-# A residual below this share of the largest diagonal entry is rounding noise of the float32 updates.
-EXHAUSTED = 1e-5
+EXHAUSTED = {torch.float32: 2.0**-16, torch.float64: 2.0**-36}
+"""Share of its own diagonal entry at or below which an item's residual is zero, by the kernel's dtype.
+
+The residual over the diagonal entry is the squared distance of the item's unit vector from the span of the
+picks. In a float32 kernel, rounding of the entries leaves up to about 100 eps of it (eps = 2^-23); the share
+is 128 eps. In a float64 kernel of float32 vectors it leaves less than 1e-12, and the rounding of the vectors
+themselves decides: the share is the square of 32 eps.
+"""
 
 
 def dpp_kernel(similarity: Tensor, relevance: Tensor) -> Tensor:
@@ -34,12 +40,16 @@ def greedy_map(kernel: Tensor, k: int) -> Tensor:
 
     Each step picks the item with the largest residual d_i^2 = det(L_{S+i}) / det(L_S) and updates all
     residuals with one row of the incremental Cholesky factor: O(n k^2) in total, without computing a
-    determinant. Ties go to the lowest index. Once every residual is zero (k exceeds the kernel's rank), the
-    determinant is zero for any further item, so the DPP has no preference. The remaining picks then follow
+    determinant. Ties go to the lowest index, unless rounding breaks them. An item whose residual is rounding
+    noise (``EXHAUSTED``) lies in the span of the picks, so that adding it makes the determinant zero. Once
+    all items do (k exceeds the kernel's rank), the DPP has no preference. The remaining picks then follow
     the diagonal (the relevance), highest first.
 
+    All steps are computed in float64. A float32 kernel has too few digits for the last picks before the
+    rank; a float64 one of the same float32 vectors has enough.
+
     Args:
-        kernel: (crops, n, n) symmetric and positive semi-definite.
+        kernel: (crops, n, n) symmetric and positive semi-definite, float32 or float64.
         k: number of picks, at most n.
 
     Returns:
@@ -49,94 +59,118 @@ def greedy_map(kernel: Tensor, k: int) -> Tensor:
     return picks
 
 
+def exhaustion(kernel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where items are exhausted and the order that they then have.
+
+    Returns:
+        floor: (crops, n) float64; an item is exhausted at or below it.
+        fallback: (crops, n) float64 below zero, highest for the largest diagonal entry.
+
+    Raises:
+        TypeError: for a kernel of another dtype than float32 and float64.
+    """
+    if kernel.dtype not in EXHAUSTED:
+        raise TypeError(f"the kernel is {kernel.dtype}; expected torch.float32 or torch.float64")
+    diagonal = kernel.diagonal(dim1=1, dim2=2)
+    usable = diagonal >= torch.finfo(kernel.dtype).tiny  # subnormal numbers have too few digits
+    floor = torch.where(usable, EXHAUSTED[kernel.dtype] * diagonal.double(), torch.inf)
+    order = diagonal.argsort(dim=-1, descending=True, stable=True)
+    return floor, -1.0 - order.argsort(dim=-1).double()
+
+
 def greedy_map_torch(kernel: Tensor, k: int) -> Tensor:
     """Run :func:`greedy_map` on any device, for all crops at once, without synchronization."""
     crops, n, _ = kernel.shape
-    residual = kernel.diagonal(dim1=1, dim2=2).clone()
-    largest = residual.amax(dim=-1, keepdim=True)
-    exhausted = EXHAUSTED * largest
-    # Replaces an exhausted residual: below every live one, in the order of the diagonal.
-    preference = exhausted * (residual / largest.clamp(min=torch.finfo(residual.dtype).tiny) - 1)
+    residual = kernel.diagonal(dim1=1, dim2=2).double()
+    floor, fallback = exhaustion(kernel)
     rows = torch.arange(crops, device=kernel.device)
-    factors = torch.empty(crops, k, n, dtype=kernel.dtype, device=kernel.device)
+    factors = torch.empty(crops, k, n, dtype=torch.float64, device=kernel.device)
     picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)
     for step in range(k):
-        residual = torch.where(residual > exhausted, residual, preference)
+        residual = torch.where(residual > floor, residual, fallback)
         best = residual.argmax(dim=-1)
         picks[:, step] = best
         live = residual[rows, best, None]
-        scale = torch.where(live > exhausted, live.rsqrt(), 0.0)
+        scale = torch.where(live > 0, live.rsqrt(), 0.0)
         past = factors[:, :step]
-        row = torch.baddbmm(kernel[rows, best, None], past[rows, :, best, None].mT, past, alpha=-1)[:, 0]
+        line = kernel[rows, best, None].double()
+        row = torch.baddbmm(line, past[rows, :, best, None].mT, past, alpha=-1)[:, 0]
         factors[:, step] = row * scale
         residual = residual - factors[:, step].square()
         residual[rows, best] = -torch.inf
-        preference[rows, best] = -torch.inf
+        fallback[rows, best] = -torch.inf
     return picks
 
 
 def greedy_map_numpy(kernel: Tensor, k: int) -> Tensor:
     """Run :func:`greedy_map` on the CPU."""
-    matrices = kernel.detach().numpy()
-    diagonal = matrices.diagonal(axis1=1, axis2=2)
-    with np.errstate(divide="ignore", invalid="ignore"):  # exhausted residuals, whose picks are replaced
-        picks, live = (_steps_of_one if len(matrices) == 1 else _steps)(matrices, k)
-    alive = np.logical_and.accumulate(live > EXHAUSTED * diagonal.max(axis=1), axis=0)
-    for crop in np.flatnonzero(~alive[-1]):
-        kept = picks[: alive[:, crop].sum(), crop]
-        order = np.argsort(-diagonal[crop], kind="stable")
+    kernel = kernel.detach()
+    floor, fallback = (one.numpy() for one in exhaustion(kernel))
+    matrices = kernel.numpy()
+    picks, counts = (_steps_of_one if len(matrices) == 1 else _steps)(matrices, k, floor)
+    for crop in np.flatnonzero(counts < k):
+        kept = picks[: counts[crop], crop]
+        order = np.argsort(-fallback[crop])
         picks[len(kept) :, crop] = order[~np.isin(order, kept)][: k - len(kept)]
     return torch.from_numpy(picks.T.copy())
 
 
-def _steps(matrices: _Array, k: int) -> tuple[_Array, _Array]:
-    """Return the picks and their residuals, (k, crops) each, of several crops at once."""
+def _steps(matrices: _Array, k: int, floor: _Array) -> tuple[_Array, _Array]:
+    """Return the picks (k, crops) of several crops, and in how many steps each crop was not exhausted."""
     crops, n, _ = matrices.shape
     rows = matrices.reshape(crops * n, n)
     first_row = np.arange(crops) * n
-    residual = matrices.diagonal(axis1=1, axis2=2).copy()
-    factors = np.empty((k, crops, n), matrices.dtype)
-    product = np.empty((crops, n), matrices.dtype)
-    picks, live = np.empty((k, crops), np.int64), np.empty((k, crops), matrices.dtype)
+    residual = matrices.diagonal(axis1=1, axis2=2).astype(np.float64)
+    factors = np.empty((k, crops, n))
+    product = np.empty((crops, n))
+    picks, counts = np.zeros((k, crops), np.int64), np.zeros(crops, np.int64)
     flat_residual, flat_factors = residual.reshape(-1), factors.reshape(k, crops * n)
     for step in range(k):
+        np.copyto(residual, -np.inf, where=residual <= floor)
         best = residual.argmax(axis=1)
         picks[step] = best
         best += first_row
-        live[step] = flat_residual.take(best)
-        new = rows.take(best, axis=0, out=factors[step], mode="clip")
+        live = flat_residual.take(best)
+        alive = live > 0
+        counts += alive
+        new = factors[step]
         past = flat_factors[:step].take(best, axis=1)
         np.matmul(past.T[:, None], factors[:step].transpose(1, 0, 2), out=product[:, None])
-        new -= product
-        new *= (live[step] ** -0.5)[:, None]
+        np.subtract(rows.take(best, axis=0), product, out=new)
+        new *= np.power(live, -0.5, out=np.zeros(crops), where=alive)[:, None]
         residual -= np.square(new, out=product)
         flat_residual[best] = -np.inf
-    return picks, live
+    return picks, counts
 
 
-def _steps_of_one(matrices: _Array, k: int) -> tuple[_Array, _Array]:
+def _steps_of_one(matrices: _Array, k: int, floor: _Array) -> tuple[_Array, _Array]:
     """Run :func:`_steps` for a single crop on plain vectors, in half the time."""
-    (matrix,) = matrices
-    residual = matrix.diagonal().copy()
-    factors = np.empty((k, len(matrix)), matrix.dtype)
+    (matrix,), (low,) = matrices, floor
+    residual = matrix.diagonal().astype(np.float64)
+    factors = np.empty((k, len(matrix)))
     product = np.empty_like(residual)
-    picks, live = np.empty((k, 1), np.int64), np.empty((k, 1), matrix.dtype)
+    picks = np.zeros((k, 1), np.int64)
     for step in range(k):
         best = residual.argmax()
-        picks[step], live[step] = best, residual[best]
+        while residual[best] <= low[best]:
+            if residual[best] == -np.inf:
+                return picks, np.array([step])
+            residual[best] = -np.inf
+            best = residual.argmax()
+        picks[step] = best
         past, new = factors[:step], factors[step]
         np.dot(past[:, best], past, out=product)
         np.subtract(matrix[best], product, out=new)
         new *= residual[best] ** -0.5
         residual -= np.square(new, out=product)
         residual[best] = -np.inf
-    return picks, live
+    return picks, np.array([k])
 
 
 def _greedy_map_triton(kernel: Tensor, k: int) -> Tensor:
     from script_exp.pruners.arithmetic.dpp_triton import greedy_map_triton  # compiles on first use
 
-    return greedy_map_triton(kernel, k, EXHAUSTED)
+    return greedy_map_triton(kernel, k, *exhaustion(kernel))
 
 
 _NAME = "script_exp::greedy_map"

@@ -14,37 +14,33 @@ import triton.language as tl
 from torch import Tensor
 
 # The most entries and rows of the factor that a program multiplies at a time; registers have to hold them.
-_TILE, _TILE_ROWS = 16384, 32
+_TILE, _TILE_ROWS = 8192, 32
 
 
-def greedy_map_triton(kernel: Tensor, k: int, exhausted: float) -> Tensor:
-    """Run :func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 4 k n bytes per crop.
+def greedy_map_triton(kernel: Tensor, k: int, floor: Tensor, fallback: Tensor) -> Tensor:
+    """Run :func:`~script_exp.pruners.arithmetic.dpp.greedy_map` in one launch; needs 8 k n bytes per crop.
 
     Args:
-        kernel: (crops, n, n) symmetric and positive semi-definite, float32.
+        kernel: (crops, n, n) symmetric and positive semi-definite, float32 or float64.
         k: number of picks, at most n.
-        exhausted: share of the largest diagonal entry at or below which a residual is noise.
+        floor, fallback: (crops, n) float64, of :func:`~script_exp.pruners.arithmetic.dpp.exhaustion`.
 
     Returns:
         (crops, k) indices in pick order.
-
-    Raises:
-        TypeError: for another dtype.
     """
-    if kernel.dtype != torch.float32:
-        raise TypeError(f"the kernel is {kernel.dtype}; expected torch.float32")
     crops, n, _ = kernel.shape
     kernel = kernel.contiguous()
-    factors = torch.empty(crops, k, n, dtype=kernel.dtype, device=kernel.device)
+    factors = torch.empty(crops, k, n, dtype=torch.float64, device=kernel.device)
     picks = torch.empty(crops, k, dtype=torch.long, device=kernel.device)
     columns = triton.next_power_of_2(n)
     _greedy_map[(crops,)](
         kernel,
         factors,
         picks,
+        floor.contiguous(),
+        fallback.contiguous(),
         n,
         k,
-        share=exhausted,
         COLUMNS=columns,
         ROWS=max(1, min(_TILE // columns, _TILE_ROWS)),
         num_warps=min(32, max(4, columns // 64)),
@@ -57,29 +53,28 @@ def _greedy_map(  # type: ignore[no-untyped-def]
     kernel,
     factors,
     picks,
+    floor,
+    fallback,
     n,
     k,
-    share,
     COLUMNS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Run ``greedy_map_torch`` step by step, in the same order."""
+    """Run ``greedy_map_torch`` step by step, in the same order and in float64."""
     crop = tl.program_id(0).to(tl.int64)
     kernel += crop * n * n
     factors += crop * k * n
     picks += crop * k
     column = tl.arange(0, COLUMNS)
     inside = column < n
-    residual = tl.load(kernel + column * (n + 1), mask=inside, other=float("-inf"))
-    largest = tl.max(residual, axis=0)
-    exhausted = share * largest
-    preference = exhausted * (residual / tl.maximum(largest, 1.1754944e-38) - 1)
-    preference = tl.where(inside, preference, float("-inf"))
+    residual = tl.load(kernel + column * (n + 1), mask=inside, other=0.0).to(tl.float64)
+    low = tl.load(floor + crop * n + column, mask=inside, other=float("inf"))
+    last = tl.load(fallback + crop * n + column, mask=inside, other=float("-inf"))
     for step in range(k):
-        residual = tl.where(residual > exhausted, residual, preference)
+        residual = tl.where(residual > low, residual, last)
         live, best = tl.max(residual, axis=0, return_indices=True, return_indices_tie_break_left=True)
         tl.store(picks + step, best.to(tl.int64))
-        product = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+        product = tl.zeros((ROWS, COLUMNS), dtype=tl.float64)
         for start in range(0, step, ROWS):
             row = start + tl.arange(0, ROWS)
             past = row < step
@@ -88,10 +83,10 @@ def _greedy_map(  # type: ignore[no-untyped-def]
                 factors + row[:, None] * n + column[None, :], mask=past[:, None] & inside[None, :], other=0.0
             )
             product += weight[:, None] * block
-        scale = tl.where(live > exhausted, tl.rsqrt(live), 0.0)
-        new = tl.load(kernel + best * n + column, mask=inside, other=0.0) - tl.sum(product, axis=0)
-        new *= scale
+        scale = tl.where(live > 0, tl.rsqrt(live), 0.0)
+        new = tl.load(kernel + best * n + column, mask=inside, other=0.0).to(tl.float64)
+        new = (new - tl.sum(product, axis=0)) * scale
         tl.store(factors + step * n + column, new, mask=inside)
         residual = tl.where(column == best, float("-inf"), residual - new * new)
-        preference = tl.where(column == best, float("-inf"), preference)
+        last = tl.where(column == best, float("-inf"), last)
         tl.debug_barrier()  # the next step's threads read what other threads stored

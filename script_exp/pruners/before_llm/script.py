@@ -17,7 +17,7 @@ from script_exp.errors import check_choice, check_number
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
 from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.before_llm.graph import GraphRedundancy
-from script_exp.pruners.before_llm.query import QueryDPP
+from script_exp.pruners.before_llm.query import QueryDPP, precise
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 
 
@@ -65,6 +65,7 @@ class Script(Pruner):
         if query is None:
             raise ValueError("query is missing")
         crops, n, _ = visual.projected.shape
+        visual, query = precise(visual, query)
         similarity = cosines(visual.projected)  # the graph's cosines are a quarter of the DPP's
         redundancy = self.graph.redundancy_from(similarity[:, 0::2, 1::2])
         relevance = self.query.relevance(visual, query)
