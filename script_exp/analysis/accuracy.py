@@ -14,8 +14,8 @@ from script_exp.benchmarks import METRICS
 from script_exp.results.read import draws
 
 _INTERVAL = (
-    "±: half of the 95 % interval, from a bootstrap over units (questions on one image are resampled "
-    "together). With several seeds it includes Student's t interval over the seeds."
+    "±: half of the 95 % interval, over units (the questions on one image are one unit). With several seeds "
+    "it includes Student's t interval over the seeds."
 )
 
 

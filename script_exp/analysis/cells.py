@@ -214,7 +214,7 @@ def over_seeds(runs: pd.DataFrame) -> tuple[float, float, float]:
     """Return the mean and its 95 % interval over rows of (accuracy, low, high), one per seed.
 
     The interval adds two independent errors in quadrature: over questions (the mean of the seeds' own
-    bootstrap intervals) and over seeds (Student's t interval of their mean). With one seed, or a method that
+    intervals) and over seeds (Student's t interval of their mean). With one seed, or a method that
     does not draw, only the first remains.
     """
     values, low, high = (runs.iloc[:, column].to_numpy(dtype=float) for column in range(3))

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import bdtr  # scipy.stats takes a second to import
 
 from script_exp.benchmarks.rules.metric import Metric, Scored
-from script_exp.measure.interval import bootstrap_draws
+from script_exp.measure.interval import Estimate, difference_interval, difference_p
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Comparison:
 
     Attributes:
         difference: first minus second, in the metric's unit as printed; the mean over seeds.
-        interval: its 95 % interval (paired bootstrap over units, with the same draws for all seeds).
+        interval: its 95 % interval, paired over units (:mod:`script_exp.measure.interval`).
         lost: number of answers that score lower than the second method's, over all seeds.
         won: number of answers that score higher.
-        p_bootstrap: two-sided p-value of no difference, 2 (b + 1) / (draws + 1), where b of the bootstrap's
-            draws are at or beyond zero. It accounts for the dependence of questions on one image.
+        p_paired: two-sided p-value of no difference: 1 less the level at which the interval reaches 0. It
+            accounts for the dependence of questions on one image.
         p_mcnemar: exact two-sided McNemar test of ``lost`` against ``won`` (the sign test if scores are not
             just 0 and 1). It assumes independent answers. None for several seeds, because their answers to
             one question are dependent.
@@ -34,7 +34,7 @@ class Comparison:
     interval: tuple[float, float]
     lost: int
     won: int
-    p_bootstrap: float
+    p_paired: float
     p_mcnemar: float | None
 
 
@@ -59,28 +59,17 @@ def compare(metric: Metric, first: Sequence[pd.DataFrame], second: Sequence[pd.D
     before = [frame.reindex(frames[0].index) for frame in second]
     if _all_alike(after) and _all_alike(before):
         after, before = after[:1], before[:1]
-    totals = [metric.by_unit(cast(list[Scored], list(frame.itertuples()))) for frame in [*after, *before]]
-    sums, seeds = totals[0].shape[1], len(after)
-
-    def difference(together: np.ndarray) -> np.ndarray:
-        values = metric.value(together.reshape(*together.shape[:-1], 2 * seeds, sums))
-        change: np.ndarray = values[..., :seeds].mean(axis=-1) - values[..., seeds:].mean(axis=-1)
-        return change
-
-    paired = np.concatenate(totals, axis=1)
-    if len(paired) < 2:
-        raise ValueError("all samples belong to one unit, so there is nothing to resample")
-    draws = bootstrap_draws(paired, difference)
-    low, high = np.quantile(draws, [0.025, 0.975])
+    first_mean, second_mean = (_estimate(metric, side) for side in (after, before))
+    low, high = difference_interval(first_mean, second_mean)
     flips = np.concatenate([(a["score"] - b["score"]).to_numpy() for a, b in zip(after, before, strict=True)])
     lost, won = int((flips < 0).sum()), int((flips > 0).sum())
     return Comparison(
-        difference=metric.scale * float(difference(paired.sum(axis=0))),
-        interval=(metric.scale * float(low), metric.scale * float(high)),
+        difference=metric.scale * (first_mean.value - second_mean.value),
+        interval=(metric.scale * low, metric.scale * high),
         lost=lost,
         won=won,
-        p_bootstrap=_two_sided(draws),
-        p_mcnemar=mcnemar(lost, won) if seeds == 1 else None,
+        p_paired=difference_p(first_mean, second_mean),
+        p_mcnemar=mcnemar(lost, won) if len(after) == 1 else None,
     )
 
 
@@ -102,7 +91,17 @@ def _all_alike(frames: Sequence[pd.DataFrame]) -> bool:
     return all((frame["score"] == frames[0]["score"]).all() for frame in frames)
 
 
-def _two_sided(draws: np.ndarray) -> float:
-    """Return the p-value of no difference; never zero, as the draws resolve ``2 / (draws + 1)`` at best."""
-    smaller = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (len(draws) + 1))
+def _estimate(metric: Metric, frames: Sequence[pd.DataFrame]) -> Estimate:
+    """Return the mean of the metric over seeds; a unit is left out of all of them at once."""
+    totals = [metric.by_unit(cast(list[Scored], list(frame.itertuples()))) for frame in frames]
+    if len(totals[0]) < 2:
+        raise ValueError("all samples belong to one unit, so nothing tells how much units differ")
+    sums = totals[0].shape[1]
+
+    def mean(together: np.ndarray) -> np.ndarray:
+        value: np.ndarray = metric.value(together.reshape(*together.shape[:-1], len(frames), sums)).mean(
+            axis=-1
+        )
+        return value
+
+    return Estimate.of(np.concatenate(totals, axis=1), mean, metric.highest(totals[0].sum(axis=0)))

@@ -21,12 +21,12 @@ from script_exp.results.read import draws, load_samples
 _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}
 _LEVEL = 0.05
 _MOST_ROWS = 250
-"""With more rows, Holm's correction lifts every bootstrap p-value (0.0002 at least) above the level."""
+"""A larger table takes minutes to compute, and its correction leaves almost no power."""
 
 _NOTES = [
     "Difference: in points, paired on the same questions, with its 95 % interval. Worse, Better: numbers of "
     "answers with a lower and a higher score.",
-    "p: two-sided, from a paired bootstrap over units and from McNemar's exact test over answers, both "
+    "p: two-sided, paired over units as the interval, and from McNemar's exact test over answers, both "
     "corrected for all rows of this table (Holm). McNemar's test treats questions on one image as "
     "independent; it is left out if seeds are pooled.",
 ]
@@ -165,8 +165,8 @@ def _can_tell(rows: int, title: str, tests: PairedTests) -> bool:
     """Return whether a table with this many comparisons can show anything; if not, report a problem."""
     if rows > _MOST_ROWS:
         tests.problems.append(
-            f"{title}: {rows} comparisons; corrected for more than {_MOST_ROWS}, no bootstrap p-value can "
-            f"reach {_LEVEL}; choose fewer with --benchmark, --pruner and --budget"
+            f"{title}: {rows} comparisons; a table has at most {_MOST_ROWS}, because it is corrected for "
+            "all of them; choose fewer with --benchmark, --pruner and --budget"
         )
     return rows <= _MOST_ROWS
 
@@ -185,22 +185,22 @@ def _table(name: str, title: str, tested: Sequence[Outcome]) -> list[Table]:
     """Return the table in a list, which is empty if there is nothing to show."""
     if not any(one.result for one in tested):
         return []
-    bootstrap, mcnemar = _corrected(tested, "p_bootstrap"), _corrected(tested, "p_mcnemar")
+    paired, mcnemar = _corrected(tested, "p_paired"), _corrected(tested, "p_mcnemar")
     rows, data = [], []
     for index, one in enumerate(tested):
-        rows.append(_row(one, bootstrap.get(index), mcnemar.get(index)))
-        data.append(_numbers(one, bootstrap.get(index), mcnemar.get(index)))
+        rows.append(_row(one, paired.get(index), mcnemar.get(index)))
+        data.append(_numbers(one, paired.get(index), mcnemar.get(index)))
     keys = [(one.cell["column"], one.cell["budget"]) for one in tested]
     groups = []
     for key in sorted(set(keys), key=lambda key: (key[0], -key[1])):
         chosen = [index for index, own in enumerate(keys) if own == key]
         cells = pd.DataFrame([tested[index].cell for index in chosen])
         groups.append(Group(f"{key[0]}, {heading(cells)}", [rows[index] for index in chosen]))
-    columns = ["Method", "Difference", "95 % interval", "Worse", "Better", "p, bootstrap", "p, McNemar"]
+    columns = ["Method", "Difference", "95 % interval", "Worse", "Better", "p, paired", "p, McNemar"]
     return [Table(name, title, columns, groups, pd.DataFrame(data), _NOTES)]
 
 
-def _row(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> Row:
+def _row(tested: Outcome, paired: float | None, mcnemar: float | None) -> Row:
     result = tested.result
     if result is None:
         return Row([Entry(tested.cell["label"]), *[Entry()] * 6])
@@ -211,13 +211,13 @@ def _row(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> Row
             Entry(f"{result.interval[0]:+.1f} to {result.interval[1]:+.1f}"),
             Entry(str(result.lost)),
             Entry(str(result.won)),
-            _p_value(bootstrap),
+            _p_value(paired),
             _p_value(mcnemar),
         ]
     )
 
 
-def _numbers(tested: Outcome, bootstrap: float | None, mcnemar: float | None) -> dict[str, object]:
+def _numbers(tested: Outcome, paired: float | None, mcnemar: float | None) -> dict[str, object]:
     cell, result = tested.cell, tested.result
     row = {"model": cell["model"], "benchmark": cell["column"], "pruner": cell["pruner"]}
     row |= {"variant": cell["variant"], "budget": cell["budget"], "against": tested.other}
@@ -229,8 +229,8 @@ def _numbers(tested: Outcome, bootstrap: float | None, mcnemar: float | None) ->
         "high": result.interval[1],
         "worse": result.lost,
         "better": result.won,
-        "p_bootstrap": result.p_bootstrap,
-        "p_bootstrap_holm": bootstrap,
+        "p_paired": result.p_paired,
+        "p_paired_holm": paired,
         "p_mcnemar": result.p_mcnemar,
         "p_mcnemar_holm": mcnemar,
     }
@@ -238,7 +238,7 @@ def _numbers(tested: Outcome, bootstrap: float | None, mcnemar: float | None) ->
 
 def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Table:
     tested = [tests.against(cell, ours) for cell, ours in _pairs(cells, "script")]
-    corrected = _corrected(tested, "p_bootstrap")
+    corrected = _corrected(tested, "p_paired")
     differences = {
         (one.cell["label"], one.cell["budget"]): (one.result, corrected.get(index))
         for index, one in enumerate(tested)
@@ -267,8 +267,8 @@ def _ablation_table(column: str, cells: pd.DataFrame, tests: PairedTests) -> Tab
         columns=["Method", "Graph", "Query", *(budget_text(budget) for budget, _ in budgets)],
         groups=[Group("", rows)],
         notes=[
-            "Accuracy by budget. In parentheses: the paired difference to script; *: p < 0.05 by paired "
-            "bootstrap, corrected for all differences in this table (Holm)."
+            "Accuracy by budget. In parentheses: the paired difference to script; *: p < 0.05, paired "
+            "over units and corrected for all differences in this table (Holm)."
         ],
         data=pd.DataFrame(
             [

@@ -27,7 +27,7 @@ class Sample:
         references: accepted answers.
         kind: group for the score by kind.
         unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
-            of them, and the bootstrap draws them together, since they are not independent.
+            of them, and intervals take them together, since they are not independent.
         extra: other data that the rule needs, for example the choices.
     """
 

@@ -82,6 +82,11 @@ class Perception(Metric):
         perception: np.ndarray = self._scores(totals)[..., : len(PERCEPTION)].sum(axis=-1)
         return perception
 
+    def highest(self, totals: np.ndarray) -> float:
+        """Return 200 points for every perception subtask that was asked."""
+        asked = totals.reshape(len(_SUBTASKS), 4)[: len(PERCEPTION), 1] > 0
+        return 200.0 * int(asked.sum())
+
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
         """Return the two sums, and the score of every subtask that was asked, in MME's order."""
         sums = self.by_unit(answers).sum(axis=0)

@@ -100,7 +100,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The official number with its 95 % interval (bootstrap over units).
+    """The official number with its 95 % interval (:mod:`script_exp.measure.interval`).
 
     Attributes:
         metric: name of the metric, for example ``mean``.

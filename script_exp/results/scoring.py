@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.rules.metric import Metric
-from script_exp.measure.interval import bootstrap_interval
+from script_exp.measure.interval import metric_interval
 from script_exp.results.record import Accuracy, SampleRecord
 
 
@@ -29,12 +29,13 @@ def summarize_accuracy(
     metric: Metric, records: Sequence[SampleRecord], limited: bool, skipped: int
 ) -> Accuracy:
     """Return the official number with its interval, and the numbers by kind."""
+    totals = metric.by_unit(records)
     return Accuracy(
         metric=metric.name,
         scale=metric.scale,
         value=metric.of(records),
         n=len(records),
-        ci95=bootstrap_interval(metric.by_unit(records), metric.value),
+        ci95=metric_interval(totals, metric.value, metric.highest(totals.sum(axis=0))),
         by_kind=metric.by_kind(records),
         partial=limited or skipped > 0,
         skipped=skipped,

@@ -12,7 +12,7 @@ from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.ahead import in_batches
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.cell.answer import Answering, BatchSize, Skipped
-from script_exp.measure.interval import bootstrap_interval
+from script_exp.measure.interval import metric_interval
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.load import load_model
@@ -64,7 +64,7 @@ def print_report(path: str, scenes: int, scene_seed: int, budgets: Sequence[int]
         records = _run(model, benchmark, cache, Oracle(budget=budget, needed=needed), f"oracle {budget}")
         scores = [record.score for record in records]
         metric = benchmark.metric
-        interval = bootstrap_interval(metric.by_unit(records), metric.value) or (np.nan, np.nan)
+        interval = metric_interval(metric.by_unit(records), metric.value) or (np.nan, np.nan)
         low, high = 100 * np.array(interval)
         print(f"| {budget} | {100 * np.mean(scores):.1f} | {low:.1f} to {high:.1f} |")
 

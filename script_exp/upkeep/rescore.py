@@ -240,7 +240,7 @@ def _check_same_samples(benchmark: Benchmark, identified_by: Mapping[str, Any]) 
 
 
 def _as_recorded(accuracy: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return what to compare of an accuracy: everything but the bootstrap interval."""
+    """Return what to compare of an accuracy: everything but the interval."""
     return None if accuracy is None else accuracy | {"ci95": None}
 
 

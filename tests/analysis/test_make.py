@@ -312,5 +312,5 @@ def test_ten_thousand_runs(tmp_path):
     assert process.returncode == 0
     accuracy = (tmp_path / "many" / "analysis" / "tables" / "accuracy.md").read_text()
     assert accuracy.count("| script |") == 3 * 6
-    assert process.stderr.count(" 576 comparisons; corrected for more than 250") == 3
+    assert process.stderr.count(" 576 comparisons; a table has at most 250") == 3
     assert count > 10_000

@@ -1,7 +1,7 @@
-"""Compute a benchmark's official number from scored answers, in a form that a bootstrap can repeat.
+"""Compute a benchmark's official number from scored answers, and for any choice of the answered units.
 
 Every metric here is a function of sums over samples. So the sums are computed once per unit (the questions on
-one image), and a resample of the units only adds them up again.
+one image), and an interval, which asks for the number without a unit, only adds them up again.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ class Metric(ABC):
     @abstractmethod
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return the number (...) from sums (..., sums) over units."""
+
+    def highest(self, totals: np.ndarray) -> float:
+        """Return the largest number that these questions allow, from their sums; the smallest is 0."""
+        return 1.0
 
     def by_unit(self, answers: Sequence[Scored]) -> np.ndarray:
         """Return (units, sums), with the units ordered by name."""
