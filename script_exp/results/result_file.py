@@ -53,7 +53,8 @@ def read_result_of(identity: str, path: Path) -> dict[str, Any] | None:
         return None
     if result["identity"] != identity:
         raise UserError(
-            f"{path} is the result of another run, {result['identity']} instead of {identity}; {_remedy(path)}"
+            f"{path} is the result of another run, {result['identity']} instead of {identity}; "
+            f"{_remedy(path)}"
         )
     check_measured(result, path)
     return result
