@@ -55,9 +55,14 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     unpruned = None
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
-        unpruned = read_finished(baseline)
         alone = settings.unpruned == "auto" and job is None and settings.shards == 1
-        if unpruned is None and (settings.unpruned == "run" or alone):
+        is_damaged = False
+        try:
+            unpruned = read_finished(baseline)
+        except UserError as error:
+            is_damaged = True
+            note(f"continuing without the unpruned run: {error}")
+        if unpruned is None and not is_damaged and (settings.unpruned == "run" or alone):
             try:
                 unpruned = run_cell(baseline)
             except RunIsBusyError as error:
