@@ -61,9 +61,14 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     unpruned = None
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
-        unpruned = read_finished(baseline)
         alone = settings.unpruned == "auto" and job is None and settings.shards == 1
-        if settings.unpruned == "run" or alone:
+        is_damaged = False
+        try:
+            unpruned = read_finished(baseline)
+        except UserError as error:
+            is_damaged = True
+            note(f"continuing without the unpruned run: {error}")
+        if not is_damaged and (settings.unpruned == "run" or alone):
             try:
                 if unpruned is None:
                     unpruned = run_cell(baseline)

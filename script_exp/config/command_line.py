@@ -79,7 +79,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
                 check_name("the last folder of hydra.sweep.dir", Path(value.strip("'\"")).name)
     if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
         outputs = _check_keys(parsed, config_name, search_path)
-        if outputs is not None and (is_sweep or not outputs.exists()):
+        if outputs is not None and (is_sweep or not outputs.is_dir()):
             _check_writable(outputs)
 
 

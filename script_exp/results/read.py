@@ -140,9 +140,11 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
     try:
         samples = pd.DataFrame([values for _, values in read_lines(file, remedy)])
     except FileNotFoundError as error:
-        raise UserError(f"{file} is missing; {remedy}") from error
+        raise UserError(f"{file} cannot be read: it is missing; {remedy}") from error
+    except UserError as error:
+        raise UserError(f"{file} cannot be read: {str(error).removeprefix(f'{file}, ')}") from error
     if "id" not in samples or samples["id"].isna().any() or samples["id"].duplicated().any():
-        raise UserError(f"{file} is damaged (not one id in every line); {remedy}")
+        raise UserError(f"{file} cannot be read: not every line has an id of its own; {remedy}")
     return samples.set_index("id")
 
 

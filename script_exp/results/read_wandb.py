@@ -5,11 +5,11 @@ Every run that this package logs has its whole ``result.json`` in its summary, u
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any
 
 from script_exp.errors import UserError
+from script_exp.results.files import parse_json
 from script_exp.results.read import Runs, collect
 from script_exp.results.result_file import check_result
 
@@ -44,4 +44,4 @@ def load_wandb(project: str, api: Any = None) -> Runs:
 def _result(place: str, summary: dict[str, Any]) -> dict[str, Any]:
     if "result" not in summary:
         raise UserError(f"{place} has no result in its summary; expected a run logged with tracker=wandb")
-    return check_result(json.loads(summary["result"]), place, f"log the run of {place} again")
+    return check_result(parse_json(summary["result"]), place, f"log the run of {place} again")

@@ -93,7 +93,7 @@ class RunDirectory:
         try:
             owner = self._status()
         except UserError:
-            return "another process"
+            owner = None
         if owner is None:  # it holds the lock but has not written anything yet
             return "another process"
         return f"process {owner.get('pid')} on {owner.get('host')}"
