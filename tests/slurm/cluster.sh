@@ -47,7 +47,7 @@ configure() {
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge/key")
     # cred_expire is also how long a requeued job waits. The scheduler's intervals are short, or jobs wait for its
     # next round. config_overrides: as many processors as asked for, whatever the machine has. proctrack/pgid sends
-    # signals to the task alone. MinJobAge keeps finished jobs in scontrol, where the sacct below looks.
+    # signals to the task alone. MinJobAge keeps finished jobs in scontrol, where the sacct below looks. MaxArraySize is small for a test.
     cat >"$SLURM_CONF" <<CONF
 ClusterName=tests
 SlurmctldHost=$host(127.0.0.1)
@@ -79,6 +79,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=1,bf
 ReturnToService=2
 KillWait=5
 MinJobAge=3600
+MaxArraySize=3
 InactiveLimit=0
 PropagateResourceLimits=NONE
 DefMemPerCPU=512

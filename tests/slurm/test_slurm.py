@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from commands import answered, answers, result, run_dirs, start, wait_until
-from processes import run
+from processes import ROOT, run, search_path
 from troubled import WITH_TROUBLE
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -65,6 +67,36 @@ def test_an_array_gives_what_one_process_gives(slurm, tmp_path):
         assert answers(found[name]) == answers(expected[name])
         assert result(found[name]) == result(expected[name])
         assert "_" in json.loads((found[name] / "status.json").read_text())["job"]
+
+
+def test_a_sweep_larger_than_the_largest_array_from_inside_of_a_job(slurm, tmp_path):
+    """Four cells, of arrays of at most three; the command runs in a job with other resources than theirs."""
+    command = [
+        sys.executable, ROOT / "runners" / "run.py", "-m", "pruner=random", "budget=8,16,32,64", "limit=2",
+        *LAUNCHER, *QUICK, "unpruned=off", f"outputs={tmp_path / 'outputs'}",
+    ]  # fmt: skip
+    wrapped = f"PYTHONPATH={search_path()} {shlex.join(map(str, command))}"
+    out = tmp_path / "out"
+    asked = ["sbatch", "-W", "-o", out, "--mem-per-cpu=700", "-c", "1", "--wrap", wrapped]
+    process = subprocess.run(asked, env={**os.environ, **slurm}, cwd=ROOT, check=False)
+    assert process.returncode == 0, out.read_text()
+    assert "4 of 4 cells finished" in out.read_text()
+    jobs = {job["job"].split("_")[0] for job in map(_status, run_dirs(tmp_path / "outputs").values())}
+    assert len(jobs) == 2
+
+
+def test_jobs_that_slurm_refuses_are_named(slurm, tmp_path):
+    process = sweep(
+        "pruner=random", "budget=8,16", "hydra.launcher.partition=nowhere", f"outputs={tmp_path}", env=slurm
+    )
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    reason = "failed: 2 cells: sbatch refused its job: Batch job submission failed: Invalid partition name"
+    assert reason in process.stderr
+
+
+def _status(run_dir):
+    return json.loads((run_dir / "status.json").read_text())
 
 
 @pytest.mark.slow
