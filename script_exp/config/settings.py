@@ -26,7 +26,7 @@ from script_exp.models.rules import CONVERSATIONS, PruningRules
 from script_exp.pruners.contract.budget import check_budget
 
 # Raise this whenever the same settings would give another result; it is part of every run's identity.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")

@@ -147,7 +147,7 @@ def test_a_zero_kernel_gives_the_lowest_indices(greedy_map):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_exact_determinants(greedy_map, dtype, seed):
-    """Whole numbers fit into float32, so nothing but the steps rounds; each vector is there twice, once scaled."""
+    """Whole numbers fit into float32, so only the steps round; each vector is there twice, once scaled."""
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randint(-9, 10, (8, 5), generator=generator)
     vectors = torch.cat([vectors, 3 * vectors])
