@@ -37,6 +37,11 @@ def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
     )
 
 
+def is_tracked(cell: RunCell, result: dict[str, Any]) -> bool:
+    """Return whether nothing is left to log or send of a finished run."""
+    return cell.tracker.is_done_with(cell.directory, final_metrics(result))
+
+
 def track_finished(cell: RunCell, directory: RunDirectory, result: dict[str, Any]) -> None:
     """Log a finished run from its files, without the model, unless the tracker has it already."""
     run, summary = tracked_run(cell, directory.path), final_metrics(result)

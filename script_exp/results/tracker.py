@@ -64,8 +64,12 @@ class Tracker(ABC):
     """A destination for metrics."""
 
     @abstractmethod
+    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
+        """Return whether nothing is left to do for the finished run in ``folder``; do nothing."""
+
+    @abstractmethod
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
-        """Return whether the finished run in ``folder`` needs no logging: its final metrics are logged."""
+        """Return whether the finished run in ``folder`` is logged, with these final metrics."""
 
     @abstractmethod
     def start(self, run: TrackedRun) -> None:
@@ -86,6 +90,9 @@ class Tracker(ABC):
 
 class NoTracker(Tracker):
     """A tracker that does nothing."""
+
+    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
+        return True
 
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
         return True
@@ -146,15 +153,14 @@ class WandbTracker(Tracker):
         self._folder = Path()
         self._upload: Upload | None = None
 
+    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
+        log_folder = self._log_of(folder, summary)
+        return log_folder is not None and (self._mode == "offline" or is_sent(log_folder))
+
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
         """Return whether ``folder`` has a complete log; ``online`` sends it if that is still to do."""
-        file = folder / _LOGGED
-        try:
-            digest, name = read_json(file) if file.exists() else (None, "")
-        except (UserError, ValueError, TypeError):  # damaged: log again
-            return False
-        log_folder = file.parent / name
-        if digest != self._digest(summary) or not log_folder.is_dir():
+        log_folder = self._log_of(folder, summary)
+        if log_folder is None:
             return False
         if self._mode == "online" and not is_sent(log_folder):
             self._guarded(lambda: Upload(log_folder).finish(self._wait_s))
@@ -239,6 +245,16 @@ class WandbTracker(Tracker):
         else:
             see = f"see {output_file(log_folder)}"
             note(f"W&B: not everything was sent so far ({see}); send it with: {sync_command(log_folder)}")
+
+    def _log_of(self, folder: Path, summary: dict[str, Any]) -> Path | None:
+        """Return the folder of the log of a finished run; None if there is none with these metrics."""
+        file = folder / _LOGGED
+        try:
+            digest, name = read_json(file) if file.exists() else (None, "")
+        except (UserError, ValueError, TypeError):  # damaged: log again
+            return None
+        log_folder = file.parent / str(name)
+        return log_folder if digest == self._digest(summary) and log_folder.is_dir() else None
 
     def _digest(self, summary: dict[str, Any]) -> str:
         """Return a hash of what is logged of a finished run, and where."""

@@ -14,6 +14,9 @@ from processes import last_line, run, start
 from wandb_log import read_wandb
 from wandb_server import KEY, ReceivedRun, StandIn, stand_in
 
+from script_exp.results.metrics import final_metrics
+from script_exp.results.tracker import WandbTracker
+
 QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8", "tracker=wandb"]
 ONLINE = [*QUICK, "tracker.mode=online"]
 PATIENT = [*ONLINE, "tracker.wait_s=300"]
@@ -159,7 +162,7 @@ def test_online_sends_a_run_in_shards_whole(server, tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["hangs", "401", "500", "away"])
-def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, fault):
+def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monkeypatch, fault):
     """What was not sent is said with the command that sends it, and the same command sends it later."""
     _, arguments, _ = offline
     outputs = tmp_path / "my runs"
@@ -175,6 +178,9 @@ def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, faul
         assert command[:3] == ["wandb", "beta", "sync"]
         (log,) = run_dir.glob("wandb/offline-run-*")
         assert Path(*command[3:]) == log.resolve()
+        summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        assert not WandbTracker(mode="online").is_done_with(run_dir, summary)
         for upload in uploads(log):
             os.kill(upload, signal.SIGTERM)
         wait_until(lambda: not uploads(log))
@@ -199,6 +205,10 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
     assert logged.exit_code == 0
     again = run(*arguments)
     assert command_of(again.stderr) == command_of(process.stderr)
+    summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
+    assert WandbTracker().is_done_with(run_dir, summary)
+    assert not WandbTracker(project="other").is_done_with(run_dir, summary)
+    assert not WandbTracker().is_done_with(run_dir, summary | {"accuracy/value": 0})
     assert len(list(run_dir.glob("wandb/offline-run-*"))) == 1
 
 
