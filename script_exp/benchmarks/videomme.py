@@ -79,7 +79,9 @@ class VideoMme(VideoBenchmark):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("prompt_for", self.prompt_for, (None, "default", "llava_vid"))
+        check_choice(
+            "prompt_for", self.prompt_for, (None, "default", "llava_vid"), "default, llava_vid or null"
+        )
         check_choice("subtitles", self.subtitles, (True, False))
 
     @property

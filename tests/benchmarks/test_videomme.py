@@ -118,7 +118,7 @@ def test_the_prompt_for_llava_next_video(folder):
         "subtitles. Respond with only the letter (A, B, C, or D) of the correct option.\n"
         "How many Äpfel?\nA. One.\nB. Two.\nC. Three.\nD. Four.\nThe best answer is:"
     )
-    with pytest.raises(SettingError, match="prompt_for=gpt4v: expected one of None, default, llava_vid"):
+    with pytest.raises(SettingError, match="prompt_for=gpt4v: expected default, llava_vid or null"):
         videomme(folder, prompt_for="gpt4v")
 
 
