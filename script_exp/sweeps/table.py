@@ -39,9 +39,9 @@ def print_results(cells: Sequence[CellState]) -> None:
     names = [str(column.header) for column in table.columns]
     for row in rows:
         table.add_row(*(Text(row[name]) for name in names))
-    if any(row["accuracy"].endswith("*") for row in rows):
-        table.caption = "* partial: limit is set, or samples were skipped"
     table_console().print(table)
+    if any(row["accuracy"].endswith("*") for row in rows):
+        print("* partial: limit is set, or samples were skipped")
 
 
 def _row(result: dict[str, Any]) -> dict[str, str]:
