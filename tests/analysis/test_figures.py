@@ -243,7 +243,7 @@ def test_a_method_looks_the_same_whatever_was_run_beside_it(tmp_path):
     )
     for name in ("script", "trim"):
         assert few.of(name) == many.of(name)
-    looks = [tuple(many.of(name).values()) for name in ("random", "graph", "query", "script", "trim", "mine")]
+    looks = [tuple(many.of(name).values()) for name in names]
     assert len({marker for _, marker in looks}) == len({color for color, _ in looks}) == 6
 
 
