@@ -68,7 +68,7 @@ def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
     if not found:
         return None
     # All panels have the same rows, so that they are equally large and can be compared.
-    labels = sorted({label for _, shares in found for label in shares}, key=rank)
+    labels = sorted({str(label) for _, shares in found for label in shares}, key=rank)
     found = [(group, shares.reindex(index=labels, columns=labels)) for group, shares in found]
     longest = max(map(len, labels))
     figure, axes = panels(len(found), height=0.34 * len(labels) + 0.6 + 0.04 * longest, most=2, sharey=True)
