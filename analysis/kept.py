@@ -74,7 +74,12 @@ def _chosen(arguments: argparse.Namespace) -> pd.DataFrame:
         raise UserError(
             f"no finished runs with answers in {arguments.outputs}; python runners/run.py makes one"
         )
-    return side_by_side(frame)
+    beside = side_by_side(frame)
+    print_problems(
+        f"{run['place']}: another seed or a run on more samples is shown for this method and budget"
+        for _, run in frame[~frame["place"].isin(beside["place"])].iterrows()
+    )
+    return beside
 
 
 def _sample_names(

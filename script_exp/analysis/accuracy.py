@@ -9,7 +9,7 @@ import pandas as pd
 
 from script_exp.analysis.cells import Cells, column_notes, is_main, rank, setup_title
 from script_exp.analysis.published import reference_rows
-from script_exp.analysis.table import Entry, Group, Row, Table, mark_best
+from script_exp.analysis.table import Entry, Group, Row, Table, mark_best, without_empty
 from script_exp.benchmarks import METRICS
 from script_exp.results.read import draws
 
@@ -28,7 +28,7 @@ def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list
             beside ours; they are never ranked.
     """
     return [
-        _accuracy_table(answered, published, _not_scored(setup))
+        without_empty(_accuracy_table(answered, published, _not_scored(setup)))
         for setup in cells.setups()
         if len(answered := setup[setup["accuracy"].notna()])
     ]

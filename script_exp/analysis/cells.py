@@ -42,6 +42,7 @@ class Cells:
             ``benchmark``, ``pruner``, ``variant``, ``label`` (the method with its distinguishing settings),
             ``budget``; ``accuracy``, ``low``, ``high`` and ``unpruned`` in the metric's unit as printed,
             ``retained`` in percent of ``unpruned``; ``seeds``, ``metric``, ``n``, ``skipped``, ``device``,
+            ``told`` (what else tells the model's setups apart, in words),
             and the mean costs. ``runs`` holds the index labels of the cell's rows in the frame of runs.
         runs: the runs, with ``column`` and ``label`` added.
         problems: one sentence per cell whose runs disagree.
@@ -72,7 +73,17 @@ def make_cells(runs: pd.DataFrame) -> Cells:
         frame = frame.assign(_order=order).sort_values(
             ["budget", "_order", "column"], ascending=[False, True, True], na_position="first"
         )
+        frame = frame.assign(told=_told(frame))
     return Cells(frame.drop(columns="_order", errors="ignore").reset_index(drop=True), runs, problems)
+
+
+def _told(cells: pd.DataFrame) -> pd.Series:
+    """Return in words what else tells the setups of one model apart, where it differs; otherwise empty."""
+    told = pd.Series("", index=cells.index)
+    for name, word in (("checkpoint", "checkpoint"), ("device_type", "on"), ("attention", "attention")):
+        several = cells.groupby("model")[name].transform(lambda own: own.nunique(dropna=False)) > 1
+        told = told.where(~several, told + f", {word} " + cells[name].astype(str))
+    return told
 
 
 def rank(label: str) -> tuple[int, str]:
@@ -109,6 +120,7 @@ def setup_title(cells: pd.DataFrame) -> str:
     parts = [f"{first['model']}, {first['dtype']}"]
     if first["compile"] != "off":
         parts[0] += f", compiled ({first['compile']})"
+    parts[0] += first["told"]
     if first["weights"] == "random":
         parts.append("random weights: no accuracy")
     elif first["checkpoint"] == "embedded":

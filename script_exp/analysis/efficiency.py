@@ -6,7 +6,7 @@ import pandas as pd
 
 from script_exp.analysis.accuracy import by_budget, heading
 from script_exp.analysis.cells import Cells, setup_title
-from script_exp.analysis.table import Entry, Group, Row, Table
+from script_exp.analysis.table import Entry, Group, Row, Table, without_empty
 
 _COSTS = [
     "prefill_tflops", "llm_visual_tflops", "kv_mib", "llm_prefill_ms", "prefill_speedup", "ttft_ms",
@@ -20,7 +20,7 @@ def efficiency_tables(cells: Cells) -> list[Table]:
     for setup in cells.setups():
         for _, group in setup.groupby("column", sort=True):
             for _, device in group.groupby("device", sort=True):
-                tables.append(_table(device, group))
+                tables.append(without_empty(_table(device, group)))
     return tables
 
 

@@ -62,6 +62,24 @@ class Table:
     texts: int = 1
 
 
+def without_empty(table: Table) -> Table:
+    """Leave out the columns in which nothing was measured, such as times with ``latency=off``."""
+    rows = [row.entries for group in table.groups for row in group.rows]
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if place < table.texts or any(row[place].text or row[place].small for row in rows)
+    ]
+    groups = [
+        Group(
+            group.heading,
+            [Row([row.entries[place] for place in kept], row.reference) for row in group.rows],
+        )
+        for group in table.groups
+    ]
+    return replace(table, columns=[table.columns[place] for place in kept], groups=groups)
+
+
 def mark_best(entries: Sequence[Entry], values: Sequence[float | None]) -> list[Entry]:
     """Mark the best and the second best entries of a column; values that print the same are tied.
 

@@ -17,6 +17,8 @@ from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.memory import peak_memory
 from script_exp.models.families.adapter import Visual
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.stage_outputs import Prompt
+from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner
 
@@ -54,7 +56,7 @@ class Latency:
 
     Attributes:
         stages: ``preprocess``, ``vision`` (tower and projector), ``query_encoder``, ``pruner``, ``llm`` and
-            ``decode_per_token``.
+            ``decode_per_token``; without pruning there is no ``pruner``, and without a question no encoder.
         llm_prefill: pruner and LLM up to the first logits.
         ttft: everything from the image to the first logits.
         peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a separate pass; None
@@ -110,6 +112,7 @@ def _one_pass(
     model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner, clock: Clock, decode_steps: int
 ) -> int:
     """Run one prefill and a few decoding steps; return the bytes that the KV cache holds after prefill."""
+    prompt: Prompt
     with ExitStack() as hooks:
         with clock.stage("ttft"):
             with clock.stage("preprocess"):
@@ -121,8 +124,11 @@ def _one_pass(
                 with clock.stage("query_encoder"):
                     queries = model.encode_queries([sample.question])
             with clock.stage("llm_prefill"):
-                with clock.stage("pruner"):
-                    prompt = model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
+                if isinstance(pruner, NoPruning):  # as the stock model: nothing is chosen
+                    prompt = model.whole_prompt(inputs, images)
+                else:
+                    with clock.stage("pruner"):
+                        prompt = model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
                 with clock.stage("llm"):
                     hooks.enter_context(model.pruning_inside(prompt))
                     output = model.prefill(prompt)
@@ -140,7 +146,11 @@ def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPrun
     queries = model.encode_queries([sample.question]) if pruner.needs_query else None
 
     def prefill() -> None:
-        prompt = model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
+        prompt = (
+            model.whole_prompt(inputs, images)
+            if isinstance(pruner, NoPruning)
+            else model.prune(inputs, images, pruner, queries, keys=[sample.prompt])
+        )
         with model.pruning_inside(prompt):
             model.prefill(prompt)
 

@@ -21,7 +21,7 @@ from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules, check_positions
-from script_exp.models.stage_outputs import Features, Generated, PrunedPrompt
+from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
@@ -136,6 +136,18 @@ class PrunableModel:
             kept.append(self.fitted(pruner, image)(visual, None if queries is None else queries[row]))
         return kept
 
+    def whole_prompt(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> Prompt:
+        """Return what the stock model passes to its LLM, without choosing or counting any token."""
+        own = self.adapter.position_ids(inputs)  # the stock model computes them, too
+        if own is not None:  # transformers builds masks from the first axis
+            own[0] = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
+        features = [image.packed for image in images]
+        return Prompt(
+            {name: inputs[name] for name in ("input_ids", "attention_mask")}
+            | ({} if own is None else {"position_ids": own})
+            | (self.adapter.encoder_outputs(features) if features else {})
+        )
+
     @torch.no_grad()
     def prune(
         self,
@@ -211,9 +223,9 @@ class PrunableModel:
         )
 
     @contextmanager
-    def pruning_inside(self, prompt: PrunedPrompt) -> Iterator[LayerPruning | None]:
+    def pruning_inside(self, prompt: Prompt) -> Iterator[LayerPruning | None]:
         """Install the layer pruner's hooks, if there is one, for the forward passes that share one cache."""
-        if prompt.layer_pruner is None:
+        if not isinstance(prompt, PrunedPrompt) or prompt.layer_pruner is None:
             yield None
             return
         rows = zip(prompt.budget_crops, prompt.before, strict=True)
@@ -223,12 +235,12 @@ class PrunableModel:
             yield inside
 
     @torch.no_grad()
-    def prefill(self, prompt: PrunedPrompt) -> Any:
+    def prefill(self, prompt: Prompt) -> Any:
         """Run the prompt up to the logits of its last position; call it inside :meth:`pruning_inside`."""
         return self.model(**prompt.arguments, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
-    def decode_step(self, output: Any, prompt: PrunedPrompt, steps: int) -> Any:
+    def decode_step(self, output: Any, prompt: Prompt, steps: int) -> Any:
         """Decode one greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
         mask = prompt.arguments["attention_mask"]
         arguments = {"attention_mask": torch.cat([mask, mask.new_ones(len(mask), steps)], dim=1)}

@@ -14,11 +14,21 @@ from script_exp.pruners.contract.pruner import Kept
 
 
 @dataclass(frozen=True)
-class PrunedPrompt:
+class Prompt:
     """The input of the LLM.
 
     Attributes:
         arguments: keyword arguments of ``forward`` and ``generate``.
+    """
+
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PrunedPrompt(Prompt):
+    """The input of the LLM after pruning.
+
+    Attributes:
         kept: what was kept of each image before the LLM, in the order of the prompt.
         tokens: (batch, length) bool: the visual tokens of the prompt, without separators.
         before: visual tokens of each row before pruning.
@@ -32,7 +42,6 @@ class PrunedPrompt:
         layer_pruner: the pruner if it runs inside the LLM; None otherwise.
     """
 
-    arguments: dict[str, Any]
     kept: list[Kept]
     tokens: Tensor
     before: list[int]

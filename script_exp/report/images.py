@@ -31,9 +31,13 @@ _SAID = {
     ),
     "accuracy_by_prefill_time": (
         "Accuracy against measured prefill time",
-        "The gray line is the Pareto front: nothing is both faster and better than a point on it.",
+        "The gray line is the Pareto front: nothing is both faster and better than a point on it. "
+        "Each time is relative to the unpruned model's, measured in turn with it.",
     ),
-    "latency_by_stage": ("Time to first token by stage", "Median of each stage at batch size 1."),
+    "latency_by_stage": (
+        "Time to first token by stage",
+        "Medians at batch size 1, in percent of the unpruned model's time, measured in turn with it.",
+    ),
     "radar": ("Share of the unpruned accuracy on every benchmark", "One radar chart per budget."),
     "sweep": ("Accuracy against one setting", "All else is equal; whiskers are 95 % intervals."),
     "overlap": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -50,7 +51,10 @@ def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
         if one.changed:
             row += [accuracy_text(one.after, digits=2), f"{one.answers:,}", f"{one.scores:,}"]
         table.add_row(*map(Text, row))
-    table_console().print(table)
+    console = table_console()
+    if not sys.stdout.isatty():  # keep paths whole, for grep
+        console.width = max(console.width, 100 + max(len(str(one.path)) for one in rescored))
+    console.print(table)
 
 
 def _table(headers: Sequence[str], right: Sequence[int]) -> Table:

@@ -11,7 +11,8 @@ import pytest
 from made_runs import draw, save_grid, save_run
 from scipy import stats
 
-from script_exp.analysis.cells import make_cells, over_seeds
+from script_exp.analysis.cells import make_cells, over_seeds, setup_title
+from script_exp.analysis.efficiency import efficiency_tables
 from script_exp.results.read import COLUMNS, load_runs
 from script_exp.results.run_directory import RunDirectory
 
@@ -186,3 +187,21 @@ def test_the_error_between_seeds_is_students(seeds):
     expected = stats.t.interval(0.95, seeds - 1, values.mean(), stats.sem(values))
     assert (low, high) == pytest.approx(expected)
     assert mean == pytest.approx(values.mean())
+
+
+def test_titles_tell_setups_apart(tmp_path):
+    for checkpoint in ("liuhaotian/a", "liuhaotian/b"):
+        save_run(tmp_path, "script", 64, [1.0, 0.0], checkpoint=checkpoint)
+    save_run(tmp_path, "script", 64, [1.0, 0.0], model="other", checkpoint="c")
+    titles = [setup_title(setup) for setup in make_cells(load_runs(tmp_path).frame).setups()]
+    assert titles == [
+        "other, float32", "tiny, float32, checkpoint liuhaotian/a", "tiny, float32, checkpoint liuhaotian/b",
+    ]  # fmt: skip
+
+
+def test_a_table_has_no_column_for_what_was_not_measured(tmp_path):
+    save_run(tmp_path, "none", None, [1.0, 0.0], latency=None)
+    save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None)
+    (table,) = efficiency_tables(make_cells(load_runs(tmp_path).frame))
+    assert table.columns == ["Method", "Tokens", "Prefill, GFLOPs", "LLM visual, GFLOPs", "KV, MiB"]
+    assert all(len(row.entries) == 5 for group in table.groups for row in group.rows)

@@ -14,7 +14,7 @@ from script_exp.analysis.cells import for_figures, make_cells
 from script_exp.analysis.figures import figures, write_figures
 from script_exp.analysis.figures.cost import pareto_front
 from script_exp.analysis.figures.overlap import overlap
-from script_exp.analysis.figures.style import FORMATS, style
+from script_exp.analysis.figures.style import FORMATS, Looks, style
 from script_exp.results.read import load_runs
 
 BENCHMARKS = ("gqa", "pope", "textvqa")
@@ -96,11 +96,14 @@ def test_intervals_reach_where_the_cells_say(drawn, cells):
 
 @pytest.mark.parametrize(
     ("name", "column", "factor"),
-    [("accuracy_by_flops", "prefill_tflops", 1000), ("accuracy_by_prefill_time", "llm_prefill_ms", 1)],
+    [("accuracy_by_flops", "prefill_tflops", 1000), ("accuracy_by_prefill_time", "percent", 1)],
 )
 def test_costs_and_their_front(drawn, cells, name, column, factor):
+    """Times are paired: in percent of the unpruned model's, measured in turn with each method."""
+    paired = 100 / cells.frame["prefill_speedup"].where(cells.frame["budget"].notna(), 1)
     for axes, benchmark in zip(drawn[name].axes, BENCHMARKS, strict=True):
-        own = cells.frame[(cells.frame["column"] == benchmark) & ~cells.frame["label"].str.contains("=")]
+        own = cells.frame.assign(percent=paired)
+        own = own[(own["column"] == benchmark) & ~own["label"].str.contains("=")]
         lines = lines_of(axes)
         points = own[own["label"] == "script"].sort_values("budget")
         assert list(lines["script"][0]) == pytest.approx(list(factor * points[column]))
@@ -132,10 +135,11 @@ def test_latency_bars_add_up_to_the_stages(drawn, cells):
     assert list(bars) == [name.replace("_", " ") for name in STAGES]
     script = names.index("script")
     cell = cells.frame.query("column == 'gqa' and label == 'script' and budget == 64").iloc[0]
-    assert bars["pruner"][script] == STAGES["pruner"]
-    assert bars["llm"][script] == cell["llm_prefill_ms"] - STAGES["pruner"]
+    whole = cell["unpruned_ttft_ms"]  # measured in turn with this run
+    assert bars["pruner"][script] == pytest.approx(100 * STAGES["pruner"] / whole)
+    assert bars["llm"][script] == pytest.approx(100 * (cell["llm_prefill_ms"] - STAGES["pruner"]) / whole)
     ends = axes.containers[-1][script]
-    assert ends.get_x() + ends.get_width() == pytest.approx(cell["ttft_ms"])
+    assert ends.get_x() + ends.get_width() == pytest.approx(100 / cell["ttft_speedup"])
 
 
 def test_radar_shows_retained_shares(drawn, cells):
@@ -213,3 +217,55 @@ def test_labels_of_figures_are_short_where_they_can_be(tmp_path):
     frame = make_cells(load_runs(tmp_path).frame).frame
     assert list(for_figures(frame)["label"]) == ["unpruned", "fastv", "script", "script (walk=3)"]
     assert math.isnan(for_figures(frame)["budget"].iloc[0])
+
+
+def test_a_slower_machine_does_not_make_a_method_slower(tmp_path):
+    """The pruned run was made while the machine was three times slower than for the unpruned one."""
+    save_run(tmp_path, "none", None, [1.0, 0.0], latency=6.0)
+    save_run(tmp_path, "script", 64, [1.0, 0.0], latency=10.0)  # 20 ms unpruned, in turn with it
+    drawn = {name: figure for _, name, figure in figures(make_cells(load_runs(tmp_path).frame))}
+    lines = lines_of(drawn["accuracy_by_prefill_time"].axes[0])
+    assert list(lines["script"][0]) == [50]
+    assert list(lines["unpruned"][0]) == [100]
+    ends = [bar.get_x() + bar.get_width() for bar in drawn["latency_by_stage-shapes"].axes[0].containers[-1]]
+    assert ends[1] == pytest.approx(100 * 27.5 / 37.5)
+    assert ends[1] < ends[0]
+
+
+def test_a_method_looks_the_same_whatever_was_run_beside_it(tmp_path):
+    def frame(*pruners):
+        return pd.DataFrame({"label": pruners, "pruner": pruners})
+
+    few, many = (
+        Looks(frame("script", "trim")),
+        Looks(frame("random", "graph", "query", "script", "trim", "mine")),
+    )
+    for name in ("script", "trim"):
+        assert few.of(name) == many.of(name)
+    names = ("random", "graph", "query", "script", "trim", "mine")
+    looks = [tuple(many.of(name).values()) for name in names]
+    assert len({marker for _, marker in looks}) == len({color for color, _ in looks}) == 6
+
+
+def test_text_is_inside_the_canvas_and_apart(drawn):
+    for name, figure in drawn.items():
+        figure.draw_without_rendering()
+        width, height = figure.bbox.size
+        boxes = [axes.get_tightbbox() for axes in figure.axes]  # with the labels that are shown
+        boxes += [legend.get_window_extent() for legend in figure.legends]
+        for box in boxes:
+            assert box.x0 >= 0, name
+            assert box.x1 <= width, name
+            assert box.y0 >= 0, name
+            assert box.y1 <= height, name
+
+
+def test_panels_of_the_overlap_are_equal(tmp_path):
+    for budget, pruners in {64: ("script", "query", "trim"), 32: ("script", "query")}.items():
+        for pruner in pruners:
+            save_run(tmp_path, pruner, budget, [1.0, 0.0], kept=[[[0, 1]], [[2, 3]]])
+    drawn = {name: figure for _, name, figure in figures(make_cells(load_runs(tmp_path).frame))}
+    figure = drawn["overlap-shapes"]
+    figure.draw_without_rendering()
+    first, second = (axes.get_window_extent() for axes in figure.axes)
+    assert first.size == pytest.approx(second.size)

@@ -75,7 +75,7 @@ def test_a_single_unit_has_no_interval(tmp_path):
         save_run(tmp_path / "runs", pruner, budget, [1.0, 0.0], limit=2)
     process = call(tmp_path / "runs", "--to", tmp_path / "to")
     assert process.returncode == 0
-    assert process.stderr.count("all samples belong to one unit, so there is nothing to resample") == 4
+    assert process.stderr.count("all samples belong to one unit, so nothing tells how much units differ") == 4
     table = (tmp_path / "to" / "tables" / "accuracy.md").read_text()
     assert "| script | 64 | **50.0** | **100.0** |" in table
     by_budget = (tmp_path / "to" / "tables" / "by_budget.md").read_text()

@@ -137,6 +137,7 @@ def test_costs(outputs, cells):
 
 def test_what_was_not_measured_is_a_hole(tmp_path):
     save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None)
+    save_run(tmp_path, "random", 64, [1.0, 0.0])
     (table,) = efficiency_tables(make_cells(load_runs(tmp_path).frame))
     entries = rows_of(table, "64 tokens")["script"]
     assert [entry.text for entry in entries[5:]] == [""] * 5

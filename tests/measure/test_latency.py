@@ -71,13 +71,15 @@ def test_stages_counts_and_interleaving(llava, calls):
     inputs, pruners = questions(llava, 2), contestants()
     protocol = LatencyProtocol(warm_up=1, repeats=2, decode_steps=3)
     latencies = measure_latency(llava, inputs, pruners, protocol)
-    common = {"preprocess", "vision", "pruner", "llm", "decode_per_token"}
-    assert latencies["unpruned"].stages.keys() == common
-    assert latencies["script"].stages.keys() == common | {"query_encoder"}
+    common = {"preprocess", "vision", "llm", "decode_per_token"}
+    assert latencies["unpruned"].stages.keys() == common  # the stock model has no pruner
+    assert latencies["fastv"].stages.keys() == common | {"pruner"}
+    assert latencies["script"].stages.keys() == common | {"pruner", "query_encoder"}
     assert all(measured.repeats == 4 for measured in latencies.values())
     prompts = [one.prompt for one in inputs]
     turns = [prompts[0], *prompts, *prompts, prompts[0]]  # warm-up, repeats, peak memory
-    assert calls == [(pruner, prompt) for prompt in turns for pruner in pruners.values()]
+    pruned = [pruner for name, pruner in pruners.items() if name != "unpruned"]
+    assert calls == [(pruner, prompt) for prompt in turns for pruner in pruned]
     for measured in latencies.values():
         assert 0 < measured.llm_prefill.q1 <= measured.llm_prefill.median <= measured.llm_prefill.q3
         assert measured.llm_prefill.median < measured.ttft.median
@@ -87,11 +89,13 @@ def test_a_stage_is_the_time_of_its_call_and_the_totals_hold_their_stages(llava,
     protocol = LatencyProtocol(warm_up=1, repeats=2, decode_steps=3)
     for name, measured in measure_latency(llava, questions(llava, 2), contestants(), protocol).items():
         asked = {"query_encoder": 100} if name == "script" else {}
-        stages = {"preprocess": 1, "vision": 10, **asked, "pruner": 1000, "llm": 10_000}
+        chosen = {} if name == "unpruned" else {"pruner": 1000}
+        stages = {"preprocess": 1, "vision": 10, **asked, **chosen, "llm": 10_000}
         stages["decode_per_token"] = 100_000  # of one token
         assert measured.stages == {stage: Spread(took, took, took) for stage, took in stages.items()}
-        assert measured.llm_prefill == Spread(11_000, 11_000, 11_000)
-        assert measured.ttft.median == 11_011 + sum(asked.values())
+        prefill = 10_000 + sum(chosen.values())
+        assert measured.llm_prefill == Spread(prefill, prefill, prefill)
+        assert measured.ttft.median == 11 + prefill + sum(asked.values())
 
 
 def test_cuda_graphs_are_recorded_before_anything_counts(llava, monkeypatch, calls):
@@ -122,3 +126,12 @@ def test_peak_memory_is_what_a_call_holds_at_most():
 
     assert peak_memory(layer, call) == pytest.approx(weights + 12_000_000, rel=0.01)
     assert peak_memory(layer, lambda: None) == weights
+
+
+def test_the_baseline_is_bitwise_the_stock_model(llava):
+    (sample,) = questions(llava, 1)
+    inputs = llava.preprocess([[sample.visual]], [sample.prompt])
+    whole = llava.whole_prompt(inputs, llava.encode_images(inputs, with_joint=False))
+    with torch.no_grad():
+        stock = llava.model(**inputs, logits_to_keep=1)
+    assert torch.equal(llava.prefill(whole).logits, stock.logits)

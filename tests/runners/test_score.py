@@ -110,8 +110,8 @@ def test_a_rule_that_was_fixed(place, gqa):
         "by_kind": {"choose": 1, "logical": 1, "query": 0.5, "verify": 1}, "partial": False, "skipped": 0,
     }  # fmt: skip
     low, high = result["accuracy"]["ci95"]
-    assert low == 0.5
-    assert high == 1
+    assert 0 < low < 0.5  # few images, so that little is sure
+    assert 0.8 < high <= 1
     (entry,) = result["rescored"]
     assert entry["accuracy_before"]["value"] == 0
     assert (entry["answers_changed"], entry["scores_changed"]) == (5, 4)

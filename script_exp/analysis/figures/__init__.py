@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from script_exp.analysis.cells import SETUP, Cells, for_figures
 from script_exp.analysis.figures.accuracy import against_budget, over_benchmarks, sweeps
-from script_exp.analysis.figures.cost import against_cost, by_stage
+from script_exp.analysis.figures.cost import against_cost, by_stage, prefill_percent
 from script_exp.analysis.figures.overlap import overlaps
 from script_exp.analysis.figures.style import Looks, save, style
 from script_exp.errors import UserError
@@ -79,7 +79,9 @@ def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
             yield "sweep", _slug(name) + end, figure
         for device, group in setup.groupby("device"):
             place = end + (_slug(f"-{device}") if setup["device"].nunique() > 1 else "")
-            prefill = against_cost(group, looks, "llm_prefill_ms", f"LLM prefill, ms ({device})")
+            paired = group.assign(prefill_percent=prefill_percent(group))
+            name = f"LLM prefill, % of unpruned\n(in turn on {device})"
+            prefill = against_cost(paired, looks, "prefill_percent", name)
             if prefill:
                 yield "accuracy_by_prefill_time", f"accuracy_by_prefill_time{place}", prefill
             for column, own in group.groupby("column"):

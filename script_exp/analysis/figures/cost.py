@@ -25,7 +25,7 @@ def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor
     Args:
         cells: cells of one setup, measured on one device if ``cost`` is a time.
         looks: color and marker of every method.
-        cost: the column, for example ``llm_prefill_ms``.
+        cost: the column, for example ``prefill_tflops``.
         name: label of the axis.
         factor: from the column's unit to the unit of the axis.
     """
@@ -56,6 +56,13 @@ def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor
     return figure
 
 
+def prefill_percent(cells: pd.DataFrame) -> pd.Series:
+    """Return the LLM prefill in percent of the unpruned model's, which was measured in turn with it."""
+    return (100 / cells["prefill_speedup"]).where(
+        cells["budget"].notna() | cells["llm_prefill_ms"].isna(), 100.0
+    )
+
+
 def pareto_front(cost: pd.Series, accuracy: pd.Series) -> list[int]:
     """Return the labels of the Pareto front, cheapest first: no other point is as good at no higher cost."""
     front, best = [], -np.inf
@@ -69,6 +76,9 @@ def pareto_front(cost: pd.Series, accuracy: pd.Series) -> list[int]:
 def by_stage(cells: pd.DataFrame) -> Figure | None:
     """Draw the time to first token of every method by stage; one panel per budget, unpruned on top.
 
+    Times are in percent of the unpruned model's time to first token, which was measured in turn with each
+    method: absolute times of two runs may differ by what else the machine did.
+
     Args:
         cells: cells of one setup, benchmark and device.
     """
@@ -81,11 +91,12 @@ def by_stage(cells: pd.DataFrame) -> Figure | None:
     figure, axes = panels(len(budgets), height=0.17 * most + 0.75, most=2, sharex=True)
     for one, (_, group) in zip(axes, budgets, strict=True):
         rows = pd.concat([unpruned, group]).set_index("label")
-        stage_bars(one, pd.DataFrame({stage: rows[f"{stage}_ms"] for stage in STAGES}))
+        whole = rows["unpruned_ttft_ms"].where(rows["budget"].notna(), rows["ttft_ms"])
+        stage_bars(one, pd.DataFrame({stage: 100 * rows[f"{stage}_ms"] / whole for stage in STAGES}))
         one.set_title(heading(group))
         one.tick_params(axis="x", labelbottom=True)
     for one in axes[-2:]:
-        one.set_xlabel("ms, medians of the stages")
+        one.set_xlabel("% of unpruned, measured in turn")
     legend(figure, axes, columns=5)
     return figure
 
@@ -95,7 +106,7 @@ def stage_bars(axes: Axes, times: pd.DataFrame) -> None:
 
     Args:
         axes: the axes to draw on.
-        times: one column of ms for each of :data:`STAGES`; missing if a stage did not run.
+        times: one column of times for each of :data:`STAGES`; missing if a stage did not run.
     """
     places, left = np.arange(len(times)), np.zeros(len(times))
     for stage in STAGES:

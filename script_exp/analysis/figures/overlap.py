@@ -74,8 +74,11 @@ def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
     found = [(group, shares) for group, shares in found if len(shares)]
     if not found:
         return None
-    most = max(len(shares) for _, shares in found)
-    figure, axes = panels(len(found), height=0.34 * most + 1.0, most=2)
+    # All panels have the same rows, so that they are equally large and can be compared.
+    labels = sorted({str(label) for _, shares in found for label in shares}, key=rank)
+    found = [(group, shares.reindex(index=labels, columns=labels)) for group, shares in found]
+    longest = max(map(len, labels))
+    figure, axes = panels(len(found), height=0.34 * len(labels) + 0.6 + 0.04 * longest, most=2, sharey=True)
     for one, (group, shares) in zip(axes, found, strict=True):
         sns.heatmap(
             100 * shares, ax=one, vmin=0, vmax=100, cmap="crest", annot=True, fmt=".0f", square=True,
@@ -85,6 +88,6 @@ def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
         one.tick_params(axis="x", rotation=45)
         one.tick_params(axis="y", rotation=0)
         for tick in one.get_xticklabels():
-            tick.set_horizontalalignment("right")
+            tick.set(horizontalalignment="right", rotation_mode="anchor")
     figure.suptitle("kept tokens in common, %", fontsize=8.5)
     return figure

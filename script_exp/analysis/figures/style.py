@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,12 @@ _KNOWN = {
     "graph": _PALETTE[2], "fastv": _PALETTE[4], "trim": _PALETTE[1], "pyramid": _PALETTE[9],
 }  # fmt: skip
 _OTHERS = (_PALETTE[5], _PALETTE[6], "#004d40", "#6a3d9a", "#8c6d31", "#b15928")
-MARKERS = "os^DvPX<>ph*"
+MARKERS = "os^DvPX<>phd"
+_KNOWN_MARKERS = {
+    "none": "*", "random": "X", "script": "o", "query": "s", "graph": "^", "fastv": "D", "trim": "v",
+    "pyramid": "P",
+}  # fmt: skip
+_OTHER_MARKERS = "<>phd8H"
 
 _RC: dict[str, Any] = {
     "font.size": 8,
@@ -63,11 +69,16 @@ class Looks:
     """Color and marker of every method, the same in all figures of a set."""
 
     def __init__(self, cells: pd.DataFrame) -> None:
-        labels = sorted(set(cells["label"]), key=rank)
+        variants = cells.groupby("pruner")["label"].unique()
         self._pruner = dict(zip(cells["label"], cells["pruner"], strict=True))
         unknown = sorted(set(cells["pruner"]) - set(_KNOWN))
         self._colors = _KNOWN | {name: _OTHERS[index % len(_OTHERS)] for index, name in enumerate(unknown)}
-        self._markers = {label: MARKERS[index % len(MARKERS)] for index, label in enumerate(labels)}
+        own = _KNOWN_MARKERS | dict(zip(unknown, cycle(_OTHER_MARKERS), strict=False))
+        self._markers = {
+            label: own[str(pruner)] if place == 0 else MARKERS[(MARKERS.find(own[str(pruner)]) + place) % 12]
+            for pruner, labels in variants.items()
+            for place, label in enumerate(sorted(labels, key=rank))
+        }
 
     def of(self, label: str) -> dict[str, Any]:
         """Return the arguments for ``Axes.plot``."""
