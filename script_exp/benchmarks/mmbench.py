@@ -35,8 +35,9 @@ from PIL import Image
 from xlsxwriter import Workbook
 
 from script_exp.benchmarks.base import Predicted, Sample
-from script_exp.benchmarks.reading.data import ParquetTable, encoded_image, read_tsv, value_of
+from script_exp.benchmarks.reading.data import ParquetTable, read_tsv, value_of
 from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.reading.images import encoded_image
 from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
 from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.errors import UserError
@@ -50,6 +51,7 @@ ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
     "relation_reasoning",
 )
 _ROTATION = 1_000_000
+_MOST_DIGITS = 15  # which a number of an Excel file has
 _COLUMNS = ("A", "B", "C", "D")
 _LETTERS = "ABCDE"  # E: none of them, as the paper's first step allows
 # Cells that pandas, which LLaVA reads the table with, takes as missing. Case matters: "Na" is sodium.
@@ -218,7 +220,7 @@ def _content(text: str, choices: Mapping[str, str]) -> str | None:
 
 
 def _index(value: int | str, place: str) -> int:
-    if not str(value).isdecimal():
+    if not str(value).isdecimal() or len(str(value)) > _MOST_DIGITS:
         raise UserError(f"{place}: index={value}: expected a whole number")
     return int(value)
 

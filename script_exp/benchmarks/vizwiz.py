@@ -24,9 +24,8 @@ from typing import Any, ClassVar
 from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
-    as_object,
     image_file,
-    read_json,
+    read_entries,
     read_jsonl,
     value_of,
 )
@@ -50,15 +49,9 @@ class VizWiz(FileBenchmark):
     lmms_tokens: ClassVar[int] = 1024
 
     def from_llava(self) -> list[Sample]:
-        file = self.folder / self.question_file
-        entries = read_json(file)
-        if not isinstance(entries, list):
-            raise UserError(f"{file}: expected a JSON list")
         samples = []
-        for number, entry in enumerate(entries):
-            place = f"{file}, entry {number}"
+        for place, entry in read_entries(self.folder / self.question_file):
             with self.entry(place):
-                entry = as_object(entry, place)
                 image, question = value_of(entry, "image", place), value_of(entry, "question", place)
                 samples.append(
                     Sample(
