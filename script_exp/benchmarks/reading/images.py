@@ -88,7 +88,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
             ``NOT_AN_IMAGE``.
     """
     image.load()
-    with suppress(NOT_AN_IMAGE):  # the EXIF may be broken and the image whole
+    with suppress(*NOT_AN_IMAGE):  # the EXIF may be broken and the image whole
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _gray_in_eight_bits(np.asarray(image), image.mode, image.format)
