@@ -10,10 +10,22 @@ from collections.abc import Callable, Iterable
 LARGEST = 2**63 - 1
 """The largest whole number that pandas and numpy hold; JSON files of runs have no larger one."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_NOT_SHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")  # newlines stay
+_LONGEST = 4_000  # characters of a message
 
 
 class UserError(Exception):
-    """A wrong setting or file; the message says what is expected."""
+    """A wrong setting or file; the message says what is expected.
+
+    It may quote a user's file: control characters are shown as escapes, and an endless text without its
+    middle.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        return _NOT_SHOWN.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class DataError(UserError):

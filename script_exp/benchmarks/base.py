@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,14 @@ from typing import Any, ClassVar, Protocol
 from PIL import Image
 
 from script_exp.benchmarks.rules.metric import MeanScore, Metric
+from script_exp.errors import UserError
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+_UNUSABLE = re.compile("[\\x00\\ud800-\\udfff]")  # NUL, half of a surrogate pair
+
+
+class TextError(UserError):
+    """A text of a sample that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,10 @@ class Sample:
         unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
             of them, and intervals take them together, since they are not independent.
         extra: other data that the rule needs, for example the choices.
+
+    Raises:
+        TextError: if id, kind, unit or question is empty or not text, if one of the first three has control
+            characters, or a text one that cannot be stored.
     """
 
     id: str
@@ -39,6 +52,18 @@ class Sample:
     kind: str
     unit: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("id", "kind", "unit", "question"):
+            text = getattr(self, key)
+            if not isinstance(text, str) or not text.strip():
+                raise TextError(f"{key}={text!r}: expected a text that is not empty")
+        for key in ("id", "kind", "unit"):
+            if _CONTROL.search(text := getattr(self, key)):
+                raise TextError(f"{key}={text!r}: expected text without control characters")
+        for text in (self.question, self.prompt, *self.references):
+            if _UNUSABLE.search(text):
+                raise TextError(f"{text!r}: expected text without NUL or half of a surrogate pair")
 
 
 def spread_over(samples: Sequence[Sample], few: int) -> Sequence[Sample]:

@@ -24,7 +24,14 @@ from PIL import Image
 
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.addresses import HOMES
-from script_exp.benchmarks.reading.data import ParquetTable, image_file, read_json, read_jsonl, value_of
+from script_exp.benchmarks.reading.data import (
+    ParquetTable,
+    as_object,
+    image_file,
+    read_json,
+    read_jsonl,
+    value_of,
+)
 from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.errors import DataError, UserError
 
@@ -45,7 +52,7 @@ class Gqa(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         file = self._annotations()
-        annotations = read_json(file)
+        annotations = as_object(read_json(file), str(file))
         samples = []
         for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
             with self.entry(place):
@@ -54,7 +61,7 @@ class Gqa(FileBenchmark):
                 prompt = value_of(line, "text", place)
                 if name not in annotations:
                     raise UserError(f"{place}: question {name} is not in {file}")
-                entry, where = annotations[name], f"{file}, question {name}"
+                entry, where = value_of(annotations, name, str(file), dict), f"{file}, question {name}"
                 samples.append(
                     Sample(
                         id=name,

@@ -105,11 +105,12 @@ class Mlvu(VideoBenchmark):
         for place, row, _ in ParquetTable(self.parquet_files(self.parquet), columns):
             with self.entry(place):
                 task = _known(value_of(row, "task_type", place), place)
+                number, counts[task] = counts[task], counts[task] + 1
                 name, question = value_of(row, "video_name", place), value_of(row, "question", place)
                 video = find_video(self.folder, [name, f"video/{name}"], place)
                 samples.append(
                     Sample(
-                        id=f"{task}-{counts[task]}",
+                        id=f"{task}-{number}",
                         visual=video_frames(self.folder, video, place, self.frame_count),
                         question=question,
                         prompt=self._prompt(question),
@@ -118,7 +119,6 @@ class Mlvu(VideoBenchmark):
                         unit=video,
                     )
                 )
-                counts[task] += 1
         return samples
 
     def _prompt(self, question: str) -> str:

@@ -39,8 +39,9 @@ from xlsxwriter import Workbook
 
 from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.reading.addresses import HOMES
-from script_exp.benchmarks.reading.data import ParquetTable, encoded_image, read_tsv, value_of
+from script_exp.benchmarks.reading.data import ParquetTable, read_tsv, value_of
 from script_exp.benchmarks.reading.files import FileBenchmark, Source
+from script_exp.benchmarks.reading.images import encoded_image
 from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed, stated_letter
 from script_exp.benchmarks.rules.metric import Metric, Scored
 from script_exp.errors import UserError
@@ -54,6 +55,7 @@ ABILITIES = (  # level 2 of the taxonomy; level 3 are the categories
     "relation_reasoning",
 )
 _ROTATION = 1_000_000
+_MOST_DIGITS = 15  # which a number of an Excel file has
 _COLUMNS = ("A", "B", "C", "D")
 _SEVERAL = "There are several options:"
 _NAN = "nan"  # an empty cell in the hub's copy
@@ -248,7 +250,7 @@ def _content(text: str, choices: Mapping[str, str]) -> str | None:
 
 
 def _index(value: int | str, place: str) -> int:
-    if not str(value).isdecimal():
+    if not str(value).isdecimal() or len(str(value)) > _MOST_DIGITS:
         raise UserError(f"{place}: index={value}: expected a whole number")
     return int(value)
 

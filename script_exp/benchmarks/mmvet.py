@@ -42,6 +42,7 @@ from script_exp.benchmarks.reading.data import (
     image_file,
     read_json,
     read_jsonl,
+    texts_of,
     value_of,
 )
 from script_exp.benchmarks.reading.files import FileBenchmark, Source
@@ -144,7 +145,7 @@ class MmVet(FileBenchmark):
                         image_file(file.parent / "images", image, place),
                         value_of(line, "text", place),
                         answer=value_of(value_of(metadata, name, str(file), dict), "answer", where),
-                        abilities=value_of(metadata[name], "capability", where, list),
+                        abilities=texts_of(metadata[name], "capability", where),
                         unit=image,
                         place=where,
                     )

@@ -17,6 +17,7 @@ Rule:
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _video(root: Path, task: str, entry: dict[str, Any], place: str) -> tuple[st
     found = find_video(root, names, place)
     if not videos.bounded or found.startswith(tuple(cut)):
         return found, None
-    start, end = (float(value_of(entry, key, place, (int, float))) for key in ("start", "end"))
-    if not 0 <= start <= end:
+    start, end = (value_of(entry, key, place, (int, float)) for key in ("start", "end"))
+    if not 0 <= start <= end <= sys.float_info.max:
         raise UserError(f"{place}: start={start}, end={end}: expected 0 <= start <= end")
-    return found, Clip(start, end)
+    return found, Clip(float(start), float(end))

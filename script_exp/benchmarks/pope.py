@@ -93,18 +93,32 @@ class Pope(FileBenchmark):
         return [sample for category in lines for sample in self._category_of_llava(category, lines[category])]
 
     def _category_of_llava(self, category: str, lines: list[tuple[str, dict[str, Any]]]) -> list[Sample]:
-        """Pair the n-th question of a category with the n-th label of its file, as in ``eval_pope.py``."""
+        """Pair the questions of a category with the labels of its file.
+
+        It is the n-th question with the n-th label, as in ``eval_pope.py``. Where entries were left out, it
+        is the next label with the image and the text of the question.
+        """
         file = self.folder / "coco" / f"coco_pope_{category}.json"
-        labels = read_jsonl(file)
-        if len(labels) != len(lines):
+        unread: list[UserError] = []  # a bad label takes its question with it, which is left out
+        labels = read_jsonl(file, lambda _, error: unread.append(error))
+        complete = not unread and not self._left_out
+        if complete and len(labels) != len(lines):
             raise UserError(
                 f"{file}: {len(labels)} labels, but {self.question_file} has {len(lines)} questions of this "
                 "category"
             )
+        by_question = defaultdict(list)
+        for where, label in reversed(labels):
+            by_question[str(label.get("image")), str(label.get("text"))].append((where, label))
         samples = []
-        for (place, line), (where, label) in zip(lines, labels, strict=True):
+        for number, (place, line) in enumerate(lines):
             with self.entry(place):
                 image, prompt = value_of(line, "image", place), value_of(line, "text", place)
+                found = [labels[number]] if complete else by_question[image, bare_question(prompt)]
+                if not found:
+                    why = "".join(f"; {error}" for error in unread[:1])
+                    raise UserError(f"{place}: {file} has no label for it{why}")
+                where, label = found.pop()
                 if value_of(label, "image", where) != image:
                     raise UserError(f"{where}: the label of {label['image']}, but {place} asks about {image}")
                 samples.append(

@@ -29,7 +29,15 @@ from PIL import Image
 
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.addresses import HOMES
-from script_exp.benchmarks.reading.data import ParquetTable, as_object, image_file, read_json, value_of
+from script_exp.benchmarks.reading.data import (
+    ParquetTable,
+    as_object,
+    image_file,
+    read_entries,
+    read_json,
+    texts_of,
+    value_of,
+)
 from script_exp.benchmarks.reading.files import LMMS_EVAL, FileBenchmark, Source
 from script_exp.benchmarks.rules.choices import LETTER_ANSWER, lettered, listed
 from script_exp.errors import UserError
@@ -60,14 +68,9 @@ class ScienceQa(FileBenchmark):
         problems_file, splits_file = self.folder / "problems.json", self.folder / "pid_splits.json"
         problems = as_object(read_json(problems_file), str(problems_file))
         splits = as_object(read_json(splits_file), str(splits_file))
-        test = set(value_of(splits, "test", str(splits_file), list))
-        file = self.folder / self.question_file
-        entries = read_json(file)
-        if not isinstance(entries, list):
-            raise UserError(f"{file}: expected a JSON list")
+        test = {one for one in value_of(splits, "test", str(splits_file), list) if isinstance(one, str)}
         samples = []
-        for number, content in enumerate(entries):
-            place = f"{file}, entry {number}"
+        for place, content in read_entries(self.folder / self.question_file):
             with self.entry(place):
                 entry = as_object(content, place)
                 name = value_of(entry, "id", place)
@@ -134,8 +137,8 @@ def _sample(
 
 
 def _choices(problem: Mapping[str, Any], place: str) -> Sequence[str]:
-    choices: list[str] = value_of(problem, "choices", place, list)
-    if not 2 <= len(choices) <= len(_OPTIONS) or not all(isinstance(choice, str) for choice in choices):
+    choices = texts_of(problem, "choices", place)
+    if not 2 <= len(choices) <= len(_OPTIONS):
         raise UserError(f"{place}: choices={choices}: expected two to five texts")
     return choices
 

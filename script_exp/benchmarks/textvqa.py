@@ -19,16 +19,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
-    as_object,
     image_file,
-    read_json,
+    read_entries,
     read_jsonl,
+    texts_of,
     value_of,
 )
 from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
@@ -75,16 +76,16 @@ class TextVqa(FileBenchmark):
 
     def from_llava(self) -> list[Sample]:
         file = self.folder / _ANNOTATIONS
-        annotations = _by_question(read_json(file), str(file))
+        annotations = self._by_question(file)
         turns: Counter[str] = Counter()
         samples = []
         for place, line in read_jsonl(self.folder / self.question_file, self.leave_out):
             with self.entry(place):
                 image = str(value_of(line, "question_id", place, (str, int)))
+                turns[image] += 1
                 question, tokens = _parts(value_of(line, "text", place))
                 if (image, question.lower()) not in annotations:
                     raise UserError(f"{place}: {question!r} about {image} is not in {file}")
-                turns[image] += 1
                 samples.append(
                     Sample(
                         id=f"{image}-{turns[image]}",
@@ -93,7 +94,7 @@ class TextVqa(FileBenchmark):
                         ),
                         question=question,
                         prompt=self._prompt(question, tokens),
-                        references=annotations[image, question.lower()],
+                        references=_texts(*annotations[image, question.lower()]),
                         kind="all",
                         unit=image,
                     )
@@ -114,13 +115,22 @@ class TextVqa(FileBenchmark):
                         id=f"{image}-{turns[image]}",
                         visual=load,
                         question=question,
-                        prompt=self._prompt(question, ", ".join(value_of(row, "ocr_tokens", place, list))),
+                        prompt=self._prompt(question, ", ".join(texts_of(row, "ocr_tokens", place))),
                         references=_texts(row, place),
                         kind="all",
                         unit=image,
                     )
                 )
         return samples
+
+    def _by_question(self, file: Path) -> dict[tuple[str, str], tuple[dict[str, Any], str]]:
+        """Return entry and place by image and lower-case question, as ``eval_textvqa.py`` looks them up."""
+        found = {}
+        for place, entry in read_entries(file, "data"):
+            with self.entry(place):
+                key = value_of(entry, "image_id", place), value_of(entry, "question", place).lower()
+                found[key] = entry, place
+        return found
 
     def _prompt(self, question: str, tokens: str) -> str:
         asked = question if self.protocol == "llava" else question.capitalize()
@@ -139,18 +149,8 @@ def _parts(text: str) -> tuple[str, str]:
     return question, rest
 
 
-def _by_question(content: Any, file: str) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Return references by image and lower-case question, as ``eval_textvqa.py`` looks them up."""
-    found = {}
-    for number, entry in enumerate(value_of(as_object(content, file), "data", file, list)):
-        place = f"{file}, entry {number}"
-        image, question = value_of(entry, "image_id", place), value_of(entry, "question", place)
-        found[image, question.lower()] = _texts(entry, place)
-    return found
-
-
 def _texts(entry: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    answers = value_of(entry, "answers", place, list)
-    if not answers or not all(isinstance(answer, str) for answer in answers):
+    answers = texts_of(entry, "answers", place)
+    if not answers:
         raise UserError(f"{place}: answers={answers}: expected a list of texts")
     return tuple(answers)

@@ -26,9 +26,8 @@ from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
-    as_object,
     image_file,
-    read_json,
+    read_entries,
     read_jsonl,
     value_of,
 )
@@ -59,15 +58,9 @@ class VizWiz(FileBenchmark):
         return 2 if self.protocol == "llava" else 1
 
     def from_llava(self) -> list[Sample]:
-        file = self.folder / self.question_file
-        entries = read_json(file)
-        if not isinstance(entries, list):
-            raise UserError(f"{file}: expected a JSON list")
         samples = []
-        for number, entry in enumerate(entries):
-            place = f"{file}, entry {number}"
+        for place, entry in read_entries(self.folder / self.question_file):
             with self.entry(place):
-                entry = as_object(entry, place)
                 image, question = value_of(entry, "image", place), _asked(entry, place)
                 samples.append(
                     Sample(

@@ -27,10 +27,9 @@ from script_exp.benchmarks.base import Predicted, Sample
 from script_exp.benchmarks.reading.addresses import HOMES
 from script_exp.benchmarks.reading.data import (
     ParquetTable,
-    as_object,
     check_unique,
     image_file,
-    read_json,
+    read_entries,
     read_jsonl,
     value_of,
 )
@@ -159,36 +158,38 @@ class Vqav2Val(Vqav2):
 
     def from_llava(self) -> list[Sample]:
         file, questions = self.folder / _ANNOTATIONS, self.folder / self.question_file
-        annotations = {entry.get("question_id"): entry for entry in _listed(file, "annotations")}
+        annotations = self._annotations(file)
         samples = []
-        for entry in _listed(questions, "questions"):
-            number = value_of(entry, "question_id", str(questions), int)
-            place = f"{questions}, question {number}"
-            if number not in annotations:
-                raise UserError(f"{place} is not in {file}")
-            annotation, where = annotations[number], f"{file}, question {number}"
-            question, image = value_of(entry, "question", place), value_of(entry, "image_id", place, int)
-            samples.append(
-                Sample(
-                    id=str(number),
-                    visual=image_file(self.folder / "val2014", f"COCO_val2014_{image:012d}.jpg", place),
-                    question=question,
-                    prompt=question + SHORT_ANSWER,
-                    references=_answers(annotation, where),
-                    kind=value_of(annotation, "answer_type", where),
-                    unit=str(image),
+        for place, entry in read_entries(questions, "questions"):
+            with self.entry(place):
+                number = value_of(entry, "question_id", place, int)
+                if number not in annotations:
+                    raise UserError(f"{place}: question {number} is not in {file}")
+                where, annotation = annotations[number]
+                question, image = value_of(entry, "question", place), value_of(entry, "image_id", place, int)
+                samples.append(
+                    Sample(
+                        id=str(number),
+                        visual=image_file(self.folder / "val2014", f"COCO_val2014_{image:012d}.jpg", place),
+                        question=question,
+                        prompt=question + SHORT_ANSWER,
+                        references=_answers(annotation, where),
+                        kind=value_of(annotation, "answer_type", where),
+                        unit=str(image),
+                    )
                 )
-            )
         return samples
 
-
-def _listed(file: Path, key: str) -> list[dict[str, Any]]:
-    """Return the objects in a list of a JSON file."""
-    content = as_object(read_json(file), str(file))
-    entries: list[dict[str, Any]] = value_of(content, key, str(file), list)
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{file}: expected JSON objects in {key}")
-    return entries
+    def _annotations(self, file: Path) -> dict[int, tuple[str, dict[str, Any]]]:
+        """Return place and annotation of every question."""
+        found: dict[int, tuple[str, dict[str, Any]]] = {}
+        for place, entry in read_entries(file, "annotations"):
+            with self.entry(place):
+                number = value_of(entry, "question_id", place, int)
+                if number in found:
+                    raise UserError(f"{place}: question {number} again, as in {found[number][0]}")
+                found[number] = place, entry
+        return found
 
 
 def _answers(entry: Mapping[str, Any], place: str) -> tuple[str, ...]:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.reading.ahead import BATCHES_AHEAD, loaded_ahead
-from script_exp.errors import DataError, SettingError, UserError
+from script_exp.cell.skipped import Skipped
+from script_exp.errors import DataError, SettingError
 from script_exp.measure.flops import PrunerOperations
 from script_exp.models.families.adapter import SEPARATOR
 from script_exp.models.feature_cache import FeatureCache
+from script_exp.models.positions import positions_needed, positions_of
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.stage_outputs import Features, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
@@ -30,41 +30,6 @@ log = logging.getLogger(__name__)
 
 FIRST_BATCH_SIZE = {"image": 32, "video": 4}
 """Initial batch size of ``batch_size=auto``, by modality."""
-
-
-@dataclass
-class Skipped:
-    """Samples that are left out, with the reasons.
-
-    Attributes:
-        allowed: whether samples may be left out at all.
-        reasons: reasons by sample id.
-    """
-
-    allowed: bool
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def leave_out(self, sample: Sample, error: DataError) -> None:
-        """Record a sample that does not load.
-
-        Raises:
-            UserError: if samples may not be left out.
-        """
-        if not self.allowed:
-            raise UserError(f"sample {sample.id}: {error}; benchmark.on_error=skip leaves it out") from error
-        self.reasons[sample.id] = str(error)
-
-    def loaded(self, samples: Iterable[Sample]) -> list[Sample]:
-        """Return the samples that load, with their images in memory."""
-        good = []
-        for sample in samples:
-            try:
-                visual = sample.visual()
-            except DataError as error:
-                self.leave_out(sample, error)
-            else:
-                good.append(replace(sample, visual=partial(_same, visual)))
-        return good
 
 
 class BatchSize:
@@ -127,8 +92,9 @@ class Answering:
                     features.clear()
                     self.batch_size.shrink(error)
                 else:
-                    yield records
                     done += len(part)
+                    if records:
+                        yield records
 
     def _loaded(
         self, batch: Sequence[Sample], loading: dict[str, Future[dict[str, Tensor] | None]]
@@ -166,13 +132,19 @@ class Answering:
         features: dict[str, Features],
         count: PrunerOperations,
     ) -> list[SampleRecord]:
-        """Answer samples that go through the model together; encode what ``features`` does not have yet."""
+        """Answer samples that go through the model together; encode what ``features`` does not have yet.
+
+        Samples whose prompts need more positions than the LLM has are left out, and the others answered.
+        """
         begin = time.perf_counter()
         for sample in samples:
             if sample.unit not in features:
                 features[sample.unit] = self._encoded(sample.unit, processed[sample.unit])
         images = [features[sample.unit] for sample in samples]
         batch = _prune_batch(self.model, self.pruner, samples, images, count)
+        fitting = self._fitting(samples, batch)
+        if len(fitting) < len(samples):
+            return self._answer(fitting, processed, features, count) if fitting else []
         generated = self.model.generate(batch.pruned, self.benchmark.max_new_tokens)
         seconds = (time.perf_counter() - begin) / len(samples)
         records = []
@@ -199,6 +171,15 @@ class Answering:
             )
         return records
 
+    def _fitting(self, samples: Sequence[Sample], batch: _Batch) -> list[Sample]:
+        """Return the samples whose prompts the LLM has positions for; the others are left out."""
+        there, needed = positions_of(self.model.model.config), positions_needed(batch.pruned.arguments)
+        for sample, positions in zip(samples, needed, strict=True):
+            if positions > there:
+                why = f"its prompt takes {positions:,} positions, and the LLM has {there:,}"
+                self.skipped.leave_out(sample, DataError(why))
+        return [sample for sample, positions in zip(samples, needed, strict=True) if positions <= there]
+
 
 def prompt_hash(prompt: str) -> str:
     """Return the first 16 hex digits of the SHA-256 of a whole prompt."""
@@ -215,10 +196,6 @@ def count_tokens(
         batch = _prune_batch(model, pruner, [sample], [image], count)
         counted.append(_sizes(model, batch, 0, sample, pruner))
     return counted
-
-
-def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
-    return visual
 
 
 @dataclass(frozen=True)

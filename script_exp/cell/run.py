@@ -14,9 +14,10 @@ import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.cell.agreement import check_agrees, without_disagreeing
-from script_exp.cell.answer import Answering, BatchSize, Skipped, count_tokens, prompt_hash
+from script_exp.cell.answer import Answering, BatchSize, count_tokens, prompt_hash
 from script_exp.cell.finished import check_kept, note_changed_code, read_finished
 from script_exp.cell.prepared import RunCell
+from script_exp.cell.skipped import Skipped
 from script_exp.cell.tracked import (
     SHOWN_SAMPLES,
     log_answers,
@@ -149,7 +150,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
     skipped = _skipped(cell)
     accuracy = None
     if settings.model.weights == "random":
-        sizes = count_tokens(model, cell.pruner, _measured(cell, samples, skipped))
+        sizes = count_tokens(model, cell.pruner, _measured(cell, model, samples, skipped))
     elif before is not None:  # only runners/score.py changes a score
         answered = directory.all_records([sample.id for sample in samples])
         samples = [sample for sample in samples if sample.id in answered]
@@ -170,7 +171,7 @@ def _run(cell: RunCell, directory: RunDirectory) -> RunResult:
         sizes = records
     latencies = None
     if settings.latency == "on":
-        latencies = _latency(cell, model, _measured(cell, samples, skipped))
+        latencies = _latency(cell, model, _measured(cell, model, samples, skipped))
     flops, cache = summarize_costs(model, cell.pruner, sizes)
     return RunResult(
         schema_version=SCHEMA_VERSION,
@@ -211,6 +212,7 @@ def _answer(
     directory.set_progress(len(records), len(samples))
     # Repeat whole batches even if some of their answers exist, because other batches round differently.
     pending = [batch for batch in batches if any(sample.id not in records for sample in batch)]
+    pending = [asked for batch in pending if (asked := skipped.askable(model, batch))]
     answering = Answering(
         model,
         cell.benchmark,
@@ -246,9 +248,11 @@ def _skipped(cell: RunCell) -> Skipped:
     return Skipped(cell.benchmark.skips_errors, dict(cell.benchmark.left_out))
 
 
-def _measured(cell: RunCell, samples: Sequence[Sample], skipped: Skipped) -> Sequence[Sample]:
+def _measured(
+    cell: RunCell, model: PrunableModel, samples: Sequence[Sample], skipped: Skipped
+) -> Sequence[Sample]:
     """Return a few loaded samples, spread over the whole benchmark."""
-    return skipped.loaded(spread_over(samples, _MEASURED_SAMPLES[cell.benchmark.modality]))
+    return skipped.loaded(model, spread_over(samples, _MEASURED_SAMPLES[cell.benchmark.modality]))
 
 
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:

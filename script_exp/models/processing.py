@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
-from script_exp.errors import SettingError
+from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter, Visual
+from script_exp.models.positions import positions_of
+
+_VISUAL_ROLES = ("image", "video", "vision", "vision_start", "vision_end")
 
 VICUNA_V1 = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
@@ -55,6 +59,28 @@ class Processing:
                 "model.conversation", self.conversation, "vicuna_v1: the checkpoint has no chat template"
             )
 
+    def check_text(self, text: str, config: Any) -> None:
+        """Check that a question with its instructions can be asked.
+
+        Args:
+            text: the question.
+            config: config of the model.
+
+        Raises:
+            DataError: if it has one of the words that stand for images and videos in a prompt, or more tokens
+                than the LLM has positions.
+        """
+        names = (getattr(config, f"{role}_token_id", None) for role in _VISUAL_ROLES)
+        added = self.tokenizer.get_added_vocab()
+        for word in (self.placeholder, *(word for word, number in added.items() if number in {*names})):
+            if word in text:
+                raise DataError(f"the question has {word}, which stands for what the model sees")
+        there = positions_of(config)
+        if len(text.encode()) > there:  # a token has at least one byte
+            count = len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            if count > there:
+                raise DataError(f"the question has {count:,} tokens, and the LLM {there:,} positions")
+
     def prompt(self, text: str, modality: str) -> str:
         """Return the conversation with a question about one ``image`` or ``video``."""
         if self.conversation == "vicuna_v1":
@@ -85,6 +111,21 @@ class Processing:
         tensors = adapter.process(self.image_processor, visuals)
         lengths = iter(adapter.lengths(tensors) if tensors else [])
         return tensors | self.words(prompts, [[next(lengths) for _ in images] for images in visuals])
+
+    def pixels(self, adapter: ModelAdapter, visual: Visual) -> dict[str, Tensor]:
+        """Return the pixels of one image or video.
+
+        Raises:
+            DataError: if the model does not take it, for example a strip of 1 x 10,000 pixels.
+        """
+        try:
+            return adapter.process(self.image_processor, [[visual]])
+        except (ValueError, ArithmeticError, UserError) as error:
+            first = visual if isinstance(visual, Image.Image) else visual[0]
+            raise DataError(
+                f"the model does not take the {adapter.modality} of {first.width:,} x {first.height:,} "
+                f"pixels ({error})"
+            ) from error
 
     def words(self, prompts: Sequence[str], lengths: Sequence[Sequence[int]]) -> dict[str, Tensor]:
         """Return the ids and mask of a batch, padded on the left.

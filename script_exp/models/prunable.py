@@ -75,7 +75,7 @@ class PrunableModel:
 
     def process(self, visual: Visual) -> dict[str, Tensor]:
         """Return pixels and sizes of one image, on the host; may run in any thread."""
-        return self.adapter.process(self.processing.image_processor, [[visual]])
+        return self.processing.pixels(self.adapter, visual)
 
     def encode(self, processed: dict[str, Tensor], with_joint: bool) -> Features:
         """Run one image after :meth:`process` through the tower and the projector.

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from script_exp.benchmarks.base import Sample, spread_over
-from script_exp.cell.answer import Skipped, count_tokens
+from script_exp.cell.answer import count_tokens
 from script_exp.cell.prepared import RunCell
+from script_exp.cell.skipped import Skipped
 from script_exp.errors import SettingError, UserError, check_whole
 from script_exp.measure.ceiling import matmul_ceiling
 from script_exp.measure.latency import Latency, LatencyInput, LatencyProtocol, measure_latency
@@ -79,7 +80,7 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
     by_name = {"unpruned": unpruned} | {method_name(cell): cell for cell in cells}
     # A cell that needs the query encoder has to load it; all cells share the model.
     model = max(by_name.values(), key=lambda cell: cell.pruner.needs_query).load()
-    samples = _samples(unpruned, settings)
+    samples = _samples(unpruned, model, settings)
     inputs = [
         LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question) for sample in samples
     ]
@@ -111,9 +112,9 @@ def method_name(cell: RunCell) -> str:
     return f"{cell.settings.pruner['name']} @ {cell.settings.budget}"
 
 
-def _samples(cell: RunCell, settings: BenchSettings) -> list[Sample]:
+def _samples(cell: RunCell, model: PrunableModel, settings: BenchSettings) -> list[Sample]:
     """Return a few samples from the whole benchmark, with their images in memory."""
-    samples = Skipped(allowed=False).loaded(spread_over(cell.samples(), settings.samples))
+    samples = Skipped(allowed=False).loaded(model, spread_over(cell.samples(), settings.samples))
     if settings.image_size is None:
         return samples
     width, height = settings.image_size

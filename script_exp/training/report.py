@@ -11,7 +11,8 @@ import torch
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.ahead import in_batches
 from script_exp.benchmarks.shapes import Shapes
-from script_exp.cell.answer import Answering, BatchSize, Skipped
+from script_exp.cell.answer import Answering, BatchSize
+from script_exp.cell.skipped import Skipped
 from script_exp.measure.interval import metric_interval
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.loading.checkpoint import find_checkpoint

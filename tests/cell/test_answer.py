@@ -13,7 +13,8 @@ from conftest import load
 
 from script_exp.benchmarks.reading.ahead import in_batches, loaded_ahead
 from script_exp.benchmarks.shapes import Shapes
-from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize, Skipped
+from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize
+from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.pruners import FastV, Graph, NoPruning, Pyramid, Random, Script, Trim

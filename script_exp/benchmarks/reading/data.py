@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
+import itertools
 import json
 import os
-import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,20 +17,14 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
+from script_exp.benchmarks.reading.images import NOT_AN_IMAGE, decoded_image, open_image
 from script_exp.errors import DataError, UserError
 
 _READING = threading.Lock()
+_NOT_JSON = (ValueError, RecursionError)  # also a number of over 4,300 digits, and lists in lists in lists
 
-# What Pillow raises for damaged files, depending on the format.
-_NOT_AN_IMAGE = (
-    OSError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+_KEYS_SHOWN = 12
+_MOST_SHOWN = 200  # characters
 
 
 def refuse(_: str, error: UserError) -> None:
@@ -59,7 +51,7 @@ def read_jsonl(
         place = f"{file}, line {number}"
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError as error:
+        except _NOT_JSON as error:
             bad_line(place, UserError(f"{place}: not JSON ({error})"))
             continue
         try:
@@ -77,7 +69,7 @@ def read_json(file: Path) -> Any:
     """
     try:
         return json.loads(_read_text(file))
-    except json.JSONDecodeError as error:
+    except _NOT_JSON as error:
         raise UserError(f"{file}: not JSON ({error})") from error
 
 
@@ -92,15 +84,18 @@ def as_object(content: Any, place: str) -> dict[str, Any]:
     return content
 
 
-def read_entries(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (file and number, object) of a JSON list of objects.
+def read_entries(file: Path, key: str | None = None) -> list[tuple[str, Any]]:
+    """Return (file and number, entry) of a JSON list, or of the list ``key`` of a JSON object.
+
+    The entries are not checked: :func:`value_of` refuses one that is not an object, under its own place.
 
     Raises:
-        UserError: if the file is missing or holds anything else.
+        UserError: if the file is missing, or there is no list.
     """
-    entries = read_json(file)
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{file}: expected a JSON list of objects")
+    content = read_json(file)
+    entries = content if key is None else value_of(content, key, str(file), list)
+    if not isinstance(entries, list):
+        raise UserError(f"{file}: expected a JSON list, got {type(entries).__name__}")
     return [(f"{file}, entry {number}", entry) for number, entry in enumerate(entries)]
 
 
@@ -128,6 +123,7 @@ def read_tsv(
     limit = csv.field_size_limit(2**31 - 1)  # a cell may hold an image
     number = 0
     try:
+        _check_regular(file)
         with file.open(encoding="utf-8-sig", newline="") as text:
             lines = csv.reader(text, delimiter="\t")
             names = next(lines, [])
@@ -149,26 +145,52 @@ def value_of(entry: Mapping[str, Any], key: str, place: str, kind: type | tuple[
     """Return ``entry[key]``, which has to be a ``kind``.
 
     Raises:
-        UserError: if it is missing or anything else; the message names the ``place``, a file and line.
+        UserError: if it is missing or anything else, or if ``entry`` is not an object; the message names the
+            ``place``, a file and line.
     """
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{place}: expected an object with {key!r}, got {_shown(entry)}")
     if key not in entry:
-        raise UserError(f"{place}: no {key!r} among {', '.join(map(str, entry))}")
+        more = f" and {len(entry) - _KEYS_SHOWN} more" if len(entry) > _KEYS_SHOWN else ""
+        names = ", ".join(map(str, itertools.islice(entry, _KEYS_SHOWN)))
+        raise UserError(f"{place}: no {key!r} among {names or 'its keys'}{more}")
     value = entry[key]
     if not isinstance(value, kind) or isinstance(value, bool):
         names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise UserError(f"{place}: {key}={value!r}: expected {names}")
+        raise UserError(f"{place}: {key}={_shown(value)}: expected {names}")
     return value
+
+
+def texts_of(entry: Mapping[str, Any], key: str, place: str) -> list[str]:
+    """Return the list of texts ``entry[key]``, which may be empty.
+
+    Raises:
+        UserError: if it is missing or anything else; the message names the ``place``.
+    """
+    values: list[Any] = value_of(entry, key, place, list)
+    for value in values:
+        if not isinstance(value, str):
+            raise UserError(f"{place}: {key}: {_shown(value)} among them: expected a list of texts")
+    return values
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message, on one line and not endless."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def within(folder: Path, relative: str, place: str) -> Path:
     """Return the path ``relative`` inside ``folder``; annotation files must not lead out of the folder.
 
     Raises:
-        UserError: if the path leads out; links that the user put into the folder are followed.
+        UserError: if the path is empty or leads out; links that the user put into the folder are followed.
     """
     inside = os.path.normpath(relative)
+    if inside == os.curdir:
+        raise UserError(f"{place}: {_shown(relative)}: expected the name of a file in {folder}")
     if PurePath(inside).is_absolute() or inside.split(os.sep, 1)[0] == os.pardir:
-        raise UserError(f"{place}: {relative!r} leads out of {folder}")
+        raise UserError(f"{place}: {_shown(relative)} leads out of {folder}")
     return folder / inside
 
 
@@ -176,34 +198,6 @@ def image_file(folder: Path, relative: str, place: str) -> Callable[[], Image.Im
     """Return a loader of an RGB image in ``folder``; a missing or broken one is a :class:`DataError`."""
     path = within(folder, relative, place)
     return partial(open_image, path)
-
-
-def open_image(path: Path) -> Image.Image:
-    """Return the image in RGB.
-
-    Raises:
-        DataError: if it is missing or broken.
-    """
-    try:
-        with Image.open(path) as opened:
-            return opened.convert("RGB")
-    except FileNotFoundError as error:
-        raise DataError(f"the image {path} is missing") from error
-    except _NOT_AN_IMAGE as error:
-        raise DataError(f"the image {path} does not decode ({error})") from error
-
-
-def encoded_image(text: str, place: str) -> Callable[[], Image.Image]:
-    """Return a loader of a base64 image in a table; one that does not decode is a :class:`DataError`."""
-
-    def load() -> Image.Image:
-        try:
-            with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as opened:
-                return opened.convert("RGB")
-        except _NOT_AN_IMAGE as error:  # binascii.Error is a ValueError
-            raise DataError(f"{place}: the image does not decode ({error})") from error
-
-    return load
 
 
 class ParquetTable:
@@ -252,10 +246,8 @@ class ParquetTable:
             try:
                 with _READING:  # threads that need the same row group read it once
                     column = _image_column(path, group, str(self._image))
-                cell = column[row].as_py()
-                with Image.open(io.BytesIO(cell["bytes"])) as opened:
-                    return opened.convert("RGB")
-            except (*_NOT_AN_IMAGE, KeyError, pyarrow.ArrowException) as error:
+                return decoded_image(column[row].as_py()["bytes"])
+            except (*NOT_AN_IMAGE, pyarrow.ArrowException) as error:
                 raise DataError(f"{self._place(index)}: the image does not decode ({error})") from error
 
         return load
@@ -276,6 +268,7 @@ def _image_column(path: Path, group: int, column: str) -> Any:
 
 def _open_parquet(path: Path) -> Any:
     try:
+        _check_regular(path)
         return pyarrow.parquet.ParquetFile(path)
     except (OSError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} is not a parquet file ({error})") from error
@@ -283,8 +276,15 @@ def _open_parquet(path: Path) -> Any:
 
 def _read_text(file: Path) -> str:
     try:
+        _check_regular(file)
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise UserError(f"{file} is missing") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read ({error})") from error
+
+
+def _check_regular(file: Path) -> None:
+    """Raise an :class:`OSError` for a folder, pipe or device; to open a pipe would wait forever."""
+    if not file.is_file() and file.exists():
+        raise OSError("it is not a file")

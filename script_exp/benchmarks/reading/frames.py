@@ -22,8 +22,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from script_exp.benchmarks.reading.data import open_image, within
+from script_exp.benchmarks.reading.data import within
 from script_exp.benchmarks.reading.frame_count import FrameCount, Frames, frames_to_take
+from script_exp.benchmarks.reading.images import check_is_file, open_image
 from script_exp.errors import DataError
 
 _NOT_A_VIDEO = (av.FFmpegError, OSError, ValueError)
@@ -80,8 +81,6 @@ def announced(path: Path) -> tuple[int, float]:
             rate = float(stream.average_rate or 0)
             seconds = (container.duration or 0) / av.time_base
             return stream.frames or int(seconds * rate), rate
-    except FileNotFoundError as error:
-        raise DataError(f"the video {path} is missing") from error
     except _NOT_A_VIDEO as error:
         raise DataError(f"the video {path} does not decode ({error})") from error
 
@@ -113,12 +112,10 @@ def spread(seconds: np.ndarray, count: FrameCount, clip: Clip | None = None) -> 
 
 
 def _load(path: Path, count: FrameCount, clip: Clip | None, rate: float) -> Frames:
-    if path.is_dir():
-        return _from_pictures(path, count, clip, rate)
     try:
+        if path.is_dir():
+            return _from_pictures(path, count, clip, rate)
         return _from_video(path, count, clip)
-    except FileNotFoundError as error:
-        raise DataError(f"the video {path} is missing") from error
     except _NOT_A_VIDEO as error:
         raise DataError(f"the video {path} does not decode ({error})") from error
 
@@ -228,6 +225,7 @@ def _upright(frame: VideoFrame) -> Image.Image:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    check_is_file(path, "video")
     with av.open(str(path)) as container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not streams:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from string import ascii_uppercase
 from typing import Any, ClassVar
 
-from script_exp.benchmarks.reading.data import value_of, within
+from script_exp.benchmarks.reading.data import texts_of, within
 from script_exp.benchmarks.reading.files import FolderBenchmark, Source
 from script_exp.benchmarks.reading.frame_count import FrameCount, frame_count
 from script_exp.errors import UserError
@@ -86,10 +87,10 @@ def options_of(entry: Mapping[str, Any], key: str, place: str) -> list[str]:
     Raises:
         UserError: unless they are two to 26 texts.
     """
-    options = value_of(entry, key, place, list)
-    if not 2 <= len(options) <= len(ascii_uppercase) or not all(isinstance(one, str) for one in options):
+    options = texts_of(entry, key, place)
+    if not 2 <= len(options) <= len(ascii_uppercase):
         raise UserError(f"{place}: {key}={options}: expected two to 26 texts")
-    return list(options)
+    return options
 
 
 def letter_of(answer: str, options: Sequence[str], place: str) -> str:
@@ -130,7 +131,8 @@ def find_video(folder: Path, names: Iterable[str], place: str) -> str:
         UserError: if a name leads out of the folder.
     """
     names = [name + suffix for name in names for suffix in _suffixes(name)]
-    return next((name for name in names if within(folder, name, place).exists()), names[0])
+    paths = {name: within(folder, name, place) for name in names}
+    return next((name for name, path in paths.items() if os.path.exists(path)), names[0])  # noqa: PTH110
 
 
 def _suffixes(name: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from script_exp.models.loading.original_llava import check_original, is_original
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
 from script_exp.models.loading.wanted import Wanted
+from script_exp.models.positions import positions_of
 from script_exp.tiny import WEIGHTS
 
 
@@ -61,11 +62,8 @@ class Checkpoint:
 
     @property
     def llm_positions(self) -> int:
-        """Positions that the LLM supports, multiplied by the stretching factor in its config."""
-        llm = self.config.text_config
-        rope = getattr(llm, "rope_parameters", None) or {}
-        stretched = rope.get("rope_type") in ("linear", "dynamic")
-        return int(llm.max_position_embeddings * (rope.get("factor", 1) if stretched else 1))
+        """Positions that the LLM supports, stretched as its config says."""
+        return positions_of(self.config)
 
     @property
     def frames(self) -> FrameCount | None:

@@ -47,7 +47,7 @@ def check_weights(setting: str, folder: Path) -> None:
         folder: a folder with a checkpoint.
 
     Raises:
-        UserError: if a file is missing, damaged or truncated.
+        UserError: if a file is missing, damaged or truncated, or a .bin that holds anything but tensors.
     """
     try:
         for file in weight_files(folder):
@@ -55,7 +55,7 @@ def check_weights(setting: str, folder: Path) -> None:
                 with _safetensors(file):
                     pass
             else:
-                _check_zip(file)
+                _load_bin(file, "meta")  # before transformers, which would advise to unpickle what it refuses
     except UserError as error:
         raise UserError(f"{setting}: {error}") from error
 

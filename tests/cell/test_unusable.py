@@ -1,0 +1,134 @@
+"""Samples that a model does not take are named, can be left out, and take no other with them."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+from conftest import load
+from official import SHORT, finished, run_benchmark, write_jsonl, write_picture
+from PIL import Image
+
+from script_exp.benchmarks.shapes import Shapes
+from script_exp.cell.answer import Answering, BatchSize
+from script_exp.cell.skipped import Skipped
+from script_exp.errors import UserError
+from script_exp.models.feature_cache import FeatureCache
+from script_exp.models.positions import positions_needed, positions_of
+from script_exp.pruners import FastV, NoPruning, Random
+from script_exp.tiny import WEIGHTS
+
+QUESTIONS = {  # by what is wrong; image, question, what the reason says
+    "placeholder": ("a.png", "What is <image>?", "the question has <image>"),
+    "endless": ("a.png", "word " * 3_000, "and the LLM 1,024 positions"),
+    "pipe": ("pipe.png", "Is there a dog?", "pipe.png is not a file"),
+    "good": ("a.png", "Is there a dog?", None),
+}
+
+
+def write(folder):
+    lines = [
+        {"question_id": turn, "image": image, "text": text + SHORT, "category": "popular"}
+        for turn, (image, text, _) in enumerate(QUESTIONS.values())
+    ]
+    write_jsonl(folder / "llava_pope_test.jsonl", lines)
+    write_jsonl(folder / "coco" / "coco_pope_popular.json", [line | {"label": "yes"} for line in lines])
+    write_picture(folder / "val2014" / "a.png")
+    os.mkfifo(folder / "val2014" / "pipe.png")
+
+
+def test_a_run_leaves_out_what_cannot_be_asked(tmp_path):
+    write(tmp_path / "data" / "pope")
+    process = run_benchmark("pope", tmp_path, f"data={tmp_path / 'data'}")
+    assert process.returncode == 2
+    assert "error: sample popular-0: the question has <image>" in process.stderr
+    assert "benchmark.on_error=skip leaves it out" in process.stderr
+    run_dir, result, records = finished(
+        run_benchmark("pope", tmp_path, f"data={tmp_path / 'data'}", "benchmark.on_error=skip")
+    )
+    assert [record["id"] for record in records] == ["popular-3"]
+    assert result["accuracy"]["skipped"] == 3
+    skipped = [json.loads(line) for line in (run_dir / "skipped.jsonl").read_text().splitlines()]
+    reasons = {one["id"]: one["why"] for one in skipped}
+    for turn, (_, _, why) in enumerate(QUESTIONS.values()):
+        assert why is None or why in reasons[f"popular-{turn}"]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load(WEIGHTS)
+
+
+SHAPES = Shapes(scenes=1, scene_seed=7)
+
+
+def answered(tiny, pruner, skipped):
+    loop = Answering(tiny, SHAPES, pruner, FeatureCache(2**30), skipped, BatchSize(8))
+    return [record.id for batch in loop.answer([SHAPES.samples()]) for record in batch]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "positions", "fits"),
+    [
+        (NoPruning(), "contiguous", False),
+        (FastV(budget=8, layer=1, budget_as="after"), "contiguous", False),
+        (Random(budget=8), "contiguous", True),
+        (Random(budget=8), "preserved", False),
+    ],
+    ids=["unpruned", "in the LLM", "before the LLM", "preserved"],
+)
+def test_the_positions_that_a_pruned_prompt_needs_decide(pruner, positions, fits, monkeypatch):
+    model = load(WEIGHTS)
+    model.rules = type(model.rules)(positions=positions)
+    monkeypatch.setattr(model.model.config.get_text_config(), "max_position_embeddings", 100)
+    names = [sample.id for sample in SHAPES.samples()]
+    skipped = Skipped(allowed=True)
+    assert answered(model, pruner, skipped) == (names if fits else [])
+    assert list(skipped.reasons) == ([] if fits else names)
+    if not fits:
+        assert "positions, and the LLM has 100" in skipped.reasons[names[0]]
+        with pytest.raises(UserError, match=f"sample {names[0]}: its prompt takes"):
+            answered(model, pruner, Skipped(allowed=False))
+
+
+def test_only_the_prompts_that_are_too_long_are_left_out(tiny, monkeypatch):
+    every, samples = Skipped(allowed=True), SHAPES.samples()
+    prompts = [tiny.chat_prompt(sample.prompt) for sample in samples]
+    features = tiny.encode(tiny.process(samples[0].visual()), with_joint=False)
+    lengths = tiny.words([features] * len(samples), prompts)["attention_mask"].sum(dim=1).tolist()
+    longest = max(lengths)
+    assert min(lengths) < longest
+    monkeypatch.setattr(tiny.model.config.get_text_config(), "max_position_embeddings", longest - 1)
+    fitting = [sample.id for sample, length in zip(samples, lengths, strict=True) if length < longest]
+    assert answered(tiny, NoPruning(), every) == fitting
+
+
+def test_positions_needed():
+    mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    assert positions_needed({"attention_mask": mask}) == [2, 3]
+    kept = torch.tensor([[0, 4, 9], [0, 1, 2]])
+    assert positions_needed({"attention_mask": mask, "position_ids": kept}) == [10, 3]
+    axes = torch.stack([kept, kept * 0, kept + 1, kept])
+    assert positions_needed({"attention_mask": mask, "position_ids": axes}) == [11, 4]
+
+
+def test_stretched_positions(tiny, monkeypatch):
+    llm = tiny.model.config.get_text_config()
+    for rope, there in (
+        (None, 1024), ({"rope_type": "linear", "factor": 4.0}, 4096),
+        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 512}, 2048),
+        ({"rope_type": "llama3", "factor": 8.0}, 1024),
+    ):  # fmt: skip
+        monkeypatch.setattr(llm, "rope_parameters", rope)
+        assert positions_of(tiny.model.config) == there
+
+
+def test_a_strip_that_the_model_does_not_take(tiny):
+    def refuse(*_, **__):
+        raise ValueError("absolute aspect ratio must be smaller than 200")
+
+    processing = type(tiny.processing)(tiny.processing.tokenizer, refuse, "<image>", None)
+    with pytest.raises(UserError, match=r"does not take the image of 10,000 x 1 pixels .absolute aspect"):
+        processing.pixels(tiny.adapter, Image.new("RGB", (10_000, 1)))
