@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from script_exp.cell.prepared import RunCell
-from script_exp.cell.tracked import track_finished
+from script_exp.cell.tracked import is_tracked, track_finished
 from script_exp.errors import SettingError
 from script_exp.results.metrics import final_metrics
 from script_exp.results.result_file import read_result_of
@@ -39,7 +39,7 @@ def is_done(cell: RunCell) -> bool:
     if result is None or (result["latency"] is None and settings.latency == "on"):
         return False
     directory = RunDirectory(cell.directory)
-    if not directory.is_finished() or not cell.tracker.has_logged(cell.directory, final_metrics(result)):
+    if not directory.is_finished() or not is_tracked(cell, result):
         return False
     check_kept(cell, directory)
     if settings.unpruned == "run" and settings.budget is not None:
