@@ -34,10 +34,12 @@ def test_a_question_without_annotation(tmp_path):
     file = write_official(tmp_path) / "v2_mscoco_val2014_annotations.json"
     content = json.loads(file.read_text())
     write_json(file, {"annotations": content["annotations"][1:]})
-    with pytest.raises(UserError, match=r"questions.json, entry 3: question 393225002 is not in .*annotations.json"):
+    with pytest.raises(
+        UserError, match=r"questions.json, entry 3: question 393225002 is not in .*annotations.json"
+    ):
         Vqav2Val(data=str(tmp_path), check_count=False).samples()
     write_json(file, [])
-    with pytest.raises(UserError, match=r"annotations.json: expected a JSON object"):
+    with pytest.raises(UserError, match=r"annotations.json: expected an object with 'annotations'"):
         Vqav2Val(data=str(tmp_path), check_count=False).samples()
 
 
