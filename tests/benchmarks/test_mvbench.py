@@ -148,7 +148,7 @@ def broken(folder, change):
         (lambda e: e[0].update(video="/etc/passwd.mp4/../../../../../.."), r"leads out of"),
         (lambda e: e[0].pop("end"), r"entry 0: no 'end' among"),
         (lambda e: e[0].update(start=7.0), r"entry 0: start=7.0, end=6.0: expected 0 <= start <= end"),
-        (lambda e: e.append(3), r"action_sequence.json: expected a JSON list of objects"),
+        (lambda e: e.append(3), r"entry 2: expected an object with 'question', got 3"),
     ],
 )
 def test_entries_that_are_not_right(tmp_path, change, message):
@@ -228,10 +228,10 @@ def test_more_frames_than_the_llm_has_positions_for(tmp_path, tmp_path_factory):
     folder = write_whole(tmp_path / "data" / "mvbench")
     model = save("llava_next_video", tmp_path_factory.mktemp("model"))
     config = json.loads((model / "config.json").read_text())
-    config["text_config"] |= {"max_position_embeddings": 60}
+    config["text_config"] |= {"max_position_embeddings": 250}
     write_json(model / "config.json", config)
-    arguments = [f"data={folder.parent}", f"model.path={model}", "benchmark.frames=4"]
-    message = r"error: benchmark.frames=4: expected at most 3 for pruner=none: a frame has 16 tokens and"
+    arguments = [f"data={folder.parent}", f"model.path={model}", "benchmark.frames=16"]
+    message = r"error: benchmark.frames=16: expected at most 15 for pruner=none: a frame has 16 tokens and"
     for method in (["pruner=none"], ["pruner=random", "budget=2", "unpruned=run"]):
         process = run_benchmark("mvbench", tmp_path, *arguments, *method)
         assert process.returncode == 2
