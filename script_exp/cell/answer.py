@@ -18,6 +18,7 @@ from script_exp.benchmarks.reading.ahead import BATCHES_AHEAD, loaded_ahead
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError
 from script_exp.measure.flops import PrunerOperations
+from script_exp.models.budgets import fitted
 from script_exp.models.families.adapter import SEPARATOR
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.positions import positions_needed, positions_of
@@ -220,7 +221,7 @@ def _prune_batch(
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
     operations = [
         count(
-            model.fitted(pruner, image),
+            fitted(pruner, image, model.adapter),
             replace(image.visual, key=samples[row].id),
             queries[row] if queries else None,
         )

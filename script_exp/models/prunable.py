@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from script_exp.models.budgets import budget_basis, fitted
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.processing import Processing
@@ -29,7 +30,6 @@ from script_exp.pruners.contract.pruner import Kept, Pruner, Query
 
 # Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
-AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
 
 class PrunableModel:
@@ -109,15 +109,6 @@ class PrunableModel:
         encoder = self._encoder()
         return [Query(encoder.embed_text(question), self.rules.relevance_sign) for question in questions]
 
-    def fitted(self, pruner: AnyPruner, image: EncodedImage) -> AnyPruner:
-        """Return the pruner with a budget that the image can meet, for families with images of any size."""
-        if isinstance(pruner, LayerPruner) or isinstance(pruner.budget, float):
-            return pruner
-        if not self.adapter.variable_size:
-            return pruner
-        crops, n, _ = image.visual.projected.shape
-        return replace(pruner, budget=min(pruner.budget * (image.budget_crops // crops), n))
-
     def select(
         self,
         images: Sequence[EncodedImage],
@@ -133,7 +124,9 @@ class PrunableModel:
             if keys is not None:  # further images of a row must not draw the same tokens as the first
                 earlier = list(rows[:index]).count(row)
                 visual = replace(visual, key=keys[row] + (f"/{earlier}" if earlier else ""))
-            kept.append(self.fitted(pruner, image)(visual, None if queries is None else queries[row]))
+            kept.append(
+                fitted(pruner, image, self.adapter)(visual, None if queries is None else queries[row])
+            )
         return kept
 
     def whole_prompt(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> Prompt:
@@ -229,7 +222,7 @@ class PrunableModel:
             yield None
             return
         rows = zip(prompt.budget_crops, prompt.before, strict=True)
-        bases = [self._budget_basis(prompt.layer_pruner, *row) for row in rows]
+        bases = [budget_basis(prompt.layer_pruner, *row, self.adapter) for row in rows]
         crops, tokens = zip(*bases, strict=True)
         with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens) as inside:
             yield inside
@@ -276,25 +269,13 @@ class PrunableModel:
         """
         layers = len(self.adapter.llm.layers)
         if isinstance(pruner, LayerPruner):
-            crops, tokens = self._budget_basis(pruner, budget_crops, before)
+            crops, tokens = budget_basis(pruner, budget_crops, before, self.adapter)
             return pruner.row_lengths(before, crops, layers, tokens)
         return [entering] * layers
 
     def query_tokens(self, question: str) -> int:
         """Return how many tokens of a question run through the query encoder."""
         return self._encoder().token_count(question)
-
-    def _budget_basis(self, pruner: LayerPruner, crops: int, before: int) -> tuple[int, int]:
-        """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
-
-        A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
-        a row with no more tokens than its budget has nothing to prune: 0 crops.
-        """
-        per_crop = self.adapter.tokens_per_crop(self.model.config)
-        if not self.adapter.variable_size and per_crop is not None:
-            return crops, crops * per_crop
-        small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
-        return (0 if small else crops), before
 
     def _on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {

@@ -26,14 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from script_exp.errors import UserError
-from script_exp.results.files import (
-    append,
-    read_bytes,
-    read_json,
-    writable,
-    write_atomically,
-    write_json,
-)
+from script_exp.results.files import append, read_bytes, read_json, writable, write_atomically, write_json
 from script_exp.results.heartbeat import slurm_job
 from script_exp.results.record import RunResult, SampleRecord
 from script_exp.results.record_file import read_records, read_skipped

@@ -1,0 +1,41 @@
+"""What a budget comes to for one image, where images differ in size and models cut parts of them off."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from script_exp.models.families.adapter import EncodedImage, ModelAdapter
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.pruner import Pruner
+
+AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
+
+
+def fitted(pruner: AnyPruner, image: EncodedImage, adapter: ModelAdapter) -> AnyPruner:
+    """Return the pruner with a budget that the image can meet, for families with images of any size."""
+    if isinstance(pruner, LayerPruner) or isinstance(pruner.budget, float):
+        return pruner
+    if not adapter.variable_size:
+        return pruner
+    crops, n, _ = image.visual.projected.shape
+    return replace(pruner, budget=min(pruner.budget * (image.budget_crops // crops), n))
+
+
+def budget_basis(pruner: LayerPruner, crops: int, before: int, adapter: ModelAdapter) -> tuple[int, int]:
+    """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
+
+    A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
+    a row with no more tokens than its budget has nothing to prune: 0 crops.
+
+    Args:
+        pruner: the method.
+        crops: crops of the row that the budget is multiplied by.
+        before: the row's visual tokens before pruning.
+        adapter: of the model.
+    """
+    per_crop = adapter.tokens_per_crop(adapter.model.config)
+    if not adapter.variable_size and per_crop is not None:
+        return crops, crops * per_crop
+    small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
+    return (0 if small else crops), before
