@@ -20,13 +20,14 @@ class Sample:
         id: stable name, unique in the benchmark.
         visual: loads the image, or the frames of the video
             (:class:`~script_exp.benchmarks.reading.frame_count.Frames`), when called.
-        question: the bare question; the query encoder sees this text.
+        question: the bare question.
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
         unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
             of them, and the bootstrap draws them together, since they are not independent.
         extra: other data that the rule needs, for example the choices.
+        query_text: what the query encoder sees; None for the bare question.
     """
 
     id: str
@@ -37,6 +38,12 @@ class Sample:
     kind: str
     unit: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    query_text: str | None = None
+
+    @property
+    def query(self) -> str:
+        """The text that the query encoder sees."""
+        return self.question if self.query_text is None else self.query_text
 
 
 def spread_over(samples: Sequence[Sample], few: int) -> Sequence[Sample]:
@@ -114,6 +121,13 @@ class Benchmark(ABC):
     def fingerprint(self) -> str | None:
         """Return a hash of the samples' texts, part of a run's identity; None if the settings suffice."""
         return None
+
+    def released_query(self, sample: Sample) -> str:
+        """Return what CDPruner's and Script's released code embeds: the prompt without its last instruction.
+
+        For most benchmarks that is the bare question, with its choices if it has any.
+        """
+        return sample.question
 
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -88,6 +88,8 @@ def test_validation(folder):
     assert [(s.question, s.kind, list(s.references)) for s in samples] == ROWS
     assert samples[2].prompt == "is this a DOLLAR?" + HINT + SHORT
     assert [s.visual().size for s in samples] == [(40, 30)] * 3
+    assert [s.query for s in samples] == [s.question for s in samples]
+    assert [benchmark.released_query(s) for s in samples] == [s.question + HINT for s in samples]
     predictions = {name(turn): text for turn, text in enumerate(PREDICTIONS)}
     # all say "Basil", so that the official evaluation normalizes nothing
     assert list(scores(benchmark, predictions).values()) == pytest.approx([1, 0, 0.9])
@@ -119,6 +121,9 @@ def test_end_to_end_test_split(tmp_path, write):
     samples = VizWizTest(data=str(folder), check_count=False).samples()
     assert samples[1].prompt == "what is this?" + HINT + SHORT
     assert samples[1].question == "what is this?"
+    assert (
+        VizWizTest(data=str(folder), check_count=False).released_query(samples[1]) == "what is this?" + HINT
+    )
     run_dir, result, records = finished(run_benchmark("vizwiz_test", tmp_path, f"data={folder.parent}"))
     assert result["accuracy"] is None
     assert json.loads((run_dir / "submission.json").read_text()) == [
