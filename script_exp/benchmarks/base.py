@@ -31,13 +31,14 @@ class Sample:
         id: stable name, unique in the benchmark.
         visual: loads the image, or the frames of the video
             (:class:`~script_exp.benchmarks.reading.frame_count.Frames`), when called.
-        question: the bare question; the query encoder sees this text.
+        question: the bare question.
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
         unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
             of them, and intervals take them together, since they are not independent.
         extra: other data that the rule needs, for example the choices.
+        query_text: what the query encoder sees; None for the bare question.
 
     Raises:
         TextError: if id, kind, unit or question is empty or not text, if one of the first three has control
@@ -52,6 +53,12 @@ class Sample:
     kind: str
     unit: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    query_text: str | None = None
+
+    @property
+    def query(self) -> str:
+        """The text that the query encoder sees."""
+        return self.question if self.query_text is None else self.query_text
 
     def __post_init__(self) -> None:
         for key in ("id", "kind", "unit", "question"):
@@ -166,6 +173,13 @@ class Benchmark(ABC):
             entry = [sample.id, sample.question, sample.prompt, *sample.references]
             digest.update(json.dumps(entry).encode())
         return digest.hexdigest()[:16]
+
+    def released_query(self, sample: Sample) -> str:
+        """Return what CDPruner's and Script's released code embeds: the prompt without its last instruction.
+
+        For most benchmarks that is the bare question, with its choices if it has any.
+        """
+        return sample.question
 
     @abstractmethod
     def parse(self, sample: Sample, prediction: str) -> str:

@@ -32,7 +32,7 @@ from script_exp.benchmarks.reading.data import (
     texts_of,
     value_of,
 )
-from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction
 from script_exp.errors import UserError, check_choice
 
@@ -135,6 +135,10 @@ class TextVqa(FileBenchmark):
     def _prompt(self, question: str, tokens: str) -> str:
         asked = question if self.protocol == "llava" else question.capitalize()
         return asked + (f"\n{_OCR}{tokens}" if self.shows_ocr else "") + SHORT_ANSWER
+
+    def released_query(self, sample: Sample) -> str:
+        """The OCR tokens stay."""
+        return bare_question(sample.prompt)
 
     def parse(self, sample: Sample, prediction: str) -> str:
         return normalize_prediction(prediction)

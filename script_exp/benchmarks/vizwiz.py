@@ -31,7 +31,7 @@ from script_exp.benchmarks.reading.data import (
     read_jsonl,
     value_of,
 )
-from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source
+from script_exp.benchmarks.reading.files import SHORT_ANSWER, FileBenchmark, Source, bare_question
 from script_exp.benchmarks.rules.vqa import m4c_score, normalize_prediction, raw_score
 from script_exp.errors import UserError
 
@@ -97,6 +97,10 @@ class VizWiz(FileBenchmark):
     def _prompt(self, question: str) -> str:
         asked = question if self.protocol == "llava" else question.capitalize()
         return asked + _UNANSWERABLE + SHORT_ANSWER
+
+    def released_query(self, sample: Sample) -> str:
+        """The sentence about unanswerable questions stays."""
+        return bare_question(sample.prompt)
 
     def parse(self, sample: Sample, prediction: str) -> str:
         return normalize_prediction(prediction)

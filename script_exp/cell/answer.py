@@ -216,7 +216,7 @@ def _prune_batch(
 ) -> _Batch:
     prompts = [model.chat_prompt(sample.prompt) for sample in samples]
     inputs, images = model.words(features, prompts), [one.image for one in features]
-    queries = model.encode_queries([sample.question for sample in samples]) if pruner.needs_query else None
+    queries = model.encode_queries([sample.query for sample in samples]) if pruner.needs_query else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
     operations = [
@@ -247,7 +247,7 @@ def _sizes(
         offered=pruned.offered[row],
         grids=[list(grid) for grid in pruned.grids[row]],
         text=batch.text[row],
-        query=model.query_tokens(sample.question) if pruner.needs_query else 0,
+        query=model.query_tokens(sample.query) if pruner.needs_query else 0,
         pruner_operations=batch.operations[row],
     )
 

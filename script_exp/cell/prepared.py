@@ -83,6 +83,8 @@ class RunCell:
             raise UserError(
                 "pruner.seed is missing: expected seed: ${seed} in the config of a method that draws"
             )
+        if settings.query_text is None:
+            settings = replace(settings, query_text=pruner.query_text)
         found = find_checkpoint(settings.model.wanted, needs_query=pruner.needs_query)
         settings = _as_model_takes(settings, found)
         benchmark = build_benchmark(settings.benchmark)
@@ -128,6 +130,7 @@ class RunCell:
             "checkpoint": self.checkpoint.fingerprint,
             "adapter": first_name(model.adapter),
             "relevance_sign": model.relevance_sign if self.pruner.needs_query else None,
+            **({"query_text": "released"} if self._asks_as_released else {}),
             "conversation": model.conversation,
             "positions": model.positions if shortened else None,
             "newline": model.newline if newline else None,
@@ -156,6 +159,8 @@ class RunCell:
         changed = non_default_fields(self.pruner)
         if changed.get("seed") == settings.seed:
             del changed["seed"]
+        if self.pruner.needs_query and settings.query_text != self.pruner.query_text:
+            changed["query_text"] = settings.query_text
         return Cell(
             model=settings.model.name,
             benchmark=settings.benchmark["name"],
@@ -223,8 +228,11 @@ class RunCell:
         return _features[key]
 
     def samples(self) -> Sequence[Sample]:
-        """Return the first ``limit`` samples of the benchmark."""
-        return self.benchmark.samples()[: self.settings.limit]
+        """Return the first ``limit`` samples of the benchmark, with the text that the query encoder sees."""
+        samples = self.benchmark.samples()[: self.settings.limit]
+        if not self._asks_as_released:
+            return samples
+        return [replace(sample, query_text=self.benchmark.released_query(sample)) for sample in samples]
 
     def batches(self) -> list[list[Sample]]:
         """Return the batches of this shard, which are consecutive."""
@@ -253,6 +261,10 @@ class RunCell:
     @property
     def _shortens_prompt(self) -> bool:
         return not isinstance(self.pruner, LayerPruner | NoPruning)
+
+    @property
+    def _asks_as_released(self) -> bool:
+        return self.pruner.needs_query and self.settings.query_text == "released"
 
     @property
     def _model_key(self) -> tuple[Any, ...]:

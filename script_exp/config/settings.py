@@ -31,6 +31,7 @@ PROTOCOL_VERSION = 5
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
+QUERY_TEXTS = ("bare", "released")
 _UNPRUNED = "none"
 # Folders of other things in outputs and in run directories: no names of a model or benchmark.
 _RESERVED = ("replaced", "sweeps", "analysis", "shards")
@@ -104,6 +105,7 @@ class RunSettings:
     pruner: dict[str, Any]
     tracker: dict[str, Any]
     budget: int | float | None
+    query_text: str | None
     seed: int
     limit: int | None
     shards: int
@@ -148,6 +150,8 @@ class RunSettings:
         if not isinstance(plain["device"], str):
             raise SettingError("device", plain["device"], "auto, cpu, cuda, cuda:0 and so on")
         check_whole("seed", plain["seed"], lowest=0)
+        plain.setdefault("query_text", "bare")  # older runs do not have this key
+        check_choice("query_text", plain["query_text"], (None, *QUERY_TEXTS), "bare, released or null")
         if plain["batch_size"] != "auto":
             check_whole("batch_size", plain["batch_size"], lowest=1)
         check_number(
@@ -183,6 +187,7 @@ class RunSettings:
         """
         irrelevant = {"model", "tracker", "latency", "unpruned", "outputs", "device", "dtype"}
         irrelevant |= {"shards", "shard", "feature_cache_gib", "record_kept", "force", "group"}
+        irrelevant |= {"query_text"}  # only for methods that ask: RunCell adds it
         settings = {key: value for key, value in vars(self).items() if key not in irrelevant}
         settings["benchmark"] = without_place(self.benchmark)
         return {"protocol": PROTOCOL_VERSION, "model": self.model.name, **settings}

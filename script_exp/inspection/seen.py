@@ -71,7 +71,7 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
             raise UserError(
                 f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
             )
-        query = model.encode_queries([sample.question])[0] if needs_query else None
+        query = model.encode_queries([sample.query])[0] if needs_query else None
         yield Seen(sample, pictures, image, query)
 
 

@@ -43,11 +43,11 @@ class LatencyProtocol:
 
 @dataclass(frozen=True)
 class LatencyInput:
-    """One image or video with its prompt and bare question."""
+    """One image or video with its prompt and the text that the query encoder sees."""
 
     visual: Visual
     prompt: str
-    question: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _one_pass(
             queries = None
             if pruner.needs_query:
                 with clock.stage("query_encoder"):
-                    queries = model.encode_queries([sample.question])
+                    queries = model.encode_queries([sample.query])
             with clock.stage("llm_prefill"):
                 if isinstance(pruner, NoPruning):  # as the stock model: nothing is chosen
                     prompt = model.whole_prompt(inputs, images)
@@ -143,7 +143,7 @@ def _one_pass(
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
     inputs = model.preprocess([[sample.visual]], [sample.prompt])
     images = model.encode_images(inputs, with_joint=pruner.needs_query)
-    queries = model.encode_queries([sample.question]) if pruner.needs_query else None
+    queries = model.encode_queries([sample.query]) if pruner.needs_query else None
 
     def prefill() -> None:
         prompt = (

@@ -82,7 +82,7 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
     model = max(by_name.values(), key=lambda cell: cell.pruner.needs_query).load()
     samples = _samples(unpruned, model, settings)
     inputs = [
-        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.question) for sample in samples
+        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.query) for sample in samples
     ]
     ceiling = matmul_ceiling(unpruned.device, unpruned.dtype)
     pruners = {name: cell.pruner for name, cell in by_name.items()}

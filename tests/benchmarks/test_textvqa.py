@@ -17,6 +17,8 @@ from official import (
 
 from script_exp.benchmarks.textvqa import TextVqa
 from script_exp.errors import UserError
+from script_exp.inspection.open_run import open_run
+from script_exp.inspection.seen import kept_by, see
 
 ROWS = [  # image, question, OCR tokens, answers
     (
@@ -124,6 +126,46 @@ def test_the_recorded_settings_say_what_is_used(tmp_path):
         textvqa(tmp_path, protocol_version="0.7.3")
     with pytest.raises(UserError, match="ocr=no: expected true, false or null"):
         textvqa(tmp_path, ocr="no")
+
+
+@pytest.mark.parametrize("ocr", [True, False])
+def test_the_released_code_compares_with_the_prompt_before_its_last_instruction(folder, ocr):
+    for sample in (benchmark := textvqa(folder, ocr=ocr)).samples():
+        assert sample.query == sample.question
+        assert benchmark.released_query(sample) == sample.prompt.removesuffix(SHORT)
+        assert ("Reference OCR token: " in benchmark.released_query(sample)) == ocr
+
+
+@pytest.mark.parametrize("pruner", ["query", "script", "trim"])
+def test_every_method_that_asks_gets_the_released_text(tmp_path, folder, pruner):
+    """Accuracy and FLOPs: OCR tokens make the text of the query encoder longer."""
+    given = f"data={folder.parent}", f"pruner={pruner}", "latency=on"
+    tokens = {}
+    for text in ("bare", "released"):
+        run_dir, result, records = finished(run_benchmark("textvqa", tmp_path, *given, f"query_text={text}"))
+        tokens[text] = [record["query"] for record in records]
+        assert ("query_text=released" in result["cell"]["variant"]) == (text == "released")
+        assert f"query_text: {text}" in (run_dir / "config.yaml").read_text()
+    assert all(long > short for long, short in zip(tokens["released"], tokens["bare"], strict=True))
+
+
+def test_script_released_compares_with_the_released_text(tmp_path, folder):
+    given = f"data={folder.parent}", "pruner=script_released", "record_kept=true"
+    run_dir, result, records = finished(run_benchmark("textvqa", tmp_path, *given))
+    assert result["cell"]["variant"] == ""
+    cell = open_run(run_dir)
+    assert [one.query for one in cell.samples()] == [one.prompt.removesuffix(SHORT) for one in cell.samples()]
+    for seen, record in zip(see(cell, cell.samples()), records, strict=True):
+        assert kept_by(cell, seen) == record["kept_indices"]
+    kept = [record["kept_indices"] for record in records]
+    _, _, records = finished(run_benchmark("textvqa", tmp_path, *given, "query_text=bare"))
+    assert kept != [record["kept_indices"] for record in records]
+
+
+def test_another_text_is_refused(tmp_path, folder):
+    process = run_benchmark("textvqa", tmp_path, f"data={folder.parent}", "query_text=prompt")
+    assert process.returncode == 2
+    assert "query_text=prompt: expected bare, released or null" in process.stderr
 
 
 def test_scores(folder):

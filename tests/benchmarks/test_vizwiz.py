@@ -94,6 +94,8 @@ def test_validation(folder):
     assert [s.question for s in samples] == ASKED
     assert [s.prompt for s in samples] == [question + HINT + SHORT for question in ASKED]
     assert [s.visual().size for s in samples] == [(40, 30)] * 4
+    assert [s.query for s in samples] == [s.question for s in samples]
+    assert [benchmark.released_query(s) for s in samples] == [s.question + HINT for s in samples]
     predictions = {name(turn): text for turn, text in enumerate(PREDICTIONS)}
     # The official evaluation compares with "Basil", "Yes!" and "cant tell" as they are.
     assert list(scores(benchmark, predictions).values()) == pytest.approx([1, 0, 0.6, 0])
@@ -126,6 +128,8 @@ def test_end_to_end_test_split(tmp_path, write):
     samples = VizWizTest(data=str(folder), check_count=False).samples()
     assert [s.question for s in samples] == ASKED
     assert [s.prompt for s in samples] == [question + HINT + SHORT for question in ASKED]
+    benchmark = VizWizTest(data=str(folder), check_count=False)
+    assert [benchmark.released_query(s) for s in samples] == [question + HINT for question in ASKED]
     run_dir, result, records = finished(run_benchmark("vizwiz_test", tmp_path, f"data={folder.parent}"))
     assert result["accuracy"] is None
     assert json.loads((run_dir / "submission.json").read_text()) == [

@@ -47,6 +47,12 @@ def test_budget_sweep_has_every_method():
     assert cells("budget_sweep") == {tiny("none", None)} | pruned
 
 
+@pytest.mark.parametrize("name", ["paper_llava_1_5", "paper_llava_next"])
+def test_the_paper_experiments_compare_with_the_released_text(name):
+    texts = {config.query_text for _, config in composed_cells([f"experiment={name}"])}
+    assert texts == {"released"}
+
+
 def test_graph_threshold():
     settings = [
         RunSettings.from_config(config) for _, config in composed_cells(["experiment=graph_threshold"])

@@ -44,6 +44,7 @@ class ScriptReleased(Pruner):
 
     version: str = "head"
     needs_query: ClassVar[bool] = True
+    query_text: ClassVar[str] = "released"
 
     def __post_init__(self) -> None:
         super().__post_init__()

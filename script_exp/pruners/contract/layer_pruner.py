@@ -34,6 +34,8 @@ class LayerPruner(ABC):
     budget: int | float
     budget_as: str = "average"
     needs_query: ClassVar[bool] = False
+    query_text: ClassVar[str] = "bare"
+    """As in :class:`~script_exp.pruners.contract.pruner.Pruner`."""
     stages_key: ClassVar[str]
 
     def __post_init__(self) -> None:

@@ -80,6 +80,8 @@ class Pruner(ABC):
 
     budget: int | float
     needs_query: ClassVar[bool] = False
+    query_text: ClassVar[str] = "bare"
+    """What the query encoder sees if the run does not say: the ``bare`` question, or as ``released`` code."""
     draws: ClassVar[bool] = False
     """Whether the method draws at random, seeded by :attr:`VisualTokens.key`."""
 
