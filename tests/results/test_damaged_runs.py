@@ -253,10 +253,6 @@ def test_a_half_done_run_of_other_settings(copied):
         run_cell(cell_of(run_dir))
 
 
-@pytest.mark.parametrize(
-    "values",
-    [{"score": 7}, {"score": None}, {"id": 3}, {"kept_indices": [["a"]]}, {"unit": 1}, {"kept": "8"}],
-)
 def test_a_damaged_unpruned_run_does_not_end_the_others(copied):
     run_dir = copied()
     few = [word for word in FEW if not word.startswith("unpruned")]
