@@ -22,8 +22,9 @@ def test_the_message_shows_a_word_that_works(folder):
     """What it shows is what a shell makes the word that Hydra reads as the folder."""
     with pytest.raises(UserError, match="expected the value in quotes: ") as refused:
         check_words([f"data={folder}"])
-    assert str(refused.value).startswith(f"data={folder}: ")
-    (word,) = shlex.split(str(refused.value).split("expected the value in quotes: ", 1)[1])
+    message = refused.value.args[0]  # str() shows control characters by their escapes
+    assert message.startswith(f"data={folder}: ")
+    (word,) = shlex.split(message.split("expected the value in quotes: ", 1)[1])
     check_words([word])
     assert OverridesParser.create().parse_override(word).value() == folder
 

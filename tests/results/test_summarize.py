@@ -40,7 +40,7 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
     pruner = PRUNERS[name]
     pictures = [row[0] for row in visuals(family)[::2]]  # of OneVision the last one is scaled down
     samples = [
-        Sample(question, lambda one=picture: one, question, question, (), "", "")
+        Sample(question, lambda one=picture: one, question, question, (), "all", question)
         for picture, question in zip(pictures, QUESTIONS, strict=True)
     ]
     flops, cache = summarize_costs(model, pruner, count_tokens(model, pruner, samples))

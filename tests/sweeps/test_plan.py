@@ -44,12 +44,12 @@ def test_cells_with_one_identity_are_one_cell(tmp_path):
 
 def test_a_gpu_that_only_the_jobs_have(tmp_path, monkeypatch):
     """On a login node: what is finished on a GPU is found, what is finished on its CPU is another run."""
-    from script_exp.cell import prepared, run
+    from script_exp.cell import finished, prepared
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     seen = []
-    monkeypatch.setattr(run, "is_done", lambda cell: seen.append(cell) or True)
-    monkeypatch.setattr(run, "note_changed_code", lambda cell, directory: None)
+    monkeypatch.setattr(finished, "is_done", lambda cell: seen.append(cell) or True)
+    monkeypatch.setattr(finished, "note_changed_code", lambda cell, directory: None)
     arguments = ["pruner=random", "budget=8", "dtype=auto,bfloat16", *QUICK, f"outputs={tmp_path}"]
     there = planned(*arguments, device="cuda")
     used = [(cell.identified_by["device"], cell.identified_by["dtype"]) for cell in seen]
