@@ -97,7 +97,7 @@ def counted_in_projector(model, inputs):
 def test_the_llm_on_visual_tokens_alone(model, family, name):
     pruner = PRUNERS[name]
     (picture,) = visuals(family)[-1]
-    sample = Sample("0", lambda: picture, QUESTIONS[0], QUESTIONS[0], (), "", "")
+    sample = Sample("0", lambda: picture, QUESTIONS[0], QUESTIONS[0], (), "all", "0")
     (record,) = records = count_tokens(model, pruner, [sample])
     flops, _ = summarize_costs(model, pruner, records)
     llm = model.adapter.llm
