@@ -166,7 +166,11 @@ def test_a_damaged_file_of_a_finished_run(copied, damage, monkeypatch, capfd):
         check_named_or_repaired(run_dir, name, before)
 
 
-@pytest.mark.parametrize("damage", [cut_off, another_type, too_large, folder, pipe, Path.unlink], ids=str)
+@pytest.mark.parametrize(
+    "damage",
+    [cut_off, another_type, too_large, folder, pipe, Path.unlink],
+    ids=lambda damage: damage.__name__,
+)
 def test_a_damaged_file_of_a_half_done_run(copied, damage):
     """It is the same result in the end, unless the file is named."""
     before = json.loads((copied() / "result.json").read_text())
