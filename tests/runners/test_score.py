@@ -375,7 +375,9 @@ def test_a_judge_can_come_later(judged, tmp_path):
     assert result["accuracy"] is None
     process = score(run_dir, "benchmark.judge.points=0.25")
     assert process.returncode == 0, process.stderr
-    assert "rescored       -  25.00 [25.0, 25.0]        0       5" in process.stdout
+    low, high = (100 * end for end in result_of(run_dir)["accuracy"]["ci95"])
+    words = " ".join(process.stdout.split())
+    assert f"rescored - 25.00 [{low:.1f}, {high:.1f}] 0 5" in words
     (entry,) = result_of(run_dir)["rescored"]
     assert entry["settings"] == {"judge": {"points": 0.25}}
     # the judge stays, when something else is scored again and when the latency is added
