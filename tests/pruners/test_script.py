@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from script_exp.pruners import Graph, Query, QueryConditioned, QueryDPP, Script, ScriptReleased, VisualTokens
-from script_exp.pruners.arithmetic.dpp import greedy_map
+from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.before_llm.script_released import merge_dropped, released_loop, released_redundancy
 from script_exp.pruners.contract.pruner import gather_tokens
 
@@ -197,6 +199,48 @@ def test_the_first_released_version_is_cdpruner():
     visual, query = example(crops=1)
     released = ScriptReleased(budget=30, version="first")(visual, query).indices
     assert torch.equal(released, QueryConditioned(budget=30)(visual, query).indices)
+
+
+def slow_released_map(kernel, k, epsilon):
+    """The distinct picks of the other released loops for one crop: no threshold, the root plus epsilon."""
+    residual, rows, picks = kernel.diagonal().clone(), [], []
+    for _ in range(k):
+        best = int(residual.argmax())  # the first NaN, if there is one
+        row = kernel[best] - sum((past[best] * past for past in rows), torch.zeros(len(kernel)))
+        rows.append(row / (residual[best].sqrt() + epsilon))
+        residual = residual - rows[-1].square()
+        residual[best] = -torch.inf
+        picks.append(best)
+    return set(picks)
+
+
+def kernel_of(version, visual, query):
+    relevance = ScriptReleased(budget=1, version=version).relevance(visual.joint, query)
+    return dpp_kernel(cosines(visual.projected), relevance)[0]
+
+
+@pytest.mark.parametrize(("version", "epsilon"), [("first", 0), ("build", 1e-6)])
+def test_below_the_rank_the_released_loops_keep_the_same(version, epsilon):
+    """The 1e-6 beside the root of a residual changes nothing there."""
+    for seed in range(5):
+        visual, query = example(n=120, crops=1, seed=seed)
+        visual = replace(
+            visual, projected=torch.randn(1, 120, 200, generator=torch.Generator().manual_seed(seed))
+        )
+        kept = ScriptReleased(budget=60, version=version)(visual, query).indices[0].tolist()
+        assert set(kept) == slow_released_map(kernel_of(version, visual, query), 60, epsilon)
+
+
+@pytest.mark.parametrize(("version", "epsilon"), [("first", 0), ("build", 1e-6)])
+def test_beyond_the_rank_the_released_loops_keep_too_few_and_this_keeps_k(version, epsilon):
+    visual, query = example(n=120, crops=1)
+    visual = replace(visual, projected=torch.randn(1, 120, 16, generator=torch.Generator().manual_seed(0)))
+    kernel = kernel_of(version, visual, query)
+    released = slow_released_map(kernel, 60, epsilon)
+    assert 16 <= len(released) < 60
+    kept = set(ScriptReleased(budget=60, version=version)(visual, query).indices[0].tolist())
+    assert len(kept) == 60
+    assert slow_released_map(kernel, 14, epsilon) <= kept
 
 
 def test_merging_averages_each_dropped_token_into_its_nearest_kept_one():

@@ -38,6 +38,13 @@ class ScriptReleased(Pruner):
     The sign of relevance is the model's, as in :class:`Query`. ``plot`` takes the opposite sign, because that
     script does not flip it and all other versions do.
 
+    Not reproduced, because a method here keeps exactly k distinct tokens: beyond the kernel's rank, the loop
+    of ``first``, ``build`` and ``plot`` takes the root of a negative residual. All residuals become NaN, the
+    loop picks the first two tokens in turn, and fewer than k are kept. Here :func:`greedy_map` stops at the
+    rank, and the rest follows relevance. ``build`` and ``plot`` also divide by d_i + 1e-6 instead of d_i; the
+    1e-6 is left out, since it matters only near the rank. A 1e-6 in the denominator of r scales all of r
+    alike and never changes a pick.
+
     Attributes:
         version: ``head``, ``first``, ``build`` or ``plot``.
     """
