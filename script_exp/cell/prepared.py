@@ -230,9 +230,12 @@ class RunCell:
     def samples(self) -> Sequence[Sample]:
         """Return the first ``limit`` samples of the benchmark, with the text that the query encoder sees."""
         samples = self.benchmark.samples()[: self.settings.limit]
-        if not self._asks_as_released:
-            return samples
-        return [replace(sample, query_text=self.benchmark.released_query(sample)) for sample in samples]
+        return [self.asking(sample) for sample in samples] if self._asks_as_released else samples
+
+    def asking(self, sample: Sample) -> Sample:
+        """Return a sample of the benchmark with the text that this cell's query encoder sees."""
+        released = self.benchmark.released_query(sample) if self._asks_as_released else None
+        return replace(sample, query_text=released)
 
     def batches(self) -> list[list[Sample]]:
         """Return the batches of this shard, which are consecutive."""

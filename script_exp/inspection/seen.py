@@ -71,7 +71,7 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
             raise UserError(
                 f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
             )
-        query = model.encode_queries([sample.query])[0] if needs_query else None
+        query = model.encode_queries([cell.asking(sample).query])[0] if needs_query else None
         yield Seen(sample, pictures, image, query)
 
 
@@ -79,8 +79,10 @@ def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
     """Return raster indices that the cell's pruner keeps per crop; None if it prunes in the LLM."""
     if isinstance(cell.pruner, LayerPruner):
         return None
-    queries = None if seen.query is None else [seen.query]
-    (kept,) = cell.load().select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
+    model, queries = cell.load(), None
+    if cell.pruner.needs_query:  # its own text: another run's cell may have seen another one
+        queries = model.encode_queries([cell.asking(seen.sample).query])
+    (kept,) = model.select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
     indices: list[list[int]] = kept.indices.tolist()
     return indices
 

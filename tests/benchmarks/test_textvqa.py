@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from official import (
     SHORT,
@@ -14,6 +17,7 @@ from official import (
     write_parquet,
     write_picture,
 )
+from processes import last_line, run
 
 from script_exp.benchmarks.textvqa import TextVqa
 from script_exp.errors import UserError
@@ -160,6 +164,36 @@ def test_script_released_compares_with_the_released_text(tmp_path, folder):
     kept = [record["kept_indices"] for record in records]
     _, _, records = finished(run_benchmark("textvqa", tmp_path, *given, "query_text=bare"))
     assert kept != [record["kept_indices"] for record in records]
+
+
+def test_what_a_run_kept_is_found_again_whichever_text_another_run_had(tmp_path, folder):
+    """Pictures show all runs of a sample, which is read and encoded once for all of them."""
+    given = f"data={folder.parent}", "pruner=query", "record_kept=true"
+    runs = {
+        text: finished(run_benchmark("textvqa", tmp_path, *given, f"query_text={text}"))
+        for text in ("bare", "released")
+    }
+    kept = {text: [one["kept_indices"] for one in records] for text, (_, _, records) in runs.items()}
+    assert kept["bare"] != kept["released"]
+    cells = {text: open_run(run_dir) for text, (run_dir, _, _) in runs.items()}
+    for eye in cells.values():
+        seen = list(see(eye, eye.benchmark.samples()))
+        for text, opened in cells.items():
+            assert [kept_by(opened, one) for one in seen] == kept[text]
+
+
+def test_the_speed_of_a_method_is_that_with_its_text(tmp_path, folder):
+    flops = {}
+    for text in ("bare", "released"):
+        process = run(
+            "benchmark=textvqa", "benchmark.check_count=false", f"data={folder.parent}", "pruner=graph,query",
+            "budget=16", f"query_text={text}", "bench.samples=1", "bench.repeats=1", "bench.warm_up=0",
+            "bench.decode_steps=1", f"outputs={tmp_path / text}", script="runners/bench.py",
+        )  # fmt: skip
+        report = json.loads(Path(last_line(process)["bench"]).read_text())
+        flops[text] = [method["flops"]["stages"]["query_encoder"] for method in report["methods"]]
+    assert flops["bare"][:2] == flops["released"][:2] == [0, 0]
+    assert flops["released"][2] > flops["bare"][2] > 0
 
 
 def test_another_text_is_refused(tmp_path, folder):
