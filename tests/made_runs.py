@@ -15,7 +15,7 @@ def save_run(
     outputs, pruner, budget, scores, *, benchmark="shapes", model="tiny", variant="", settings=None, seed=0,
     benchmark_settings=None, prompt_version=1, protocol_version=1, limit=None, skipped=0,
     weights="pretrained", checkpoint="embedded", dtype="float32", device="CPU X", latency=10.0,
-    baseline="full", kept=None, tokens=None, metric="mean", scale=100, identity=None,
+    baseline="full", query_text=None, kept=None, tokens=None, metric="mean", scale=100, identity=None,
     time="2026-11-23T00:00:00+00:00",
 ):  # fmt: skip
     """A run directory; two samples make a unit. ``baseline`` names the unpruned run.
@@ -44,6 +44,7 @@ def save_run(
             "pruner_settings": settings or ({"seed": seed} if pruner == "random" else {}),
             "benchmark_settings": benchmark_settings or {}, "prompt_version": prompt_version,
             "protocol_version": protocol_version, "limit": limit,
+            "query_text": query_text,
         },
         "accuracy": None if weights == "random" else {
             "metric": metric, "scale": scale, "value": value, "n": len(scores), "ci95": interval,

@@ -18,7 +18,7 @@ from script_exp.config.multirun import expand
 from script_exp.errors import UserError, unknown_name
 from script_exp.results.read import draws
 
-_COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit", "dtype", "attention")
+_COLUMNS = ("model", "benchmark", "pruner", "budget", "seed", "limit", "dtype", "attention", "query_text")
 _IRRELEVANT = {"latency", "unpruned", "outputs", "tracker", "data", "batch_size", "shards", "shard"}
 _IRRELEVANT |= {"device", "feature_cache_gib", "record_kept", "force", "experiment", "hydra"}
 
@@ -113,5 +113,7 @@ def _has(runs: pd.DataFrame, key: str, value: Any, name: str) -> pd.Series:
         return runs[key].isna()
     if value == "auto":
         return pd.Series(data=True, index=runs.index)
+    if key == "query_text":
+        return (runs[key].isna() | (runs[key] == value)).astype(bool)
     same: pd.Series = (runs[key] == value).fillna(value=False).astype(bool)
     return same

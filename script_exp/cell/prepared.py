@@ -173,6 +173,7 @@ class RunCell:
             prompt_version=self.benchmark.prompt_version,
             protocol_version=PROTOCOL_VERSION,
             limit=settings.limit,
+            query_text=settings.query_text if self.pruner.needs_query else None,
         )
 
     def resolved_config(self) -> dict[str, Any]:

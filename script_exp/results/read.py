@@ -38,6 +38,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "pruner_settings": (_TEXT, "JSON of all its settings except the budget"),
     "budget": (_NUMBER, "tokens kept per crop, or a share below 1; missing: unpruned"),
     "seed": (_COUNT, "seed of a method that draws, otherwise 0"),
+    "query_text": (_TEXT, "``bare`` or ``released``; missing: does not ask, or older than the choice"),
     "identity": (_TEXT, "hash of every setting that can change the result"),
     "unpruned_identity": (_TEXT, "identity of the unpruned run to compare with"),
     "metric": (_TEXT, "name of the metric; missing: random weights, or a server scores"),

@@ -83,6 +83,8 @@ class Cell:
         prompt_version: version of the benchmark's prompt.
         protocol_version: version of everything else in the code that can change a result.
         limit: number of requested samples; None for all.
+        query_text: ``bare`` or ``released``, what the method compares with; None for a method that does not
+            ask, and in results from before there was a choice.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Cell:
     prompt_version: int
     protocol_version: int
     limit: int | None
+    query_text: str | None = None
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ def own(tmp_path, monkeypatch):
         settings = {"threshold": threshold, "seed": seed}  # as if it drew
         save_run(outputs, "graph", budget, [1.0], settings=settings, seed=seed)
     save_run(outputs, "pyramid", 64, [1.0], settings={"stages": [8, 16]}, dtype="float16")
+    for query_text in ("bare", "released"):
+        save_run(outputs, "query", 16, [1.0], query_text=query_text)
     frame = load_runs(outputs).frame
 
     def chosen(text, name="mine", unpruned=True):
@@ -167,6 +169,9 @@ def test_what_an_experiment_sets_for_all_its_cells(own):
     assert own("defaults:\n  - mine\nseed: 1\n", "based") == [(32, 0.3, 1)]
     assert own("dtype: float32\nbudget: 64\n") == [(64, t, s) for t in (0.2, 0.3) for s in (0, 1)]
     assert len(own("dtype: float16\nbudget: 64\n", unpruned=False)) == 1
+    assert own("budget: 16\n") == [(16, None, 0), (16, None, 0)]
+    assert own("query_text: released\nbudget: 16\n") == [(16, None, 0)]
+    assert len(own("query_text: released\nbudget: 32\n")) == 4  # graph does not ask
     with pytest.raises(UserError, match="experiment=mine: cannot choose runs by group; expected model,"):
         own("group: other\n")
 

@@ -15,7 +15,7 @@ from wandb_log import read_wandb
 from wandb_server import KEY, ReceivedRun, StandIn, stand_in
 
 from script_exp.results.metrics import final_metrics
-from script_exp.results.tracker import WandbTracker
+from script_exp.results.tracker import TrackedRun, WandbTracker
 
 QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8", "tracker=wandb"]
 ONLINE = [*QUICK, "tracker.mode=online"]
@@ -215,13 +215,14 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
 def test_a_new_score_is_logged_again(tmp_path):
     arguments = [*QUICK, "limit=3", f"outputs={tmp_path}"]
     run_dir = Path(last_line(run(*arguments))["run_dir"])
-    file = run_dir / "result.json"
-    changed = json.loads(file.read_text())
-    changed["accuracy"]["value"] = 0.25
-    file.write_text(json.dumps(changed))
+    file = run_dir / "samples.jsonl"
+    records = [json.loads(line) | {"prediction": "nothing like it"} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    scored = run(run_dir, script="runners/score.py")
+    assert "rescored" in scored.stdout
     last_line(run(*arguments))
     logs = [read_wandb(path) for path in sorted(run_dir.rglob("*.wandb"))]
-    assert [log.summary["accuracy/value"] for log in logs][-1] == 0.25
+    assert [log.summary["accuracy/value"] for log in logs][-1] == 0
     assert len(logs) == 2
 
 
@@ -243,10 +244,13 @@ def test_the_finished_unpruned_run_is_logged_too(tmp_path):
 def test_long_names_are_shortened_and_stay_different(tmp_path):
     names = []
     for letter in "ab":
-        model = f"model.name={'long-checkpoint-name-' * 7}{letter}{'-of-mine' * 8}"
-        process = run(*QUICK, "limit=1", model, f"outputs={tmp_path}")
-        run_dir = Path(last_line(process)["run_dir"])
-        logged = read_wandb(next(run_dir.rglob("*.wandb")))
+        long = f"{'long-checkpoint-name-' * 7}{letter}{'-of-mine' * 8}"
+        tracker, folder = WandbTracker(), tmp_path / letter
+        folder.mkdir()
+        named = f"{long}-shapes-random-8-s0"
+        tracker.start(TrackedRun(named, f"id-{letter}", long, [long, "random"], config={}, folder=folder))
+        tracker.finish({"accuracy/value": 1.0})
+        logged = read_wandb(next(folder.rglob("*.wandb")))
         assert len(logged.name) == len(logged.group) == 128
         assert logged.name.startswith("long-checkpoint-name-")
         assert logged.name.endswith("-of-mine-shapes-random-8-s0")
