@@ -114,6 +114,10 @@ def _has(runs: pd.DataFrame, key: str, value: Any, name: str) -> pd.Series:
     if value == "auto":
         return pd.Series(data=True, index=runs.index)
     if key == "query_text":
-        return (runs[key].isna() | (runs[key] == value)).astype(bool)
-    same: pd.Series = (runs[key] == value).fillna(value=False).astype(bool)
+        return runs[key].isna() | _equal(runs[key], value)
+    return _equal(runs[key], value)
+
+
+def _equal(column: pd.Series, value: Any) -> pd.Series:
+    same: pd.Series = (column == value).fillna(value=False).astype(bool)
     return same

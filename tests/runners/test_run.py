@@ -60,7 +60,7 @@ def test_the_run_directory(first):
             "query.normalize": True, "graph_keep": 0.5, "walk": 2.0, "padding": "dpp",
         },
         "benchmark_settings": {"scenes": 2, "scene_seed": 20264}, "prompt_version": Shapes.prompt_version,
-        "protocol_version": PROTOCOL_VERSION, "limit": 10,
+        "protocol_version": PROTOCOL_VERSION, "limit": 10, "query_text": "bare",
     }  # fmt: skip
     records = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
     assert len(records) == len({record["id"] for record in records}) == result["accuracy"]["n"] == 10
