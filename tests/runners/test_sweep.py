@@ -54,6 +54,7 @@ def test_local_processes_give_what_one_process_gives(tmp_path):
         assert result(found[name]) == result(expected[name])
 
 
+@pytest.mark.slow
 def test_each_local_process_sees_one_gpu(tmp_path):
     """Checked by what the processes were given; no GPU is needed for that."""
     (tmp_path / "sees.py").write_text(

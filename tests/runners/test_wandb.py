@@ -95,6 +95,7 @@ def test_online_sends_every_cell_of_a_sweep(server, tmp_path):
     assert sweep.stderr.count("W&B: http") == 2
 
 
+@pytest.mark.slow
 def test_online_sends_the_whole_of_a_resumed_run(server, tmp_path):
     """The killed run's upload ends by itself; the resumed run's log holds the earlier answers, too."""
     slow = (
@@ -134,6 +135,7 @@ def uploads(log: Path) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_online_sends_a_run_that_failed_and_then_the_finished_one(server, tmp_path):
     broken = (
         "import script_exp.cell.run as run\n"
@@ -152,6 +154,7 @@ def test_online_sends_a_run_that_failed_and_then_the_finished_one(server, tmp_pa
     assert_whole(got, Path(last_line(finished)["run_dir"]))
 
 
+@pytest.mark.slow
 def test_online_sends_a_run_in_shards_whole(server, tmp_path):
     arguments = [*PATIENT, "batch_size=2", "seed=6", "shards=2", f"outputs={tmp_path}"]
     last_line(run(*arguments, "shard=0", **server.environment()))
@@ -161,6 +164,7 @@ def test_online_sends_a_run_in_shards_whole(server, tmp_path):
     assert received(server, run_dir).exit_codes == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hangs", "401", "500", "away"])
 def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monkeypatch, fault):
     """What was not sent is said with the command that sends it, and the same command sends it later."""

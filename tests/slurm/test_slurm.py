@@ -69,6 +69,7 @@ def test_an_array_gives_what_one_process_gives(slurm, tmp_path):
         assert "_" in json.loads((found[name] / "status.json").read_text())["job"]
 
 
+@pytest.mark.slow
 def test_a_sweep_larger_than_the_largest_array_from_inside_of_a_job(slurm, tmp_path):
     """Four cells, of arrays of at most three; the command runs in a job with other resources than theirs."""
     command = [
@@ -118,6 +119,7 @@ def test_jobs_that_raise_or_die_are_named_and_the_others_finish(slurm, tmp_path)
     assert "1 finished, 1 stopped, 1 failed" in states.stdout
 
 
+@pytest.mark.slow
 def test_a_preempted_job_goes_on_by_itself(slurm, tmp_path):
     whole = run("-m", "pruner=random", WITH_TROUBLE, "limit=24", *QUICK, f"outputs={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
@@ -141,6 +143,7 @@ def test_a_preempted_job_goes_on_by_itself(slurm, tmp_path):
     assert log.count("samples already answered") == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_timed_out_too_often_is_named(slurm, tmp_path):
     slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=0.5", "limit=60"]
     limits = ["hydra.launcher.timeout_min=5", "hydra.launcher.max_num_timeout=0"]
