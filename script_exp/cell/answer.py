@@ -116,13 +116,13 @@ class Answering:
         return self.model.process(sample.visual())
 
     def _key(self, unit: str) -> Hashable:
-        return unit, self.pruner.needs_query
+        return unit, self.pruner.reads
 
     def _encoded(self, unit: str, processed: dict[str, Tensor] | None) -> Features:
         cached = self.cache.get(self._key(unit), self.model.device)
         if cached is not None:
             return cached
-        features = self.model.encode(processed or {}, with_joint=self.pruner.needs_query)
+        features = self.model.encode(processed or {}, self.pruner.reads)
         self.cache.put(self._key(unit), features)
         return features
 
@@ -193,7 +193,7 @@ def count_tokens(
     """Return the prompt sizes of ``samples`` without answering them, as for random weights."""
     counted, count = [], PrunerOperations()
     for sample in samples:
-        image = model.encode(model.process(sample.visual()), with_joint=pruner.needs_query)
+        image = model.encode(model.process(sample.visual()), pruner.reads)
         batch = _prune_batch(model, pruner, [sample], [image], count)
         counted.append(_sizes(model, batch, 0, sample, pruner))
     return counted

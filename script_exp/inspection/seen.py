@@ -65,7 +65,7 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
     for sample in samples:
         processed = model.process(sample.visual())
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
-        image = model.encode(processed, with_joint=needs_query).image
+        image = model.encode(processed, cell.pruner.reads).image
         crops, n, _ = image.visual.projected.shape
         if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
             raise UserError(

@@ -118,7 +118,7 @@ def _one_pass(
             with clock.stage("preprocess"):
                 inputs = model.preprocess([[sample.visual]], [sample.prompt])
             with clock.stage("vision"):
-                images = model.encode_images(inputs, with_joint=pruner.needs_query)
+                images = model.encode_images(inputs, pruner.reads)
             queries = None
             if pruner.needs_query:
                 with clock.stage("query_encoder"):
@@ -142,7 +142,7 @@ def _one_pass(
 
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
     inputs = model.preprocess([[sample.visual]], [sample.prompt])
-    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    images = model.encode_images(inputs, pruner.reads)
     queries = model.encode_queries([sample.query]) if pruner.needs_query else None
 
     def prefill() -> None:

@@ -1,8 +1,8 @@
 """Read a few rows of an attention layer while the model keeps its fast attention kernel.
 
 Transformers looks up its attention kernels in ``ALL_ATTENTION_FUNCTIONS``. Within the context, a wrapper
-replaces the kernel in use. It calls the real kernel, and for the wanted layer it also computes softmax(q k^T)
-of the last query. The q and k are those that the kernel gets, after rotary embedding and normalization.
+replaces the kernel in use. It calls the real kernel, and hands on the q and k that the wanted layer's kernel
+gets, after rotary embedding and normalization.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 @contextmanager
-def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterator[None]:
-    """Call ``receive`` with the last query's attention, (batch, heads, keys) in float32, at each forward of
-    ``layer``.
+def attention_inputs(
+    layer: Any, receive: Callable[[Tensor, Tensor, Tensor | None, float], None]
+) -> Iterator[None]:
+    """Call ``receive`` with what the attention kernel of ``layer`` gets, at each of its forward passes.
 
     Args:
         layer: an attention module of a transformers model, for example ``model.layers[1].self_attn``.
-        receive: is called with the probabilities; masked keys have 0.
+        receive: is called with queries (batch, heads, queries, width), keys (batch, key heads, keys, width),
+            the kernel's mask, and the factor of the scores.
     """
     name = layer.config._attn_implementation
 
     def kernel(module: nn.Module) -> Callable[..., Any]:
+        if previous is not None:  # another layer is read, too
+            return previous  # type: ignore[no-any-return]
         if name == "eager":  # not in the registry: each modeling file has its own
             return sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[no-any-return]
-        return previous or ALL_ATTENTION_FUNCTIONS._global_mapping[name]  # type: ignore[no-any-return]
+        return ALL_ATTENTION_FUNCTIONS._global_mapping[name]  # type: ignore[no-any-return]
 
     def wrapper(
         module: nn.Module,
@@ -43,8 +47,7 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
         **kwargs: Any,
     ) -> Any:
         if module is layer:
-            scaling = kwargs.get("scaling") or query.shape[-1] ** -0.5
-            receive(last_row(query, key, attention_mask, scaling))
+            receive(query, key, attention_mask, kwargs.get("scaling") or query.shape[-1] ** -0.5)
         return kernel(module)(module, query, key, value, attention_mask, *args, **kwargs)
 
     previous = ALL_ATTENTION_FUNCTIONS._local_mapping.get(name)
@@ -56,6 +59,19 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
             del ALL_ATTENTION_FUNCTIONS[name]
         else:
             ALL_ATTENTION_FUNCTIONS[name] = previous
+
+
+@contextmanager
+def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call ``receive`` with the last query's attention, (batch, heads, keys) in float32, at each forward of
+    ``layer``; masked keys have 0.
+    """
+
+    def receive_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        receive(last_row(query, key, mask, scaling))
+
+    with attention_inputs(layer, receive_row):
+        yield
 
 
 def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:

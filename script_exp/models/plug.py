@@ -97,7 +97,7 @@ def select(
         )
     prunable = _prunable(model, processor, pruner, clip, modality, rules)
     ids = inputs["input_ids"]
-    images = prunable.encode_images(dict(inputs), with_joint=pruner.needs_query)
+    images = prunable.encode_images(dict(inputs), pruner.reads)
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
     queries = _queries(prunable, pruner, ids, questions)
     kept = prunable.select(images, rows, pruner, queries, _keys(prunable, pruner, inputs, images))
@@ -114,6 +114,7 @@ def _prunable(
 ) -> PrunableModel:
     check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
+    adapter.check_signals(pruner.reads.signals, model.config)
     processing = Processing.of(processor, adapter)
     encoder = None
     if pruner.needs_query:
@@ -210,7 +211,7 @@ def _pruned_generate(
                 "the prompts are padded on the right: expected padding on the left, as generation requires"
             )
         queries = _queries(prunable, pruner, ids, questions)
-        images = prunable.encode_images(batch, with_joint=pruner.needs_query)
+        images = prunable.encode_images(batch, pruner.reads)
         prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, batch, images))
         length = prompt.arguments["input_ids"].shape[1]
         arguments |= _shifted_lengths(prunable.model, arguments, ids.shape[1] - length)

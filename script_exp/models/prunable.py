@@ -27,6 +27,7 @@ from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Kept, Pruner, Query
+from script_exp.pruners.contract.signals import NOTHING, Reads
 
 # Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
@@ -77,13 +78,13 @@ class PrunableModel:
         """Return pixels and sizes of one image, on the host; may run in any thread."""
         return self.processing.pixels(self.adapter, visual)
 
-    def encode(self, processed: dict[str, Tensor], with_joint: bool) -> Features:
+    def encode(self, processed: dict[str, Tensor], reads: Reads = NOTHING) -> Features:
         """Run one image after :meth:`process` through the tower and the projector.
 
         It runs alone, with all of its crops, so the result is bitwise the same whatever batch it is used in.
         """
         tensors = self._on_device(processed)
-        (image,) = self.encode_images(tensors, with_joint)
+        (image,) = self.encode_images(tensors, reads)
         (length,) = self.adapter.lengths(tensors)
         return Features(
             image, {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}, length
@@ -95,13 +96,13 @@ class PrunableModel:
         return sizes | self._on_device(self.processing.words(prompts, [[image.length] for image in images]))
 
     @torch.no_grad()
-    def encode_images(self, inputs: dict[str, Tensor], with_joint: bool) -> list[EncodedImage]:
-        """Run tower and projector; ``with_joint`` also embeds the patches in the query encoder's space."""
+    def encode_images(self, inputs: dict[str, Tensor], reads: Reads = NOTHING) -> list[EncodedImage]:
+        """Run tower and projector, and compute what a method ``reads`` besides their output."""
         if self.adapter.inputs[0] not in inputs:
             return []
-        encoder = self._encoder() if with_joint else None
+        encoder = self._encoder() if reads.joint else None
         with unused_layers_skipped(self.model):
-            return self.adapter.encode_images(inputs, encoder)
+            return self.adapter.encode_images(inputs, encoder, reads.signals)
 
     @torch.no_grad()
     def encode_queries(self, questions: Sequence[str]) -> list[Query]:

@@ -11,6 +11,7 @@ import numpy as np
 from script_exp.measure.clock import Spread
 from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
 from script_exp.measure.latency import Latency
+from script_exp.measure.signal_flops import signal_operations
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.models.tower_layers import used_tower_layers
@@ -39,6 +40,7 @@ def summarize_costs(
     config = model.model.config
     encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
     layers = len(model.adapter.llm.layers)
+    signals = pruner.reads.signals
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
     for record in records:
@@ -61,6 +63,7 @@ def summarize_costs(
             pruner=record.pruner_operations,
             layer=pruner.stage_layers(layers) if isinstance(pruner, LayerPruner) else 0,
         )
+        counts["vision_tower"] += signal_operations(config, signals, record.crops, shape.grids)
         for stage, count in counts.items():
             stages[stage].append(count)
         visual_only.append(decoder(config.text_config, lengths))

@@ -21,6 +21,7 @@ from script_exp.models.loading.wanted import Wanted
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.pruners import NoPruning, Pruner, QueryDPP
+from script_exp.pruners.contract.signals import Reads
 from script_exp.results.record import SampleRecord
 from script_exp.terminal.progress import Progress
 from script_exp.training.monitor import COVERED, accuracy, area_under_curve
@@ -102,7 +103,7 @@ def _relevance_auc(
         if not positive.any():
             continue
         inputs = model.preprocess([[sample.visual()]], [model.chat_prompt(sample.prompt)])
-        visual = model.encode_images(inputs, with_joint=True)[0].visual
+        visual = model.encode_images(inputs, Reads(joint=True))[0].visual
         query = model.encode_queries([sample.question])[0]
         auc = area_under_curve(QueryDPP().relevance(visual, query)[0].numpy(), positive)
         found[sample.kind].append(auc)

@@ -18,6 +18,7 @@ from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.pruners import FastV, Graph, NoPruning, Pyramid, Random, Script, Trim
+from script_exp.pruners.contract.signals import Reads
 from script_exp.tiny import WEIGHTS
 
 SHAPES = Shapes(scenes=3, scene_seed=7)
@@ -58,9 +59,9 @@ def encoded_units(tiny, monkeypatch):
     count = Counter()
     encode = tiny.encode
 
-    def counted(processed, with_joint):
+    def counted(processed, reads):
         count[processed["pixel_values"].numpy().tobytes()] += 1
-        return encode(processed, with_joint)
+        return encode(processed, reads)
 
     monkeypatch.setattr(tiny, "encode", counted)
     return count
@@ -92,7 +93,7 @@ def test_reused_features_give_the_same_answers(tiny, samples, encoded_units):
 
 
 def test_a_full_cache_takes_nothing_more(tiny, samples, encoded_units):
-    size = tiny.encode(tiny.process(samples[0].visual()), with_joint=False).image.nbytes
+    size = tiny.encode(tiny.process(samples[0].visual())).image.nbytes
     cache = FeatureCache(2.5 * size)
     answered(tiny, PRUNERS["graph"], samples, cache=cache)
     assert cache.held == 2 * size
@@ -169,11 +170,11 @@ def test_an_automatic_batch_size_is_halved_until_it_fits(tiny, samples, little_m
 def test_images_that_do_not_fit_make_the_batch_smaller(tiny, samples, monkeypatch):
     encode, failed = tiny.encode, []
 
-    def first_time_too_much(processed, with_joint):
+    def first_time_too_much(processed, reads):
         if not failed:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode(processed, with_joint)
+        return encode(processed, reads)
 
     monkeypatch.setattr(tiny, "encode", first_time_too_much)
     records = answered(tiny, PRUNERS["random"], samples, "auto")
@@ -200,7 +201,7 @@ def wanted_indices(tiny, pruner, sample):
     inputs = tiny.preprocess([[sample.visual()]], [tiny.chat_prompt(sample.prompt)])
     if isinstance(pruner, FastV):
         return fastv_indices(tiny, pruner, inputs)
-    (image,) = tiny.encode_images(inputs, with_joint=True)
+    (image,) = tiny.encode_images(inputs, Reads(joint=True))
     if isinstance(pruner, Pyramid):
         prompt = tiny.prune(inputs, [image], pruner)
         with tiny.pruning_inside(prompt) as inside:

@@ -96,7 +96,7 @@ def test_the_positions_that_a_pruned_prompt_needs_decide(pruner, positions, fits
 def test_only_the_prompts_that_are_too_long_are_left_out(tiny, monkeypatch):
     every, samples = Skipped(allowed=True), SHAPES.samples()
     prompts = [tiny.chat_prompt(sample.prompt) for sample in samples]
-    features = tiny.encode(tiny.process(samples[0].visual()), with_joint=False)
+    features = tiny.encode(tiny.process(samples[0].visual()))
     lengths = tiny.words([features] * len(samples), prompts)["attention_mask"].sum(dim=1).tolist()
     longest = max(lengths)
     assert min(lengths) < longest

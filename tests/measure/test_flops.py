@@ -23,6 +23,7 @@ from script_exp.measure import flops
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
+from script_exp.pruners.contract.signals import Reads
 
 TEXT_TOKENS = 60
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
@@ -39,7 +40,7 @@ def eager(request, tmp_path_factory):
 @pytest.mark.parametrize("budget", [1, 64, 576])
 def test_stages_equal_the_counter(eager, budget):
     inputs, questions = batch(eager, 1)
-    images = eager.encode_images(inputs, with_joint=True)
+    images = eager.encode_images(inputs, Reads(joint=True))
     queries = eager.encode_queries(questions)
     pruner = QueryConditioned(budget=budget)
     prompt = eager.prune(inputs, images, pruner, queries)
@@ -52,10 +53,10 @@ def test_stages_equal_the_counter(eager, budget):
         joint_width=eager.query_encoder.width,
         pruner=flops.PrunerOperations()(pruner, images[0].visual, queries[0]),
     )
-    vision = counted(lambda: eager.encode_images(inputs, with_joint=False))
+    vision = counted(lambda: eager.encode_images(inputs))
     assert stages["vision_tower"] + stages["projector"] == vision
     query = counted(lambda: eager.encode_queries(questions))
-    patches = counted(lambda: eager.encode_images(inputs, with_joint=True)) - vision
+    patches = counted(lambda: eager.encode_images(inputs, Reads(joint=True))) - vision
     assert stages["query_encoder"] == query + patches
     assert stages["llm"] + stages["lm_head"] == counted(lambda: eager.prefill(prompt))
     assert stages["pruner"] == counted(lambda: eager.prune(inputs, images, pruner, queries))
@@ -73,7 +74,7 @@ def test_the_segments_of_a_long_question_equal_the_counter(eager):
 @pytest.mark.parametrize("layer", [1, 3])
 def test_layer_pruning_equals_the_counter(eager, layer):
     inputs, _ = batch(eager, 1)
-    images = eager.encode_images(inputs, with_joint=False)
+    images = eager.encode_images(inputs)
     pruner = FastV(budget=50, layer=layer, budget_as="after")
     prompt = eager.prune(inputs, images, pruner)
     text = inputs["input_ids"].shape[1] - 576
@@ -89,7 +90,7 @@ def test_layer_pruning_equals_the_counter(eager, layer):
 
 def test_kv_cache_bytes_are_what_is_held(eager):
     inputs, _ = batch(eager, 1)
-    images = eager.encode_images(inputs, with_joint=False)
+    images = eager.encode_images(inputs)
     for pruner in (NoPruning(), Graph(budget=70), FastV(budget=30, layer=2, budget_as="after")):
         prompt = eager.prune(inputs, images, pruner)
         text = inputs["input_ids"].shape[1] - 576

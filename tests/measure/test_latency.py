@@ -131,7 +131,7 @@ def test_peak_memory_is_what_a_call_holds_at_most():
 def test_the_baseline_is_bitwise_the_stock_model(llava):
     (sample,) = questions(llava, 1)
     inputs = llava.preprocess([[sample.visual]], [sample.prompt])
-    whole = llava.whole_prompt(inputs, llava.encode_images(inputs, with_joint=False))
+    whole = llava.whole_prompt(inputs, llava.encode_images(inputs))
     with torch.no_grad():
         stock = llava.model(**inputs, logits_to_keep=1)
     assert torch.equal(llava.prefill(whole).logits, stock.logits)

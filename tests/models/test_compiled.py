@@ -13,6 +13,7 @@ from families import TEXT, build, visuals
 from script_exp.errors import SettingError, UserError
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
 from script_exp.pruners import NoPruning, Script
+from script_exp.pruners.contract.signals import Reads
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
 FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl")
@@ -37,7 +38,7 @@ def prompts(model, family):
     rows = [([images], [question]) for images, question in zip(every, QUESTIONS, strict=True)]
     for images, questions in [*rows, (every, QUESTIONS)]:
         inputs = model.preprocess(images, [model.chat_prompt(question) for question in questions])
-        encoded = model.encode_images(inputs, with_joint=True)
+        encoded = model.encode_images(inputs, Reads(joint=True))
         queries = model.encode_queries(questions)
         for pruner in (NoPruning(), Script(budget=6)):
             yield model.prune(inputs, encoded, pruner, queries)

@@ -13,6 +13,7 @@ from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
+from script_exp.pruners.contract.signals import Reads
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
 
@@ -44,7 +45,7 @@ def stock(model, inputs):
 
 
 def pruned(model, inputs, pruner):
-    images = model.encode_images(inputs, with_joint=pruner.needs_query)
+    images = model.encode_images(inputs, pruner.reads)
     queries = model.encode_queries(QUESTIONS[: len(inputs["input_ids"])]) if pruner.needs_query else None
     keys = [str(row) for row in range(len(inputs["input_ids"]))]
     return model.prune(inputs, images, pruner, queries, keys)
@@ -93,7 +94,7 @@ def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
     with model.pruning_inside(together):
         logits, tokens = scores(model, together.arguments)
     for row, alone in enumerate(rows_alone(model, family)):
-        images = model.encode_images(alone, with_joint=pruner.needs_query)
+        images = model.encode_images(alone, pruner.reads)
         queries = model.encode_queries([QUESTIONS[row]]) if pruner.needs_query else None
         single = model.prune(alone, images, pruner, queries, [str(row)])
         with model.pruning_inside(single):
@@ -103,7 +104,7 @@ def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
 
 
 def test_exactly_the_budget_enters_for_every_crop(model, inputs):
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     prompt = pruned(model, inputs, Graph(budget=5))
     for row, (kept, image) in enumerate(zip(prompt.kept, images, strict=True)):
         assert kept.indices.numel() == 5 * image.budget_crops
@@ -122,7 +123,7 @@ def test_exactly_the_budget_enters_for_every_crop(model, inputs):
 
 def test_kept_rows_are_the_models_own_in_its_order(model, inputs):
     """An independent reading of the packed prompt: drop by identity of the feature rows."""
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     prompt = pruned(model, inputs, Random(budget=6))
     features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
     for image, kept, rows in zip(images, prompt.kept, features, strict=True):
@@ -159,7 +160,7 @@ def test_preserved_positions_equal_masking_the_dropped_tokens(family, tmp_path):
     pruner = Graph(budget=6)
     prompt = pruned(model, batch, pruner)
     logits = model.prefill(prompt).logits
-    image = model.encode_images(batch, with_joint=False)[0]
+    image = model.encode_images(batch)[0]
     rows, _ = image.keep(prompt.kept[0], separators=True)
     mask = batch["attention_mask"].clone()
     mask[batch["input_ids"] == model.adapter.placeholder_id] = rows.long()
@@ -246,10 +247,10 @@ def test_an_image_encoded_alone_is_the_same_in_any_prompt(model, family):
     """What the evaluation does: pixels and towers image by image, words batch by batch."""
     rows = visuals(family)
     prompts = [model.chat_prompt(question) for question in QUESTIONS]
-    features = [model.encode(model.process(visual), with_joint=True) for (visual,) in rows]
+    features = [model.encode(model.process(visual), Reads(joint=True)) for (visual,) in rows]
     for one, row, prompt in zip(features, rows, prompts, strict=True):
         inputs = model.preprocess([row], [prompt])
-        (image,) = model.encode_images(inputs, with_joint=True)
+        (image,) = model.encode_images(inputs, Reads(joint=True))
         words = model.words([one], [prompt])
         assert torch.equal(one.image.packed, image.packed)
         assert torch.equal(one.image.visual.joint, image.visual.joint)

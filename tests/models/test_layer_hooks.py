@@ -67,7 +67,7 @@ def choose(block, hidden, rotary, visual, keep):
 @pytest.mark.parametrize("rows", [1, 3])
 def test_generation_equals_the_slow_reference(model, layer, keep, rows):
     inputs, _ = batch(model, rows)
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     prompt = model.prune(inputs, images, FastV(budget=keep, layer=layer, budget_as="after"))
     with torch.inference_mode(), model.pruning_inside(prompt):
         ids = model.model.generate(
@@ -87,7 +87,7 @@ def test_generation_equals_the_slow_reference(model, layer, keep, rows):
 
 def test_nothing_stays_behind(model):
     inputs, _ = batch(model, 1)
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     everything = model.prune(inputs, images, NoPruning())
     before = model.prefill(everything).logits
     prompt = model.prune(inputs, images, FastV(budget=8, layer=1, budget_as="after"))
@@ -107,7 +107,7 @@ def test_nothing_stays_behind(model):
 def test_the_row_is_the_models_own_attention(model, attention):
     """Against output_attentions of the same model with the eager kernel, padded rows included."""
     inputs, _ = batch(model, 3)
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     prompt = model.prune(inputs, images, NoPruning())
     rows = []
     with last_row_attention(model.adapter.llm.layers[1].self_attn, rows.append):

@@ -29,7 +29,7 @@ def encoded(model, size):
     noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(0))
     picture = Image.fromarray(noise.to(torch.uint8).numpy())
     inputs = model.preprocess([[picture]], [model.chat_prompt("what is it?")])
-    (image,) = model.encode_images(inputs, with_joint=False)
+    (image,) = model.encode_images(inputs)
     return inputs, image
 
 

@@ -20,6 +20,7 @@ from script_exp.models.loading.load import load_model, resolve_device, resolve_d
 from script_exp.models.loading.source import Source
 from script_exp.models.loading.wanted import Wanted
 from script_exp.pruners import Script
+from script_exp.pruners.contract.signals import Reads
 
 
 def find(folder, clip=None, needs_query=False):
@@ -60,7 +61,7 @@ def test_without_clip_only_the_methods_that_ask_are_missing(llava_folder, tmp_pa
     cpu = torch.device("cpu")
     model = load_model(checkpoint, device=cpu, dtype=torch.float32, attention="sdpa")
     inputs, questions = batch(model, 1)
-    model.encode_images(inputs, with_joint=False)
+    model.encode_images(inputs)
     with pytest.raises(ValueError, match="no query encoder"):
         model.encode_queries(questions)
 
@@ -173,7 +174,7 @@ def test_the_folder_clip_is_the_default(llava_folder):
 
 def test_patches_are_embedded_from_the_models_own_tower(llava):
     inputs, _ = batch(llava, 1)
-    joint = llava.encode_images(inputs, with_joint=True)[0].visual.joint
+    joint = llava.encode_images(inputs, Reads(joint=True))[0].visual.joint
     tower = llava.model.model.vision_tower
     with torch.inference_mode():
         hidden = tower(inputs["pixel_values"], output_hidden_states=True).hidden_states[-2][:, 1:]
@@ -203,7 +204,7 @@ def test_the_original_layout_loads_prunes_and_answers(tmp_path, layout):
     assert prompt.startswith("A chat between a curious user")
     assert prompt.endswith("<image>\nwhat is it? ASSISTANT:")
     inputs = model.preprocess([images(1, size=40)], [prompt])
-    encoded = model.encode_images(inputs, with_joint=True)
+    encoded = model.encode_images(inputs, Reads(joint=True))
     pruned = model.prune(inputs, encoded, Script(budget=3), model.encode_queries(["what is it?"]))
     assert pruned.entering == [3 * encoded[0].crops]
     assert len(model.generate(pruned, 2).texts) == 1

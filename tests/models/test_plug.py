@@ -15,6 +15,7 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.plug import bare_questions
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import FastV, NoPruning, Random, Script
+from script_exp.pruners.contract.signals import Reads
 
 
 def generate(llava, inputs, **more):
@@ -24,7 +25,7 @@ def generate(llava, inputs, **more):
 @pytest.mark.parametrize("make", [Script, lambda budget: FastV(budget=budget, layer=1, budget_as="after")])
 def test_same_answers_as_the_runner(llava, make):
     inputs, questions = batch(llava, 3)
-    images = llava.encode_images(inputs, with_joint=True)
+    images = llava.encode_images(inputs, Reads(joint=True))
     pruner = make(budget=40)
     prompt = llava.prune(inputs, images, pruner, llava.encode_queries(questions))
     wanted = llava.generate(prompt, 4).texts

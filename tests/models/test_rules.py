@@ -16,6 +16,7 @@ from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.rules import PruningRules
 from script_exp.pruners import QueryConditioned, Trim
+from script_exp.pruners.contract.signals import Reads
 
 # relevance_sign, positions, newline, conversation
 LLAVA = (
@@ -74,7 +75,7 @@ def test_the_sign_of_the_rules_tells_which_end_is_kept(llava, sign):
     rules = replace(llava.rules, relevance_sign=sign)
     model = PrunableModel(llava.model, llava.processing, llava.adapter, llava.query_encoder, rules)
     inputs, questions = batch(model, 1)
-    images, queries = model.encode_images(inputs, with_joint=True), model.encode_queries(questions)
+    images, queries = model.encode_images(inputs, Reads(joint=True)), model.encode_queries(questions)
     assert [query.sign for query in queries] == [sign]
     patches, question = images[0].visual.joint[0], queries[0].embeddings[0]
     products = patches @ question

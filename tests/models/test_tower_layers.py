@@ -41,7 +41,7 @@ def test_only_layers_that_are_read_are_computed(family, tmp_path):
     model = build(family, tmp_path)
     inputs = model.preprocess(visuals(family)[:1], [model.chat_prompt("what is it?")])
     ran = computing(model)
-    images = model.encode_images(inputs, with_joint=False)
+    images = model.encode_images(inputs)
     assert ran == list(range(LAYERS if "onevision" in family else LAYERS - 1))
     ran.clear()
     with torch.no_grad():
@@ -81,7 +81,7 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it(tmp_path):
 def test_an_error_leaves_the_layers_as_they_were(tmp_path):
     model = build("llava", tmp_path)
     with pytest.raises(RuntimeError):
-        model.encode_images({"pixel_values": torch.zeros(1, 5, 336, 336)}, with_joint=False)
+        model.encode_images({"pixel_values": torch.zeros(1, 5, 336, 336)})
     assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)
 
 
@@ -89,7 +89,7 @@ def test_two_threads_may_use_one_model(tmp_path):
     model = build("llava", tmp_path)
     inputs = model.preprocess(visuals("llava")[:1], [model.chat_prompt("what is it?")])
     with ThreadPoolExecutor(4) as threads:
-        jobs = [threads.submit(model.encode_images, inputs, with_joint=False) for _ in range(16)]
+        jobs = [threads.submit(model.encode_images, inputs) for _ in range(16)]
         (first,) = jobs[0].result()
         assert all(torch.equal(job.result()[0].packed, first.packed) for job in jobs)
     assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)

@@ -23,6 +23,7 @@ from script_exp.pruners import (
     ScriptReleased,
     Trim,
 )
+from script_exp.pruners.contract.signals import Reads
 
 METHODS = {
     "none": NoPruning,
@@ -52,7 +53,7 @@ def prepared(request, llava_any_dtype):
     """Model, inputs, encoded images and queries."""
     model = llava_any_dtype
     inputs, questions = batch(model, request.param)
-    return model, inputs, model.encode_images(inputs, with_joint=True), model.encode_queries(questions)
+    return model, inputs, model.encode_images(inputs, Reads(joint=True)), model.encode_queries(questions)
 
 
 def run(prepared, pruner):

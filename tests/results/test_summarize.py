@@ -11,6 +11,7 @@ from script_exp.benchmarks.base import Sample
 from script_exp.cell.answer import count_tokens
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import FastV, NoPruning, Pyramid, QueryConditioned
+from script_exp.pruners.contract.signals import Reads
 from script_exp.results.summarize import summarize_costs
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?"]
@@ -63,11 +64,11 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
 def calls(model, pruner, picture, question):
     """Operations of each call on the way to the first logits, and the bytes of the cache then."""
     inputs = model.preprocess([[picture]], [model.chat_prompt(question)])
-    vision = counted(lambda: model.encode_images(inputs, with_joint=False))
+    vision = counted(lambda: model.encode_images(inputs))
     projector = counted_in_projector(model, inputs)
-    images, queries, query = model.encode_images(inputs, pruner.needs_query), None, 0
+    images, queries, query = model.encode_images(inputs, pruner.reads), None, 0
     if pruner.needs_query:
-        query = counted(lambda: model.encode_images(inputs, with_joint=True)) - vision
+        query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - vision
         query += counted(lambda: model.encode_queries([question]))
         queries = model.encode_queries([question])
     prompt = model.prune(inputs, images, pruner, queries)
@@ -88,7 +89,7 @@ def counted_in_projector(model, inputs):
     core, given = model.model.model, []
     projector = core.visual.merger if hasattr(core, "visual") else core.multi_modal_projector
     handle = projector.register_forward_pre_hook(lambda _, args: given.append(args))
-    model.encode_images(inputs, with_joint=False)
+    model.encode_images(inputs)
     handle.remove()
     return sum(counted(lambda args=args: projector(*args)) for args in given)
 

@@ -12,6 +12,7 @@ from conftest import load
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.pruners import Graph, QueryConditioned, Random, Script, ScriptReleased, Trim
 from script_exp.pruners.before_llm.script_released import released_loop
+from script_exp.pruners.contract.signals import Reads
 from script_exp.tiny import WEIGHTS
 from script_exp.training.monitor import COVERED
 from script_exp.training.oracle import Oracle, needed_patches
@@ -32,7 +33,7 @@ def encoded(tiny, samples):
     """Image and query of every sample."""
     prompts = [tiny.chat_prompt(sample.question) for sample in samples]
     inputs = tiny.preprocess([[sample.visual()] for sample in samples], prompts)
-    images = tiny.encode_images(inputs, with_joint=True)
+    images = tiny.encode_images(inputs, Reads(joint=True))
     return list(zip(images, tiny.encode_queries([sample.question for sample in samples]), strict=True))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from script_exp.benchmarks.reading.frame_count import FrameCount
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_layers import bare_tower
+from script_exp.models.tower_signals import check_signals
 from script_exp.pruners.contract.pruner import Kept, VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 Visual: TypeAlias = Image.Image | Sequence[Image.Image]
 """What one placeholder of a prompt stands for: an image, or the frames of a video."""
@@ -81,15 +84,9 @@ class EncodedImage:
 
     def to(self, device: torch.device) -> EncodedImage:
         """Return a copy on another device."""
-        visual = self.visual
         return replace(
             self,
-            visual=replace(
-                visual,
-                projected=visual.projected.to(device),
-                joint=None if visual.joint is None else visual.joint.to(device),
-                tower=None if visual.tower is None else visual.tower.to(device),
-            ),
+            visual=self.visual.map(lambda tensor: tensor.to(device)),
             packed=self.packed.to(device),
             source=self.source.to(device),
         )
@@ -97,9 +94,8 @@ class EncodedImage:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors; shared storage counts once."""
-        visual = self.visual
-        tensors = [visual.projected, visual.joint, visual.tower, self.packed, self.source]
-        storages = {tensor.untyped_storage() for tensor in tensors if tensor is not None}
+        tensors = [*self.visual.tensors().values(), self.packed, self.source]
+        storages = {tensor.untyped_storage() for tensor in tensors}
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
@@ -147,6 +143,11 @@ class ModelAdapter(ABC):
         return self.model.model.language_model
 
     @classmethod
+    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
+        """Raise a :class:`SettingError` for a signal that the tower does not have."""
+        check_signals(signals, config)
+
+    @classmethod
     def placeholder_of(cls, config: Any) -> int:
         """Return the id of the token that is repeated once for every visual token."""
         return int(config.image_token_id)
@@ -181,12 +182,15 @@ class ModelAdapter(ABC):
         """Return the number of prompt rows of each image of a processed batch, in order."""
 
     @abstractmethod
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
         """Run the tower and the projector over the images of a processed batch, in the order of the prompt.
 
         Args:
             inputs: pixels and sizes, on the model's device.
             encoder: embeds the patches in the query encoder's space; None if no pruner needs it.
+            signals: what else to read of the tower.
         """
 
     def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
@@ -211,6 +215,12 @@ class ModelAdapter(ABC):
         None for models that count; their positions can be made contiguous after pruning.
         """
         return None
+
+
+def square_grid(tokens: int) -> tuple[int, int] | None:
+    """Return (rows, columns) of a square crop's tokens; None if there is a class token among them."""
+    side = math.isqrt(tokens)
+    return (side, side) if side**2 == tokens else None
 
 
 def square_patches(config: Any) -> int:

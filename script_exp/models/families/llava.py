@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,17 @@ import torch
 from torch import Tensor
 from transformers import LlavaImageProcessorPil
 
-from script_exp.models.families.adapter import EncodedImage, ModelAdapter, projector_seen, square_patches
+from script_exp.models.families.adapter import (
+    EncodedImage,
+    ModelAdapter,
+    projector_seen,
+    square_grid,
+    square_patches,
+)
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 
 class LlavaAdapter(ModelAdapter):
@@ -33,12 +42,15 @@ class LlavaAdapter(ModelAdapter):
         tokens = self.tokens_per_crop(self.model.config)
         return [tokens] * len(inputs["pixel_values"])
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
         core = self.model.model
-        with projector_seen(core.multi_modal_projector) as seen:
+        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
             packed = core.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
         joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
         source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)
+        own = by_image(found, [1] * len(packed))
         return [
             EncodedImage(
                 VisualTokens(
@@ -46,6 +58,8 @@ class LlavaAdapter(ModelAdapter):
                     joint=None if joint is None else joint[i : i + 1],
                     tower=seen["tower"][i : i + 1],
                     project=core.multi_modal_projector,
+                    signals=own[i],
+                    grid=square_grid(len(source)),
                 ),
                 packed[i],
                 source,

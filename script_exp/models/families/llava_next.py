@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import torch
@@ -13,10 +14,13 @@ from script_exp.models.families.adapter import (
     EncodedImage,
     ModelAdapter,
     projector_seen,
+    square_grid,
     square_patches,
 )
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 
 class LlavaNextAdapter(ModelAdapter):
@@ -38,20 +42,28 @@ class LlavaNextAdapter(ModelAdapter):
             for size, crops in zip(inputs["image_sizes"].cpu(), self._crops(inputs), strict=True)
         ]
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
         core = self.model.model
-        with projector_seen(core.multi_modal_projector) as seen:
+        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
             given = {name: inputs[name] for name in self.inputs if name in inputs}
             packed = core.get_image_features(**given, return_dict=True).pooler_output
         crops = self._crops(inputs)
-        joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
-        joints = [None] * len(crops) if joint is None else torch.split(joint, crops)
+        every = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
+        joints = [None] * len(crops) if every is None else torch.split(every, crops)
+        grid = square_grid(seen["projected"].shape[1])
         return [
-            self._image(VisualTokens(projected, own_joint, tower, core.multi_modal_projector), size, rows)
-            for projected, own_joint, tower, size, rows in zip(
+            self._image(
+                VisualTokens(projected, joint, tower, core.multi_modal_projector, signals=own, grid=grid),
+                size,
+                rows,
+            )
+            for projected, joint, tower, own, size, rows in zip(
                 torch.split(seen["projected"], crops),
                 joints,
                 torch.split(seen["tower"], crops),
+                by_image(found, crops),
                 inputs["image_sizes"].cpu(),
                 packed,
                 strict=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil
 
-from script_exp.models.families.adapter import EncodedImage, projector_seen
+from script_exp.models.families.adapter import EncodedImage, projector_seen, square_grid
 from script_exp.models.families.video import VideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.tower_signals import by_image, per_token, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 
 class LlavaNextVideoAdapter(VideoAdapter):
@@ -39,24 +42,35 @@ class LlavaNextVideoAdapter(VideoAdapter):
         videos, frames = inputs["pixel_values_videos"].shape[:2]
         return [frames * self.tokens_per_crop(self.model.config)] * videos
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
         core, pixels = self.model.model, inputs["pixel_values_videos"]
-        with projector_seen(core.multi_modal_projector) as seen:
+        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
             core.get_video_features(pixels, return_dict=True)
         tower, projected = seen["tower"], seen["projected"]
         joint = None if encoder is None else encoder.embed_patches(tower, projected)
         frames = pixels.shape[1]
         joints = [None] * len(pixels) if joint is None else torch.split(joint, frames)
         source = torch.arange(frames * projected.shape[1], device=projected.device)
+        pooled = {
+            signal: values if signal.kind == "class_token" else per_token(core.vision_resampler, values)
+            for signal, values in found.items()
+        }
+        grid = square_grid(projected.shape[1])
         return [
             EncodedImage(
-                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector),
+                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector, signals=own, grid=grid),
                 video.flatten(0, 1),
                 source,
                 frames,
                 frames,
             )
-            for video, own_joint, own_tower in zip(
-                torch.split(projected, frames), joints, torch.split(tower, frames), strict=True
+            for video, own_joint, own_tower, own in zip(
+                torch.split(projected, frames),
+                joints,
+                torch.split(tower, frames),
+                by_image(pooled, [frames] * len(pixels)),
+                strict=True,
             )
         ]

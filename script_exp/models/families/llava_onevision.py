@@ -12,6 +12,7 @@ from script_exp.models.families.adapter import SEPARATOR, EncodedImage, Visual
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_onevision_video import LlavaOnevisionVideoAdapter
 from script_exp.models.rules import PruningRules
+from script_exp.models.tower_signals import per_token
 from script_exp.pruners.contract.pruner import VisualTokens
 
 
@@ -49,12 +50,17 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     def _mixed(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
         crops, patches, _ = visual.projected.shape
         newline = self._pack(visual.projected.new_zeros(crops, patches, 1), size, torch.ones(1))[:, 0] == 1
-        joint = visual.joint
-        if joint is not None:
-            joint = self._pack(joint, size, joint.new_zeros(joint.shape[-1]))[~newline][None]
+
+        def scaled(values: Tensor) -> Tensor:
+            """Scale values (crops, patches, width) as the model scales the tokens: (1, length, width)."""
+            return self._pack(values, size, values.new_zeros(values.shape[-1]))[~newline][None]
+
+        joint = None if visual.joint is None else scaled(visual.joint)
+        signals = {signal: per_token(scaled, values) for signal, values in visual.signals.items()}
         source = torch.where(newline, SEPARATOR, (~newline).cumsum(0) - 1)
         filled = -(-int((~newline).sum()) // patches)
-        return EncodedImage(VisualTokens(packed[~newline][None], joint), packed, source, crops, filled)
+        tokens = VisualTokens(packed[~newline][None], joint, signals=signals)
+        return EncodedImage(tokens, packed, source, crops, filled)
 
     def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
         packed: Any = self.model.model.pack_image_features(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 from torch import Tensor
 from transformers import SiglipImageProcessorPil
 
-from script_exp.models.families.adapter import SEPARATOR, EncodedImage
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage, square_grid
 from script_exp.models.families.video import VideoAdapter, video_settings
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
+from script_exp.models.tower_signals import by_image, per_token, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 _FRAME_SETTINGS = (
     "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
@@ -51,15 +54,22 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
         videos, frames = inputs["pixel_values_videos"].shape[:2]
         return [frames * self.tokens_per_crop(self.model.config) + 1] * videos
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
         pixels = inputs["pixel_values_videos"]
-        output: Any = self.model.model.get_video_features(pixels, return_dict=True)
+        with tower_signals(self.model, signals) as found:
+            output: Any = self.model.model.get_video_features(pixels, return_dict=True)
         frames = pixels.shape[1]
+        pooled = {
+            signal: per_token(self.model.model.apply_pooling, values) for signal, values in found.items()
+        }
         videos = []
-        for packed in output.pooler_output:
+        for packed, own in zip(output.pooler_output, by_image(pooled, [frames] * len(pixels)), strict=True):
             projected = packed[:-1].unflatten(0, (frames, -1))
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(packed), device=packed.device)
             source[-1] = SEPARATOR
-            videos.append(EncodedImage(VisualTokens(projected, joint), packed, source, frames, frames))
+            tokens = VisualTokens(projected, joint, signals=own, grid=square_grid(projected.shape[1]))
+            videos.append(EncodedImage(tokens, packed, source, frames, frames))
         return videos

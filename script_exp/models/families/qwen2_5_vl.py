@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -12,7 +13,10 @@ from script_exp.models.families.adapter import EncodedImage, ModelAdapter
 from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
+from script_exp.models.tower_signals import by_image
+from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 
 class Qwen25VLAdapter(ModelAdapter):
@@ -36,6 +40,10 @@ class Qwen25VLAdapter(ModelAdapter):
             )
 
     @classmethod
+    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
+        check_signals(signals, config)
+
+    @classmethod
     def tokens_per_crop(cls, config: Any) -> int | None:
         return None
 
@@ -45,20 +53,27 @@ class Qwen25VLAdapter(ModelAdapter):
         ).tolist()
         return merged
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
-        output: Any = self.model.model.get_image_features(
-            inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
-        )
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
+        grids: list[Grid] = [tuple(grid) for grid in inputs["image_grid_thw"].tolist()]
+        with window_signals(self.model.model.visual, signals, grids) as found:
+            output: Any = self.model.model.get_image_features(
+                inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
+            )
         images = []
-        for rows, grid in zip(output.pooler_output, inputs["image_grid_thw"].tolist(), strict=True):
+        own = by_image(found, self.lengths(inputs))
+        for rows, grid, read in zip(output.pooler_output, grids, own, strict=True):
             projected = rows[None]
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(rows), device=rows.device)
-            images.append(
-                EncodedImage(
-                    VisualTokens(projected, joint), rows, source, crops=1, budget_crops=1, grid=tuple(grid)
-                )
+            tokens = VisualTokens(
+                projected,
+                joint,
+                signals={signal: values[None] for signal, values in read.items()},
+                grid=merged_grid(grid, self.model.config.vision_config),
             )
+            images.append(EncodedImage(tokens, rows, source, crops=1, budget_crops=1, grid=grid))
         return images
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:

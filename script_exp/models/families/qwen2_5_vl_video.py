@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,10 @@ from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visua
 from script_exp.models.families.video import videos_of
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
+from script_exp.models.tower_signals import by_image
+from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
 from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.signals import Signal
 
 # Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS and VIDEO_MAX_PIXELS per frame, VIDEO_TOTAL_PIXELS);
 # transformers' video processor has the same with cap_pixels_per_frame.
@@ -46,6 +49,10 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     @classmethod
     def placeholder_of(cls, config: Any) -> int:
         return int(config.video_token_id)
+
+    @classmethod
+    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
+        check_signals(signals, config)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int | None:
@@ -93,19 +100,30 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         ).tolist()
         return merged
 
-    def encode_images(self, inputs: dict[str, Tensor], encoder: QueryEncoder | None) -> list[EncodedImage]:
-        output: Any = self.model.model.get_video_features(
-            inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True
-        )
+    def encode_images(
+        self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
+    ) -> list[EncodedImage]:
+        grids: list[Grid] = [tuple(grid) for grid in inputs["video_grid_thw"].tolist()]
+        with window_signals(self.model.model.visual, signals, grids) as found:
+            output: Any = self.model.model.get_video_features(
+                inputs["pixel_values_videos"], inputs["video_grid_thw"], return_dict=True
+            )
         videos = []
-        for rows, grid in zip(output.pooler_output, inputs["video_grid_thw"].tolist(), strict=True):
+        own = by_image(found, self.lengths(inputs))
+        for rows, grid, read in zip(output.pooler_output, grids, own, strict=True):
             projected = rows.unflatten(0, (grid[0], -1))
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(rows), device=rows.device)
             steps = len(projected)
-            videos.append(
-                EncodedImage(VisualTokens(projected, joint), rows, source, steps, steps, grid=tuple(grid))
+            tokens = VisualTokens(
+                projected,
+                joint,
+                signals={
+                    signal: values.reshape(steps, -1, *values.shape[1:]) for signal, values in read.items()
+                },
+                grid=merged_grid(grid, self.model.config.vision_config),
             )
+            videos.append(EncodedImage(tokens, rows, source, steps, steps, grid=grid))
         return videos
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
+from script_exp.pruners.contract.signals import NOTHING, Reads
 
 
 @dataclass(kw_only=True)
@@ -36,6 +37,7 @@ class LayerPruner(ABC):
     needs_query: ClassVar[bool] = False
     query_text: ClassVar[str] = "bare"
     """As in :class:`~script_exp.pruners.contract.pruner.Pruner`."""
+    reads: ClassVar[Reads] = NOTHING
     stages_key: ClassVar[str]
 
     def __post_init__(self) -> None:

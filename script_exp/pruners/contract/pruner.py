@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from script_exp.errors import UserError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
+from script_exp.pruners.contract.signals import Reads, Signal
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class VisualTokens:
             one.
         project: maps tower features (..., v) to projected tokens (..., d); None where ``tower`` is None.
         key: name of the image-question pair; seeds the methods that draw at random.
+        signals: what the method declares in :attr:`Pruner.signals`, and nothing else.
+        grid: (rows, columns) of a crop's tokens, which are in raster order; None where they form no grid.
     """
 
     projected: Tensor
@@ -33,6 +36,25 @@ class VisualTokens:
     tower: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
     key: str = ""
+    signals: Mapping[Signal, Tensor] = field(default_factory=dict)
+    grid: tuple[int, int] | None = None
+
+    @property
+    def features(self) -> Tensor:
+        """(crops, n, v) what the tower knows of each token; the projected tokens for models without one."""
+        return self.projected if self.tower is None else self.tower
+
+    def tensors(self) -> dict[str | Signal, Tensor]:
+        """Return every tensor by the name of its attribute, or by its signal."""
+        own = {"projected": self.projected, "joint": self.joint, "tower": self.tower}
+        return {name: one for name, one in own.items() if one is not None} | dict(self.signals)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> VisualTokens:
+        """Return the same with every tensor changed, for example moved to another device."""
+        changed = {name: change(one) for name, one in self.tensors().items()}
+        signals = {name: one for name, one in changed.items() if isinstance(name, Signal)}
+        own: dict[str, Any] = {name: one for name, one in changed.items() if isinstance(name, str)}
+        return replace(self, signals=signals, **own)
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,16 @@ class Pruner(ABC):
         """Whether the method spends budget on aggregated tokens, which the projector makes."""
         return False
 
+    @property
+    def signals(self) -> frozenset[Signal]:
+        """What the method reads of the vision tower besides the features that enter the projector."""
+        return frozenset()
+
+    @property
+    def reads(self) -> Reads:
+        """All that has to be computed for the method."""
+        return Reads(self.needs_query, self.signals)
+
     def kept_of(self, tokens: int) -> int:
         """Return how many tokens are kept of a crop with ``tokens`` visual tokens."""
         return tokens_kept(self.budget, tokens)
@@ -123,7 +155,7 @@ class Pruner(ABC):
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
             return Kept(every, visual.projected)
         self._check_finite(visual, query)
-        indices = self.select(_in_float32(visual), _query_in_float32(query), k).sort(dim=-1).values
+        indices = self.select(visual.map(Tensor.float), _query_in_float32(query), k).sort(dim=-1).values
         if indices.ndim != 2 or len(indices) != crops or not 1 <= indices.shape[1] <= k:
             shape = tuple(indices.shape)
             raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
@@ -137,6 +169,12 @@ class Pruner(ABC):
     def _check(self, visual: VisualTokens, query: Query | None) -> None:
         if visual.projected.ndim != 3:
             raise ValueError(f"projected tokens must be (crops, n, d), got {tuple(visual.projected.shape)}")
+        missing = self.signals - visual.signals.keys()
+        if missing:
+            raise ValueError(f"{type(self).__name__} needs {min(missing)}, which the model was not asked for")
+        for signal, values in visual.signals.items():
+            if len(values) != len(visual.projected):
+                raise ValueError(f"{signal} has {len(values)} crops, not {len(visual.projected)}")
         if not self.needs_query:
             return
         if query is None or visual.joint is None:
@@ -148,8 +186,8 @@ class Pruner(ABC):
             )
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
-        values = (visual.projected, visual.joint, visual.tower, None if query is None else query.embeddings)
-        check_finite(self, "visual tokens or embeddings", [one for one in values if one is not None])
+        values = [*visual.tensors().values(), *([] if query is None else [query.embeddings])]
+        check_finite(self, "visual tokens or embeddings", values)
 
 
 @dataclass(kw_only=True)
@@ -209,34 +247,29 @@ def non_default_fields(method: Any) -> dict[str, Any]:
     Nested ones have names like ``graph.threshold``.
     """
     changed: dict[str, Any] = {}
-    for field in fields(method):
-        value = getattr(method, field.name)
-        if field.name == "budget":
+    for one in fields(method):
+        value = getattr(method, one.name)
+        if one.name == "budget":
             continue
         if is_dataclass(value):
-            changed |= {f"{field.name}.{key}": inner for key, inner in non_default_fields(value).items()}
-        elif value != field.default:
-            changed[field.name] = value
+            changed |= {f"{one.name}.{key}": inner for key, inner in non_default_fields(value).items()}
+        elif value != one.default:
+            changed[one.name] = value
     return changed
 
 
 def all_fields(method: Any) -> dict[str, Any]:
     """Return the hyper-parameters, except the budget; nested ones have names like ``graph.threshold``."""
     values: dict[str, Any] = {}
-    for field in fields(method):
-        value = getattr(method, field.name)
+    for one in fields(method):
+        value = getattr(method, one.name)
         if is_dataclass(value):
-            values |= {f"{field.name}.{key}": inner for key, inner in all_fields(value).items()}
-        elif field.name != "budget":
-            values[field.name] = value
+            values |= {f"{one.name}.{key}": inner for key, inner in all_fields(value).items()}
+        elif one.name != "budget":
+            values[one.name] = value
     return values
 
 
-def _in_float32(visual: VisualTokens) -> VisualTokens:
-    """Return the tokens in float32, whatever the model's dtype: half precision reorders near-ties."""
-    tower, joint = (None if one is None else one.float() for one in (visual.tower, visual.joint))
-    return replace(visual, tower=tower, projected=visual.projected.float(), joint=joint)
-
-
 def _query_in_float32(query: Query | None) -> Query | None:
+    """Return the question in float32, whatever the model's dtype: half precision reorders near-ties."""
     return None if query is None else replace(query, embeddings=query.embeddings.float())

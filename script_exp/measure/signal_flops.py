@@ -1,0 +1,42 @@
+"""Operations of what methods read of the vision tower, 2 per multiply-accumulate."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from script_exp.pruners.contract.signals import Signal
+
+
+def signal_operations(
+    config: Any, signals: Collection[Signal], crops: int, grids: Sequence[tuple[int, int, int]] = ()
+) -> int:
+    """Count the matrix products behind ``signals``; means over heads and queries have none.
+
+    Args:
+        config: the multimodal model's config.
+        signals: what the method declares.
+        crops: crops and frames through the tower; for Qwen2.5-VL, ``grids`` determines the cost.
+        grids: (t, h, w) of every image in patches, before merging; Qwen2.5-VL only.
+    """
+    vision = config.vision_config
+    if grids:
+        rows = sum(signal.kind != "keys" for signal in signals)
+        return int(2 * rows * vision.hidden_size * sum(t * (h * w) ** 2 for t, h, w in grids))
+    has_class = vision.model_type == "clip_vision_model"
+    tokens = (vision.image_size // vision.patch_size) ** 2 + has_class
+    layers = {signal.layer for signal in signals}
+    return crops * sum(_of_layer(signals, layer, tokens, vision.hidden_size, has_class) for layer in layers)
+
+
+def _of_layer(signals: Collection[Signal], layer: int, tokens: int, width: int, has_class: bool) -> int:
+    """Count one layer's signals for one crop."""
+    kinds = [signal.kind for signal in signals if signal.layer == layer]
+    row, every = 2 * tokens * width, 2 * tokens**2 * width
+    total = sum(row if has_class else every for kind in kinds if kind in ("cls", "saliency"))
+    total += every * kinds.count("received")
+    if {"flat_keys", "flat_saliency"} & set(kinds):  # the keys are computed once
+        total += 2 * tokens * width**2
+    if "flat_saliency" in kinds:
+        total += 2 * (1 if has_class else tokens) * width**2 + (row if has_class else every)
+    return total

@@ -1,0 +1,159 @@
+"""Read what methods declare of a CLIP or SigLIP tower, while it runs with its fast attention kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from script_exp.errors import SettingError
+from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.tower_layers import bare_tower, used_tower_layers
+from script_exp.pruners.contract.signals import Signal
+
+_FLAT = {"flat_saliency", "flat_keys"}
+_LARGEST = 2**22
+"""Attention scores held at once, per crop."""
+
+
+def check_signals(signals: Collection[Signal], config: Any) -> None:
+    """Check that a CLIP or SigLIP tower has these signals.
+
+    Raises:
+        SettingError: for the first one that it lacks.
+    """
+    layers, read = config.vision_config.num_hidden_layers, _read_layer(config)
+    for signal in sorted(signals):
+        if signal.kind in ("cls", "class_token") and not has_class_token(config):
+            raise SettingError(
+                "signal", signal.kind, "one that a tower without a class token has, such as saliency"
+            )
+        last = layers - 1 - read if signal.kind in _FLAT else 0
+        if not -read <= signal.layer <= last:
+            raise SettingError(
+                "layer", signal.layer, f"{-read} to {last}: layers of the tower, 0 is the one that is read"
+            )
+
+
+def has_class_token(config: Any) -> bool:
+    """Return whether the tower's sequence begins with a class token."""
+    return bool(config.vision_config.model_type == "clip_vision_model")
+
+
+@contextmanager
+def tower_signals(model: Any, signals: Collection[Signal]) -> Iterator[Mapping[Signal, Tensor]]:
+    """Within the context, every forward pass of a LLaVA's tower puts its signals into the dictionary.
+
+    They belong to the tokens that ``vision_feature_select_strategy`` selects, for all crops of the batch.
+    """
+    found: dict[Signal, Tensor] = {}
+    config, tower = model.config, bare_tower(model)
+    has_class = has_class_token(config)
+    first = int(has_class and config.vision_feature_select_strategy == "default")
+    read = _read_layer(config)
+    with ExitStack() as hooks:
+        for index in sorted({signal.layer for signal in signals}):
+            layer = tower.encoder.layers[read + index]
+            wanted = [signal for signal in signals if signal.layer == index]
+            flat = [signal for signal in wanted if signal.kind in _FLAT]
+            if flat:
+                see = partial(_see_flat, found, flat, has_class=has_class, first=first)
+                hooks.callback(layer.register_forward_pre_hook(see).remove)
+            if any(signal.kind == "class_token" for signal in wanted):
+                hooks.callback(layer.register_forward_hook(partial(_see_class_token, found)).remove)
+            inside = [signal for signal in wanted if signal.kind not in (*_FLAT, "class_token")]
+            if inside:
+                receive = partial(_see_attention, found, inside, has_class=has_class, first=first)
+                hooks.enter_context(attention_inputs(layer.self_attn, receive))
+        yield found
+
+
+def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Return the attention that each key receives, (crops, keys): mean over heads and queries, in float32.
+
+    Args:
+        query, key: (crops, heads, tokens, width).
+        scaling: factor of the scores.
+    """
+    crops, heads, queries, _ = query.shape
+    total = torch.zeros(crops, key.shape[2], dtype=torch.float32, device=key.device)
+    rows = max(1, _LARGEST // key.shape[2])
+    for head in range(heads):
+        keys = key[:, head].float().mT
+        for part in torch.split(query[:, head].float(), rows, dim=1):
+            total += ((part @ keys) * scaling).softmax(dim=-1).sum(dim=1)
+    return total / (heads * queries)
+
+
+def by_image(signals: Mapping[Signal, Tensor], crops: Sequence[int]) -> list[dict[Signal, Tensor]]:
+    """Split the signals of a batch's crops into those of its images."""
+    parts = {signal: torch.split(values, list(crops)) for signal, values in signals.items()}
+    return [{signal: own[image] for signal, own in parts.items()} for image in range(len(crops))]
+
+
+def per_token(change: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply a change of tokens (crops, n, width) to a signal (crops, n) or (crops, n, width)."""
+    return change(values[..., None])[..., 0] if values.ndim == 2 else change(values)
+
+
+def _read_layer(config: Any) -> int:
+    """Return the index of the layer whose output the model reads; -1 if that is the embeddings."""
+    used = used_tower_layers(config)
+    return (config.vision_config.num_hidden_layers if used is None else used) - 1
+
+
+def _class_row(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Return the class token's attention (crops, keys): mean over the heads, in float32."""
+    scores = (query[:, :, :1].float() @ key.float().mT) * scaling
+    return scores.softmax(dim=-1).mean(dim=1)[:, 0]
+
+
+def _see_attention(
+    found: dict[Signal, Tensor],
+    signals: Sequence[Signal],
+    query: Tensor,
+    key: Tensor,
+    mask: Tensor | None,
+    scaling: float,
+    *,
+    has_class: bool,
+    first: int,
+) -> None:
+    for signal in signals:
+        if signal.kind == "keys":
+            found[signal] = key.float().mean(dim=1)[:, first:]
+        elif signal.kind == "received" or not has_class:
+            found[signal] = received(query, key, scaling)[:, first:]
+        else:
+            found[signal] = _class_row(query, key, scaling)[:, first:]
+
+
+def _see_flat(
+    found: dict[Signal, Tensor],
+    signals: Sequence[Signal],
+    layer: Any,
+    args: tuple[Tensor, ...],
+    *,
+    has_class: bool,
+    first: int,
+) -> None:
+    """Compute a layer's q and k as one head from its input; the layer itself need not run."""
+    states = layer.layer_norm1(args[0])
+    key = layer.self_attn.k_proj(states)
+    for signal in signals:
+        if signal.kind == "flat_keys":
+            found[signal] = key.float()[:, first:]
+            continue
+        asking = states[:, :1] if has_class else states
+        query = layer.self_attn.q_proj(asking)[:, None]
+        attention = _class_row if has_class else received
+        found[signal] = attention(query, key[:, None], key.shape[-1] ** -0.5)[:, first:]
+
+
+def _see_class_token(found: dict[Signal, Tensor], _: nn.Module, __: Any, output: Any) -> None:
+    states = output[0] if isinstance(output, tuple) else output
+    found[Signal("class_token")] = states[:, 0]

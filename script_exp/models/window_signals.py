@@ -1,0 +1,113 @@
+"""Read what methods declare of Qwen2.5-VL's tower, whose patches run in the order of attention windows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from script_exp.errors import SettingError
+from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.tower_signals import received
+from script_exp.pruners.contract.signals import Signal
+
+Grid: TypeAlias = tuple[int, int, int]
+"""(time, rows, columns) of an image or a video, in patches."""
+
+_KNOWN = ("received", "saliency", "keys")
+
+
+def check_signals(signals: Collection[Signal], config: Any) -> None:
+    """Check that Qwen2.5-VL's tower has these signals.
+
+    Raises:
+        SettingError: for the first one that it lacks.
+    """
+    vision = config.vision_config
+    layers = [block - vision.depth + 1 for block in sorted(vision.fullatt_block_indexes)]
+    for signal in sorted(signals):
+        if signal.kind not in _KNOWN:
+            raise SettingError("signal", signal.kind, f"{', '.join(_KNOWN)}: the tower has no class token")
+        if signal.layer not in layers:
+            listed = ", ".join(map(str, layers))
+            raise SettingError(
+                "layer", signal.layer, f"one of {listed}: the tower's layers with attention across windows"
+            )
+
+
+def merged_grid(grid: Grid, config: Any) -> tuple[int, int]:
+    """Return the (rows, columns) of merged tokens of an image or of each frame of a video."""
+    _, rows, columns = grid
+    return rows // config.spatial_merge_size, columns // config.spatial_merge_size
+
+
+@contextmanager
+def window_signals(
+    tower: Any, signals: Collection[Signal], grids: Sequence[Grid]
+) -> Iterator[Mapping[Signal, Tensor]]:
+    """Within the context, one forward pass of the tower puts its signals into the dictionary.
+
+    They belong to the merged tokens of all ``grids`` in raster order, (tokens,) or (tokens, width): the mean
+    over the patches of each. The keys are those that attention uses, with rotary embedding.
+    """
+    parts: dict[Signal, list[Tensor]] = {signal: [] for signal in signals}
+    found: dict[Signal, Tensor] = {}
+    frames = [rows * columns for time, rows, columns in grids for _ in range(time)]
+    config = tower.config
+    with ExitStack() as hooks:
+        for index in sorted({signal.layer for signal in signals}):
+            wanted = {signal: part for signal, part in parts.items() if signal.layer == index}
+            attention = tower.blocks[config.depth - 1 + index].attn
+            hooks.enter_context(attention_inputs(attention, partial(_see, wanted, frames)))
+        yield found
+    raster = torch.cat(_window_orders(grids, config)).argsort()
+    for signal, values in parts.items():
+        merged = _mean_of(torch.cat(values), config.spatial_merge_size**2)
+        found[signal] = merged[raster.to(merged.device)]
+
+
+def _see(
+    wanted: Mapping[Signal, list[Tensor]],
+    frames: Sequence[int],
+    query: Tensor,
+    key: Tensor,
+    _: Tensor | None,
+    scaling: float,
+) -> None:
+    """Take one call of the kernel: a single frame, or all frames at once for flash attention."""
+    lengths = list(frames) if key.shape[2] == sum(frames) else [key.shape[2]]
+    parts = (torch.split(tensor, lengths, dim=2) for tensor in (query, key))
+    for own_query, own_key in zip(*parts, strict=True):
+        for signal, values in wanted.items():
+            if signal.kind == "keys":
+                values.append(own_key.float().mean(dim=1)[0])
+            else:
+                values.append(received(own_query, own_key, scaling)[0])
+
+
+def _mean_of(values: Tensor, count: int) -> Tensor:
+    """Return the means over each ``count`` consecutive rows."""
+    return values.reshape(-1, count, *values.shape[1:]).mean(dim=1)
+
+
+def _window_orders(grids: Sequence[Grid], config: Any) -> list[Tensor]:
+    """Return the merged tokens' raster indices in the order of the windows, which the tower runs in."""
+    merge, first, orders = config.spatial_merge_size, 0, []
+    side = config.window_size // merge // config.patch_size
+    for time, rows, columns in grids:
+        places = torch.cartesian_prod(
+            torch.arange(time), torch.arange(rows // merge), torch.arange(columns // merge)
+        )
+        step, row, column = places.unbind(dim=1)
+        windows = torch.stack([step, row // side, column // side, row % side, column % side])
+        span = windows.max(dim=1).values + 1
+        rank = torch.zeros_like(step)
+        for place, size in zip(windows, span, strict=True):
+            rank = rank * size + place
+        orders.append(rank.argsort() + first)
+        first += len(rank)
+    return orders

@@ -1,0 +1,59 @@
+"""What a method reads of the vision tower and of the question, beyond the visual tokens themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from script_exp.errors import check_choice
+
+KINDS = ("saliency", "cls", "received", "keys", "flat_saliency", "flat_keys", "class_token")
+
+
+@dataclass(frozen=True, order=True)
+class Signal:
+    """One tensor that the vision tower computes on its way, or that follows from what it computes.
+
+    ====================  =============  ===============================================================
+    kind                  shape          value, with softmax over all tokens of the crop in float32
+    ====================  =============  ===============================================================
+    ``cls``               (crops, n)     attention of the class token to each patch, mean over the heads
+    ``received``          (crops, n)     attention that a patch receives, mean over heads and all queries
+    ``saliency``          (crops, n)     ``cls``, or ``received`` where the tower has no class token
+    ``keys``              (crops, n, w)  attention keys, mean over the heads; w is the width of a head
+    ``flat_saliency``     (crops, n)     ``saliency`` of a layer taken as one head as wide as the tower
+    ``flat_keys``         (crops, n, v)  keys of that head
+    ``class_token``       (crops, v)     the class token's features beside those that enter the projector
+    ====================  =============  ===============================================================
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        layer: relative to the layer whose output the model reads, which is 0; for ``flat_*`` at most 1, the
+            layer after it, which itself does not run. 0 for ``class_token``.
+    """
+
+    kind: str
+    layer: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("signal", self.kind, KINDS)
+
+
+SALIENCY = Signal("saliency")
+"""What most methods rank by: the class token's attention in the layer whose output the model reads."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """All that a method needs besides the projected tokens; nothing else is computed.
+
+    Attributes:
+        joint: the question and the patches in the query encoder's space.
+        signals: tensors of the vision tower.
+    """
+
+    joint: bool = False
+    signals: frozenset[Signal] = frozenset()
+
+
+NOTHING = Reads()
+"""The projected tokens are enough."""
