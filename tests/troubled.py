@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ class Troubled(Shapes):
     trouble: str = "none"
 
     def parse(self, sample, prediction):
+        if sys._getframe(1).f_code.co_name == "rescored":  # a stored answer that is checked, not a new one
+            return super().parse(sample, prediction)
         time.sleep(self.seconds)
         if sample.id == self.samples()[2].id and self.trouble == "raise":
             raise RuntimeError("out of luck")
