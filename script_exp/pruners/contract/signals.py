@@ -48,12 +48,21 @@ class Reads:
 
     Attributes:
         joint: the question and the patches in the query encoder's space.
+        words: the question's words in the LLM's input space.
         signals: tensors of the vision tower.
     """
 
     joint: bool = False
+    words: bool = False
     signals: frozenset[Signal] = frozenset()
+
+    @property
+    def question(self) -> bool:
+        """Whether the question is read at all."""
+        return self.joint or self.words
 
 
 NOTHING = Reads()
 """The projected tokens are enough."""
+JOINT = Reads(joint=True)
+"""The question and the patches in one space."""
