@@ -66,7 +66,7 @@ def naive(
     for sample in samples:
         inputs = model.preprocess([[sample.visual()]], [model.chat_prompt(sample.prompt)])
         images = model.encode_images(inputs, pruner.reads)
-        queries = model.encode_queries([sample.question]) if pruner.needs_query else None
+        queries = model.encode_queries([sample.question], pruner.reads) if pruner.reads.question else None
         prompt = model.prune(inputs, images, pruner, queries, keys=[sample.id])
         said[sample.id] = model.generate(prompt, benchmark.max_new_tokens).texts[0]
     return said

@@ -216,7 +216,8 @@ def _prune_batch(
 ) -> _Batch:
     prompts = [model.chat_prompt(sample.prompt) for sample in samples]
     inputs, images = model.words(features, prompts), [one.image for one in features]
-    queries = model.encode_queries([sample.query for sample in samples]) if pruner.needs_query else None
+    questions = [sample.query for sample in samples]
+    queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
     operations = [

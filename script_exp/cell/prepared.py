@@ -159,7 +159,7 @@ class RunCell:
         changed = non_default_fields(self.pruner)
         if changed.get("seed") == settings.seed:
             del changed["seed"]
-        if self.pruner.needs_query and settings.query_text != self.pruner.query_text:
+        if self.pruner.reads.question and settings.query_text != self.pruner.query_text:
             changed["query_text"] = settings.query_text
         return Cell(
             model=settings.model.name,
@@ -173,7 +173,7 @@ class RunCell:
             prompt_version=self.benchmark.prompt_version,
             protocol_version=PROTOCOL_VERSION,
             limit=settings.limit,
-            query_text=settings.query_text if self.pruner.needs_query else None,
+            query_text=settings.query_text if self.pruner.reads.question else None,
         )
 
     def resolved_config(self) -> dict[str, Any]:
@@ -268,7 +268,7 @@ class RunCell:
 
     @property
     def _asks_as_released(self) -> bool:
-        return self.pruner.needs_query and self.settings.query_text == "released"
+        return self.pruner.reads.question and self.settings.query_text == "released"
 
     @property
     def _model_key(self) -> tuple[Any, ...]:

@@ -61,17 +61,17 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
     Raises:
         UserError: if the tower's tokens are not a square grid of patches.
     """
-    model, needs_query = cell.load(), cell.pruner.needs_query
+    model, reads = cell.load(), cell.pruner.reads
     for sample in samples:
         processed = model.process(sample.visual())
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
-        image = model.encode(processed, cell.pruner.reads).image
+        image = model.encode(processed, reads).image
         crops, n, _ = image.visual.projected.shape
         if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
             raise UserError(
                 f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
             )
-        query = model.encode_queries([cell.asking(sample).query])[0] if needs_query else None
+        query = model.encode_queries([cell.asking(sample).query], reads)[0] if reads.question else None
         yield Seen(sample, pictures, image, query)
 
 
@@ -80,8 +80,8 @@ def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
     if isinstance(cell.pruner, LayerPruner):
         return None
     model, queries = cell.load(), None
-    if cell.pruner.needs_query:  # its own text: another run's cell may have seen another one
-        queries = model.encode_queries([cell.asking(seen.sample).query])
+    if cell.pruner.reads.question:  # its own text: another run's cell may have seen another one
+        queries = model.encode_queries([cell.asking(seen.sample).query], cell.pruner.reads)
     (kept,) = model.select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
     indices: list[list[int]] = kept.indices.tolist()
     return indices

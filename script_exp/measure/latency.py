@@ -120,9 +120,9 @@ def _one_pass(
             with clock.stage("vision"):
                 images = model.encode_images(inputs, pruner.reads)
             queries = None
-            if pruner.needs_query:
+            if pruner.reads.question:
                 with clock.stage("query_encoder"):
-                    queries = model.encode_queries([sample.query])
+                    queries = model.encode_queries([sample.query], pruner.reads)
             with clock.stage("llm_prefill"):
                 if isinstance(pruner, NoPruning):  # as the stock model: nothing is chosen
                     prompt = model.whole_prompt(inputs, images)
@@ -143,7 +143,7 @@ def _one_pass(
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
     inputs = model.preprocess([[sample.visual]], [sample.prompt])
     images = model.encode_images(inputs, pruner.reads)
-    queries = model.encode_queries([sample.query]) if pruner.needs_query else None
+    queries = model.encode_queries([sample.query], pruner.reads) if pruner.reads.question else None
 
     def prefill() -> None:
         prompt = (

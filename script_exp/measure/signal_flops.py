@@ -29,7 +29,7 @@ def signal_operations(
     return crops * sum(_of_layer(signals, layer, tokens, vision.hidden_size, has_class) for layer in layers)
 
 
-def _of_layer(signals: Collection[Signal], layer: int, tokens: int, width: int, has_class: bool) -> int:
+def _of_layer(signals: Collection[Signal], layer: float, tokens: int, width: int, has_class: bool) -> int:
     """Count one layer's signals for one crop."""
     kinds = [signal.kind for signal in signals if signal.layer == layer]
     row, every = 2 * tokens * width, 2 * tokens**2 * width

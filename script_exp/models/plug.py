@@ -180,9 +180,9 @@ def _queries(
         raise UserError(
             f"questions has {len(questions)} entries: expected one for each of the {len(ids)} rows"
         )
-    if not pruner.needs_query:
+    if not pruner.reads.question:
         return None
-    return prunable.encode_queries(questions or bare_questions(prunable, ids))
+    return prunable.encode_queries(questions or bare_questions(prunable, ids), pruner.reads)
 
 
 def _pruned_generate(

@@ -21,13 +21,14 @@ from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
+from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
 from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Kept, Pruner, Query
-from script_exp.pruners.contract.signals import NOTHING, Reads
+from script_exp.pruners.contract.signals import JOINT, NOTHING, Reads
 
 # Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
 _ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
@@ -105,10 +106,14 @@ class PrunableModel:
             return self.adapter.encode_images(inputs, encoder, reads.signals)
 
     @torch.no_grad()
-    def encode_queries(self, questions: Sequence[str]) -> list[Query]:
-        """Embed the questions in the query encoder's space."""
-        encoder = self._encoder()
-        return [Query(encoder.embed_text(question), self.rules.relevance_sign) for question in questions]
+    def encode_queries(self, questions: Sequence[str], reads: Reads = JOINT) -> list[Query]:
+        """Embed the questions as a method ``reads`` them."""
+        queries, tokenizer = [], self.processing.tokenizer
+        for question in questions:
+            joint = self._encoder().embed_text(question) if reads.joint else torch.empty(0, 0)
+            words = embedded_words(self.model, tokenizer, question) if reads.words else None
+            queries.append(Query(joint, self.rules.relevance_sign, words))
+        return queries
 
     def select(
         self,

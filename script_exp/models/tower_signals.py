@@ -33,7 +33,7 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
                 "signal", signal.kind, "one that a tower without a class token has, such as saliency"
             )
         last = layers - 1 - read if signal.kind in _FLAT else 0
-        if not -read <= signal.layer <= last:
+        if not 0 <= index_of(signal, read) <= read + last:
             raise SettingError(
                 "layer", signal.layer, f"{-read} to {last}: layers of the tower, 0 is the one that is read"
             )
@@ -56,9 +56,9 @@ def tower_signals(model: Any, signals: Collection[Signal]) -> Iterator[Mapping[S
     first = int(has_class and config.vision_feature_select_strategy == "default")
     read = _read_layer(config)
     with ExitStack() as hooks:
-        for index in sorted({signal.layer for signal in signals}):
-            layer = tower.encoder.layers[read + index]
-            wanted = [signal for signal in signals if signal.layer == index]
+        for index in sorted({index_of(signal, read) for signal in signals}):
+            layer = tower.encoder.layers[index]
+            wanted = [signal for signal in signals if index_of(signal, read) == index]
             flat = [signal for signal in wanted if signal.kind in _FLAT]
             if flat:
                 see = partial(_see_flat, found, flat, has_class=has_class, first=first)
@@ -70,6 +70,13 @@ def tower_signals(model: Any, signals: Collection[Signal]) -> Iterator[Mapping[S
                 receive = partial(_see_attention, found, inside, has_class=has_class, first=first)
                 hooks.enter_context(attention_inputs(layer.self_attn, receive))
         yield found
+
+
+def index_of(signal: Signal, read: int) -> int:
+    """Return the index of a signal's layer in a tower of which the model reads layer ``read``."""
+    if isinstance(signal.layer, int):
+        return read + signal.layer
+    return max(0, round(signal.layer * (read + 1)) - 1)
 
 
 def received(query: Tensor, key: Tensor, scaling: float) -> Tensor:

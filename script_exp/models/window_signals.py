@@ -12,7 +12,7 @@ from torch import Tensor
 
 from script_exp.errors import SettingError
 from script_exp.models.attention_rows import attention_inputs
-from script_exp.models.tower_signals import received
+from script_exp.models.tower_signals import index_of, received
 from script_exp.pruners.contract.signals import Signal
 
 Grid: TypeAlias = tuple[int, int, int]
@@ -32,7 +32,7 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
     for signal in sorted(signals):
         if signal.kind not in _KNOWN:
             raise SettingError("signal", signal.kind, f"{', '.join(_KNOWN)}: the tower has no class token")
-        if signal.layer not in layers:
+        if isinstance(signal.layer, int) and signal.layer not in layers:
             listed = ", ".join(map(str, layers))
             raise SettingError(
                 "layer", signal.layer, f"one of {listed}: the tower's layers with attention across windows"
@@ -59,15 +59,23 @@ def window_signals(
     frames = [rows * columns for time, rows, columns in grids for _ in range(time)]
     config = tower.config
     with ExitStack() as hooks:
-        for index in sorted({signal.layer for signal in signals}):
-            wanted = {signal: part for signal, part in parts.items() if signal.layer == index}
-            attention = tower.blocks[config.depth - 1 + index].attn
-            hooks.enter_context(attention_inputs(attention, partial(_see, wanted, frames)))
+        for index in sorted({block_of(signal, config) for signal in signals}):
+            wanted = {signal: part for signal, part in parts.items() if block_of(signal, config) == index}
+            hooks.enter_context(attention_inputs(tower.blocks[index].attn, partial(_see, wanted, frames)))
         yield found
     raster = torch.cat(_window_orders(grids, config)).argsort()
     for signal, values in parts.items():
         merged = _mean_of(torch.cat(values), config.spatial_merge_size**2)
         found[signal] = merged[raster.to(merged.device)]
+
+
+def block_of(signal: Signal, config: Any) -> int:
+    """Return a block's index; for a share the nearest with attention across windows, the later of two."""
+    index = index_of(signal, config.depth - 1)
+    if isinstance(signal.layer, int):
+        return index
+    across: list[int] = sorted(config.fullatt_block_indexes, reverse=True)
+    return min(across, key=lambda block: abs(block - index))
 
 
 def _see(

@@ -2,6 +2,7 @@
 
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
+from .before_llm.mmtok import MMTok as MMTok
 from .before_llm.none import NoPruning as NoPruning
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP

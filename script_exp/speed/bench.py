@@ -80,7 +80,7 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
     by_name = {"unpruned": unpruned} | {method_name(cell): cell for cell in cells}
     # A cell that needs the query encoder has to load it; all cells share the model.
     model = max(by_name.values(), key=lambda cell: cell.pruner.needs_query).load()
-    asking = next((cell for cell in cells if cell.pruner.needs_query), unpruned)  # the text is its own
+    asking = next((cell for cell in cells if cell.pruner.reads.question), unpruned)  # the text is its own
     samples = _samples(asking, model, settings)
     inputs = [
         LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.query) for sample in samples

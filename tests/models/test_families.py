@@ -46,7 +46,11 @@ def stock(model, inputs):
 
 def pruned(model, inputs, pruner):
     images = model.encode_images(inputs, pruner.reads)
-    queries = model.encode_queries(QUESTIONS[: len(inputs["input_ids"])]) if pruner.needs_query else None
+    queries = (
+        model.encode_queries(QUESTIONS[: len(inputs["input_ids"])], pruner.reads)
+        if pruner.reads.question
+        else None
+    )
     keys = [str(row) for row in range(len(inputs["input_ids"]))]
     return model.prune(inputs, images, pruner, queries, keys)
 
@@ -95,7 +99,7 @@ def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
         logits, tokens = scores(model, together.arguments)
     for row, alone in enumerate(rows_alone(model, family)):
         images = model.encode_images(alone, pruner.reads)
-        queries = model.encode_queries([QUESTIONS[row]]) if pruner.needs_query else None
+        queries = model.encode_queries([QUESTIONS[row]], pruner.reads) if pruner.reads.question else None
         single = model.prune(alone, images, pruner, queries, [str(row)])
         with model.pruning_inside(single):
             own_logits, own_tokens = scores(model, single.arguments)

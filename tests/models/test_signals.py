@@ -15,8 +15,11 @@ from transformers.vision_utils import get_vision_window_index
 
 from script_exp.errors import SettingError
 from script_exp.measure.signal_flops import signal_operations
+from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.tower_layers import bare_tower, used_tower_layers
+from script_exp.models.tower_signals import index_of
+from script_exp.models.window_signals import block_of
 from script_exp.pruners.contract.signals import NOTHING, Reads, Signal
 
 CLASS_TOKEN = {"llava", "llava_next", "llava_next_video"}
@@ -26,8 +29,14 @@ ALL = [Signal("saliency"), Signal("received"), Signal("keys")]
 
 def signals_of(family):
     if family.startswith("qwen"):
-        return [*ALL, Signal("received", -2)]
-    shallow = [*ALL, Signal("received", -1), Signal("flat_keys"), Signal("flat_saliency")]
+        return [*ALL, Signal("received", -2), Signal("saliency", 0.3)]
+    shallow = [
+        *ALL,
+        Signal("received", -1),
+        Signal("received", 0.3),
+        Signal("flat_keys"),
+        Signal("flat_saliency"),
+    ]
     return [*shallow, *WITH_CLASS, Signal("class_token")] if family in CLASS_TOKEN else shallow
 
 
@@ -99,13 +108,13 @@ def pooled(family, values):
 def expected(model, family, inputs, signal, weights, keys):
     """The signal of all crops of the batch, by the definition."""
     if family.startswith("qwen"):
-        index = len(layers_of(model)) - 1 + signal.layer
+        index = block_of(signal, model.model.config.vision_config)
         if signal.kind == "keys":
             values = torch.cat([key.mean(dim=1)[0] for key in keys[index]])
         else:
             values = torch.cat([attention.mean(dim=(1, 2))[0] for attention in weights[index]])
         return in_raster(model, inputs, values)
-    index = used_tower_layers(model.model.config) - 1 + signal.layer
+    index = index_of(signal, used_tower_layers(model.model.config) - 1)
     first = int(family in CLASS_TOKEN)
     if signal.kind == "keys":
         return pooled(family, torch.cat(keys[index]).mean(dim=1)[:, first:])
@@ -230,6 +239,29 @@ def test_a_signal_that_the_tower_lacks(config, signal, message):
     with pytest.raises(SettingError) as error:
         ADAPTERS[own.model_type].check_signals([signal], own)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "share", "index"),
+    [(LlavaConfig, 0.39, 8), (LlavaConfig, 0.26, 5), (LlavaConfig, 0.001, 0), (LlavaConfig, 0.999, 22)],
+)
+def test_a_share_of_the_layers(config, share, index):
+    own = config()
+    assert index_of(Signal("received", share), used_tower_layers(own) - 1) == index
+    ADAPTERS[own.model_type].check_signals([Signal("received", share)], own)
+
+
+@pytest.mark.parametrize(("share", "block"), [(0.39, 15), (0.26, 7), (0.9, 31)])
+def test_a_share_of_qwens_blocks_is_one_that_looks_across_windows(share, block):
+    config = Qwen2_5_VLConfig()
+    assert block_of(Signal("received", share), config.vision_config) == block
+    Qwen25VLAdapter.check_signals([Signal("received", share)], config)
+
+
+@pytest.mark.parametrize("layer", [1.0, 0.0, -0.5, True, "1", None])
+def test_a_layer_that_is_none(layer):
+    with pytest.raises(SettingError, match=f"layer={layer}: expected a whole number, 0 for the layer"):
+        Signal("received", layer)
 
 
 def test_a_kind_that_does_not_exist():

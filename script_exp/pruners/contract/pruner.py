@@ -59,17 +59,21 @@ class VisualTokens:
 
 @dataclass(frozen=True)
 class Query:
-    """The question in the query encoder's space.
+    """The question, as the pruner reads it.
 
     Attributes:
-        embeddings: (segments, e), not normalized; the encoder decides how to segment a question.
+        embeddings: (segments, e) in the query encoder's space, not normalized; the encoder decides how to
+            segment a question. (0, 0) unless the pruner declares ``needs_query``.
         sign: +1 if relevant patches are the *similar* ones, -1 if they are the dissimilar ones. OpenAI's CLIP
             ViT-L/14-336 has -1 at layer -2: TRIM and CDPruner both found raw patch-text similarity to be
             anti-correlated with visual relevance there.
+        words: (m, d) the LLM's input embeddings of the question's content words; None unless the pruner
+            declares ``needs_words``.
     """
 
     embeddings: Tensor
     sign: int = 1
+    words: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_choice("relevance_sign", self.sign, (1, -1))
@@ -102,6 +106,9 @@ class Pruner(ABC):
 
     budget: int | float
     needs_query: ClassVar[bool] = False
+    """Whether the method compares the patches with the question in the query encoder's space."""
+    needs_words: ClassVar[bool] = False
+    """Whether the method compares the tokens with the question's words in the LLM's input space."""
     query_text: ClassVar[str] = "bare"
     """What the query encoder sees if the run does not say: the ``bare`` question, or as ``released`` code."""
     draws: ClassVar[bool] = False
@@ -123,7 +130,7 @@ class Pruner(ABC):
     @property
     def reads(self) -> Reads:
         """All that has to be computed for the method."""
-        return Reads(self.needs_query, self.signals)
+        return Reads(self.needs_query, self.needs_words, self.signals)
 
     def kept_of(self, tokens: int) -> int:
         """Return how many tokens are kept of a crop with ``tokens`` visual tokens."""
@@ -175,6 +182,8 @@ class Pruner(ABC):
         for signal, values in visual.signals.items():
             if len(values) != len(visual.projected):
                 raise ValueError(f"{signal} has {len(values)} crops, not {len(visual.projected)}")
+        if self.needs_words and (query is None or query.words is None):
+            raise ValueError(f"{type(self).__name__} needs the question's words in the LLM's space")
         if not self.needs_query:
             return
         if query is None or visual.joint is None:
@@ -186,7 +195,8 @@ class Pruner(ABC):
             )
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
-        values = [*visual.tensors().values(), *([] if query is None else [query.embeddings])]
+        asked = [] if query is None else [query.embeddings, query.words]
+        values = [*visual.tensors().values(), *(one for one in asked if one is not None and one.numel())]
         check_finite(self, "visual tokens or embeddings", values)
 
 
@@ -272,4 +282,7 @@ def all_fields(method: Any) -> dict[str, Any]:
 
 def _query_in_float32(query: Query | None) -> Query | None:
     """Return the question in float32, whatever the model's dtype: half precision reorders near-ties."""
-    return None if query is None else replace(query, embeddings=query.embeddings.float())
+    if query is None:
+        return None
+    words = None if query.words is None else query.words.float()
+    return replace(query, embeddings=query.embeddings.float(), words=words)

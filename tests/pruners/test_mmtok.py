@@ -1,0 +1,121 @@
+"""MMTok against loops written from its description."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from families import CONFIGS, build
+
+from script_exp.errors import SettingError, UserError
+from script_exp.models.question_words import content_words
+from script_exp.pruners import MMTok
+from script_exp.pruners.contract.pruner import Query, VisualTokens
+from script_exp.pruners.contract.signals import JOINT, Reads
+
+
+def drawn(seed, crops=2, n=20, words=3, tower=True):
+    generator = torch.Generator().manual_seed(seed)
+    projected = torch.randn(crops, n, 6, generator=generator)
+    own = torch.randn(crops, n, 5, generator=generator) if tower else None
+    question = Query(torch.empty(0, 0), words=torch.randn(words, 6, generator=generator))
+    return VisualTokens(projected, tower=own), question
+
+
+def softmax(row):
+    powers = np.exp(row - row.max())
+    return powers / powers.sum()
+
+
+def cosine(one, other):
+    return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+
+
+def slow(projected, features, words, k, text=0.02, vision=0.2, alpha=0.5):
+    """One crop, in float64, row by row and pick by pick."""
+    rows = [softmax(np.array([cosine(w, p) for p in projected]) / text) / len(words) for w in words]
+    rows += [
+        alpha * softmax(np.array([cosine(x, y) for y in features]) / vision) / len(features) for x in features
+    ]
+    best, picks = [0.0] * len(rows), []
+    for _ in range(k):
+        gains = {
+            j: sum(max(0.0, row[j] - have) for row, have in zip(rows, best, strict=True))
+            for j in range(len(projected))
+            if j not in picks
+        }
+        picks.append(max(gains, key=lambda j: (gains[j], -j)))
+        best = [max(have, row[picks[-1]]) for row, have in zip(rows, best, strict=True)]
+    return sorted(picks)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("k", [1, 2, 7, 19])
+@pytest.mark.parametrize("tower", [True, False])
+def test_it_is_the_slow_reference(seed, k, tower):
+    visual, query = drawn(seed, tower=tower)
+    kept = MMTok(budget=k)(visual, query).indices.tolist()
+    words = query.words.double().numpy()
+    for crop, indices in enumerate(kept):
+        projected, features = (one[crop].double().numpy() for one in (visual.projected, visual.features))
+        assert indices == slow(projected, features, words, k)
+
+
+def test_settings_are_used():
+    visual, query = drawn(5)
+    settings = {"text_temperature": 0.5, "vision_temperature": 0.05, "alpha": 2.0}
+    kept = MMTok(budget=6, **settings)(visual, query).indices[0].tolist()
+    projected, tower = (one[0].double().numpy() for one in (visual.projected, visual.tower))
+    assert kept == slow(projected, tower, query.words.double().numpy(), 6, 0.5, 0.05, 2.0)
+
+
+def test_a_large_alpha_covers_the_image_alone():
+    visual, query = drawn(6)
+    other = Query(query.embeddings, words=query.words.flip(1))
+    kept = [MMTok(budget=5, alpha=1e6)(visual, one).indices for one in (query, other)]
+    assert torch.equal(*kept)
+
+
+def test_one_word_picks_the_most_similar_patch_first():
+    visual, query = drawn(7, words=1)
+    (pick,) = MMTok(budget=1, alpha=0)(visual, query).indices[0].tolist()
+    assert pick == torch.cosine_similarity(query.words, visual.projected[0]).argmax().item()
+
+
+def test_bad_settings():
+    with pytest.raises(SettingError, match="text_temperature=0: expected a number above 0"):
+        MMTok(budget=5, text_temperature=0)
+    with pytest.raises(SettingError, match="alpha=-1: expected a number of at least 0"):
+        MMTok(budget=5, alpha=-1)
+    with pytest.raises(ValueError, match="MMTok needs the question's words in the LLM's space"):
+        MMTok(budget=5)(drawn(0)[0], Query(torch.ones(1, 6)))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("What is the color of the big dog?", "color big dog"),
+        ("Is it?", "Is it"),
+        ("T-shirt or coat", "T shirt coat"),
+    ],
+)
+def test_the_words_that_say_what_to_look_for(question, words):
+    assert content_words(question) == words
+
+
+def test_a_question_without_words():
+    with pytest.raises(UserError, match="the question has no word"):
+        content_words("?!")
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_words_are_in_the_llms_input_space(family, tmp_path):
+    model = build(family, tmp_path)
+    (query,) = model.encode_queries(["what is left of it?"], MMTok(budget=1).reads)
+    ids = model.processing.tokenizer("left", add_special_tokens=False)["input_ids"]
+    assert torch.equal(query.words, model.model.get_input_embeddings().weight[ids])
+    assert not query.embeddings.numel()  # no text tower runs
+    assert model.encode_queries(["left"], JOINT)[0].words is None
+    both = model.encode_queries(["left"], Reads(joint=True, words=True))[0]
+    assert both.words is not None
+    assert both.embeddings.numel()
