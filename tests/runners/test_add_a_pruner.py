@@ -14,9 +14,11 @@ from processes import last_line, run
 IMPORTS = """
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from script_exp.pruners import Query, ScorePruner, VisualTokens
+from script_exp.pruners import Pruner, Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.signals import SALIENCY, Signal
 """
 
 
@@ -33,7 +35,7 @@ def method(tmp_path):
 
 def run_it(method, *overrides):
     arguments = [
-        "pruner=norm", "pruner.p=3", "budget=31", "benchmark.scenes=1", "limit=4", "latency=off",
+        "pruner=norm", "budget=31", "benchmark.scenes=1", "limit=4", "latency=off",
         "unpruned=off", f"outputs={method.outputs}",
         f"hydra.searchpath=[file://{method.config.parents[1]}]", *overrides,
     ]  # fmt: skip
@@ -41,9 +43,19 @@ def run_it(method, *overrides):
 
 
 def test_a_new_method_runs_after_adding_one_file_and_one_config(method):
-    result = json.loads((Path(last_line(run_it(method))["run_dir"]) / "result.json").read_text())
+    result = json.loads(
+        (Path(last_line(run_it(method, "pruner.p=3"))["run_dir"]) / "result.json").read_text()
+    )
     assert result["tokens"]["kept"] == 31
     assert result["cell"]["variant"] == "p=3"
+
+
+@pytest.mark.parametrize("name", ["Attended", "Strips"])
+def test_a_method_that_reads_the_tower_and_one_that_merges(method, name):
+    method.file.write_text(IMPORTS + "\n" + printed(name))
+    method.config.write_text(f"_target_: norm_pruner.{name}\nname: norm\n")
+    result = json.loads((Path(last_line(run_it(method))["run_dir"]) / "result.json").read_text())
+    assert result["tokens"]["kept"] == 31
 
 
 def test_a_result_of_an_earlier_version_of_the_method_is_said_to_be_one(method):
