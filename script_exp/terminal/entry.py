@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from script_exp.errors import UserError
+from script_exp.errors import UserError, printable
 from script_exp.terminal.signals import Terminated
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Names
 
 def fail(why: UserError | str) -> int:
     """Print one sentence about what the user can fix and return the exit code."""
-    print(f"error: {why}", file=sys.stderr)
+    print(f"error: {printable(str(why))}", file=sys.stderr)
     return 2
 
 
