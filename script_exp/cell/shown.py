@@ -24,7 +24,7 @@ def print_config(config: dict[str, Any]) -> None:
     """Print the composed config as a tree."""
     tree = Tree("config")
     _grow(tree, config)
-    _stdout.print(tree)
+    _stdout.print(tree, soft_wrap=False, overflow="fold")  # else long values would be cut
 
 
 def print_result(
