@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def start() -> None:
     """Set up a command's process; call it before anything is printed and before torch is imported."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no downloads unless the user asks for them
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, prints nothing
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # else W&B's service says each time that it has died
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the memory pass's profiler logs its stages
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
