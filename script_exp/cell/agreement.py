@@ -10,7 +10,7 @@ from typing import Any
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.cell.answer import prompt_hash
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord
@@ -90,10 +90,6 @@ def prompt_problem(
     prompt = model.chat_prompt(sample.prompt)
     if record.prompt_hash != prompt_hash(prompt):
         return f"sample {sample.id} was asked with another prompt"
-    for name, expected in _expected_counts(model, pruner, sample, prompt, record).items():
-        had = getattr(record, name)
-        if not math.isclose(had, expected, rel_tol=1e-9):
-            return f"sample {sample.id} has {name}={had}, but {expected} by its prompt and the budget"
     if min(record.crops, record.budget_crops, record.kept, record.batch) < 1 or record.separators < 0:
         return f"sample {sample.id} has impossible token counts"
     if not record.kept <= record.visual <= record.offered:
@@ -101,6 +97,14 @@ def prompt_problem(
             f"sample {sample.id} keeps {record.kept} of {record.visual} visual tokens, of {record.offered} "
             "to choose from"
         )
+    try:
+        counts = _expected_counts(model, pruner, sample, prompt, record)
+    except SettingError as error:  # no image of this size could be pruned so
+        return f"sample {sample.id} has impossible token counts ({error})"
+    for name, expected in counts.items():
+        had = getattr(record, name)
+        if not math.isclose(had, expected, rel_tol=1e-9):
+            return f"sample {sample.id} has {name}={had}, but {expected} by its prompt and the budget"
     return None
 
 
