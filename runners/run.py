@@ -128,7 +128,10 @@ def command_line() -> int:
         return code
     from script_exp.sweeps.table import print_results  # torch is imported from here on
 
-    cells = sweep.cells()
+    try:
+        cells = sweep.cells()
+    except UserError as error:
+        return fail(error)
     print_results(cells)
     lines, finished = summarize_sweep(sweep.folder, cells)
     print(*lines, sep="\n", file=sys.stderr)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from script_exp.errors import UserError
+from script_exp.errors import UserError, on_one_line, printable
 from script_exp.results.state import RunState, last_lines, read_state, read_states
 from script_exp.sweeps.record import CellState
 from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
@@ -83,9 +83,9 @@ def _describe_cell(cell: CellState) -> list[str]:
 def _describe(state: RunState, name: str) -> list[str]:
     job = f", job {state.job}" if state.job else ""
     if state.state == "running":
-        return [f"running: {name}: {_progress(state)} ({state.host}, process {state.pid}{job})"]
-    lines = [f"{state.state}: {name}: {state.why} ({state.host}{job})"]
-    return lines + [f"    | {line}" for line in last_lines(state.path)]
+        return [printable(f"running: {name}: {_progress(state)} ({state.host}, process {state.pid}{job})")]
+    lines = [printable(f"{state.state}: {name}: {state.why} ({state.host}{job})")]
+    return lines + [f"    | {on_one_line(line)}" for line in last_lines(state.path)]
 
 
 def _progress(state: RunState) -> str:

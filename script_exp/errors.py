@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 LARGEST = 2**63 - 1
 """The largest whole number that pandas and numpy hold; JSON files of runs have no larger one."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_NOT_SHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")  # newlines stay
+# Control characters except newlines, and those that change the direction of the text around them.
+_NOT_SHOWN = re.compile("[\\x00-\\x09\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 _LONGEST = 4_000  # characters of a message
 
 
@@ -25,7 +26,17 @@ class UserError(Exception):
         text = super().__str__()
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
-        return _NOT_SHOWN.sub(lambda found: repr(found[0])[1:-1], text)
+        return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters as escapes; a terminal would obey them. Newlines stay."""
+    return _NOT_SHOWN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def on_one_line(text: str) -> str:
+    """Return ``text`` as :func:`printable`, with newlines as escapes, too."""
+    return printable(text).replace("\n", "\\n")
 
 
 class DataError(UserError):

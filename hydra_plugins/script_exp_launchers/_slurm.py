@@ -120,6 +120,11 @@ def _note_refused(numbers: Iterable[int], message: str) -> None:
     """Record that sbatch refused some jobs; the summary says why."""
     lines = [line.removeprefix("sbatch: error: ") for line in message.splitlines() if line.strip()]
     why = f"sbatch refused its job: {lines[-1] if lines else 'without a reason'}"
+    if "array specification" in message:
+        why += (
+            "; the cluster's arrays are smaller (MaxArraySize in scontrol show config): sweep over fewer "
+            "cells at a time"
+        )
     sweep = current_sweep()
     for number in numbers:
         if sweep is not None:

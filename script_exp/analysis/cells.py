@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from script_exp.errors import on_one_line
 from script_exp.results.read import COLUMNS
 
 SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "limit"]
@@ -28,6 +29,11 @@ _MEANS = [
     *(name for name in COLUMNS if name.endswith(("_ms", "_speedup"))),
 ]  # fmt: skip
 """Columns to average over seeds."""
+
+_SHOWN = ["model", "checkpoint", "benchmark", "pruner", "variant", "device"]
+"""Columns whose text is shown as it is."""
+
+_HAIR_SPACE = "\N{HAIR SPACE}"  # in front of an underscore, without which legends leave a label out
 
 # Benchmark settings that may differ between comparable numbers.
 _HARMLESS = {"on_error"}
@@ -61,6 +67,8 @@ class Cells:
 def make_cells(runs: pd.DataFrame) -> Cells:
     """Group runs (:func:`script_exp.results.read.load_runs`) into cells."""
     runs = runs.reset_index(drop=True)
+    for name in _SHOWN:
+        runs[name] = runs[name].map(on_one_line, na_action="ignore").astype("string")
     runs["column"] = _columns(runs)
     runs["label"] = runs["pruner"].where(runs["variant"] == "", runs["pruner"] + " (" + runs["variant"] + ")")
     runs, problems = _one_run_per_seed(runs)
@@ -110,8 +118,8 @@ def for_figures(cells: pd.DataFrame) -> pd.DataFrame:
     has_main = main.groupby(cells["pruner"]).transform("any")
     few = cells[(variants <= 3) | main | ~has_main]
     alone = few.groupby("pruner")["label"].transform("nunique") == 1
-    labels = few["label"].where(~alone, few["pruner"])
-    return few.assign(label=labels.where(few["pruner"] != "none", "unpruned"))
+    labels = few["label"].where(~alone, few["pruner"]).where(few["pruner"] != "none", "unpruned")
+    return few.assign(label=labels.where(~labels.str.startswith("_"), _HAIR_SPACE + labels))
 
 
 def setup_title(cells: pd.DataFrame) -> str:

@@ -16,7 +16,7 @@ from script_exp.analysis.filters import add_filters, chosen
 from script_exp.analysis.published import load_published
 from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
 from script_exp.analysis.table import Table
-from script_exp.errors import UserError
+from script_exp.errors import UserError, printable
 from script_exp.results.read import Runs, load_runs
 from script_exp.results.read_wandb import load_wandb
 
@@ -77,7 +77,7 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
 def print_problems(problems: Iterable[str]) -> None:
     """Report on stderr what was left out."""
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"left out: {printable(problem)}", file=sys.stderr)
 
 
 def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:

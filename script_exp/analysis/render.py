@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from script_exp.analysis.table import Entry, Row, Table
+from script_exp.errors import on_one_line
 from script_exp.results.files import write_atomically
 
 _HOLE = "–"
 
+# What Markdown reads as code, emphasis, cells, strikethrough, tags, entities and links.
+_MARKDOWN = re.compile(r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|~(?=~)|<(?=[A-Za-z/!?])|&(?=#?\w+;)|\](?=[(\[:])")
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$", "×": r"$\times$", "–": "--",
@@ -37,6 +41,7 @@ small { color: #666; }
 p.note { margin: 0; color: #555; font-size: 12px; }
 p.note:last-of-type { margin-bottom: 2.5em; }
 """
+_LAST_LETTER = 0x17F  # of Latin Extended-A
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -80,20 +85,22 @@ def markdown(table: Table) -> str:
     """Render a table for GitHub: the best bold, the second underlined, reference rows in italics."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
     def cell(entry: Entry, reference: bool) -> str:
-        text = {1: f"**{entry.text}**", 2: f"<ins>{entry.text}</ins>"}.get(entry.place, entry.text)
-        both = f"{text} {entry.small}".strip() or _HOLE
+        plain = _marked_down(entry.text)
+        text = {1: f"**{plain}**", 2: f"<ins>{plain}</ins>"}.get(entry.place, plain)
+        both = f"{text} {_marked_down(entry.small)}".strip() or _HOLE
         return f"*{both}*" if reference and entry.text else both
 
     align = [":--"] * table.texts + ["--:"] * (len(table.columns) - table.texts)
-    lines = [f"**{table.title}**", "", line(table.columns), "|" + "|".join(align) + "|"]
+    columns = list(map(_marked_down, table.columns))
+    lines = [f"**{_marked_down(table.title)}**", "", line(columns), "|" + "|".join(align) + "|"]
     for group in table.groups:
         if group.heading:
-            lines.append(line([f"*{group.heading}*", *[""] * (len(table.columns) - 1)]))
+            lines.append(line([f"*{_marked_down(group.heading)}*", *[""] * (len(table.columns) - 1)]))
         lines += [line([cell(entry, row.reference) for entry in row.entries]) for row in group.rows]
-    return "\n".join([*lines, "", *(f"{note}  " for note in table.notes)]).rstrip() + "\n"
+    return "\n".join([*lines, "", *(f"{_marked_down(note)}  " for note in table.notes)]).rstrip() + "\n"
 
 
 def latex(table: Table) -> str:
@@ -130,8 +137,8 @@ def latex(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     """Render a ``<table>`` with its title, and its notes."""
-    notes = [f'<p class="note">{html.escape(note)}</p>' for note in table.notes]
-    return "\n".join([html_rows(table, f"<caption>{html.escape(table.title)}</caption>"), *notes]) + "\n"
+    notes = [f'<p class="note">{_escaped(note)}</p>' for note in table.notes]
+    return "\n".join([html_rows(table, f"<caption>{_escaped(table.title)}</caption>"), *notes]) + "\n"
 
 
 def html_rows(table: Table, caption: str = "") -> str:
@@ -146,14 +153,13 @@ def html_rows(table: Table, caption: str = "") -> str:
         return ' class="text"' if column < table.texts else ""
 
     head = "".join(
-        f'<th scope="col"{kind(index)}>{html.escape(column)}</th>'
-        for index, column in enumerate(table.columns)
+        f'<th scope="col"{kind(index)}>{_escaped(column)}</th>' for index, column in enumerate(table.columns)
     )
     lines = [f"<table>{caption}", f"<thead><tr>{head}</tr></thead>"]
     for group in table.groups:
         lines.append("<tbody>")
         if group.heading:
-            heading = html.escape(group.heading)
+            heading = _escaped(group.heading)
             lines.append(
                 f'<tr class="heading"><td colspan="{len(table.columns)}"><span>{heading}</span></td></tr>'
             )
@@ -167,19 +173,19 @@ def html_rows(table: Table, caption: str = "") -> str:
 
 def page(tables: Sequence[Table]) -> str:
     """Render a standalone HTML page with these tables."""
-    head = f'<meta charset="utf-8"><title>{html.escape(tables[0].name)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{_escaped(tables[0].name)}</title><style>{_STYLE}</style>'
     body = "\n".join(map(html_table, tables))
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'
 
 
 def text(table: Table) -> str:
     """Render a table for a terminal."""
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold")
+    shown = RichTable(title=_plain(table.title, "bold"), title_justify="left")
     for index, column in enumerate(table.columns):
-        shown.add_column(column, justify="left" if index < table.texts else "right", no_wrap=True)
+        shown.add_column(_plain(column), justify="left" if index < table.texts else "right", no_wrap=True)
     for group in table.groups:
         if group.heading:
-            shown.add_row(Text(group.heading, style="italic"))
+            shown.add_row(_plain(group.heading, "italic"))
         for row in group.rows:
             shown.add_row(*(_rich(entry, row.reference) for entry in row.entries))
         shown.add_section()
@@ -187,7 +193,7 @@ def text(table: Table) -> str:
     with console.capture() as captured:
         console.print(shown)
         for note in table.notes:
-            console.print(Text(note, style="dim"))
+            console.print(_plain(note, "dim"))
     return captured.get()
 
 
@@ -199,16 +205,35 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _html(entry: Entry) -> str:
-    shown = html.escape(entry.text)
+    shown = _escaped(entry.text)
     shown = {1: f"<b>{shown}</b>", 2: f"<u>{shown}</u>"}.get(entry.place, shown)
-    return shown + (f" <small>{html.escape(entry.small)}</small>" if entry.small else "") or _HOLE
+    return shown + (f" <small>{_escaped(entry.small)}</small>" if entry.small else "") or _HOLE
+
+
+def _escaped(text: str) -> str:
+    return html.escape(on_one_line(text))
 
 
 def _rich(entry: Entry, reference: bool) -> Text:
     style = "dim" if reference else {1: "bold", 2: "underline"}.get(entry.place, "")
-    shown = Text(entry.text or entry.small or _HOLE, style=style)
-    return shown.append(f" {entry.small}", style="dim") if entry.text and entry.small else shown
+    shown = _plain(entry.text or entry.small or _HOLE, style)
+    return shown.append(_plain(f" {entry.small}", "dim")) if entry.text and entry.small else shown
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """Return a text for the terminal in which nothing is markup."""
+    return Text(on_one_line(text), style=style)
+
+
+def _marked_down(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", on_one_line(text))
 
 
 def _escape(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in text)
+    """Return a text for LaTeX; what pdflatex has no letter for is written as its number in Unicode."""
+    shown = "".join(
+        _TEX.get(one, one if ord(one) <= _LAST_LETTER else rf"\texttt{{U+{ord(one):04X}}}")
+        for one in on_one_line(text)
+    )
+    # After the end of a row, a bracket or a star would be an argument.
+    return f"{{{shown[0]}}}{shown[1:]}" if shown[:1] in ("[", "*") else shown

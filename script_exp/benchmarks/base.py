@@ -165,7 +165,8 @@ class Benchmark(ABC):
     def fingerprint(self) -> str | None:
         """Return a hash of the samples, part of a run's identity, so that changed data is another run.
 
-        It covers ids, questions, prompts and references, in order, without images and videos. None only for
+        It covers ids, questions, prompts and references, in order. Images and videos are left out: to read
+        them all would take minutes, and copies of one data set differ in how they encode them. None only for
         a benchmark that is made from its settings alone.
         """
         digest = hashlib.sha256()

@@ -1,14 +1,18 @@
-"""Compare stored answers with the benchmark and its rule: scores can be computed again from predictions."""
+"""Compare stored answers with the benchmark, its rule and the model; most of them is computed again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from script_exp.benchmarks.base import Benchmark, Sample
-from script_exp.errors import UserError
+from script_exp.cell.answer import prompt_hash
+from script_exp.errors import SettingError, UserError
+from script_exp.models.prunable import PrunableModel
+from script_exp.pruners import LayerPruner, Pruner
 from script_exp.results.record import SampleRecord
 from script_exp.results.run_directory import RunDirectory
 from script_exp.results.scoring import rescored
@@ -42,7 +46,7 @@ def without_disagreeing(
     benchmark: Benchmark,
     samples: Sequence[Sample],
     records: Mapping[str, SampleRecord],
-    prompt_hash: Callable[[Sample], str],
+    prompt_problem: Callable[[Sample, SampleRecord], str | None],
 ) -> tuple[dict[str, SampleRecord], list[str]]:
     """Return the answers of an unfinished run that can be kept, and a sentence for each of the others.
 
@@ -50,19 +54,78 @@ def without_disagreeing(
         benchmark: the benchmark.
         samples: at least the answered samples.
         records: the answers by sample id.
-        prompt_hash: what ``prompt_hash`` of a sample's answer has to be.
+        prompt_problem: returns what is wrong with the prompt of an answer; None if nothing is.
     """
     by_id = {sample.id: sample for sample in samples}
     kept, problems = {}, []
     for name, record in records.items():
         problem = disagreement(benchmark, by_id[name], record)
-        if problem is None and record.prompt_hash != prompt_hash(by_id[name]):
-            problem = f"sample {name} was asked with another prompt"
+        problem = problem or prompt_problem(by_id[name], record)
         if problem is None:
             kept[name] = record
         else:
             problems.append(problem)
+    for unit in _of_several_sizes(kept.values()):
+        problems.append(f"the samples of {unit} have different sizes of the same {benchmark.modality}")
+        kept = {name: record for name, record in kept.items() if record.unit != unit}
     return kept, problems
+
+
+def _of_several_sizes(records: Iterable[SampleRecord]) -> list[str]:
+    """Return the units whose samples do not have the same numbers of visual tokens, crops and patches."""
+    sizes = defaultdict(set)
+    for one in records:
+        sizes[one.unit].add((one.visual, one.offered, one.crops, one.budget_crops, str(one.grids)))
+    return [unit for unit, found in sizes.items() if len(found) > 1]
+
+
+def prompt_problem(
+    model: PrunableModel, pruner: Pruner | LayerPruner, sample: Sample, record: SampleRecord
+) -> str | None:
+    """Return how a stored answer differs from what the model would be asked now; None if it does not.
+
+    Token counts are compared as far as they follow from the texts, the budget and each other: images are not
+    loaded.
+    """
+    prompt = model.chat_prompt(sample.prompt)
+    if record.prompt_hash != prompt_hash(prompt):
+        return f"sample {sample.id} was asked with another prompt"
+    if min(record.crops, record.budget_crops, record.kept, record.batch) < 1 or record.separators < 0:
+        return f"sample {sample.id} has impossible token counts"
+    if not record.kept <= record.visual <= record.offered:
+        return (
+            f"sample {sample.id} keeps {record.kept} of {record.visual} visual tokens, of {record.offered} "
+            "to choose from"
+        )
+    try:
+        counts = _expected_counts(model, pruner, sample, prompt, record)
+    except SettingError as error:  # no image of this size could be pruned so
+        return f"sample {sample.id} has impossible token counts ({error})"
+    for name, expected in counts.items():
+        had = getattr(record, name)
+        if not math.isclose(had, expected, rel_tol=1e-9):
+            return f"sample {sample.id} has {name}={had}, but {expected} by its prompt and the budget"
+    return None
+
+
+def _expected_counts(
+    model: PrunableModel, pruner: Pruner | LayerPruner, sample: Sample, prompt: str, record: SampleRecord
+) -> dict[str, float]:
+    adapter = model.adapter
+    ids = model.processing.words([prompt], [[1]])["input_ids"]
+    expected: dict[str, float] = {
+        "text": int((ids != adapter.placeholder_id).sum()),
+        "query": model.query_tokens(sample.query) if pruner.needs_query else 0,
+    }
+    tokens = adapter.tokens_per_crop(model.model.config)
+    if tokens is not None and not adapter.variable_size:
+        expected["offered"] = record.budget_crops * tokens
+        if isinstance(pruner, Pruner) and record.visual == record.offered:
+            expected["kept"] = record.budget_crops * pruner.kept_of(tokens)
+    if isinstance(pruner, LayerPruner):
+        by_layer = model.visual_by_layer(pruner, record.visual, record.visual, record.budget_crops)
+        return expected | {"kept": by_layer[-1], "layer_average": sum(by_layer) / len(by_layer)}
+    return expected | {"layer_average": record.kept}
 
 
 def check_agrees(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from shlex import quote
 from typing import Any
 
@@ -13,8 +14,8 @@ import torch
 import yaml
 
 from script_exp.benchmarks.base import Sample, spread_over
-from script_exp.cell.agreement import check_agrees, without_disagreeing
-from script_exp.cell.answer import Answering, BatchSize, count_tokens, prompt_hash
+from script_exp.cell.agreement import check_agrees, prompt_problem, without_disagreeing
+from script_exp.cell.answer import Answering, BatchSize, count_tokens
 from script_exp.cell.finished import check_kept, note_changed_code, read_finished
 from script_exp.cell.prepared import RunCell
 from script_exp.cell.skipped import Skipped
@@ -202,11 +203,12 @@ def _answer(
     if any(record.rule != cell.benchmark.rule_version for record in records.values()):
         records = score_again(cell.benchmark, samples, records)
         directory.replace_records(records.values())
+    before = len(records)
     records, problems = without_disagreeing(
-        cell.benchmark, samples, records, lambda sample: prompt_hash(model.chat_prompt(sample.prompt))
+        cell.benchmark, samples, records, partial(prompt_problem, model, cell.pruner)
     )
     if problems:
-        note(f"{directory.samples_file}: {len(problems)} answers are asked again: {problems[0]}")
+        note(f"{directory.samples_file}: {before - len(records)} answers are asked again: {problems[0]}")
         directory.replace_records(records.values())
     log.info("%s: %d of %d samples already answered", directory.path, len(records), len(samples))
     directory.set_progress(len(records), len(samples))

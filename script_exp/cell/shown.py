@@ -14,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from script_exp.benchmarks import METRICS
+from script_exp.errors import on_one_line
 
 # The last line of stdout is JSON; progress goes to stderr (terminal/progress.py).
 _stdout = Console(soft_wrap=True)
@@ -23,7 +24,7 @@ def print_config(config: dict[str, Any]) -> None:
     """Print the composed config as a tree."""
     tree = Tree("config")
     _grow(tree, config)
-    _stdout.print(tree)
+    _stdout.print(tree, soft_wrap=False, overflow="fold")  # else long values would be cut
 
 
 def print_result(
@@ -40,12 +41,12 @@ def print_result(
     cell, latency = result["cell"], result["latency"] or {}
     name = cell["pruner"] if cell["budget"] is None else f"{cell['pruner']} @ {cell['budget']}"
     title = f"{cell['model']} on {cell['benchmark']}, {_samples(result)}"
-    table = Table(title=title)
+    table = Table(title=Text(title, style="italic"))
     table.add_column("")
     is_pruned = cell["budget"] is not None
     columns = [unpruned, result] if is_pruned else [result]
     for header in ["unpruned", name] if is_pruned else [name]:
-        table.add_column(header, justify="right")
+        table.add_column(Text(header), justify="right")
     if is_pruned:
         table.add_column("ratio", justify="right")
     # Only times from the same process compare fairly; a run's latency also has the unpruned model's.
@@ -87,7 +88,7 @@ def print_result(
     _stdout.print(table)
     if is_pruned and unpruned is None and is_compared:
         _stdout.print("No unpruned run to compare with; run pruner=none to get one.")
-    print(f"run directory: {run_dir}")
+    print(f"run directory: {on_one_line(str(run_dir))}")
     print(f"tables and figures of all runs: python analysis/make.py {quote(str(run_dir.parents[2]))}")
     last_line = {
         "run_dir": str(run_dir),
@@ -124,9 +125,9 @@ def _samples(result: dict[str, Any]) -> str:
 def _grow(tree: Tree, values: dict[str, Any]) -> None:
     for key, value in values.items():
         if isinstance(value, dict):
-            _grow(tree.add(key), value)
+            _grow(tree.add(Text(key)), value)
         else:
-            tree.add(f"{key}: {value}")
+            tree.add(Text(on_one_line(f"{key}: {value}")))
 
 
 def accuracy_text(accuracy: dict[str, Any] | None, digits: int = 1) -> str:

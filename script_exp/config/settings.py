@@ -205,7 +205,8 @@ def folder_of(key: str, value: object) -> Path:
         SettingError: if it is empty or no text; YAML reads ``2024``, ``null`` and ``true`` as others.
     """
     if not isinstance(value, str) or not value:
-        hint = "" if value in (None, "") else f"; a folder of this name is {key}=./{value}"
+        name = str(value).lower() if isinstance(value, bool) else value
+        hint = "" if value in (None, "") else f"; a folder of this name is {key}=./{name}"
         raise SettingError(key, value, f"a folder, as text{hint}")
     return Path(value)
 

@@ -39,6 +39,7 @@ def redundancy_figure(found: Redundancy) -> Figure:
     pairs.set_xlim(found.edges[drawn[0]], found.edges[drawn[-1] + 1])
     pairs.set(xlabel="cosine similarity", ylabel="pairs, %", title="local against random pairs")
     pairs.set_yscale("log")
+    pairs.yaxis.set_major_formatter("{x:g}")
     pairs.set_ylim(bottom=0.02)
     pairs.legend(loc="upper left")
     for axes, grid, title in (

@@ -7,8 +7,10 @@ chat template.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from PIL import Image
@@ -17,8 +19,6 @@ from torch import Tensor
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter, Visual
 from script_exp.models.positions import positions_of
-
-_VISUAL_ROLES = ("image", "video", "vision", "vision_start", "vision_end")
 
 VICUNA_V1 = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
@@ -67,14 +67,13 @@ class Processing:
             config: config of the model.
 
         Raises:
-            DataError: if it has one of the words that stand for images and videos in a prompt, or more tokens
-                than the LLM has positions.
+            DataError: if it has a word that the tokenizer reads as a sign of its own, such as ``<image>``,
+                which stands for an image, or ``</s>``, which ends an answer; or more tokens than the LLM has
+                positions.
         """
-        names = (getattr(config, f"{role}_token_id", None) for role in _VISUAL_ROLES)
-        added = self.tokenizer.get_added_vocab()
-        for word in (self.placeholder, *(word for word, number in added.items() if number in {*names})):
+        for word in (self.placeholder, *_signs(self.tokenizer)):
             if word in text:
-                raise DataError(f"the question has {word}, which stands for what the model sees")
+                raise DataError(f"the question has {word}, which the model reads as a sign and not as text")
         there = positions_of(config)
         if len(text.encode()) > there:  # a token has at least one byte
             count = len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -146,3 +145,15 @@ class Processing:
             texts.append(before + "".join(filled))
         words = self.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
         return {name: words[name] for name in ("input_ids", "attention_mask")}
+
+
+@lru_cache(maxsize=4)
+def _signs(tokenizer: Any) -> tuple[str, ...]:
+    """Return the words that a tokenizer turns into single tokens that are no text.
+
+    These are its special tokens, and others with punctuation that were added to its vocabulary, such as
+    Qwen's ``<tool_call>``. Added words and blanks are texts like any other.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    signs = [one.content for one in added if one.special or re.search(r"[^\w\s]", one.content)]
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *signs]))

@@ -83,7 +83,7 @@ class ClipQueryEncoder(QueryEncoder):
 
     def _segments(self, text: str) -> list[list[int]]:
         """Return the ids of each segment, with its start and end token."""
-        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = _ids(self._tokenizer, text)
         inside = self.context - 2
         parts = [ids[start : start + inside] for start in range(0, max(1, len(ids)), inside)]
         return [[self._tokenizer.bos_token_id, *part, self._tokenizer.eos_token_id] for part in parts]
@@ -101,7 +101,7 @@ class EmbeddingQueryEncoder(QueryEncoder):
         self._embedding, self._tokenizer, self.width = embedding, tokenizer, width
 
     def embed_text(self, text: str) -> Tensor:
-        ids = torch.tensor(self._tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
+        ids = torch.tensor(_ids(self._tokenizer, text), dtype=torch.long)
         if not len(ids):
             raise UserError("the question is empty: expected a text to compare visual tokens with")
         device = next(self._embedding.parameters()).device
@@ -113,3 +113,11 @@ class EmbeddingQueryEncoder(QueryEncoder):
 
     def token_count(self, text: str) -> int:
         return 0
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a question, in which no word is a special token, such as CLIP's end of text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+        "input_ids"
+    ]
+    return ids

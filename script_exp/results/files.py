@@ -45,6 +45,12 @@ def append(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def check_is_file(path: Path) -> None:
+    """Raise a :class:`UserError` if there is something else than a file, such as a folder or a pipe."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; remove it, then repeat the command")
+
+
 @contextmanager
 def writable(path: Path) -> Iterator[None]:
     """Turn the errors of a full or read-only disk while ``path`` is written into a :class:`UserError`."""

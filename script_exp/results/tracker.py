@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import math
+import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,9 +17,17 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from script_exp.errors import UserError, check_choice, check_number
+from script_exp.errors import UserError, check_choice, check_number, printable
 from script_exp.results.files import read_json, write_json
-from script_exp.results.wandb_rules import NAME_LIMIT, TAG_LIMIT, check_login, check_name, reason, shortened
+from script_exp.results.wandb_rules import (
+    NAME_LIMIT,
+    TAG_LIMIT,
+    check_login,
+    check_name,
+    forget_agent,
+    reason,
+    shortened,
+)
 from script_exp.results.wandb_upload import Upload, is_sent, output_file, sent_to, sync_command
 from script_exp.terminal.progress import note
 
@@ -24,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # In the run directory: a hash of the finished run as it was logged, and the folder of that log.
 _LOGGED = Path("wandb/logged.json")
+_LEAST_FREE = 2**20  # bytes; on a full disk, W&B would wait for its service
+_TIMEOUT_S = 30  # of the service at the start and at the end of a run
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,8 @@ class WandbTracker(Tracker):
     service that dies, never fails a run, and delays its end by at most ``wait_s``. An error inside W&B stops
     the tracking, not the run. Both are said on the terminal, with the command that sends the rest.
 
+    A run keeps its own id, also in a process that a W&B sweep agent started.
+
     Args:
         mode: ``offline`` or ``online``.
         project: W&B project.
@@ -134,6 +149,7 @@ class WandbTracker(Tracker):
         entity: str | None = None,
         wait_s: float = 5,
     ) -> None:
+        forget_agent()
         check_choice("mode", mode, ("offline", "online"))
         check_number("wait_s", wait_s, lambda seconds: 0 <= seconds < math.inf, "a number of seconds >= 0")
         check_name("project", project)
@@ -169,6 +185,8 @@ class WandbTracker(Tracker):
 
     def start(self, run: TrackedRun) -> None:
         def open_run() -> None:
+            if shutil.disk_usage(run.folder).free < _LEAST_FREE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.folder))
             self._run = self._wandb.init(
                 mode="offline",
                 project=self._project,
@@ -181,7 +199,12 @@ class WandbTracker(Tracker):
                 config=run.config,
                 dir=run.folder,
                 reinit="finish_previous",
-                settings=self._wandb.Settings(silent=True, finish_timeout=30, finish_timeout_raises=True),
+                settings=self._wandb.Settings(
+                    silent=True,
+                    init_timeout=_TIMEOUT_S,
+                    finish_timeout=_TIMEOUT_S,
+                    finish_timeout_raises=True,
+                ),
             )
             self._folder = Path(self._run.dir).parent
 
@@ -219,15 +242,14 @@ class WandbTracker(Tracker):
         columns = ["id", "question", "references", "prediction", "score", "kept"]
         table = self._wandb.Table(columns=columns)
         for one in samples:
-            table.add_data(
-                one.id, one.question, ", ".join(one.references), one.prediction, one.score, one.kept
-            )
+            texts = map(printable, (one.id, one.question, ", ".join(one.references), one.prediction))
+            table.add_data(*texts, one.score, one.kept)
         # Bound to the run, it is a file of the log. Otherwise it, too, would become an artifact, which W&B
         # keeps outside the run directory until it is sent.
         table.bind_to_run(self._run, "samples", self._run.step)
         # Not in the table, which would store its pictures outside the run directory.
         pictures = [
-            self._wandb.Image(one.picture, caption=f"{one.id}: {one.question} {one.prediction}")
+            self._wandb.Image(one.picture, caption=printable(f"{one.id}: {one.question} {one.prediction}"))
             for one in samples
             if one.picture is not None
         ]

@@ -6,12 +6,25 @@ import hashlib
 import os
 
 from script_exp.errors import SettingError, UserError
+from script_exp.terminal.progress import note
 
 NAME_LIMIT = 128
 """Characters of a project, an entity, a run's name or a group."""
 TAG_LIMIT = 64
 """Characters of a tag."""
 _REFUSED = "/\\#?%:"
+# Variables that replace the id and the project of a run, as set by W&B's sweep and launch agents.
+_OF_AN_AGENT = (
+    "WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RESUME", "WANDB_LAUNCH",
+    "WANDB_LAUNCH_CONFIG_PATH",
+)  # fmt: skip
+
+
+def forget_agent() -> None:
+    """Remove the variables that replace a run's id, and print that they are ignored."""
+    given = [name for name in _OF_AN_AGENT if os.environ.pop(name, None) is not None]
+    if given:
+        note(f"W&B: runs keep their own ids, so {', '.join(given)} are ignored")
 
 
 def check_name(key: str, name: object) -> None:

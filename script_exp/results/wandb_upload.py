@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from script_exp.results.files import check_is_file
+
 # Seconds that the upload continues after the run finished its log, and after it died.
 _AFTER_END_S, _AFTER_DEATH_S = 60, 10
 _FINISHED = b"."
@@ -36,6 +38,7 @@ class Upload:
         # With the run's own service, which ends with the run, the upload would end early.
         environment = {key: value for key, value in os.environ.items() if key not in _OF_THE_RUN}
         environment["WANDB_DIR"] = str(log.parent.parent.resolve())  # for W&B's log of the upload
+        check_is_file(output_file(log))  # to open a pipe would wait for its reader
         with output_file(log).open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(log.resolve())],
@@ -71,7 +74,7 @@ def is_sent(log: Path) -> bool:
 def sent_to(log: Path) -> str:
     """Return the URL of an uploaded run; if W&B did not print one, where the upload's output is."""
     output = output_file(log)
-    text = output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
+    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
     found = re.findall(r"View run .* at (https?://[^\s\x1b]+)", text)
     return found[-1] if found else f"sent, see {output}"
 

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from script_exp.analysis.figures.cost import stage_bars
 from script_exp.analysis.figures.style import FULL_WIDTH, legend, panels, style
+from script_exp.errors import on_one_line
 from script_exp.results.read import STAGES
 
 
@@ -18,10 +20,11 @@ def print_table(result: dict[str, Any]) -> None:
     """Print medians by stage, totals with their speed-up, memory, operations and the share of the ceiling."""
     device = result["provenance"]["device"]
     what = f"{result['model']}{_compiled(result)} on {device}"
-    table = Table(title=f"{what}, batch 1, medians of {_repeats(result)} passes")
+    title = on_one_line(f"{what}, batch 1, medians of {_repeats(result)} passes")
+    table = Table(title=Text(title, style="italic"))
     table.add_column("", no_wrap=True)
     for method in result["methods"]:
-        table.add_column(method["method"], justify="right", no_wrap=True)
+        table.add_column(Text(on_one_line(method["method"])), justify="right", no_wrap=True)
     for stage in (*STAGES, "decode_per_token"):
         table.add_row(f"{stage}, ms", *(_stage(method, stage) for method in result["methods"]))
     for label, key in (("LLM prefill", "llm_prefill"), ("time to first token", "ttft")):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from script_exp.errors import UserError
+from script_exp.results.checked import problem_of
 from script_exp.results.files import read_json, write_json
 from script_exp.results.state import RunState, read_shards, read_split, read_state
 
@@ -37,6 +38,24 @@ class CellState:
     why: str | None = None
     run_dir: Path | None = None
     before: bool = False
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One entry of ``planned.json``."""
+
+    overrides: list[str]
+    state: str
+    why: str | None
+    run_dir: str | None
+
+
+@dataclass(frozen=True)
+class _Note:
+    """The contents of ``cells/<n>.json``."""
+
+    run_dir: str | None
+    error: str | None
 
 
 class SweepRecord:
@@ -67,11 +86,15 @@ class SweepRecord:
             self._unwritten[number] = note
 
     def cells(self) -> list[CellState]:
-        """Return the state of every planned cell."""
+        """Return the state of every planned cell; one whose note is damaged is ``damaged``.
+
+        Raises:
+            UserError: if the plan is missing or damaged.
+        """
         states, number = [], 0
-        for planned in read_json(self.folder / "planned.json", _AGAIN):
-            run_dir = planned["run_dir"] and Path(planned["run_dir"])
-            state = CellState(planned["overrides"], planned["state"], planned["why"], run_dir)
+        for planned in self._read_plan():
+            run_dir = None if planned.run_dir is None else Path(planned.run_dir)
+            state = CellState(planned.overrides, planned.state, planned.why, run_dir)
             if state.state == "missing":
                 state = self._launched(number, state.overrides)
                 number += 1
@@ -80,13 +103,30 @@ class SweepRecord:
             states.append(state)
         return states
 
+    def _read_plan(self) -> list[_Planned]:
+        file = self.folder / "planned.json"
+        try:
+            entries = read_json(file, _AGAIN)
+        except FileNotFoundError as error:
+            raise UserError(f"{file} is missing; {_AGAIN}") from error
+        if not isinstance(entries, list):
+            raise UserError(f"{file} is damaged (not a list of cells); {_AGAIN}")
+        for number, entry in enumerate(entries):
+            problem = problem_of(entry, _Planned)
+            if problem is not None:
+                raise UserError(f"{file} is damaged (cell {number}: {problem}); {_AGAIN}")
+        return [_Planned(**{key: entry[key] for key in _Planned.__dataclass_fields__}) for entry in entries]
+
     def _launched(self, number: int, overrides: list[str]) -> CellState:
         note = self._unwritten.get(number)
         if note is None and not self._note(number).exists():
             jobs = self.folder / "jobs"
             why = f"it never started; {jobs} may show why" if jobs.exists() else "it never started"
             return CellState(overrides, "missing", why)
-        note = note or read_json(self._note(number), _AGAIN)
+        try:
+            note = note or self._read_note(number)
+        except UserError as error:
+            return CellState(overrides, "damaged", str(error))
         run_dir = None if note["run_dir"] is None else Path(note["run_dir"])
         if note["error"]:
             return CellState(overrides, "failed", note["error"], run_dir)
@@ -96,6 +136,14 @@ class SweepRecord:
         if state is None:
             return CellState(overrides, "failed", "it ended before it wrote a status", run_dir)
         return CellState(overrides, state.state, state.why, run_dir)
+
+    def _read_note(self, number: int) -> dict[str, Any]:
+        file = self._note(number)
+        note: dict[str, Any] = read_json(file, _AGAIN)
+        problem = problem_of(note, _Note)
+        if problem is not None:
+            raise UserError(f"{file} is damaged ({problem}); {_AGAIN}")
+        return note
 
     def _note(self, number: int) -> Path:
         return self.folder / "cells" / f"{number}.json"

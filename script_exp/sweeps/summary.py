@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from script_exp.errors import on_one_line, printable
 from script_exp.results.state import last_lines
 from script_exp.sweeps.record import CellState
 
@@ -33,7 +34,7 @@ def summarize_sweep(folder: Path, cells: Sequence[CellState]) -> tuple[list[str]
 
 def _describe(cells: Sequence[CellState]) -> list[str]:
     """Return what to print of cells with the same state for the same reason."""
-    why = f": {cells[0].why}" if cells[0].why else ""
+    why = f": {printable(cells[0].why)}" if cells[0].why else ""
     if len(cells) > 1:
         named = [f"    {shlex.join(cell.overrides)}" for cell in cells[:_SHOWN]]
         more = [f"    and {len(cells) - _SHOWN} more"] if len(cells) > _SHOWN else []
@@ -43,5 +44,5 @@ def _describe(cells: Sequence[CellState]) -> list[str]:
     if cell.run_dir is not None:
         lines.append(f"    {cell.run_dir}")
         if cell.state == "stopped":  # then run.log is all there is
-            lines += [f"    | {line}" for line in last_lines(cell.run_dir)]
+            lines += [f"    | {on_one_line(line)}" for line in last_lines(cell.run_dir)]
     return lines

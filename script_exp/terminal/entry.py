@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from script_exp.errors import UserError
+from script_exp.errors import UserError, printable
 from script_exp.terminal.signals import Terminated
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 def start() -> None:
     """Set up a command's process; call it before anything is printed and before torch is imported."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no downloads unless the user asks for them
+    logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, prints nothing
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # else W&B's service says each time that it has died
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the memory pass's profiler logs its stages
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -58,7 +61,7 @@ def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Names
 
 def fail(why: UserError | str) -> int:
     """Print one sentence about what the user can fix and return the exit code."""
-    print(f"error: {why}", file=sys.stderr)
+    print(f"error: {printable(str(why))}", file=sys.stderr)
     return 2
 
 

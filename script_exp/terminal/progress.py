@@ -12,6 +12,8 @@ from rich import progress
 from rich.console import Console
 from rich.text import Text
 
+from script_exp.errors import on_one_line, printable
+
 # Progress goes to stderr, so that stdout can be piped.
 _stderr = Console(stderr=True)
 
@@ -27,13 +29,13 @@ def table_console() -> Console:
 def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:
     """Yield the things under a progress bar that disappears at the end."""
     columns = (
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(*columns, console=_stderr, transient=True) as bar:
-        yield from bar.track(things, total=total, description=name)
+        yield from bar.track(things, total=total, description=on_one_line(name))
 
 
 class Progress:
@@ -47,13 +49,14 @@ class Progress:
     """
 
     def __init__(self, name: str, total: int, scores: Sequence[float], label: str | None) -> None:
-        self._name, self._total, self._sum, self._count = name, total, sum(scores), len(scores)
+        self._name, self._total = on_one_line(name), total
+        self._sum, self._count = sum(scores), len(scores)
         self._label = label
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[accuracy]}"),
+            progress.TextColumn("{task.fields[accuracy]}", markup=False),
             progress.TimeElapsedColumn(),
             progress.TimeRemainingColumn(),
             console=_stderr,
@@ -81,4 +84,4 @@ class Progress:
 
 def note(text: str) -> None:
     """Print a line above the progress bars."""
-    _stderr.print(Text(text), soft_wrap=True)
+    _stderr.print(Text(printable(text)), soft_wrap=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from script_exp.cell.shown import accuracy_text
+from script_exp.errors import on_one_line
 from script_exp.terminal.progress import table_console
 from script_exp.upkeep.data_status import DataStatus, download
 from script_exp.upkeep.rescore import Rescored
@@ -26,18 +27,18 @@ def print_data(statuses: Sequence[DataStatus]) -> None:
     for status in statuses:
         bad = f", {len(status.bad)} bad" if status.bad else ""
         table.add_row(
-            status.name,
+            Text(on_one_line(status.name)),
             _state(status),
             _SOURCES[status.source],
             _count(status.samples),
             _count(status.official),
             f"{status.looked_at:,}{bad}" if status.looked_at else "",
-            Text(str(status.folder)),
+            Text(on_one_line(str(status.folder))),
         )
     table_console().print(table)
     for status in statuses:
         if not status.is_complete:
-            print("\n" + "\n".join(_what_is_missing(status)))
+            print("\n" + "\n".join(map(on_one_line, _what_is_missing(status))))
     wanted = [line for status in statuses if not status.is_complete for line in download(status.benchmark)]
     if "eval.zip" in " ".join(wanted):
         print(f"\nLLaVA's eval.zip and the layout of its folder: {_EVALUATION}")
@@ -50,7 +51,7 @@ def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
         row = [str(one.path), _outcome(one, dry_run), accuracy_text(one.before, digits=2)]
         if one.changed:
             row += [accuracy_text(one.after, digits=2), f"{one.answers:,}", f"{one.scores:,}"]
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(on_one_line(cell)) for cell in row))
     console = table_console()
     if not sys.stdout.isatty():  # keep paths whole, for grep
         console.width = max(console.width, 100 + max(len(str(one.path)) for one in rescored))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from script_exp.tiny import WEIGHTS
 
 QUESTIONS = {  # by what is wrong; image, question, what the reason says
     "placeholder": ("a.png", "What is <image>?", "the question has <image>"),
+    "end": ("a.png", "What is </s> here?", "the question has </s>, which the model reads as a sign"),
     "endless": ("a.png", "word " * 3_000, "and the LLM 1,024 positions"),
     "pipe": ("pipe.png", "Is there a dog?", "pipe.png is not a file"),
     "good": ("a.png", "Is there a dog?", None),
@@ -48,8 +50,8 @@ def test_a_run_leaves_out_what_cannot_be_asked(tmp_path):
     run_dir, result, records = finished(
         run_benchmark("pope", tmp_path, f"data={tmp_path / 'data'}", "benchmark.on_error=skip")
     )
-    assert [record["id"] for record in records] == ["popular-3"]
-    assert result["accuracy"]["skipped"] == 3
+    assert [record["id"] for record in records] == ["popular-4"]
+    assert result["accuracy"]["skipped"] == 4
     skipped = [json.loads(line) for line in (run_dir / "skipped.jsonl").read_text().splitlines()]
     reasons = {one["id"]: one["why"] for one in skipped}
     for turn, (_, _, why) in enumerate(QUESTIONS.values()):
@@ -103,6 +105,29 @@ def test_only_the_prompts_that_are_too_long_are_left_out(tiny, monkeypatch):
     monkeypatch.setattr(tiny.model.config.get_text_config(), "max_position_embeddings", longest - 1)
     fitting = [sample.id for sample, length in zip(samples, lengths, strict=True) if length < longest]
     assert answered(tiny, NoPruning(), every) == fitting
+
+
+def test_an_answer_ends_at_the_last_position(monkeypatch):
+    model, pruner, samples = load(WEIGHTS), Random(budget=8), SHAPES.samples()
+    model.model.generation_config.eos_token_id = None  # all answers are as long as they may be
+    features = model.encode(model.process(samples[0].visual()), with_joint=False)
+    prompts = [model.chat_prompt(sample.prompt) for sample in samples]
+    inputs = model.words([features] * len(samples), prompts)
+    prompt = model.prune(inputs, [features.image] * len(samples), pruner, keys=[one.id for one in samples])
+
+    class Numbers:
+        def batch_decode(self, rows, **_):
+            return [" ".join(map(str, row.tolist())) for row in rows]
+
+    model.processing = replace(model.processing, tokenizer=Numbers())
+    by_length = {length: model.generate(prompt, length).texts for length in range(1, 5)}
+    needed = positions_needed(prompt.arguments)
+    there = max(needed) + 1
+    monkeypatch.setattr(model.model.config.get_text_config(), "max_position_embeddings", there)
+    left = [min(4, there - positions + 1) for positions in needed]
+    assert 2 in left
+    expected = [by_length[length][row] for row, length in enumerate(left)]
+    assert model.generate(prompt, 4).texts == expected
 
 
 def test_positions_needed():

@@ -101,7 +101,7 @@ def test_the_largest_seed_is_a_run_that_tables_show(tmp_path):
     ("name", "message"),
     [
         ("null", "outputs=None: expected a folder, as text"),
-        ("true", "outputs=True: expected a folder, as text"),
+        ("true", "outputs=True: expected a folder, as text; a folder of this name is outputs=./true"),
         ("${oc.env:NOT_SET_X}/o", "outputs: KeyError raised while resolving interpolation: "),
         ("''", "outputs=: expected a folder, as text"),
     ],

@@ -8,12 +8,12 @@ import random
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import answers, result
+from disks import small_disk
 from families import save
 from photos import PHOTOS
 from PIL import Image
@@ -65,21 +65,6 @@ def test_twenty_kills_change_nothing(tmp_path):
 def _answered(place: Path) -> int:
     file = place / "samples.jsonl"
     return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
-@contextmanager
-def small_disk(folder: Path, size: str):
-    """A disk of its own; whoever cannot mount one cannot run this test."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a tmpfs: {mounted.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.mark.parametrize("filled_up_to", [6, 3, 2, 1])

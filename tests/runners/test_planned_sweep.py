@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from commands import run_dirs
@@ -160,3 +161,27 @@ def test_slurm_that_is_not_installed(tmp_path):
         "error: hydra/launcher=slurm: there is no sbatch on this"
     )
     assert not (tmp_path / "outputs").exists()
+
+
+def test_an_array_that_slurm_refuses_as_too_large(tmp_path):
+    """A cluster that does not tell its limit; the real one is in tests/slurm."""
+    commands = {
+        "sbatch": "echo 'sbatch: error: Batch job submission failed: Invalid job array specification' >&2",
+        "scontrol": "echo 'Unable to contact slurm controller' >&2",
+        "srun": "",
+    }
+    for name, script in commands.items():
+        file = tmp_path / "bin" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{script}\nexit 1\n")
+        file.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    given = ["pruner=random", "budget=8,16", "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null"]
+    process = run("-m", *QUICK, *given, f"outputs={tmp_path / 'outputs'}", PATH=path)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    assert summary(process)[1] == (
+        "failed: 2 cells: sbatch refused its job: Batch job submission failed: Invalid job array "
+        "specification; the cluster's arrays are smaller (MaxArraySize in scontrol show config): sweep over "
+        "fewer cells at a time"
+    )

@@ -54,6 +54,7 @@ _RC: dict[str, Any] = {
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "script-exp",  # the same figure gives the same file
     "savefig.dpi": 200,
+    "text.parse_math": False,  # names may have dollar signs
 }
 
 
