@@ -34,3 +34,9 @@ def positions_needed(arguments: dict[str, Any]) -> list[int]:
     last = positions if positions.ndim == 2 else positions[1:].amax(dim=0)
     needed: list[int] = ((last + 1) * mask).amax(dim=1).tolist()
     return needed
+
+
+def tokens_left(config: Any, arguments: dict[str, Any]) -> list[int]:
+    """Return how long each row's answer can be, at least 1: its last token takes no position."""
+    there = positions_of(config)
+    return [max(1, there - needed + 1) for needed in positions_needed(arguments)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from script_exp.models.budgets import budget_basis, fitted
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
-from script_exp.models.positions import positions_needed, positions_of
+from script_exp.models.positions import tokens_left
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
@@ -256,9 +256,7 @@ class PrunableModel:
     @torch.no_grad()
     def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> Generated:
         """Generate the greedy answers of a batch; an answer ends at the LLM's last position."""
-        there = positions_of(self.model.config)
-        # The last token of an answer takes no position.
-        left = [max(1, there - needed + 1) for needed in positions_needed(prompt.arguments)]
+        left = tokens_left(self.model.config, prompt.arguments)
         most = min(max_new_tokens, max(left))
         with self.pruning_inside(prompt) as inside:
             ids = self.model.generate(**prompt.arguments, max_new_tokens=most, do_sample=False)
