@@ -49,7 +49,7 @@ def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor
             one.plot(
                 points["cost"],
                 points["accuracy"],
-                **{"label": label, "linewidth": 0.8} | looks.of(label) | unpruned,
+                **{"linewidth": 0.8} | looks.of(label) | unpruned,
             )
         one.set(xlabel=name, ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
     legend(figure, axes)
@@ -117,5 +117,5 @@ def stage_bars(axes: Axes, times: pd.DataFrame) -> None:
         )  # fmt: skip
         left += widths
     axes.set_yticks(places, [wrap(label) for label in times.index])
-    axes.invert_yaxis()
+    axes.set_ylim(len(times) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
