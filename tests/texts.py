@@ -6,6 +6,8 @@ from itertools import combinations
 
 from matplotlib.text import Text
 
+from script_exp.analysis.figures.style import style
+
 MARGIN = 0.02  # inches
 
 
@@ -29,14 +31,15 @@ def drawn_texts(figure) -> list[Text]:
 
 def check_texts(figure, name=""):
     """Every text is inside the canvas, with a margin, and no two of them overlap."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # as it is saved: the layout of the screen at another resolution
-    figure.set_dpi(200)
-    texts = drawn_texts(figure)
+    with style():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # as it is saved: the layout of the screen at another resolution
+        figure.set_dpi(200)
+        texts = drawn_texts(figure)
+        boxes = [text.get_window_extent() for text in texts]
     assert texts
     width, height = figure.bbox.size
     margin = MARGIN * figure.dpi
-    boxes = [text.get_window_extent() for text in texts]
     outside = [
         text.get_text() for text, box in zip(texts, boxes, strict=True)
         if box.x0 < margin or box.y0 < margin or box.x1 > width - margin or box.y1 > height - margin

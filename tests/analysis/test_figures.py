@@ -339,6 +339,36 @@ def test_text_is_inside_the_canvas_and_apart(drawn):
         check_texts(figure, name)
 
 
+def test_long_names_stay_inside(tmp_path):
+    """Of benchmarks with their protocols, devices and methods with their settings."""
+    device = "Intel(R) Xeon(R) Platinum 8480C and NVIDIA H100 80GB HBM3"
+    for benchmark in ("mmbench_cn", "longvideobench", "scienceqa"):
+        save_run(tmp_path, "none", None, draw(0, 0.9), benchmark=benchmark, device=device)
+        for protocol in ("llava", "lmms"):
+            settings = {
+                "protocol": protocol,
+                "protocol_version": "0.3.0",
+                "on_error": "skip",
+                "ocr": protocol,
+            }
+            for version in ("head", "plot"):
+                save_run(
+                    tmp_path, "script_released", 64, draw(1, 0.7), benchmark=benchmark, device=device,
+                    benchmark_settings=settings, kept=[[[0, 1]]] * 40,
+                    variant=f"version={version}, denominators=plain, segments=all_of_them, walk=3",
+                )  # fmt: skip
+    with style():
+        drawn = {name: figure for _, name, figure in figures(make_cells(load_runs(tmp_path).frame))}
+    assert {name.split("-")[0] for name in drawn} >= {
+        "accuracy_by_budget", "accuracy_by_prefill_time", "latency_by_stage", "overlap",
+    }  # fmt: skip
+    for name in ("accuracy_by_budget", "accuracy_by_prefill_time"):
+        check_texts(drawn[name], name)
+    for start in ("latency_by_stage", "overlap"):
+        name = next(name for name in drawn if name.startswith(start))
+        check_texts(drawn[name], name)
+
+
 def test_panels_of_the_overlap_are_equal(tmp_path):
     for budget, pruners in {64: ("script", "query", "trim"), 32: ("script", "query")}.items():
         for pruner in pruners:

@@ -13,7 +13,7 @@ from script_exp.analysis.cells import SETUP, Cells, for_figures
 from script_exp.analysis.figures.accuracy import against_budget, over_benchmarks, sweeps
 from script_exp.analysis.figures.cost import against_cost, by_stage, prefill_percent
 from script_exp.analysis.figures.overlap import overlaps
-from script_exp.analysis.figures.style import Looks, save, style
+from script_exp.analysis.figures.style import Looks, save, style, wrap
 from script_exp.errors import UserError
 
 _NEEDS = {
@@ -96,14 +96,17 @@ def figures(cells: Cells, colored: Collection[str] | None = None) -> Iterator[tu
         for device, group in setup.groupby("device"):
             place = end + (_slug(f"-{device}") if setup["device"].nunique() > 1 else "")
             paired = group.assign(prefill_percent=prefill_percent(group))
-            name = f"LLM prefill, % of unpruned\n(in turn on {device})"
+            name = f"LLM prefill, % of unpruned\n{wrap(f'(in turn on {device})', 26)}"
             prefill = against_cost(paired, looks, "prefill_percent", name)
             if prefill:
                 yield "accuracy_by_prefill_time", f"accuracy_by_prefill_time{place}", prefill
             for column, own in group[group["label"].map(looks.is_colored)].groupby("column"):
                 stages = by_stage(own)
                 if stages:
-                    stages.suptitle(f"{column}, batch 1 on {device}", fontsize=8.5)
+                    letters = int(stages.get_figwidth() / 0.08)
+                    title = wrap(f"{column}, batch 1 on {device}", letters)
+                    stages.suptitle(title, fontsize=8.5)
+                    stages.set_figheight(stages.get_figheight() + 0.15 * title.count("\n"))
                     yield "latency_by_stage", f"latency_by_stage-{_slug(str(column))}{place}", stages
     for _, setup in setups:
         for column, group in setup[setup["label"].map(looks.is_colored)].groupby("column"):

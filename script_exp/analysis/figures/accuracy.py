@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from script_exp.analysis.accuracy import by_budget, column_heading, heading, tokens_text
 from script_exp.analysis.cells import is_main, rank
-from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, panels
+from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, panels, wrap
 
 
 def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
@@ -46,7 +46,7 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
         one.set_xlabel("visual tokens kept\n(mean over the LLM's layers)")
-        one.set(ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
+        one.set(ylabel=f"accuracy, {column_heading(column, group)[1]}", title=wrap(column, 26))
     legend(figure, axes)
     return figure
 
@@ -72,7 +72,7 @@ def over_benchmarks(cells: pd.DataFrame, looks: Looks) -> Figure | None:
                 closed = [*values, values.iloc[0]]
                 one.plot([*angles, angles[0]], closed, **{"markersize": 3} | looks.of(label))
         one.set_theta_zero_location("N")
-        one.set_xticks(angles, columns)
+        one.set_xticks(angles, [wrap(column, 16) for column in columns])
         one.set_ylim(max(0, low - 10), high)
         one.set_yticks(rings := np.arange(low, high + 1, 20), [f"{ring:.0f} %" for ring in rings])
         one.set_rlabel_position(180 / len(columns))
@@ -99,7 +99,7 @@ def sweeps(cells: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
             for (label, points), color, marker in zip(own, shades, cycle(MARKERS), strict=False):
                 _with_interval(one, points["value"], points, label=label, color=color, marker=marker)
             unit = column_heading(column, group)[1]
-            one.set(xlabel=f"{pruner}: {key}", ylabel=f"accuracy, {unit}", title=column)
+            one.set(xlabel=f"{pruner}: {key}", ylabel=f"accuracy, {unit}", title=wrap(column, 26))
         legend(figure, axes)
         yield f"sweep_{pruner}_{key}", figure
 

@@ -149,19 +149,23 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     for one in axes:
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if not handles:
+        return
     if _REST in handles:
         handles[_REST] = handles.pop(_REST)  # the last one
-    widest = 0.5 + 0.064 * max(map(len, handles), default=0)  # inches
+    widest = 0.5 + 0.064 * max(map(len, handles))  # inches
     columns = max(1, min(columns, int(figure.get_figwidth() / widest)))
     lines = -(-len(handles) // columns)
-    columns = -(-len(handles) // max(1, lines))  # no line is much shorter than the others
+    columns = -(-len(handles) // lines)  # no line is much shorter than the others
     figure.set_figheight(figure.get_figheight() + 0.16 * max(0, lines - 2))
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+    letters = int((figure.get_figwidth() - 0.7) / 0.064)
+    labels = [wrap(label, letters) for label in handles]
+    figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=columns)
 
 
-def wrap(label: str) -> str:
+def wrap(label: str, letters: int = 24) -> str:
     """Wrap a long label over several lines."""
-    return textwrap.fill(label, 24)
+    return textwrap.fill(label, letters)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
