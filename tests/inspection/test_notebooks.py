@@ -118,7 +118,7 @@ def test_they_choose_by_name_among_several_runs(project, tmp_path):
     by_number = {path.name[:2]: path for path in NOTEBOOKS}
     kept = execute(by_number["04"], tmp_path)
     assert len(outputs_of(kept, "image/png")) >= 2
-    assert outputs_of(kept, "text/plain")[0] == "[]"  # no run was left out
+    assert "[]" in outputs_of(kept, "text/plain")  # no run was left out
     released = execute(by_number["06"], tmp_path)
     costs = outputs_of(released, "text/html")[-1]
     assert "shapes" in costs
