@@ -35,9 +35,19 @@ KNOWN = {
     "query": (_PALETTE[0], "s"), "script": (_PALETTE[3], "o"), "script_released": (_OTHERS[1], "p"),
     "trim": (_PALETTE[1], "v"), "fastv": (_PALETTE[4], "D"), "pyramid": (_PALETTE[9], "P"),
 }  # fmt: skip
-"""Color and marker of the methods of this package."""
-_POOL = [(color, marker) for marker in "<d>hpDv^" for color in _OTHERS]
-"""For methods that have no look of their own above."""
+"""Color and marker of methods that always look the same."""
+
+_POOL = [(color, marker) for marker in "<dh>pDv^" for color in _OTHERS]
+KNOWN |= dict(  # published methods
+    zip(
+        (
+            "apet", "cdpruner", "divprune", "downsample", "fastervlm", "gprune", "hiprune", "hired", "holov",
+            "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
+            "visionzip", "vscan",
+        ),
+        _POOL, strict=False,
+    )
+)  # fmt: skip
 
 _USUAL = {"random", "graph", "query", "script"}
 _REST = "other methods"
@@ -76,8 +86,8 @@ def style() -> Iterator[None]:
 class Looks:
     """Color and marker of every method, the same in all figures.
 
-    A method of this package has a fixed look. That of any other follows from its name; if two names ask for
-    the same one, the second in the alphabet takes the next.
+    A method of ``KNOWN`` has a fixed look. That of any other follows from its name; if two names ask for the
+    same one, the second in the alphabet takes the next.
     """
 
     def __init__(self, cells: pd.DataFrame, colored: Collection[str] | None = None) -> None:
