@@ -20,10 +20,16 @@ _WIDEST = 10_000
 _Thing = TypeVar("_Thing")
 
 
-def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; when piped, as wide as it is: names stay whole for ``grep``."""
-    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    width = None if has_width else Console(width=_WIDEST).measure(table).maximum
+def print_table(table: Table, piped_width: int | None = None) -> None:
+    """Print a table as wide as the terminal.
+
+    Args:
+        table: the table.
+        piped_width: the width when piped; None: as wide as it is, so that names stay whole for ``grep``.
+    """
+    width = None
+    if not (sys.stdout.isatty() or "COLUMNS" in os.environ):
+        width = piped_width or Console(width=_WIDEST).measure(table).maximum
     Console(width=width).print(table)
 
 

@@ -33,7 +33,7 @@ def print_data(statuses: Sequence[DataStatus]) -> None:
             f"{status.looked_at:,}{bad}" if status.looked_at else "",
             Text(str(status.folder)),
         )
-    print_table(table)
+    print_table(table, piped_width=100)
     for status in statuses:
         if not status.is_complete:
             print("\n" + "\n".join(_what_is_missing(status)))
