@@ -20,9 +20,10 @@ from pathlib import Path
 from script_exp.analysis.cells import Cells
 from script_exp.analysis.command import (
     PRINTED,
-    add_figures_option,
+    add_figure_options,
     add_table_options,
     analyze,
+    highlighted,
 )
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.table import Table
@@ -34,12 +35,13 @@ def main() -> int:
     add_outputs(parser)
     parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
     add_table_options(parser)
-    add_figures_option(parser)
+    add_figure_options(parser)
     return run_command(_make, parser.parse_args())
 
 
 def _make(arguments: argparse.Namespace) -> int:
     analysis = analyze(arguments)
+    colored = highlighted(arguments, analysis.cells)
     folder = arguments.to or arguments.outputs / "analysis"
     names = _write(analysis.tables, folder / "tables")
     for table in analysis.tables:
@@ -48,7 +50,7 @@ def _make(arguments: argparse.Namespace) -> int:
     print(f"{len(analysis.tables)} tables in {folder / 'tables'}: {', '.join(names)}")
     _tell_older(folder / "tables", [*names, "all"])
     if arguments.figures == "on":
-        _figures(analysis.cells, folder / "figures")
+        _figures(analysis.cells, folder / "figures", colored)
     return 1 if arguments.strict and analysis.problems else 0
 
 
@@ -68,10 +70,10 @@ def _tell_older(folder: Path, written: Sequence[str]) -> None:
         print(f"{folder} also has older files, perhaps of other runs: {', '.join(older)}")
 
 
-def _figures(cells: Cells, folder: Path) -> None:
+def _figures(cells: Cells, folder: Path, colored: list[str] | None) -> None:
     from script_exp.analysis.figures import write_figures  # matplotlib takes a second to import
 
-    written, reasons = write_figures(cells, folder)
+    written, reasons = write_figures(cells, folder, colored)
     print(f"{len(written)} figures in {folder}: {', '.join(written)}")
     _tell_older(folder, written)
     for reason in reasons:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from script_exp.analysis.cells import Cells
 from script_exp.analysis.command import (
-    add_figures_option,
+    add_figure_options,
     add_table_options,
     analyze,
+    highlighted,
     print_problems,
 )
 from script_exp.errors import UserError
@@ -35,7 +36,7 @@ def main() -> int:
     add_outputs(parser)
     parser.add_argument("--to", type=Path, help="the page (default: OUTPUTS/analysis/report.html)")
     add_table_options(parser)
-    add_figures_option(parser)
+    add_figure_options(parser)
     parser.add_argument(
         "--pictures",
         type=int,
@@ -55,7 +56,8 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.pictures and arguments.wandb:
         raise UserError("--pictures: expected without --wandb; what was kept is only in the run directories")
     analysis = analyze(arguments)
-    figures, no_figures = figure_images(analysis.cells) if arguments.figures == "on" else ([], [])
+    colored = highlighted(arguments, analysis.cells)
+    figures, no_figures = figure_images(analysis.cells, colored) if arguments.figures == "on" else ([], [])
     pictures, no_pictures = _pictures(analysis.cells, arguments.pictures) if arguments.pictures else ([], [])
     html = report_page(
         Report(

@@ -15,7 +15,9 @@ from script_exp.results.read import draws
 
 _INTERVAL = (
     "±: half of the 95 % interval, over units (the questions on one image are one unit). With several seeds "
-    "it includes Student's t interval over the seeds."
+    "it includes Student's t interval over the seeds. "
+    "In simulations with 5 to 500 units it covers the truth in about 95 % of the cases, at worst in 92 % for "
+    "accuracies of 50 to 90 %, 89 % at 95 % and 86 % at 99 %."
 )
 
 
@@ -96,7 +98,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
         ]
         groups.append(Group(heading(group), [*map(Row, rows), *gray]))
     notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
-    if several:
+    if several and cells["retained"].notna().any():
         notes.append("Retained: the share of the unpruned accuracy in %, averaged over the benchmarks.")
     return Table(
         name="accuracy",

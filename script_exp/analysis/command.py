@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
-from script_exp.analysis.cells import Cells, make_cells
+from script_exp.analysis.cells import Cells, make_cells, rank
 from script_exp.analysis.efficiency import efficiency_tables
-from script_exp.analysis.filters import add_filters, chosen
+from script_exp.analysis.filters import add_filters, check_known, chosen, comma_list
 from script_exp.analysis.published import load_published
 from script_exp.analysis.significance import PairedTests, ablation_tables, pair_tables, unpruned_tables
 from script_exp.analysis.table import Table
@@ -50,9 +50,13 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit with code 1 if anything was left out")
 
 
-def add_figures_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that turns figures on or off."""
+def add_figure_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of figures: on or off, and which methods are in color."""
     parser.add_argument("--figures", choices=["on", "off"], default="on", help="off: tables only")
+    parser.add_argument(
+        "--highlight", type=comma_list, metavar="METHOD,...", default=None,
+        help="methods in color, the others are gray (all, if there are at most 12)",
+    )  # fmt: skip
 
 
 def analyze(arguments: argparse.Namespace) -> Analysis:
@@ -72,6 +76,19 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
     tables = _tables(cells, tests, arguments)
     print_problems(tests.problems)
     return Analysis(cells, tables, [*runs.problems, *cells.problems, *tests.problems])
+
+
+def highlighted(arguments: argparse.Namespace, cells: Cells) -> list[str] | None:
+    """Return the methods to draw in color; None if the figures choose.
+
+    Raises:
+        UserError: if one of them has no run.
+    """
+    names: list[str] | None = arguments.highlight
+    known = sorted(set(cells.frame["pruner"]), key=rank)
+    for name in names or ():
+        check_known(name, known, "--highlight")
+    return names
 
 
 def print_problems(problems: Iterable[str]) -> None:

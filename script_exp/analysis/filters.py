@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -31,14 +32,18 @@ def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
-    if arguments.model is not None:
-        runs = only(runs, "model", arguments.model)
-    if arguments.benchmark is not None:
-        runs = only(runs, "benchmark", arguments.benchmark)
-    if arguments.pruner is not None:
-        runs = only(runs, "pruner", [*arguments.pruner, *({"none"} & {*runs["pruner"]})])
-    if arguments.budget is not None:
-        runs = at_budgets(runs, arguments.budget)
+    narrowed: list[str] = []  # the options so far, which the next one's runs have to match, too
+    for column in ("model", "benchmark", "pruner", "budget"):
+        names = getattr(arguments, column)
+        if names is None:
+            continue
+        there = f"--{column}", " ".join(narrowed)
+        if column == "budget":
+            runs = at_budgets(runs, names, *there)
+        else:
+            unpruned = {"none"} & {*runs["pruner"]} if column == "pruner" else set()
+            runs = only(runs, column, [*names, *unpruned], *there)
+        narrowed.append(f"--{column}={','.join(names)}")
     if arguments.experiment is not None:
         from script_exp.analysis.experiment import of_experiment  # Hydra takes a moment to import
 
@@ -46,28 +51,47 @@ def chosen(runs: pd.DataFrame, arguments: argparse.Namespace) -> pd.DataFrame:
     return runs
 
 
-def only(runs: pd.DataFrame, column: str, names: list[str]) -> pd.DataFrame:
+def only(
+    runs: pd.DataFrame, column: str, names: Sequence[str], option: str = "", narrowed: str = ""
+) -> pd.DataFrame:
     """Return the runs whose ``column`` is one of ``names``.
+
+    Args:
+        runs: the runs to choose from.
+        column: the column.
+        names: its values.
+        option: what the message calls the column, for example ``--model``; by default its name.
+        narrowed: the options by which ``runs`` were chosen, for the message.
 
     Raises:
         UserError: if one of them has no run; the message lists the names that have.
     """
     for name in names:
-        if not (runs[column] == name).any():
-            there = ", ".join(sorted(set(runs[column])))
-            raise UserError(f"--{column}={name}: expected one with a finished run: {there}")
+        check_known(name, sorted(set(runs[column])), option or column, narrowed)
     return runs[runs[column].isin(names)]
 
 
-def at_budgets(runs: pd.DataFrame, budgets: list[str]) -> pd.DataFrame:
+def at_budgets(
+    runs: pd.DataFrame, budgets: Sequence[str], option: str = "budget", narrowed: str = ""
+) -> pd.DataFrame:
     """Return the runs at one of ``budgets``, and the unpruned runs.
 
     Raises:
         UserError: if one of them has no run; the message lists the budgets that have.
     """
-    there = sorted(set(runs["budget"].dropna()))
-    known = {f"{budget:g}": budget for budget in there}
+    known = {f"{budget:g}": budget for budget in sorted(set(runs["budget"].dropna()))}
     for budget in budgets:
-        if budget not in known:
-            raise UserError(f"--budget={budget}: expected one with a finished run: {', '.join(known)}")
+        check_known(budget, list(known), option, narrowed)
     return runs[runs["budget"].isna() | runs["budget"].isin([known[budget] for budget in budgets])]
+
+
+def check_known(name: str, known: Sequence[str], option: str, narrowed: str = "") -> None:
+    """Refuse a name that no run has.
+
+    Raises:
+        UserError: if ``name`` is not in ``known``; the message lists those.
+    """
+    if name not in known:
+        which = f" of {narrowed}" if narrowed else ""
+        there = ", ".join(known) or "there is none"
+        raise UserError(f"{option}={name}: expected one with a finished run{which}: {there}")

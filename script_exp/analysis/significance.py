@@ -13,7 +13,7 @@ import pandas as pd
 from script_exp.analysis.accuracy import accuracy_entry, budget_text, by_budget, heading
 from script_exp.analysis.cells import Cells, rank, setup_title
 from script_exp.analysis.comparison import Comparison, compare, holm
-from script_exp.analysis.table import Entry, Group, Row, Table
+from script_exp.analysis.table import Entry, Group, Row, Table, without_empty
 from script_exp.benchmarks import METRICS
 from script_exp.errors import UserError
 from script_exp.results.read import draws, load_samples
@@ -24,8 +24,9 @@ _MOST_ROWS = 250
 """A larger table takes minutes to compute, and its correction leaves almost no power."""
 
 _NOTES = [
-    "Difference: in points, paired on the same questions, with its 95 % interval. Worse, Better: numbers of "
-    "answers with a lower and a higher score.",
+    "Difference: in points, paired on the same questions, with its 95 % interval, which in simulations with "
+    "5 to 500 units covers the truth at worst in 91 % of the cases. Worse, Better: numbers of answers with a "
+    "lower and a higher score.",
     "p: two-sided, paired over units as the interval, and from McNemar's exact test over answers, both "
     "corrected for all rows of this table (Holm). McNemar's test treats questions on one image as "
     "independent; it is left out if seeds are pooled.",
@@ -197,7 +198,7 @@ def _table(name: str, title: str, tested: Sequence[Outcome]) -> list[Table]:
         cells = pd.DataFrame([tested[index].cell for index in chosen])
         groups.append(Group(f"{key[0]}, {heading(cells)}", [rows[index] for index in chosen]))
     columns = ["Method", "Difference", "95 % interval", "Worse", "Better", "p, paired", "p, McNemar"]
-    return [Table(name, title, columns, groups, pd.DataFrame(data), _NOTES)]
+    return [without_empty(Table(name, title, columns, groups, pd.DataFrame(data), _NOTES))]
 
 
 def _row(tested: Outcome, paired: float | None, mcnemar: float | None) -> Row:

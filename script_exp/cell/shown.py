@@ -18,6 +18,7 @@ from script_exp.errors import on_one_line
 
 # The last line of stdout is JSON; progress goes to stderr (terminal/progress.py).
 _stdout = Console(soft_wrap=True)
+_NOTHING = "-"
 
 
 def print_config(config: dict[str, Any]) -> None:
@@ -32,6 +33,8 @@ def print_result(
 ) -> None:
     """Print the result next to the unpruned one, the run directory, and one line of JSON.
 
+    Rows and columns of the table in which nothing was measured are left out.
+
     Args:
         result: contents of ``result.json``.
         unpruned: those of the unpruned run; None if there is none.
@@ -41,14 +44,8 @@ def print_result(
     cell, latency = result["cell"], result["latency"] or {}
     name = cell["pruner"] if cell["budget"] is None else f"{cell['pruner']} @ {cell['budget']}"
     title = f"{cell['model']} on {cell['benchmark']}, {_samples(result)}"
-    table = Table(title=Text(title, style="italic"))
-    table.add_column("")
     is_pruned = cell["budget"] is not None
     columns = [unpruned, result] if is_pruned else [result]
-    for header in ["unpruned", name] if is_pruned else [name]:
-        table.add_column(Text(header), justify="right")
-    if is_pruned:
-        table.add_column("ratio", justify="right")
     # Only times from the same process compare fairly; a run's latency also has the unpruned model's.
     timed = [latency.get("unpruned"), latency] if is_pruned else [latency]
     rows = [
@@ -82,10 +79,13 @@ def print_result(
         ),
         ("peak memory, MiB", [_peak(one) for one in timed], None),
     ]
-    for label, cells, ratio in rows:
-        last = [] if not is_pruned else ["" if ratio is None else f"{ratio:.2f}x"]
-        table.add_row(*map(Text, [label, *cells, *last]))
-    _stdout.print(table)
+    lines = [
+        [label, *cells, "" if ratio is None else f"{ratio:.2f}x"]
+        for label, cells, ratio in rows
+        if set(cells) != {_NOTHING}
+    ]
+    headers = ["", *(["unpruned"] if is_pruned else []), name, "ratio"]
+    _stdout.print(_without_empty_columns(title, headers, lines))
     if is_pruned and unpruned is None and is_compared:
         _stdout.print("No unpruned run to compare with; run pruner=none to get one.")
     print(f"run directory: {on_one_line(str(run_dir))}")
@@ -97,6 +97,17 @@ def print_result(
         "llm_prefill_ms": latency.get("llm_prefill_ms"),
     }
     print(json.dumps(last_line), flush=True)
+
+
+def _without_empty_columns(title: str, headers: list[str], lines: list[list[str]]) -> Table:
+    """Return the table without the columns that say nothing, such as one of no unpruned run."""
+    shown = [place for place in range(len(headers)) if {line[place] for line in lines} - {_NOTHING, ""}]
+    table = Table(title=Text(title, style="italic"))
+    for place in shown:
+        table.add_column(Text(headers[place]), justify="right" if place else "left")
+    for line in lines:
+        table.add_row(*(Text(line[place]) for place in shown))
+    return table
 
 
 def print_unmerged(run_dir: Path) -> None:
@@ -133,7 +144,7 @@ def _grow(tree: Tree, values: dict[str, Any]) -> None:
 def accuracy_text(accuracy: dict[str, Any] | None, digits: int = 1) -> str:
     """Return the accuracy of a ``result.json`` with its interval as text."""
     if accuracy is None:
-        return "-"
+        return _NOTHING
     scale = accuracy["scale"]
     value = f"{scale * accuracy['value']:.{digits}f}"
     if accuracy["ci95"] is None:
@@ -143,24 +154,24 @@ def accuracy_text(accuracy: dict[str, Any] | None, digits: int = 1) -> str:
 
 
 def _number(result: dict[str, Any] | None, part: str, key: str) -> str:
-    return "-" if result is None else f"{result[part][key]:g}"
+    return _NOTHING if result is None else f"{result[part][key]:g}"
 
 
 def _giga(result: dict[str, Any] | None, key: str) -> str:
-    return "-" if result is None else f"{result['flops'][key] / 1e9:.3f}"
+    return _NOTHING if result is None else f"{result['flops'][key] / 1e9:.3f}"
 
 
 def _mebi(result: dict[str, Any] | None) -> str:
-    return "-" if result is None else f"{result['kv_cache_bytes'] / 2**20:.3f}"
+    return _NOTHING if result is None else f"{result['kv_cache_bytes'] / 2**20:.3f}"
 
 
 def _milliseconds(latency: dict[str, Any] | None, key: str) -> str:
-    return f"{latency[key]:.1f}" if latency else "-"
+    return f"{latency[key]:.1f}" if latency else _NOTHING
 
 
 def _peak(latency: dict[str, Any] | None) -> str:
     peak = latency["peak_memory_bytes"] if latency else None
-    return "-" if peak is None else f"{peak / 2**20:.1f}"
+    return _NOTHING if peak is None else f"{peak / 2**20:.1f}"
 
 
 def _ratio_of(columns: Sequence[dict[str, Any] | None], part: str, key: str) -> float | None:

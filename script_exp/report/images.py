@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -71,8 +71,13 @@ class Image:
     alt: str
 
 
-def figure_images(cells: Cells) -> tuple[list[Image], list[str]]:
-    """Return every figure that the runs allow, and a sentence for each kind that cannot be drawn."""
+def figure_images(cells: Cells, colored: Collection[str] | None = None) -> tuple[list[Image], list[str]]:
+    """Return every figure that the runs allow, and a sentence for each kind that cannot be drawn.
+
+    Args:
+        cells: the cells to draw.
+        colored: the methods in color (:class:`script_exp.analysis.figures.style.Looks`).
+    """
     images: list[Image] = []
 
     def take(kind: str, name: str, figure: Figure) -> None:
@@ -83,7 +88,7 @@ def figure_images(cells: Cells) -> tuple[list[Image], list[str]]:
         alt = ". ".join(filter(None, words)) + "."
         images.append(_image(figure, "svg", f"{title} ({name})", caption, alt))
 
-    return images, draw(cells, take)
+    return images, draw(cells, take, colored)
 
 
 def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:

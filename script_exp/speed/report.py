@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -52,6 +53,12 @@ def print_table(result: dict[str, Any]) -> None:
 
 
 def draw_figure(result: dict[str, Any], path: Path) -> None:
+    """Write the figure of a measurement to a file."""
+    with style():
+        bench_figure(result).savefig(path)
+
+
+def bench_figure(result: dict[str, Any]) -> Figure:
     """Draw the time to the first token by stage, one bar per method."""
     methods = result["methods"]
     names = [method["method"] for method in methods]
@@ -59,14 +66,13 @@ def draw_figure(result: dict[str, Any], path: Path) -> None:
     provenance = result["provenance"]
     weights = " (random weights)" if provenance["weights"] == "random" else ""
     kind = f"{provenance['device']}, {provenance['dtype']}{_compiled(result)}"
-    with style():
-        figure, axes = panels(1, height=0.17 * len(times) + 0.75)
-        figure.set_figwidth(FULL_WIDTH)
-        stage_bars(axes[0], times)
-        axes[0].set_xlabel("ms to the first token, medians of the stages, batch 1")
-        axes[0].set_title(f"{result['model']}{weights}, {kind}")
-        legend(figure, axes, columns=len(STAGES))
-        figure.savefig(path)
+    figure, axes = panels(1, height=0.17 * len(times) + 0.75)
+    figure.set_figwidth(FULL_WIDTH)
+    stage_bars(axes[0], times)
+    axes[0].set_xlabel("ms to the first token, medians of the stages, batch 1")
+    axes[0].set_title(f"{result['model']}{weights}, {kind}")
+    legend(figure, axes, columns=len(STAGES))
+    return figure
 
 
 def _peak(size: int | None) -> str:

@@ -12,7 +12,7 @@ from script_exp.cell.shown import accuracy_text
 from script_exp.errors import UserError, on_one_line
 from script_exp.results.result_file import read_result
 from script_exp.sweeps.record import CellState
-from script_exp.terminal.progress import note, table_console
+from script_exp.terminal.progress import note, print_table
 
 
 def print_results(cells: Sequence[CellState]) -> None:
@@ -39,7 +39,7 @@ def print_results(cells: Sequence[CellState]) -> None:
     names = [str(column.header) for column in table.columns]
     for row in rows:
         table.add_row(*(Text(on_one_line(row[name])) for name in names))
-    table_console().print(table)
+    print_table(table)
     if any(row["accuracy"].endswith("*") for row in rows):
         print("* partial: limit is set, or samples were skipped")
 

@@ -10,20 +10,29 @@ from typing import TypeVar
 
 from rich import progress
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from script_exp.errors import on_one_line, printable
 
 # Progress goes to stderr, so that stdout can be piped.
 _stderr = Console(stderr=True)
+_WIDEST = 10_000
 
 _Thing = TypeVar("_Thing")
 
 
-def table_console() -> Console:
-    """Return a console for tables: as wide as the terminal, and readable when piped."""
-    wide_enough = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if wide_enough else 100)
+def print_table(table: Table, piped_width: int | None = None) -> None:
+    """Print a table as wide as the terminal.
+
+    Args:
+        table: the table.
+        piped_width: the width when piped; None: as wide as it is, so that names stay whole for ``grep``.
+    """
+    width = None
+    if not (sys.stdout.isatty() or "COLUMNS" in os.environ):
+        width = piped_width or Console(width=_WIDEST).measure(table).maximum
+    Console(width=width).print(table)
 
 
 def counted(things: Iterable[_Thing], total: int, name: str) -> Iterator[_Thing]:

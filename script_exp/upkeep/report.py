@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +10,7 @@ from rich.text import Text
 
 from script_exp.cell.shown import accuracy_text
 from script_exp.errors import on_one_line
-from script_exp.terminal.progress import table_console
+from script_exp.terminal.progress import print_table
 from script_exp.upkeep.data_status import DataStatus, download
 from script_exp.upkeep.rescore import Rescored
 
@@ -35,7 +34,7 @@ def print_data(statuses: Sequence[DataStatus]) -> None:
             f"{status.looked_at:,}{bad}" if status.looked_at else "",
             Text(on_one_line(str(status.folder))),
         )
-    table_console().print(table)
+    print_table(table, piped_width=100)
     for status in statuses:
         if not status.is_complete:
             print("\n" + "\n".join(map(on_one_line, _what_is_missing(status))))
@@ -52,14 +51,11 @@ def print_rescored(rescored: Sequence[Rescored], *, dry_run: bool) -> None:
         if one.changed:
             row += [accuracy_text(one.after, digits=2), f"{one.answers:,}", f"{one.scores:,}"]
         table.add_row(*(Text(on_one_line(cell)) for cell in row))
-    console = table_console()
-    if not sys.stdout.isatty():  # keep paths whole, for grep
-        console.width = max(console.width, 100 + max(len(str(one.path)) for one in rescored))
-    console.print(table)
+    print_table(table)
 
 
 def _table(headers: Sequence[str], right: Sequence[int]) -> Table:
-    """Return an empty table; only the columns ``run`` and ``folder``, which have paths, wrap."""
+    """Return an empty table; in a narrow terminal only ``run`` and ``folder``, which have paths, wrap."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, header in enumerate(headers):
         is_path = header in ("run", "folder")

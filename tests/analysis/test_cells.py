@@ -199,6 +199,47 @@ def test_titles_tell_setups_apart(tmp_path):
     ]  # fmt: skip
 
 
+def changed(folder, **provenance):
+    """Change what a made run says of its process."""
+    result = json.loads((folder / "result.json").read_text())
+    result["provenance"][-1] |= provenance
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+@pytest.mark.parametrize(
+    ("provenance", "titles"),
+    [
+        ({"attention": "eager"}, ["tiny, float32, attention eager", "tiny, float32, attention sdpa"]),
+        ({"cuda": "13.0"}, ["tiny, float32, on cpu", "tiny, float32, on cuda"]),
+        ({"compile": "default"}, ["tiny, float32, compiled (default)", "tiny, float32"]),
+        ({"dtype": "float16"}, ["tiny, float16", "tiny, float32"]),
+        (
+            {"attention": "eager", "cuda": "13.0", "checkpoint": "b"},
+            [
+                "tiny, float32, checkpoint a, on cpu, attention sdpa",
+                "tiny, float32, checkpoint b, on cuda, attention eager",
+            ],
+        ),
+    ],
+)
+def test_whatever_tells_two_tables_apart_is_in_their_titles(tmp_path, provenance, titles):
+    for change in ({}, provenance):
+        changed(save_run(tmp_path, "script", 64, [1.0, 0.0], checkpoint="a"), **change)
+    setups = make_cells(load_runs(tmp_path).frame).setups()
+    assert sorted(map(setup_title, setups)) == sorted(titles)
+
+
+def test_titles_say_what_else_limits_a_table(tmp_path):
+    save_run(tmp_path, "script", 64, [1.0, 0.0], limit=2)
+    save_run(tmp_path, "script", 64, [1.0, 0.0], weights="random", checkpoint="a")
+    titles = {setup_title(setup) for setup in make_cells(load_runs(tmp_path).frame).setups()}
+    assert titles == {
+        "tiny, float32, checkpoint embedded; the embedded tiny model: says nothing about 7B models; only the "
+        "first 2 samples",
+        "tiny, float32, checkpoint a; random weights: no accuracy",
+    }
+
+
 def test_a_table_has_no_column_for_what_was_not_measured(tmp_path):
     save_run(tmp_path, "none", None, [1.0, 0.0], latency=None)
     save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None)

@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import STAGES, draw, save_grid, save_run
+from matplotlib.lines import Line2D
 from PIL import Image
+from processes import run
+from texts import check_texts
 
 from script_exp.analysis.cells import for_figures, make_cells
 from script_exp.analysis.figures import figures, write_figures
 from script_exp.analysis.figures.cost import pareto_front
 from script_exp.analysis.figures.overlap import overlap
-from script_exp.analysis.figures.style import FORMATS, Looks, style
+from script_exp.analysis.figures.style import FORMATS, KNOWN, Looks, style
+from script_exp.config.command_line import CONF
 from script_exp.results.read import load_runs
 
 BENCHMARKS = ("gqa", "pope", "textvqa")
@@ -232,32 +236,137 @@ def test_a_slower_machine_does_not_make_a_method_slower(tmp_path):
     assert ends[1] < ends[0]
 
 
-def test_a_method_looks_the_same_whatever_was_run_beside_it(tmp_path):
-    def frame(*pruners):
-        return pd.DataFrame({"label": pruners, "pruner": pruners})
+def labeled(*pruners):
+    return pd.DataFrame({"label": pruners, "pruner": pruners})
 
-    few, many = (
-        Looks(frame("script", "trim")),
-        Looks(frame("random", "graph", "query", "script", "trim", "mine")),
-    )
-    for name in ("script", "trim"):
-        assert few.of(name) == many.of(name)
+
+MADE_UP = [f"method_{letter}" for letter in "abcdefghijklmnopqrstuvwxy"]
+
+
+def test_a_method_looks_the_same_whatever_was_run_beside_it():
     names = ("random", "graph", "query", "script", "trim", "mine")
-    looks = [tuple(many.of(name).values()) for name in names]
-    assert len({marker for _, marker in looks}) == len({color for color, _ in looks}) == 6
+    many = Looks(labeled(*names))
+    for name in names:
+        assert Looks(labeled(name)).of(name) == many.of(name)
+    looks = [many.of(name) for name in names]
+    assert len({look["marker"] for look in looks}) == len({look["color"] for look in looks}) == 6
+    assert Looks(labeled(*MADE_UP[:3])).of("method_a") == Looks(labeled("method_a", "script")).of("method_a")
+
+
+def test_every_method_of_the_package_has_a_look_of_its_own():
+    """So that it never depends on what else was run; its line is in figures/style.py."""
+    methods = sorted(file.stem for file in (CONF / "pruner").glob("*.yaml"))
+    assert sorted(set(methods) - set(KNOWN)) == []
+    assert len({KNOWN[name] for name in methods}) == len(methods)
+
+
+def test_twenty_five_methods_can_be_told_apart():
+    names = [*MADE_UP, *KNOWN]
+    looks = Looks(labeled(*names), colored=names)
+    assert len({(look["color"], look["marker"]) for look in map(looks.of, names)}) == len(names)
+
+
+def test_one_color_and_one_marker_per_method_in_all_figures(drawn):
+    found: dict[str, set[tuple[str, str]]] = {}
+    for name, figure in drawn.items():
+        if name.startswith("sweep"):  # its lines are budgets
+            continue
+        for axes in figure.axes:
+            handles, labels = axes.get_legend_handles_labels()
+            for handle, label in zip(handles, labels, strict=True):
+                line = getattr(handle, "lines", [handle])[0]
+                if isinstance(line, Line2D) and label not in ("unpruned", "Pareto front"):
+                    found.setdefault(label, set()).add((line.get_color(), line.get_marker()))
+    assert set(found) == {"random", "trim", "graph", "query", "script"}
+    assert [label for label, looks in found.items() if len(looks) > 1] == []
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Script and its modules among twenty-five others."""
+    outputs = tmp_path_factory.mktemp("many")
+    save_grid(outputs, ("gqa",))
+    for index, name in enumerate(MADE_UP):
+        save_run(outputs, name, 64, draw(index, 0.6), benchmark="gqa", kept=[[[index, 99]]] * 40)
+    return make_cells(load_runs(outputs).frame)
+
+
+def test_of_many_methods_the_usual_ones_are_in_color(many):
+    with style():
+        drawn = {name: figure for _, name, figure in figures(many)}
+    for name in ("accuracy_by_budget", "accuracy_by_flops", "accuracy_by_prefill_time"):
+        check_texts(drawn[name], name)
+        (keys,) = drawn[name].legends
+        said = [text.get_text() for text in keys.get_texts()]
+        assert said[-5:] == ["random", "graph", "query", "script", "other methods"]
+        lines = [line for line in drawn[name].axes[0].lines if line.get_label() == "other methods"]
+        assert len(lines) == 26  # trim, too
+        assert {(line.get_color(), line.get_marker()) for line in lines} == {("#d2d2d2", ".")}
+    bars = [tick.get_text() for tick in drawn["latency_by_stage-gqa"].axes[0].get_yticklabels()]
+    assert bars == ["unpruned", "random", "graph", "query", "script"]
+
+
+def test_any_methods_can_be_in_color(many):
+    with style():
+        few = {name: figure for _, name, figure in figures(many, ["script", "method_c", "method_d"])}
+        all_of_them = {name: figure for _, name, figure in figures(many, {*many.frame["pruner"]})}
+    (keys,) = few["accuracy_by_budget"].legends
+    assert [text.get_text() for text in keys.get_texts()] == [
+        "unpruned", "method_c", "method_d", "script", "other methods",
+    ]  # fmt: skip
+    rows = [tick.get_text() for tick in few["overlap-gqa"].axes[0].get_yticklabels()]
+    assert rows == ["method_c", "method_d"]  # script recorded nothing
+    for name in ("accuracy_by_budget", "overlap-gqa"):
+        check_texts(all_of_them[name], name)
+
+
+def test_the_commands_take_the_methods_in_color(tmp_path):
+    save_grid(tmp_path, ("gqa",), budgets=(64,))
+    process = run(tmp_path, "--highlight", "script,trim", script="analysis/report.py")
+    assert process.returncode == 0, process.stderr
+    page = (tmp_path / "analysis" / "report.html").read_text()
+    assert "Shown: Pareto front, unpruned, trim, script, other methods." in page
+    wrong = run(tmp_path, "--highlight", "script,scirpt", script="analysis/make.py")
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "error: --highlight=scirpt: expected one with a finished run: "
+        "none, random, trim, graph, query, script\n"
+    )
 
 
 def test_text_is_inside_the_canvas_and_apart(drawn):
     for name, figure in drawn.items():
-        figure.draw_without_rendering()
-        width, height = figure.bbox.size
-        boxes = [axes.get_tightbbox() for axes in figure.axes]  # with the labels that are shown
-        boxes += [legend.get_window_extent() for legend in figure.legends]
-        for box in boxes:
-            assert box.x0 >= 0, name
-            assert box.x1 <= width, name
-            assert box.y0 >= 0, name
-            assert box.y1 <= height, name
+        check_texts(figure, name)
+
+
+def test_long_names_stay_inside(tmp_path):
+    """Of benchmarks with their protocols, devices and methods with their settings."""
+    device = "Intel(R) Xeon(R) Platinum 8480C and NVIDIA H100 80GB HBM3"
+    for benchmark in ("mmbench_cn", "longvideobench", "scienceqa"):
+        save_run(tmp_path, "none", None, draw(0, 0.9), benchmark=benchmark, device=device)
+        for protocol in ("llava", "lmms"):
+            settings = {
+                "protocol": protocol,
+                "protocol_version": "0.3.0",
+                "on_error": "skip",
+                "ocr": protocol,
+            }
+            for version in ("head", "plot"):
+                save_run(
+                    tmp_path, "script_released", 64, draw(1, 0.7), benchmark=benchmark, device=device,
+                    benchmark_settings=settings, kept=[[[0, 1]]] * 40,
+                    variant=f"version={version}, denominators=plain, segments=all_of_them, walk=3",
+                )  # fmt: skip
+    with style():
+        drawn = {name: figure for _, name, figure in figures(make_cells(load_runs(tmp_path).frame))}
+    assert {name.split("-")[0] for name in drawn} >= {
+        "accuracy_by_budget", "accuracy_by_prefill_time", "latency_by_stage", "overlap",
+    }  # fmt: skip
+    for name in ("accuracy_by_budget", "accuracy_by_prefill_time"):
+        check_texts(drawn[name], name)
+    for start in ("latency_by_stage", "overlap"):
+        name = next(name for name in drawn if name.startswith(start))
+        check_texts(drawn[name], name)
 
 
 def test_panels_of_the_overlap_are_equal(tmp_path):

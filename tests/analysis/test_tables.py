@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_runs import draw, save_grid, save_run
+from processes import ROOT
 
 from script_exp.analysis.accuracy import accuracy_tables, budget_tables
 from script_exp.analysis.cells import make_cells
@@ -465,3 +466,33 @@ def test_latex_compiles(cells, tmp_path):
     assert process.returncode == 0, process.stdout[-2000:]
     assert "Overfull \\hbox" not in process.stdout
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
+
+
+def test_notes_say_how_often_the_intervals_hold(tmp_path):
+    """As docs/interval_coverage.csv has it."""
+    coverage = pd.read_csv(ROOT / "docs" / "interval_coverage.csv").query("interval == 'ours'")
+    of_a_metric = coverage[~coverage["quantity"].str.startswith("difference")]
+    of_a_difference = coverage[coverage["quantity"].str.startswith("difference")]
+    lowest = [
+        f"{100 * of_a_metric.query(chosen)['coverage'].min():.0f} %"
+        for chosen in ("accuracy <= 0.9", "accuracy == 0.95", "accuracy == 0.99")
+    ]
+    save_grid(tmp_path, budgets=(64,))
+    cells = make_cells(load_runs(tmp_path).frame)
+    (accuracy,) = accuracy_tables(cells)
+    most, high, highest = lowest
+    said = f"at worst in {most} for accuracies of 50 to 90 %, {high} at 95 % and {highest} at 99 %."
+    assert said in " ".join(accuracy.notes)
+    (against,) = unpruned_tables(cells, PairedTests(cells))
+    worst = f"{100 * of_a_difference['coverage'].min():.0f} %"
+    assert f"covers the truth at worst in {worst} of the cases." in " ".join(against.notes)
+    assert sorted(set(coverage["units"]))[:: len(set(coverage["units"])) - 1] == [5, 500]
+
+
+def test_a_test_that_nothing_allows_has_no_column(tmp_path):
+    """McNemar's test is not made over several seeds."""
+    save_grid(tmp_path, budgets=(64,), seeds=(0, 1))
+    frame = load_runs(tmp_path).frame
+    cells = make_cells(frame[frame["pruner"].isin(["none", "random"])])
+    (table,) = unpruned_tables(cells, PairedTests(cells))
+    assert table.columns == ["Method", "Difference", "95 % interval", "Worse", "Better", "p, paired"]

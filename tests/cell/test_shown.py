@@ -66,3 +66,35 @@ def test_without_an_unpruned_run_its_column_has_the_times_alone(folder, capsys):
     assert rows["prefill, GFLOPs"] == ["-", "1.256", ""]
     assert rows["LLM prefill, ms"] == ["20.0", "10.0", "2.00x"]
     assert last[0] == "No unpruned run to compare with; run pruner=none to get one."
+
+
+def test_what_was_not_asked_for_is_left_out(tmp_path, capsys):
+    """Neither times with latency=off, nor accuracy of random weights, nor a column of no unpruned run."""
+    times = {"LLM prefill, ms", "time to first token, ms", "peak memory, MiB"}
+    costs = {
+        "", "visual tokens kept", "mean over LLM layers", "prefill, GFLOPs", "LLM, visual tokens only",
+        "KV cache, MiB",
+    }  # fmt: skip
+    off = contents_of(save_run(tmp_path, "script", 64, [1.0, 0.0], latency=None))
+    print_result(off, None, tmp_path / "a" / "b" / "c", is_compared=False)
+    rows, _ = printed(capsys)
+    assert set(rows) == costs | {"accuracy, %"}
+    assert rows[""] == ["script @ 64"]
+    unpruned = contents_of(save_run(tmp_path, "none", None, [1.0, 0.0], latency=None))
+    print_result(off, unpruned, tmp_path / "a" / "b" / "c", is_compared=True)
+    rows, _ = printed(capsys)
+    assert set(rows) == costs | {"accuracy, %"}
+    assert rows[""] == ["unpruned", "script @ 64", "ratio"]
+    random = contents_of(save_run(tmp_path, "script", 32, [1.0, 0.0], weights="random"))
+    random["latency"]["peak_memory_bytes"] = random["latency"]["unpruned"]["peak_memory_bytes"] = None
+    print_result(random, None, tmp_path / "a" / "b" / "c", is_compared=False)
+    rows, _ = printed(capsys)
+    assert set(rows) == costs | times - {"peak memory, MiB"}  # a CPU has none
+    assert rows[""] == ["unpruned", "script @ 32", "ratio"]
+    print_result(unpruned, None, tmp_path / "a" / "b" / "c", is_compared=False)
+    rows, _ = printed(capsys)
+    assert rows[""] == ["none"]
+
+
+def contents_of(folder):
+    return json.loads((folder / "result.json").read_text())

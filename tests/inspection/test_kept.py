@@ -15,6 +15,7 @@ import yaml
 from made_runs import save_run
 from PIL import Image
 from processes import run
+from texts import check_texts
 
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import FORMATS, style
@@ -203,6 +204,7 @@ def test_panels_do_not_overlap_and_are_inside(crops, methods):
         for other in boxes[:number]:
             apart = box.x0 >= other.x1 or other.x0 >= box.x1 or box.y0 >= other.y1 or other.y0 >= box.y1
             assert apart
+    check_texts(figure)
     width, height = figure.get_size_inches()
     assert boxes[0].width * width == pytest.approx(boxes[0].height * height * min(crops, 5))
 

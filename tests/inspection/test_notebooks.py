@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import nbformat
 import pytest
+from made_runs import save_run
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from processes import ROOT, run
 
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
@@ -36,16 +39,18 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def executed(project):
     """Every notebook with its outputs, by number."""
+    return {path.name[:2]: execute(path, project) for path in NOTEBOOKS}
+
+
+def execute(path, project):
+    """A notebook, with its outputs, run in ``project``."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    books = {}
-    for path in NOTEBOOKS:
-        book = nbformat.read(path, as_version=4)
-        place = {"metadata": {"path": str(project / "analysis" / "notebooks")}}
-        NotebookClient(book, timeout=300, kernel_name="python3", resources=place).execute(
-            env={**os.environ, "PYTHONPATH": paths}
-        )
-        books[path.name[:2]] = book
-    return books
+    book = nbformat.read(path, as_version=4)
+    place = {"metadata": {"path": str(project / "analysis" / "notebooks")}}
+    NotebookClient(book, timeout=300, kernel_name="python3", resources=place).execute(
+        env={**os.environ, "PYTHONPATH": paths}
+    )
+    return book
 
 
 def outputs_of(book, kind):
@@ -100,3 +105,38 @@ def test_the_released_graph_has_no_effect_in_the_notebook(executed):
     numbers = [line.strip() for line in effect.splitlines() if line.strip().startswith("<td>")]
     assert len(numbers) == 6
     assert numbers[1::2] == ["<td>100.0</td>"] * 3  # all that head keeps is in the loop's set: min, mean, max
+
+
+@pytest.mark.slow
+def test_they_choose_by_name_among_several_runs(project, tmp_path):
+    """Runs of another benchmark and model come first in every order, and cannot be opened."""
+    (tmp_path / "analysis" / "notebooks").mkdir(parents=True)
+    shutil.copytree(project / "outputs", tmp_path / "outputs")
+    for benchmark, model in (("gqa", "tiny"), ("shapes", "another")):
+        for pruner, budget in (("none", None), ("graph", 8), ("query", 8), ("script", 8)):
+            save_run(tmp_path / "outputs", pruner, budget, [1.0, 0.0], benchmark=benchmark, model=model)
+    by_number = {path.name[:2]: path for path in NOTEBOOKS}
+    kept = execute(by_number["04"], tmp_path)
+    assert len(outputs_of(kept, "image/png")) >= 2
+    assert "[]" in outputs_of(kept, "text/plain")  # no run was left out
+    released = execute(by_number["06"], tmp_path)
+    costs = outputs_of(released, "text/html")[-1]
+    assert "shapes" in costs
+    assert "gqa" not in costs
+
+
+@pytest.mark.slow
+def test_a_benchmark_without_runs_is_named(tmp_path):
+    (tmp_path / "analysis" / "notebooks").mkdir(parents=True)
+    save_run(tmp_path / "outputs", "script", 64, [1.0, 0.0], benchmark="gqa")
+    for path in NOTEBOOKS[3:]:
+        with pytest.raises(
+            CellExecutionError, match="benchmark=shapes: expected one with a finished run: gqa"
+        ):
+            execute(path, tmp_path)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[3:], ids=lambda path: path.stem)
+def test_what_is_chosen_is_said_at_the_top(path):
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert 'MODEL, BENCHMARK = "tiny", "shapes"' in code[0].splitlines()

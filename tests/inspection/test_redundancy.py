@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from texts import check_texts
 
 from script_exp.analysis.figures.style import FORMATS, save, style
 from script_exp.inspection.redundancy import first_principal_coordinate, redundancy_of
@@ -87,6 +88,7 @@ def test_tokens_that_are_no_grid():
 def test_the_figure_shows_the_numbers(tokens, tmp_path):
     found = redundancy_of(tokens)
     with style():
+        check_texts(redundancy_figure(found))
         figure = redundancy_figure(found)
         files = save(figure, tmp_path, "redundancy")
     assert [file.suffix[1:] for file in files] == list(FORMATS)

@@ -9,6 +9,10 @@ import pytest
 from families import CONFIGS
 from PIL import Image
 from processes import last_line, run
+from texts import check_texts
+
+from script_exp.analysis.figures.style import style
+from script_exp.speed.report import bench_figure
 
 QUICK = ["bench.samples=1", "bench.repeats=1", "bench.warm_up=0", "bench.decode_steps=1"]
 
@@ -35,6 +39,8 @@ def test_every_pruner_at_every_budget_beside_the_unpruned_model(measured):
     assert [method["tokens"]["kept"] for method in result["methods"]] == [576, 64, 29, 64, 29]
     with Image.open(figure) as image:
         image.verify()
+    with style():
+        check_texts(bench_figure(result))
 
 
 def test_ratios_are_those_of_the_numbers_beside_them(measured):

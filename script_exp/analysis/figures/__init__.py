@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +13,7 @@ from script_exp.analysis.cells import SETUP, Cells, for_figures
 from script_exp.analysis.figures.accuracy import against_budget, over_benchmarks, sweeps
 from script_exp.analysis.figures.cost import against_cost, by_stage, prefill_percent
 from script_exp.analysis.figures.overlap import overlaps
-from script_exp.analysis.figures.style import Looks, save, style
+from script_exp.analysis.figures.style import Looks, save, style, wrap
 from script_exp.errors import UserError
 
 _NEEDS = {
@@ -27,8 +27,15 @@ _NEEDS = {
 }
 
 
-def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
+def write_figures(
+    cells: Cells, folder: Path, colored: Collection[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Write every figure that the runs allow.
+
+    Args:
+        cells: the cells to draw.
+        folder: where the files go.
+        colored: the methods in color (:class:`script_exp.analysis.figures.style.Looks`).
 
     Returns:
         the names of the figures, and a sentence for each kind that cannot be drawn.
@@ -39,11 +46,18 @@ def write_figures(cells: Cells, folder: Path) -> tuple[list[str], list[str]]:
         save(figure, folder, name)
         written.append(name)
 
-    return written, draw(cells, write)
+    return written, draw(cells, write, colored)
 
 
-def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
-    """Draw every figure that the runs allow; ``take`` receives the kind, name and figure of each.
+def draw(
+    cells: Cells, take: Callable[[str, str, Figure], None], colored: Collection[str] | None = None
+) -> list[str]:
+    """Draw every figure that the runs allow.
+
+    Args:
+        cells: the cells to draw.
+        take: receives the kind, name and figure of each.
+        colored: the methods in color (:class:`script_exp.analysis.figures.style.Looks`).
 
     Returns:
         a sentence for each kind that cannot be drawn.
@@ -51,7 +65,7 @@ def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
     kinds, reasons = set(), []
     with style():
         try:
-            for kind, name, figure in figures(cells):
+            for kind, name, figure in figures(cells, colored):
                 take(kind, name, figure)
                 kinds.add(kind)
         except UserError as error:  # the last kind is the only one that reads samples
@@ -60,12 +74,14 @@ def draw(cells: Cells, take: Callable[[str, str, Figure], None]) -> list[str]:
     return [*missing, *reasons]
 
 
-def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
-    """Yield the kind, name and figure of all figures; names include the setup if there are several."""
-    setups = list(cells.setups())
-    looks = Looks(pd.concat(map(for_figures, setups)))
-    for whole in setups:
-        setup = for_figures(whole)
+def figures(cells: Cells, colored: Collection[str] | None = None) -> Iterator[tuple[str, str, Figure]]:
+    """Yield the kind, name and figure of all figures; names include the setup if there are several.
+
+    Bars and heat maps have no line to draw in gray: they show only the methods in color.
+    """
+    setups = [(whole, for_figures(whole)) for whole in cells.setups()]
+    looks = Looks(pd.concat([setup for _, setup in setups]), colored)
+    for whole, setup in setups:
         end = _ending(setup, cells.frame)
         giga = setup["prefill_tflops"].max() < 1
         factor, unit = (1000.0, "GFLOPs") if giga else (1.0, "TFLOPs")
@@ -80,17 +96,20 @@ def figures(cells: Cells) -> Iterator[tuple[str, str, Figure]]:
         for device, group in setup.groupby("device"):
             place = end + (_slug(f"-{device}") if setup["device"].nunique() > 1 else "")
             paired = group.assign(prefill_percent=prefill_percent(group))
-            name = f"LLM prefill, % of unpruned\n(in turn on {device})"
+            name = f"LLM prefill, % of unpruned\n{wrap(f'(in turn on {device})', 26)}"
             prefill = against_cost(paired, looks, "prefill_percent", name)
             if prefill:
                 yield "accuracy_by_prefill_time", f"accuracy_by_prefill_time{place}", prefill
-            for column, own in group.groupby("column"):
+            for column, own in group[group["label"].map(looks.is_colored)].groupby("column"):
                 stages = by_stage(own)
                 if stages:
-                    stages.suptitle(f"{column}, batch 1 on {device}", fontsize=8.5)
+                    letters = int(stages.get_figwidth() / 0.08)
+                    title = wrap(f"{column}, batch 1 on {device}", letters)
+                    stages.suptitle(title, fontsize=8.5)
+                    stages.set_figheight(stages.get_figheight() + 0.15 * title.count("\n"))
                     yield "latency_by_stage", f"latency_by_stage-{_slug(str(column))}{place}", stages
-    for setup in map(for_figures, setups):
-        for column, group in setup.groupby("column"):
+    for _, setup in setups:
+        for column, group in setup[setup["label"].map(looks.is_colored)].groupby("column"):
             heat = overlaps(group, cells)
             if heat:
                 yield "overlap", f"overlap-{_slug(str(column))}{_ending(setup, cells.frame)}", heat

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from script_exp.analysis.accuracy import by_budget, column_heading, heading, tokens_text
 from script_exp.analysis.cells import is_main, rank
-from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, panels
+from script_exp.analysis.figures.style import MARKERS, UNPRUNED, Looks, legend, panels, wrap
 
 
 def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
@@ -31,17 +31,22 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
         _unpruned_line(one, group)
         pruned = group[group["budget"].notna()]
         labels = sorted(set(pruned["label"]), key=rank)
-        for index, label in enumerate(labels):
+        colored = [label for label in labels if looks.is_colored(label)]
+        step = min(1.018, 1.1 ** (2 / max(1, len(colored) - 1)))
+        for label in labels:
             points = pruned[pruned["label"] == label].sort_values("layer_average")
-            apart = 1.018 ** (index - (len(labels) - 1) / 2)  # intervals side by side
-            _with_interval(one, points["layer_average"] * apart, points, label=label, **looks.of(label))
+            if label not in colored:
+                one.plot(points["layer_average"], points["accuracy"], **looks.of(label))
+                continue
+            apart = step ** (colored.index(label) - (len(colored) - 1) / 2)  # intervals side by side
+            _with_interval(one, points["layer_average"] * apart, points, **looks.of(label))
         one.set_xscale("log", base=2)
         even = pruned[pruned["layer_average"] == pruned["kept"]]  # in-LLM methods have other averages
         ticks = sorted({round(tokens) for tokens in (even if len(even) else pruned)["layer_average"]})
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())
         one.set_xlabel("visual tokens kept\n(mean over the LLM's layers)")
-        one.set(ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
+        one.set(ylabel=f"accuracy, {column_heading(column, group)[1]}", title=wrap(column, 26))
     legend(figure, axes)
     return figure
 
@@ -65,14 +70,16 @@ def over_benchmarks(cells: pd.DataFrame, looks: Looks) -> Figure | None:
             values = group[group["label"] == label].set_index("column")["retained"].reindex(columns)
             if values.notna().all():
                 closed = [*values, values.iloc[0]]
-                one.plot([*angles, angles[0]], closed, label=label, markersize=3, **looks.of(label))
+                one.plot([*angles, angles[0]], closed, **{"markersize": 3} | looks.of(label))
         one.set_theta_zero_location("N")
-        one.set_xticks(angles, columns)
+        one.set_xticks(angles, [wrap(column, 16) for column in columns])
         one.set_ylim(max(0, low - 10), high)
         one.set_yticks(rings := np.arange(low, high + 1, 20), [f"{ring:.0f} %" for ring in rings])
         one.set_rlabel_position(180 / len(columns))
-        one.tick_params(axis="x", pad=1)
+        one.tick_params(axis="x", pad=3)
         one.tick_params(axis="y", labelsize=6, colors="#666666")
+        for ring in one.get_yticklabels():
+            ring.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
         one.spines["polar"].set_color("#bbbbbb")
         one.set_title(heading(group), pad=8)
     legend(figure, axes)
@@ -92,7 +99,7 @@ def sweeps(cells: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
             for (label, points), color, marker in zip(own, shades, cycle(MARKERS), strict=False):
                 _with_interval(one, points["value"], points, label=label, color=color, marker=marker)
             unit = column_heading(column, group)[1]
-            one.set(xlabel=f"{pruner}: {key}", ylabel=f"accuracy, {unit}", title=column)
+            one.set(xlabel=f"{pruner}: {key}", ylabel=f"accuracy, {unit}", title=wrap(column, 26))
         legend(figure, axes)
         yield f"sweep_{pruner}_{key}", figure
 

@@ -49,9 +49,9 @@ def against_cost(cells: pd.DataFrame, looks: Looks, cost: str, name: str, factor
             one.plot(
                 points["cost"],
                 points["accuracy"],
-                **{"label": label, "linewidth": 0.8} | looks.of(label) | unpruned,
+                **{"linewidth": 0.8} | looks.of(label) | unpruned,
             )
-        one.set(xlabel=name, ylabel=f"accuracy, {column_heading(column, group)[1]}", title=column)
+        one.set(xlabel=name, ylabel=f"accuracy, {column_heading(column, group)[1]}", title=wrap(column, 26))
     legend(figure, axes)
     return figure
 
@@ -88,7 +88,9 @@ def by_stage(cells: pd.DataFrame) -> Figure | None:
         return None
     budgets = by_budget(pruned)
     most = max(len(group) for _, group in budgets) + len(unpruned)
-    figure, axes = panels(len(budgets), height=0.17 * most + 0.75, most=2, sharex=True)
+    lines = max(wrap(label).count("\n") + 1 for label in timed["label"])
+    row = max(0.17, 0.15 * lines)  # inches
+    figure, axes = panels(len(budgets), height=row * most + 0.75, most=2, sharex=True)
     for one, (_, group) in zip(axes, budgets, strict=True):
         rows = pd.concat([unpruned, group]).set_index("label")
         whole = rows["unpruned_ttft_ms"].where(rows["budget"].notna(), rows["ttft_ms"])
@@ -117,5 +119,5 @@ def stage_bars(axes: Axes, times: pd.DataFrame) -> None:
         )  # fmt: skip
         left += widths
     axes.set_yticks(places, [wrap(label) for label in times.index])
-    axes.invert_yaxis()
+    axes.set_ylim(len(times) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")

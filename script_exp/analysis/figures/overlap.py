@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 
 from script_exp.analysis.accuracy import by_budget, heading
 from script_exp.analysis.cells import Cells, rank
-from script_exp.analysis.figures.style import panels
+from script_exp.analysis.figures.style import FULL_WIDTH, panels, wrap
 from script_exp.errors import UserError
 from script_exp.results.read import load_samples
+
+_MOST_BESIDE = 12  # methods in a heat map that has another one beside it
 
 
 def kept_tokens(run_dir: Path) -> pd.Series | None:
@@ -77,17 +79,28 @@ def overlaps(cells: pd.DataFrame, runs: Cells) -> Figure | None:
     # All panels have the same rows, so that they are equally large and can be compared.
     labels = sorted({str(label) for _, shares in found for label in shares}, key=rank)
     found = [(group, shares.reindex(index=labels, columns=labels)) for group, shares in found]
-    longest = max(map(len, labels))
-    figure, axes = panels(len(found), height=0.34 * len(labels) + 0.6 + 0.04 * longest, most=2, sharey=True)
+    lines = [wrap(label).splitlines() for label in labels]
+    longest, most = max(len(line) for one in lines for line in one), 2 if len(labels) <= _MOST_BESIDE else 1
+    wanted = max(0.34, 0.15 * max(map(len, lines)))  # inches
+    slant = 45 if max(map(len, lines)) == 1 else 90
+    cell = min(wanted, (FULL_WIDTH / most - 0.06 * longest - 0.5) / len(labels))
+    height = cell * len(labels) + 0.5 + (0.045 if slant == 45 else 0.07) * longest
+    figure, axes = panels(len(found), height=height, most=most, sharey=True)
+    figure.set_size_inches(FULL_WIDTH if most == 1 else figure.get_figwidth(), figure.get_figheight() - 0.3)
     for one, (group, shares) in zip(axes, found, strict=True):
         sns.heatmap(
-            100 * shares, ax=one, vmin=0, vmax=100, cmap="crest", annot=True, fmt=".0f", square=True,
+            100 * shares.rename(index=wrap, columns=wrap), ax=one, vmin=0, vmax=100, cmap="crest",
+            annot=True, fmt=".0f", square=True,
             linewidths=0.5, cbar=False, annot_kws={"size": 7},
         )  # fmt: skip
         one.set_title(heading(group))
-        one.tick_params(axis="x", rotation=45)
-        one.tick_params(axis="y", rotation=0)
+        one.grid(visible=False)
+        one.set_facecolor("#f3f3f3")  # of methods without a run at this budget
+        one.tick_params(axis="x", rotation=slant, length=0, pad=2)
+        one.tick_params(axis="y", rotation=0, length=0)
         for tick in one.get_xticklabels():
             tick.set(horizontalalignment="right", rotation_mode="anchor")
+            if slant == 90:
+                tick.set_verticalalignment("center")
     figure.suptitle("kept tokens in common, %", fontsize=8.5)
     return figure
