@@ -1,6 +1,7 @@
 """What the package exports; each name is imported from its file when it is first used."""
 
 from .before_llm.divprune import DivPrune as DivPrune
+from .before_llm.fastervlm import FasterVLM as FasterVLM
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.none import NoPruning as NoPruning

@@ -11,6 +11,7 @@ from conftest import batch
 from script_exp.errors import UserError
 from script_exp.pruners import (
     DivPrune,
+    FasterVLM,
     FastV,
     Graph,
     LayerPruner,
@@ -29,6 +30,7 @@ from script_exp.pruners.contract.signals import Reads, Signal
 METHODS = {
     "none": NoPruning,
     "divprune": DivPrune,
+    "fastervlm": FasterVLM,
     "random": Random,
     "graph": Graph,
     "query": QueryConditioned,
