@@ -11,6 +11,7 @@ from .before_llm.random import Random as Random
 from .before_llm.script import Script as Script
 from .before_llm.script_released import ScriptReleased as ScriptReleased
 from .before_llm.trim import Trim as Trim
+from .before_llm.vispruner import VisPruner as VisPruner
 from .contract.layer_pruner import LayerPruner as LayerPruner
 from .contract.pruner import Kept as Kept
 from .contract.pruner import Pruner as Pruner

@@ -24,6 +24,7 @@ from script_exp.pruners import (
     Script,
     ScriptReleased,
     Trim,
+    VisPruner,
 )
 from script_exp.pruners.contract.signals import Reads, Signal
 
@@ -31,6 +32,7 @@ METHODS = {
     "none": NoPruning,
     "divprune": DivPrune,
     "fastervlm": FasterVLM,
+    "vispruner": VisPruner,
     "random": Random,
     "graph": Graph,
     "query": QueryConditioned,
