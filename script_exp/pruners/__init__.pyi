@@ -8,6 +8,7 @@ from .before_llm.none import NoPruning as NoPruning
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP
 from .before_llm.random import Random as Random
+from .before_llm.scope import Scope as Scope
 from .before_llm.script import Script as Script
 from .before_llm.script_released import ScriptReleased as ScriptReleased
 from .before_llm.trim import Trim as Trim
