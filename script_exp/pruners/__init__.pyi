@@ -4,6 +4,7 @@ from .before_llm.divprune import DivPrune as DivPrune
 from .before_llm.fastervlm import FasterVLM as FasterVLM
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
+from .before_llm.hiprune import HiPrune as HiPrune
 from .before_llm.none import NoPruning as NoPruning
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP
