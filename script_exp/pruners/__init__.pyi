@@ -2,6 +2,7 @@
 
 from .before_llm.divprune import DivPrune as DivPrune
 from .before_llm.fastervlm import FasterVLM as FasterVLM
+from .before_llm.gprune import GPrune as GPrune
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.hiprune import HiPrune as HiPrune
