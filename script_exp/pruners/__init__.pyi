@@ -1,5 +1,6 @@
 """What the package exports; each name is imported from its file when it is first used."""
 
+from .before_llm.cdpruner import CDPruner as CDPruner
 from .before_llm.divprune import DivPrune as DivPrune
 from .before_llm.fastervlm import FasterVLM as FasterVLM
 from .before_llm.gprune import GPrune as GPrune

@@ -10,6 +10,7 @@ from conftest import batch
 
 from script_exp.errors import UserError
 from script_exp.pruners import (
+    CDPruner,
     DivPrune,
     FasterVLM,
     FastV,
@@ -34,6 +35,7 @@ from script_exp.pruners.contract.signals import Reads, Signal
 
 METHODS = {
     "none": NoPruning,
+    "cdpruner": CDPruner,
     "divprune": DivPrune,
     "fastervlm": FasterVLM,
     "gprune": GPrune,
