@@ -15,6 +15,7 @@ from .before_llm.random import Random as Random
 from .before_llm.scope import Scope as Scope
 from .before_llm.script import Script as Script
 from .before_llm.script_released import ScriptReleased as ScriptReleased
+from .before_llm.stride import Stride as Stride
 from .before_llm.trim import Trim as Trim
 from .before_llm.vispruner import VisPruner as VisPruner
 from .contract.layer_pruner import LayerPruner as LayerPruner

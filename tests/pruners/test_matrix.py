@@ -28,6 +28,7 @@ from script_exp.pruners import (
     ScorePruner,
     Script,
     ScriptReleased,
+    Stride,
     Trim,
     VisPruner,
 )
@@ -42,6 +43,7 @@ METHODS = {
     "hiprune": lambda budget: HiPrune(budget=budget, layer=-1),
     "holov": HoloV,
     "scope": Scope,
+    "stride": Stride,
     "vispruner": VisPruner,
     "random": Random,
     "graph": Graph,
