@@ -9,6 +9,7 @@ from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.hiprune import HiPrune as HiPrune
 from .before_llm.holov import HoloV as HoloV
 from .before_llm.none import NoPruning as NoPruning
+from .before_llm.prunesid import PruneSID as PruneSID
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP
 from .before_llm.random import Random as Random
