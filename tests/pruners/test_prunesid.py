@@ -11,18 +11,17 @@ import torch
 from made_tokens import made_tokens
 
 from script_exp.pruners import PruneSID
-from script_exp.pruners.before_llm.prunesid import principal_groups, quotas, unsuppressed
+from script_exp.pruners.before_llm.prunesid import principal_groups, quotas
 from script_exp.pruners.contract.signals import SALIENCY
 
 
 def slow_groups(features, components):
-    """The patch's largest entry among the leading eigenvectors of the centered patches' products."""
+    """The patch's largest entry among the leading right singular vectors of the centered table."""
     values = 1 / (1 + np.exp(-features))
     table = (values - values.mean(axis=1, keepdims=True)).T  # channels x patches
-    _, vectors = np.linalg.eigh(table.T @ table)
+    _, _, vectors = np.linalg.svd(table)
     kept = max(1, min(components, features.shape[1] - 1))
-    leading = vectors[:, ::-1][:, :kept]
-    return [int(np.argmax(np.abs(row))) for row in leading]
+    return [int(np.argmax(np.abs(row))) for row in vectors[:kept].T]
 
 
 def slow_rounds(groups, scores, similarity, threshold):
@@ -96,13 +95,6 @@ def test_quotas_equal_the_loop(k):
         assert (found <= sizes).all()
         for crop in range(3):
             assert found[crop].tolist() == slow_quotas(sizes[crop].tolist(), survivors[crop].tolist(), k)
-
-
-def test_suppression_stops_at_the_suppressed():
-    """A row of ten in which each suppresses the next: every second one remains."""
-    chain = torch.zeros(1, 10, 10, dtype=torch.bool)
-    chain[0, range(1, 10), range(9)] = True
-    assert unsuppressed(chain)[0].nonzero().flatten().tolist() == [0, 2, 4, 6, 8]
 
 
 def test_a_duplicate_is_kept_last():

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from script_exp.pruners.arithmetic.similarity import cosines
+from script_exp.pruners.arithmetic.suppression import unsuppressed
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 
@@ -67,27 +69,18 @@ class PruneSID(Pruner):
 def principal_groups(features: Tensor, components: int) -> Tensor:
     """Return the component (crops, n) along which each of the features (crops, n, v) is largest.
 
-    There are at most as many components as centered features have dimensions.
+    There are at most as many components as centered features have dimensions. The singular vectors are
+    eigenvectors of the smaller one of the two products, in float64.
     """
     values = features.double().sigmoid()
     values = values - values.mean(dim=-1, keepdim=True)
-    kept = max(1, min(components, values.shape[2] - 1))
-    directions: Tensor = torch.linalg.svd(values, full_matrices=False).U
-    return directions[..., :kept].abs().argmax(dim=-1)
-
-
-def unsuppressed(suppresses: Tensor) -> Tensor:
-    """Return which tokens remain, (crops, n), if the best remains and suppresses others, and so on.
-
-    Args:
-        suppresses: (crops, n, n), whether the token of the column, if it remains, suppresses that of the row;
-            never the better of the two.
-    """
-    remains = suppresses.new_ones(suppresses.shape[:2])
-    while True:  # each turn settles the tokens whose suppressors were settled before
-        before, remains = remains, ~(suppresses & remains[:, None]).any(dim=-1)
-        if torch.equal(before, remains):
-            return remains
+    n, channels = values.shape[1:]
+    kept = max(1, min(components, channels - 1))
+    product = values @ values.mT if n <= channels else values.mT @ values
+    directions = torch.linalg.eigh(product).eigenvectors[..., -kept:].flip(-1)  # the largest value first
+    if n > channels:
+        directions = functional.normalize(values @ directions, dim=1)
+    return directions.abs().argmax(dim=-1)
 
 
 def quotas(sizes: Tensor, survivors: Tensor, k: int) -> Tensor:
