@@ -77,7 +77,8 @@ def principal_groups(features: Tensor, components: int) -> Tensor:
     n, channels = values.shape[1:]
     kept = max(1, min(components, channels - 1))
     product = values @ values.mT if n <= channels else values.mT @ values
-    directions = torch.linalg.eigh(product).eigenvectors[..., -kept:].flip(-1)  # the largest value first
+    vectors: Tensor = torch.linalg.eigh(product).eigenvectors
+    directions = vectors[..., -kept:].flip(-1)  # the largest value first
     if n > channels:
         directions = functional.normalize(values @ directions, dim=1)
     return directions.abs().argmax(dim=-1)
