@@ -10,23 +10,43 @@ from conftest import batch
 
 from script_exp.errors import UserError
 from script_exp.pruners import (
+    CDPruner,
+    DivPrune,
+    FasterVLM,
     FastV,
+    GPrune,
     Graph,
+    HiPrune,
+    HoloV,
     LayerPruner,
     NoPruning,
     Pruner,
+    PruneSID,
     Pyramid,
     QueryConditioned,
     Random,
+    Scope,
     ScorePruner,
     Script,
     ScriptReleased,
+    Stride,
     Trim,
+    VisPruner,
 )
-from script_exp.pruners.contract.signals import Reads
+from script_exp.pruners.contract.signals import Reads, Signal
 
 METHODS = {
     "none": NoPruning,
+    "cdpruner": CDPruner,
+    "divprune": DivPrune,
+    "fastervlm": FasterVLM,
+    "gprune": GPrune,
+    "hiprune": lambda budget: HiPrune(budget=budget, layer=-1),
+    "holov": HoloV,
+    "prunesid": PruneSID,
+    "scope": Scope,
+    "stride": Stride,
+    "vispruner": VisPruner,
     "random": Random,
     "graph": Graph,
     "query": QueryConditioned,
@@ -44,6 +64,7 @@ METHODS = {
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
     "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
 }
+SIGNALS = frozenset[Signal]().union(*(make(budget=1).reads.signals for make in METHODS.values()))
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
 
@@ -53,7 +74,8 @@ def prepared(request, llava_any_dtype):
     """Model, inputs, encoded images and queries."""
     model = llava_any_dtype
     inputs, questions = batch(model, request.param)
-    return model, inputs, model.encode_images(inputs, Reads(joint=True)), model.encode_queries(questions)
+    images = model.encode_images(inputs, Reads(joint=True, signals=SIGNALS))
+    return model, inputs, images, model.encode_queries(questions)
 
 
 def run(prepared, pruner):
@@ -161,17 +183,33 @@ def test_a_share_is_a_budget(prepared, name):
 def test_the_methods_differ(prepared):
     """On the same tokens no two methods keep the same set, apart from documented identities."""
     sets = {}
-    for name in ("random", "graph", "query", "script", "trim_plain", "released_head", "released_plot"):
+    names = ["random", "graph", "query", "script", "trim_plain", "released_head", "released_plot"]
+    names += [
+        "divprune",
+        "fastervlm",
+        "gprune",
+        "hiprune",
+        "holov",
+        "prunesid",
+        "scope",
+        "stride",
+        "vispruner",
+    ]
+    for name in names:
         sets[name] = tuple(run(prepared, METHODS[name](budget=64)).kept[0].indices[0].tolist())
     assert len(set(sets.values())) == len(sets)
 
 
 def overflown(image, value):
-    """The image with ``value`` in the features of one of its tokens, as where float16 did not suffice."""
-    visual = image.visual
-    projected, joint, packed = (one.clone() for one in (visual.projected, visual.joint, image.packed))
-    projected[0, 100], joint[0, 100], packed[100] = value, value, value
-    return replace(image, visual=replace(visual, projected=projected, joint=joint), packed=packed)
+    """The image with ``value`` in what is known of one token, as where float16 did not suffice."""
+
+    def damaged(values):
+        values = values.clone()
+        values[0, 100 % values.shape[1]] = value
+        return values
+
+    visual = image.visual.map(damaged)
+    return replace(image, visual=visual, packed=damaged(image.packed[None])[0])
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -47,14 +47,17 @@ class QueryDPP:
 
     def relevance(self, visual: VisualTokens, query: Query) -> Tensor:
         """Return r in [0, 1], (crops, n), from the patch embeddings and the query."""
+        return min_max(self.agreement(visual, query), self.relevance_range)
+
+    def agreement(self, visual: VisualTokens, query: Query) -> Tensor:
+        """Return s, (crops, n): the mean similarity to the question's segments, with the sign."""
         if visual.joint is None:
             raise ValueError("the patches' embeddings in the query encoder's space are missing")
         patches, segments = visual.joint, query.embeddings
         if self.normalize:
             patches, segments = functional.normalize(patches, dim=-1), functional.normalize(segments, dim=-1)
         sign = query.sign if self.sign is None else self.sign
-        raw = sign * (patches @ segments.T).mean(dim=-1)
-        return min_max(raw, self.relevance_range)
+        return sign * (patches @ segments.T).mean(dim=-1)
 
     def order(self, visual: VisualTokens, query: Query, picks: int) -> Tensor:
         """Return the DPP's first ``picks`` tokens in pick order, (crops, picks)."""
