@@ -8,6 +8,7 @@ from .before_llm.query import QueryDPP as QueryDPP
 from .before_llm.random import Random as Random
 from .before_llm.script import Script as Script
 from .before_llm.script_released import ScriptReleased as ScriptReleased
+from .before_llm.tome import ToMe as ToMe
 from .before_llm.trim import Trim as Trim
 from .contract.layer_pruner import LayerPruner as LayerPruner
 from .contract.pruner import Kept as Kept

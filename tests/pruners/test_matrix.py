@@ -21,6 +21,7 @@ from script_exp.pruners import (
     ScorePruner,
     Script,
     ScriptReleased,
+    ToMe,
     Trim,
 )
 from script_exp.pruners.contract.signals import Reads
@@ -43,6 +44,8 @@ METHODS = {
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
     "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
+    "tome": ToMe,
+    "tome_keys": lambda budget: ToMe(budget=budget, metric="keys"),
 }
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
