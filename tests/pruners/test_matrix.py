@@ -14,6 +14,7 @@ from script_exp.pruners import (
     Graph,
     LayerPruner,
     NoPruning,
+    Pool,
     Pruner,
     Pyramid,
     QueryConditioned,
@@ -44,6 +45,7 @@ METHODS = {
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
     "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
+    "pool": Pool,
     "tome": ToMe,
     "tome_keys": lambda budget: ToMe(budget=budget, metric="keys"),
 }
