@@ -24,6 +24,7 @@ from script_exp.pruners import (
     ScriptReleased,
     ToMe,
     Trim,
+    VisionZip,
 )
 from script_exp.pruners.contract.signals import Reads
 
@@ -48,6 +49,8 @@ METHODS = {
     "pool": Pool,
     "tome": ToMe,
     "tome_keys": lambda budget: ToMe(budget=budget, metric="keys"),
+    "visionzip": VisionZip,
+    "visionzip_official": lambda budget: VisionZip(budget=budget, layout="official"),
 }
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
