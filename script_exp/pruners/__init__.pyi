@@ -4,6 +4,8 @@ from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.none import NoPruning as NoPruning
 from .before_llm.pool import Pool as Pool
+from .before_llm.prumerge import PruMerge as PruMerge
+from .before_llm.prumerge_plus import PruMergePlus as PruMergePlus
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP
 from .before_llm.random import Random as Random
