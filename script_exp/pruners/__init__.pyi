@@ -1,5 +1,6 @@
 """What the package exports; each name is imported from its file when it is first used."""
 
+from .before_llm.apet import ApET as ApET
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.none import NoPruning as NoPruning

@@ -10,6 +10,7 @@ from conftest import batch
 
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (
+    ApET,
     FastV,
     Graph,
     LayerPruner,
@@ -48,6 +49,7 @@ METHODS = {
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
     "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
+    "apet": ApET,
     "pool": Pool,
     "prumerge": PruMerge,
     "prumerge_plus": PruMergePlus,
