@@ -15,6 +15,7 @@ from .before_llm.script_released import ScriptReleased as ScriptReleased
 from .before_llm.tome import ToMe as ToMe
 from .before_llm.trim import Trim as Trim
 from .before_llm.visionzip import VisionZip as VisionZip
+from .before_llm.vscan import VScan as VScan
 from .contract.layer_pruner import LayerPruner as LayerPruner
 from .contract.pruner import Kept as Kept
 from .contract.pruner import Pruner as Pruner

@@ -28,6 +28,7 @@ from script_exp.pruners import (
     ToMe,
     Trim,
     VisionZip,
+    VScan,
 )
 from script_exp.pruners.contract.signals import Reads
 
@@ -57,6 +58,7 @@ METHODS = {
     "tome_keys": lambda budget: ToMe(budget=budget, metric="keys"),
     "visionzip": VisionZip,
     "visionzip_official": lambda budget: VisionZip(budget=budget, layout="official"),
+    "vscan": lambda budget: VScan(budget=budget, layer=-1),
 }
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
