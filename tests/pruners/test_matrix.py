@@ -30,7 +30,7 @@ from script_exp.pruners import (
     VisionZip,
     VScan,
 )
-from script_exp.pruners.contract.signals import Reads
+from script_exp.pruners.contract.signals import Reads, Signal
 
 METHODS = {
     "none": NoPruning,
@@ -60,14 +60,9 @@ METHODS = {
     "visionzip_official": lambda budget: VisionZip(budget=budget, layout="official"),
     "vscan": lambda budget: VScan(budget=budget, layer=-1),
 }
+SIGNALS = frozenset[Signal]().union(*(make(budget=1).reads.signals for make in METHODS.values()))
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
-READS = Reads(
-    joint=True,
-    signals=frozenset().union(
-        *(method(budget=1).signals for method in METHODS.values() if isinstance(method(budget=1), Pruner))
-    ),
-)
 
 
 def refusal(name, budget):
@@ -90,7 +85,8 @@ def prepared(request, llava_any_dtype):
     """Model, inputs, encoded images and queries."""
     model = llava_any_dtype
     inputs, questions = batch(model, request.param)
-    return model, inputs, model.encode_images(inputs, READS), model.encode_queries(questions)
+    images = model.encode_images(inputs, Reads(joint=True, signals=SIGNALS))
+    return model, inputs, images, model.encode_queries(questions)
 
 
 def run(prepared, pruner):

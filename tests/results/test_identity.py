@@ -33,6 +33,7 @@ ANOTHER_RUN = [
     ("pruner=trim", "pruner.aggregate=false"),
     ("pruner=fastv", "pruner.layer=2"),
     ("pruner=fastv", "model.in_llm.layer=2"),
+    ("pruner=vscan", "model.in_tower.shallow=-1"),
     ("", "benchmark.scene_seed=3"),
     ("", "benchmark.scenes=81"),
     ("", "model.name=mine"),
@@ -69,6 +70,7 @@ SAME_RUN = [
     ("", "model.newline=drop"),
     (f"{NEXT} pruner=none", "model.newline=drop"),
     ("", "model.in_llm.layer=2"),
+    ("", "model.in_tower.shallow=-1"),
     ("pruner=random", "model.clip={clip}"),
 ]
 
