@@ -117,7 +117,7 @@ class Pruner(ABC):
 
     @property
     def aggregates(self) -> bool:
-        """Whether the method spends budget on aggregated tokens, which the projector makes."""
+        """Whether the method spends budget on tokens without a place of their own, which come last."""
         return False
 
     @property
@@ -142,7 +142,10 @@ class Pruner(ABC):
         """
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        """Return the tokens (crops, k, d) that enter the LLM; a merging method overrides this."""
+        """Return the tokens (crops, k, d) that enter the LLM, those at ``indices`` first and in their order.
+
+        A merging method overrides this. The features have the model's dtype, and so has what it returns.
+        """
         return gather_tokens(visual.projected, indices)
 
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
