@@ -53,6 +53,17 @@ def mean_with_host(tokens: Tensor, hosts: Tensor, members: Tensor) -> Tensor:
     return total / (1 + members.sum(dim=-1, keepdim=True))
 
 
+def merge_dropped(tokens: Tensor, kept: Tensor) -> Tensor:
+    """Return the kept tokens (crops, k, d), each the plain mean of itself and the dropped ones nearest to it.
+
+    Args:
+        tokens: (crops, n, d), compared by their cosine similarity.
+        kept: (crops, k) indices.
+    """
+    members = join_nearest(tokens, kept, dropped(kept, tokens.shape[1]))
+    return mean_with_host(tokens, kept, members).to(tokens.dtype)
+
+
 def host_plus_mean(tokens: Tensor, hosts: Tensor, members: Tensor) -> Tensor:
     """Return each host plus the mean of its guests (crops, h, d), in float32; the host if it has none."""
     mean = members @ tokens.float() / members.sum(dim=-1, keepdim=True).clamp(min=1)

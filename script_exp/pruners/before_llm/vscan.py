@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import SettingError, check_whole
-from script_exp.pruners.arithmetic.merging import dropped, join_nearest, mean_with_host
+from script_exp.pruners.arithmetic.merging import merge_dropped
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, grid_of, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 
@@ -60,9 +60,7 @@ class VScan(Pruner):
         return torch.cat([local, top_indices(saliency, k - k // 2)], dim=1)
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        guests = dropped(indices, visual.projected.shape[1])
-        members = join_nearest(visual.projected, indices, guests)
-        return mean_with_host(visual.projected, indices, members).to(visual.projected.dtype)
+        return merge_dropped(visual.projected, indices)
 
     def _local(self, visual: VisualTokens, count: int) -> Tensor:
         """Return the indices (crops, count) of the tokens chosen within windows."""
