@@ -54,7 +54,6 @@ class ModelSettings:
     positions: str
     newline: str
     in_llm: dict[str, Any]
-    in_tower: dict[str, Any]
 
     @classmethod
     def from_config(cls, plain: dict[str, Any]) -> ModelSettings:
@@ -64,7 +63,7 @@ class ModelSettings:
             UserError: if a key is missing or unknown, or a value is invalid.
         """
         known = cls.__dataclass_fields__.keys()
-        plain = {"compile": "off", "in_tower": {}} | plain  # older runs and configs do not have these keys
+        plain = {"compile": "off"} | plain  # older runs and configs do not have this key
         for key in known - plain.keys():
             raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
         for key in plain.keys() - known:

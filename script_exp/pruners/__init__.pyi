@@ -1,5 +1,6 @@
 """What the package exports; each name is imported from its file when it is first used."""
 
+from .before_llm.apet import ApET as ApET
 from .before_llm.cdpruner import CDPruner as CDPruner
 from .before_llm.divprune import DivPrune as DivPrune
 from .before_llm.fastervlm import FasterVLM as FasterVLM
@@ -10,6 +11,9 @@ from .before_llm.hiprune import HiPrune as HiPrune
 from .before_llm.holov import HoloV as HoloV
 from .before_llm.mmtok import MMTok as MMTok
 from .before_llm.none import NoPruning as NoPruning
+from .before_llm.pool import Pool as Pool
+from .before_llm.prumerge import PruMerge as PruMerge
+from .before_llm.prumerge_plus import PruMergePlus as PruMergePlus
 from .before_llm.prunesid import PruneSID as PruneSID
 from .before_llm.query import QueryConditioned as QueryConditioned
 from .before_llm.query import QueryDPP as QueryDPP
@@ -18,8 +22,11 @@ from .before_llm.scope import Scope as Scope
 from .before_llm.script import Script as Script
 from .before_llm.script_released import ScriptReleased as ScriptReleased
 from .before_llm.stride import Stride as Stride
+from .before_llm.tome import ToMe as ToMe
 from .before_llm.trim import Trim as Trim
+from .before_llm.visionzip import VisionZip as VisionZip
 from .before_llm.vispruner import VisPruner as VisPruner
+from .before_llm.vscan import VScan as VScan
 from .contract.layer_pruner import LayerPruner as LayerPruner
 from .contract.pruner import Kept as Kept
 from .contract.pruner import Pruner as Pruner

@@ -58,10 +58,7 @@ def pruned(model, rows, pruner):
 @pytest.mark.parametrize("budget", [9, 0.7])
 @pytest.mark.parametrize("name", METHODS)
 def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name, budget):
-    make = METHODS[name]
-    if name == "hiprune":  # Qwen's layer before the last has attention within windows alone
-        make = partial(make, layer=-2 if family.startswith("qwen") else -1)
-    pruner = make(budget=budget)
+    pruner = METHODS[name](budget=budget)
     model.adapter.check_signals(pruner.reads.signals, model.model.config)
     rows = list(zip(visuals(family), range(3), strict=True))
     together, images = pruned(model, rows, pruner)

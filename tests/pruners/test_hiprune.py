@@ -87,7 +87,7 @@ def test_without_a_grid_there_is_nothing_above_and_below():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("alpha", -1), ("alpha", 1.5), ("layer", 1), ("layer", -1.5), ("layer", "middle")]
+    ("key", "value"), [("alpha", -1), ("alpha", 1.5), ("layer", -1.5), ("layer", "middle")]
 )
 def test_settings_out_of_range(key, value):
     with pytest.raises(SettingError, match=f"^{key}={value}: expected"):

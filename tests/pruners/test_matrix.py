@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import batch
 
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (
+    ApET,
     CDPruner,
     DivPrune,
     FasterVLM,
@@ -19,7 +20,11 @@ from script_exp.pruners import (
     HiPrune,
     HoloV,
     LayerPruner,
+    MMTok,
     NoPruning,
+    Pool,
+    PruMerge,
+    PruMergePlus,
     Pruner,
     PruneSID,
     Pyramid,
@@ -30,8 +35,11 @@ from script_exp.pruners import (
     Script,
     ScriptReleased,
     Stride,
+    ToMe,
     Trim,
+    VisionZip,
     VisPruner,
+    VScan,
 )
 from script_exp.pruners.contract.signals import Reads, Signal
 
@@ -41,8 +49,9 @@ METHODS = {
     "divprune": DivPrune,
     "fastervlm": FasterVLM,
     "gprune": GPrune,
-    "hiprune": lambda budget: HiPrune(budget=budget, layer=-1),
+    "hiprune": HiPrune,
     "holov": HoloV,
+    "mmtok": MMTok,
     "prunesid": PruneSID,
     "scope": Scope,
     "stride": Stride,
@@ -63,10 +72,34 @@ METHODS = {
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
     "released_plot": lambda budget: ScriptReleased(budget=budget, version="plot"),
+    "apet": ApET,
+    "pool": Pool,
+    "prumerge": PruMerge,
+    "prumerge_plus": PruMergePlus,
+    "tome": ToMe,
+    "tome_keys": lambda budget: ToMe(budget=budget, metric="keys"),
+    "visionzip": VisionZip,
+    "visionzip_official": lambda budget: VisionZip(budget=budget, layout="official"),
+    "vscan": VScan,
 }
 SIGNALS = frozenset[Signal]().union(*(make(budget=1).reads.signals for make in METHODS.values()))
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
+
+
+def refusal(name, budget):
+    """What a method says to a budget that it cannot meet, before it sees an image; None if it can."""
+    try:
+        pruner = METHODS[name](budget=budget)
+        if isinstance(pruner, Pruner):
+            pruner.kept_of(TOKENS)
+    except SettingError as error:
+        return str(error)
+    return None
+
+
+CELLS = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(name, budget) is None]
+REFUSED = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(name, budget) is not None]
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["batch1", "batch3"])
@@ -74,8 +107,8 @@ def prepared(request, llava_any_dtype):
     """Model, inputs, encoded images and queries."""
     model = llava_any_dtype
     inputs, questions = batch(model, request.param)
-    images = model.encode_images(inputs, Reads(joint=True, signals=SIGNALS))
-    return model, inputs, images, model.encode_queries(questions)
+    every = Reads(joint=True, words=True, signals=SIGNALS)
+    return model, inputs, model.encode_images(inputs, every), model.encode_queries(questions, every)
 
 
 def run(prepared, pruner):
@@ -83,65 +116,73 @@ def run(prepared, pruner):
     return model.prune(inputs, images, pruner, queries, keys=[f"sample-{i}" for i in range(len(images))])
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", METHODS)
-def test_keeps_exactly_the_budget(prepared, name, budget):
+@pytest.mark.parametrize(("name", "budget"), CELLS)
+def test_exact_deterministic_and_the_text_stays(prepared, name, budget):
+    """Every budget is met to the token, twice the same way, and no word of the prompt is touched."""
     model, inputs, images, _ = prepared
     pruner = METHODS[name](budget=budget)
-    prompt = run(prepared, pruner)
+    prompt, again = run(prepared, pruner), run(prepared, METHODS[name](budget=budget))
     wanted = TOKENS if name == "none" else budget
-    with model.pruning_inside(prompt):
-        lengths = [layer.keys.shape[2] for layer in model.prefill(prompt).past_key_values.layers]
+    output, lengths = prefilled(model, prompt)
     text = (inputs["attention_mask"].sum(dim=1) - TOKENS).max().item()
+    check_text(model, inputs, prompt)
     if isinstance(pruner, LayerPruner):
         assert lengths == [text + visual for visual in pruner.lengths(TOKENS, len(lengths))]
         assert lengths[-1] == text + wanted
+        assert torch.equal(output.logits, prefilled(model, again)[0].logits)
+        last = pruner.stage_layers(len(model.adapter.llm.layers))[-1]
+        words = (inputs["input_ids"] != model.adapter.placeholder_id) & inputs["attention_mask"].bool()
+        assert kept_text(model, prompt, last) == words.sum(dim=1).tolist()
         return
     assert set(lengths) == {text + wanted}
-    for image, kept in zip(images, prompt.kept, strict=True):
-        assert kept.tokens.shape == (1, wanted, image.visual.projected.shape[-1])
-        assert kept.tokens.dtype == image.visual.projected.dtype
-        single = kept.indices.shape[1]
-        assert single == wanted - (pruner.aggregates and 1 < wanted < TOKENS)
-        assert (kept.indices.diff(dim=1) > 0).all()
-        assert kept.indices.min() >= 0
-        assert kept.indices.max() < TOKENS
-        if type(pruner).output is Pruner.output:  # it does not merge
-            assert torch.equal(kept.tokens[0], image.visual.projected[0, kept.indices[0]])
+    for image, kept, other in zip(images, prompt.kept, again.kept, strict=True):
+        check_kept(pruner, image, kept, wanted)
+        assert torch.equal(kept.indices, other.indices)
+        assert torch.equal(kept.tokens, other.tokens)
+    for key, value in prompt.arguments.items():  # so the model's output is the same, too
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, again.arguments[key])
 
 
-def logits(model, prompt):
-    with model.pruning_inside(prompt):
-        return model.prefill(prompt).logits
+def check_kept(pruner, image, kept, wanted):
+    """Shape, dtype and order of what is left of one image."""
+    assert kept.tokens.shape == (1, wanted, image.visual.projected.shape[-1])
+    assert kept.tokens.dtype == image.visual.projected.dtype
+    assert (kept.indices.shape[1] < wanted) == (pruner.aggregates and 1 < wanted < TOKENS)
+    assert (kept.indices.diff(dim=1) > 0).all()
+    assert kept.indices.min() >= 0
+    assert kept.indices.max() < TOKENS
+    if type(pruner).output is Pruner.output:  # it does not merge
+        assert torch.equal(kept.tokens[0], image.visual.projected[0, kept.indices[0]])
 
 
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", METHODS)
-def test_is_deterministic(prepared, name, budget):
-    first, second = run(prepared, METHODS[name](budget=budget)), run(prepared, METHODS[name](budget=budget))
-    for one, other in zip(first.kept, second.kept, strict=True):
-        assert torch.equal(one.indices, other.indices)
-        assert torch.equal(one.tokens, other.tokens)
-    assert torch.equal(*(logits(prepared[0], prompt) for prompt in (first, second)))
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-@pytest.mark.parametrize("name", METHODS)
-def test_text_is_untouched(prepared, name, budget):
-    """The ids that enter the LLM; for a layer pruner also what its deeper layers still hold."""
-    model, inputs, _, _ = prepared
-    pruner = METHODS[name](budget=budget)
-    prompt = run(prepared, pruner)
+def check_text(model, inputs, prompt):
+    """The ids that enter the LLM."""
     image = model.adapter.placeholder_id
     for row in range(len(inputs["input_ids"])):
         before = inputs["input_ids"][row][inputs["attention_mask"][row].bool()]
         after = prompt.arguments["input_ids"][row][prompt.arguments["attention_mask"][row].bool()]
         assert after[after != image].tolist() == before[before != image].tolist()
-    if isinstance(pruner, LayerPruner):
-        assert (
-            kept_text(model, prompt, pruner.stage_layers(len(model.adapter.llm.layers))[-1])
-            == ((inputs["input_ids"] != image) & inputs["attention_mask"].bool()).sum(dim=1).tolist()
-        )
+
+
+def prefilled(model, prompt):
+    """The output of a prefill, and the lengths of its caches by layer."""
+    with model.pruning_inside(prompt):
+        output = model.prefill(prompt)
+    return output, [layer.keys.shape[2] for layer in output.past_key_values.layers]
+
+
+def logits(model, prompt):
+    return prefilled(model, prompt)[0].logits
+
+
+@pytest.mark.parametrize(("name", "budget"), REFUSED)
+def test_a_budget_that_is_refused_is_refused_while_running_too(prepared, name, budget):
+    message = refusal(name, budget)
+    assert message.startswith(f"budget={budget}: expected ")
+    with pytest.raises(SettingError) as error:
+        run(prepared, METHODS[name](budget=budget))
+    assert str(error.value) == message
 
 
 def kept_text(model, prompt, layer):
@@ -174,10 +215,10 @@ def test_keeping_all_is_the_unpruned_model_bitwise(prepared, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_share_is_a_budget(prepared, name):
-    pruner = METHODS[name](budget=0.1)
+    pruner = METHODS[name](budget=1 / 9)
     prompt = run(prepared, pruner)
     row = prepared[0].visual_by_layer(pruner, TOKENS, prompt.entering[0], 1)
-    assert row[-1] == (TOKENS if name == "none" else 58)
+    assert row[-1] == (TOKENS if name == "none" else 64)
 
 
 def test_the_methods_differ(prepared):

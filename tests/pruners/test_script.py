@@ -10,9 +10,9 @@ import torch
 
 from script_exp.pruners import Graph, Query, QueryConditioned, QueryDPP, Script, ScriptReleased, VisualTokens
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.merging import merge_dropped
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.before_llm.script_released import merge_dropped, released_loop, released_redundancy
-from script_exp.pruners.contract.pruner import gather_tokens
+from script_exp.pruners.before_llm.script_released import released_loop, released_redundancy
 
 
 def example(n=120, crops=2, seed=0, segments=1):
@@ -247,7 +247,7 @@ def test_merging_averages_each_dropped_token_into_its_nearest_kept_one():
     visual, _ = example(n=10, crops=1)
     tokens = visual.projected
     indices = torch.tensor([[1, 4, 7]])
-    merged = merge_dropped(tokens, indices, gather_tokens(tokens, indices))
+    merged = merge_dropped(tokens, indices)
     groups = {1: [1], 4: [4], 7: [7]}
     for i in set(range(10)) - set(groups):
         near = max(groups, key=lambda j: torch.cosine_similarity(tokens[0, i], tokens[0, j], dim=0))

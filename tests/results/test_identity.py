@@ -33,7 +33,7 @@ ANOTHER_RUN = [
     ("pruner=trim", "pruner.aggregate=false"),
     ("pruner=fastv", "pruner.layer=2"),
     ("pruner=fastv", "model.in_llm.layer=2"),
-    ("pruner=hiprune", "model.in_tower.middle=-2"),
+    ("pruner=vscan", "pruner.layer=0.9"),
     ("", "benchmark.scene_seed=3"),
     ("", "benchmark.scenes=81"),
     ("", "model.name=mine"),
@@ -70,7 +70,6 @@ SAME_RUN = [
     ("", "model.newline=drop"),
     (f"{NEXT} pruner=none", "model.newline=drop"),
     ("", "model.in_llm.layer=2"),
-    ("", "model.in_tower.middle=-2"),
     ("pruner=random", "model.clip={clip}"),
 ]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from script_exp.errors import check_number, check_whole
+from script_exp.errors import check_number
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
-from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.signals import Signal, check_layer
 
 _DEEP = Signal("received")
 
@@ -37,17 +37,17 @@ class HiPrune(Pruner):
 
     Attributes:
         alpha: share of the budget for anchors and their neighbors.
-        layer: the object layer, relative to the layer that the model reads: the 9th of CLIP ViT-L/14-336
-            (-14), the 16th of Qwen2.5-VL (-16).
+        layer: the object layer, as in :class:`Signal`: 0.39 is the published one, the 9th of CLIP
+            ViT-L/14-336 and the 16th of Qwen2.5-VL.
     """
 
     alpha: float = 0.1
-    layer: int = -14
+    layer: int | float = 0.39
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("alpha", self.alpha, lambda v: 0 <= v <= 1, "a share of the budget in [0, 1]")
-        check_whole("layer", self.layer, -99, 0)
+        check_layer(self.layer)
 
     @property
     def signals(self) -> frozenset[Signal]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import check_whole
+from script_exp.pruners.arithmetic.seeded import generator
 from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
 
 
@@ -32,7 +32,6 @@ class Random(ScorePruner):
         check_whole("seed", self.seed, 0)
 
     def score(self, visual: VisualTokens, query: Query | None) -> Tensor:
-        digest = hashlib.sha256(f"{self.seed}:{visual.key}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
         crops, n, _ = visual.projected.shape
-        return torch.rand(crops, n, generator=generator).to(visual.projected.device)
+        draws = torch.rand(crops, n, generator=generator(self.seed, visual.key))
+        return draws.to(visual.projected.device)

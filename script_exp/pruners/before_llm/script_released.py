@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from script_exp.errors import check_choice
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.merging import merge_dropped
 from script_exp.pruners.arithmetic.similarity import cosines, min_max
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 
@@ -93,8 +94,9 @@ class ScriptReleased(Pruner):
         return (raw - low) / (high - low + _EPSILON)
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        kept = super().output(visual, indices)
-        return merge_dropped(visual.projected, indices, kept) if self.version == "build" else kept
+        if self.version == "build":
+            return merge_dropped(visual.projected, indices)
+        return super().output(visual, indices)
 
 
 def released_redundancy(similarity: Tensor) -> Tensor:
@@ -146,19 +148,6 @@ def intersect(first: Tensor, second: Tensor, relevance: Tensor, pad_from: Tensor
         1, by_relevance
     )  # 3 in both sets, 1 in the padding's, 0 elsewhere
     return by_relevance.gather(1, top_indices(rank, second.shape[1]))
-
-
-def merge_dropped(tokens: Tensor, indices: Tensor, kept: Tensor) -> Tensor:
-    """Average every dropped token into the kept one with the highest cosine similarity: (crops, k, d)."""
-    crops, n, d = tokens.shape
-    target = (_unit(tokens.float()) @ _unit(kept.float()).mT).argmax(dim=-1)
-    own = torch.arange(indices.shape[1], device=tokens.device).expand_as(indices)
-    target = target.scatter(1, indices, own)
-    total = torch.zeros_like(kept, dtype=torch.float32)
-    total.scatter_add_(1, target[..., None].expand(crops, n, d), tokens.float())
-    count = torch.zeros(kept.shape[:2], device=tokens.device)
-    count.scatter_add_(1, target, torch.ones(crops, n, device=tokens.device))
-    return (total / count[..., None]).to(tokens.dtype)
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from script_exp.errors import UserError, check_choice
+from script_exp.errors import SettingError, UserError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
 from script_exp.pruners.contract.signals import Reads, Signal
 
@@ -43,6 +43,11 @@ class VisualTokens:
     def features(self) -> Tensor:
         """(crops, n, v) what the tower knows of each token; the projected tokens for models without one."""
         return self.projected if self.tower is None else self.tower
+
+    def enter(self, features: Tensor) -> Tensor:
+        """Return (..., d) what enters the LLM for features (..., v) made of :attr:`features`."""
+        features = features.to(self.features.dtype)
+        return features if self.project is None else self.project(features)
 
     def tensors(self) -> dict[str | Signal, Tensor]:
         """Return every tensor by the name of its attribute, or by its signal."""
@@ -119,7 +124,7 @@ class Pruner(ABC):
 
     @property
     def aggregates(self) -> bool:
-        """Whether the method spends budget on aggregated tokens, which the projector makes."""
+        """Whether the method spends budget on tokens without a place of their own, which come last."""
         return False
 
     @property
@@ -144,7 +149,10 @@ class Pruner(ABC):
         """
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        """Return the tokens (crops, k, d) that enter the LLM; a merging method overrides this."""
+        """Return the tokens (crops, k, d) that enter the LLM, those at ``indices`` first and in their order.
+
+        A merging method overrides this. The features have the model's dtype, and so has what it returns.
+        """
         return gather_tokens(visual.projected, indices)
 
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
@@ -226,6 +234,19 @@ class ScorePruner(Pruner):
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
         """Do nothing: :meth:`best` checks the scores, so that a GPU is synchronized only once."""
+
+
+def grid_of(visual: VisualTokens, method: object) -> tuple[int, int]:
+    """Return (rows, columns) of a crop's tokens.
+
+    Raises:
+        SettingError: if they form no grid.
+    """
+    if visual.grid is None:
+        raise SettingError(
+            "pruner", type(method).__name__, "a method that needs no grid: this image's tokens form none"
+        )
+    return visual.grid
 
 
 def check_finite(method: object, what: str, values: Iterable[Tensor]) -> None:

@@ -1,0 +1,81 @@
+"""Methods that merge, in every model family: exact counts, a batch like its rows, or one sentence why not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import CONFIGS, build, visuals
+
+from script_exp.errors import SettingError
+from script_exp.pruners import ApET, Pool, PruMerge, PruMergePlus, ToMe, VisionZip, VScan
+
+BUDGET = 4
+METHODS = {
+    "apet": ApET(budget=BUDGET, basis=2),
+    "pool": Pool(budget=BUDGET),
+    "pool_tower": Pool(budget=BUDGET, space="tower"),
+    "prumerge": PruMerge(budget=BUDGET, neighbors=3),
+    "prumerge_in_place": PruMerge(budget=BUDGET, neighbors=3, layer=0, aggregate=False),
+    "prumerge_plus": PruMergePlus(budget=BUDGET, neighbors=3),
+    "tome": ToMe(budget=BUDGET),
+    "tome_keys": ToMe(budget=BUDGET, metric="keys"),
+    "visionzip": VisionZip(budget=BUDGET, dominant=2),
+    "visionzip_official": VisionZip(budget=BUDGET, dominant=2, layout="official"),
+    "vscan": VScan(budget=BUDGET, window=2),
+}
+REFUSED = {
+    ("llava_onevision", "prumerge"): "layer=1: expected",
+    ("llava_onevision", "prumerge_plus"): "layer=1: expected",
+    ("llava_onevision", "visionzip_official"): "signal=class_token: expected",
+    ("qwen2_5_vl", "prumerge"): "signal=flat_keys: expected",
+    ("qwen2_5_vl", "prumerge_in_place"): "signal=flat_keys: expected",
+    ("qwen2_5_vl", "prumerge_plus"): "signal=flat_keys: expected",
+    ("qwen2_5_vl", "visionzip_official"): "signal=class_token: expected",
+}
+QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(family, tmp_path_factory):
+    return build(family, tmp_path_factory.mktemp(family))
+
+
+def pruned(model, rows, pruner):
+    """What is kept of each image of some rows, which keep their names and questions."""
+    inputs = model.preprocess(
+        [own for own, _ in rows], [model.chat_prompt(QUESTIONS[row]) for _, row in rows]
+    )
+    images = model.encode_images(inputs, pruner.reads)
+    return model.prune(inputs, images, pruner, keys=[str(row) for _, row in rows]), images
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
+    pruner = METHODS[name]
+    rows = list(zip(visuals(family), range(3), strict=True))
+    refused = REFUSED.get((family.removesuffix("_video"), name))
+    if refused is not None:
+        with pytest.raises(SettingError, match=refused):
+            model.adapter.check_signals(pruner.reads.signals, model.model.config)
+        return
+    model.adapter.check_signals(pruner.reads.signals, model.model.config)
+    if family == "llava_onevision" and isinstance(pruner, Pool | VScan):
+        with pytest.raises(SettingError, match="expected a method that needs no grid: this image's tokens"):
+            pruned(model, rows, pruner)
+        rows = rows[:2]  # the last picture is scaled down
+    prompt, images = pruned(model, rows, pruner)
+    for kept, image in zip(prompt.kept, images, strict=True):
+        crops, n, _ = image.visual.projected.shape
+        count = min(BUDGET * (image.budget_crops // crops), n)
+        assert kept.tokens.shape[:2] == (crops, count)
+        assert kept.tokens.isfinite().all()
+        assert (kept.indices.shape[1] < count) == (pruner.aggregates and count < n)
+    alone = [kept for row in rows for kept in pruned(model, [row], pruner)[0].kept]
+    for one, other in zip(prompt.kept, alone, strict=True):
+        assert torch.equal(one.indices, other.indices)
+        torch.testing.assert_close(one.tokens, other.tokens, atol=1e-4, rtol=1e-4)
