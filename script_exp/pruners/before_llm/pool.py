@@ -79,8 +79,8 @@ def pooled_shape(k: int, grid: tuple[int, int], budget: int | float) -> tuple[in
         raise SettingError(
             "budget",
             budget,
-            f"rows x columns of pooled tokens, at most {rows} x {columns}; the nearest to {k} are {below} and "
-            f"{above}",
+            f"rows x columns of pooled tokens, at most {rows} x {columns}; the nearest to {k} are {below} "
+            f"and {above}",
         )
 
     def stretch(shape: tuple[int, int]) -> tuple[float, int]:
