@@ -68,13 +68,13 @@ def test_every_budget_either_works_or_names_others_that_do():
 
 
 def test_a_square_crop_is_checked_before_an_image_is_seen():
-    with pytest.raises(SettingError, match=r"budget=31: expected .* 24 rows and 24 columns.* are 30 and 32$"):
+    with pytest.raises(SettingError, match=r"budget=31: expected rows x .* 24 x 24; .* 31 are 30 and 32$"):
         Pool(budget=31).kept_of(576)
 
 
 def test_another_grid_is_checked_with_the_image():
     assert Pool(budget=34).kept_of(35) == 34
-    with pytest.raises(SettingError, match=r"budget=34: expected .* 5 rows and 7 columns.* are 30 and 35$"):
+    with pytest.raises(SettingError, match=r"budget=34: expected rows x .* 5 x 7; .* 34 are 30 and 35$"):
         Pool(budget=34)(made((5, 7)))
 
 

@@ -79,8 +79,8 @@ def pooled_shape(k: int, grid: tuple[int, int], budget: int | float) -> tuple[in
         raise SettingError(
             "budget",
             budget,
-            f"one that gives up to {rows} rows and {columns} columns for {k} pooled tokens; the nearest "
-            f"counts that do are {below} and {above}",
+            f"rows x columns of pooled tokens, at most {rows} x {columns}; the nearest to {k} are {below} "
+            f"and {above}",
         )
 
     def stretch(shape: tuple[int, int]) -> tuple[float, int]:
