@@ -41,10 +41,16 @@ def test_module_ablation():
     assert cells("module_ablation") == {tiny("none", None)} | pruned
 
 
-def test_budget_sweep_has_every_method():
-    methods = names("pruner") - {"none", "script_released"}
+def test_budget_sweep():
+    methods = {"random", "graph", "query", "script", "trim", "fastv", "pyramid"}
     pruned = {tiny(pruner, budget) for pruner in methods for budget in FIVE_BUDGETS}
     assert cells("budget_sweep") == {tiny("none", None)} | pruned
+
+
+def test_catalogue_has_every_method():
+    methods = names("pruner") - {"none", "script_released"}
+    pruned = {tiny(pruner, budget) for pruner in methods for budget in (192, 128, 64, 32)}
+    assert cells("catalogue", "seed=0") == {tiny("none", None)} | pruned
 
 
 def test_graph_threshold():
