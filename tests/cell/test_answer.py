@@ -18,7 +18,7 @@ from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.pruners import FastV, Graph, NoPruning, Pyramid, Random, Script, Trim
-from script_exp.pruners.contract.signals import Reads
+from script_exp.pruners.contract.signals import NOTHING, Reads
 from script_exp.tiny import WEIGHTS
 
 SHAPES = Shapes(scenes=3, scene_seed=7)
@@ -59,7 +59,7 @@ def encoded_units(tiny, monkeypatch):
     count = Counter()
     encode = tiny.encode
 
-    def counted(processed, reads):
+    def counted(processed, reads=NOTHING):
         count[processed["pixel_values"].numpy().tobytes()] += 1
         return encode(processed, reads)
 
@@ -170,7 +170,7 @@ def test_an_automatic_batch_size_is_halved_until_it_fits(tiny, samples, little_m
 def test_images_that_do_not_fit_make_the_batch_smaller(tiny, samples, monkeypatch):
     encode, failed = tiny.encode, []
 
-    def first_time_too_much(processed, reads):
+    def first_time_too_much(processed, reads=NOTHING):
         if not failed:
             failed.append(True)
             raise torch.OutOfMemoryError("CUDA out of memory")

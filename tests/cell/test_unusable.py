@@ -110,7 +110,7 @@ def test_only_the_prompts_that_are_too_long_are_left_out(tiny, monkeypatch):
 def test_an_answer_ends_at_the_last_position(monkeypatch):
     model, pruner, samples = load(WEIGHTS), Random(budget=8), SHAPES.samples()
     model.model.generation_config.eos_token_id = None  # all answers are as long as they may be
-    features = model.encode(model.process(samples[0].visual()), with_joint=False)
+    features = model.encode(model.process(samples[0].visual()))
     prompts = [model.chat_prompt(sample.prompt) for sample in samples]
     inputs = model.words([features] * len(samples), prompts)
     prompt = model.prune(inputs, [features.image] * len(samples), pruner, keys=[one.id for one in samples])

@@ -12,7 +12,7 @@ from script_exp.errors import SettingError
 from script_exp.pruners import HiPrune
 from script_exp.pruners.contract.signals import Signal
 
-OBJECT, DEEP = Signal("received", -14), Signal("received")
+OBJECT, DEEP = Signal("received", 0.39), Signal("received")
 
 
 def made(rows, columns, crops=3, seed=0):
