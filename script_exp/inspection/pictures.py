@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pandas as pd
@@ -68,7 +70,8 @@ class Gallery:
         eye = next((cell for cell in self.cells.values() if cell.pruner.needs_query), None)
         eye = eye or next(iter(self.cells.values()))
         wanted = {sample.id: sample for sample in eye.benchmark.samples()}
-        for seen in see(eye, (wanted[name] for name in names)):
+        reads = reduce(or_, (cell.pruner.reads for cell in self.cells.values()))
+        for seen in see(eye, (wanted[name] for name in names), reads):
             yield self._picture(seen)
 
     def _picture(self, seen: Seen) -> KeptPicture:

@@ -14,6 +14,7 @@ from script_exp.cell.prepared import RunCell
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.pruners import GraphRedundancy, LayerPruner, Query, QueryDPP, VisualTokens
+from script_exp.pruners.contract.signals import NOTHING, Reads
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Seen:
 
     def relevance(self) -> np.ndarray | None:
         """Return Script's relevance r to the question, (crops, n) in [0, 1]; None without a query."""
-        if self.query is None:
+        if self.query is None or self.visual.joint is None:
             return None
         visual = VisualTokens(self.visual.projected.float(), _float(self.visual.joint))
         query = Query(self.query.embeddings.float(), self.query.sign)
@@ -55,8 +56,13 @@ class Seen:
         return np.asarray(GraphRedundancy().redundancy(self.visual.projected.float()).cpu())
 
 
-def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
+def see(cell: RunCell, samples: Iterable[Sample], others: Reads = NOTHING) -> Iterator[Seen]:
     """Encode samples one by one, with the question if the cell's pruner needs it.
+
+    Args:
+        cell: whose model and pruner to use.
+        samples: the samples.
+        others: what the pruners of other cells read of the same images.
 
     Raises:
         UserError: if the tower's tokens are not a square grid of patches.
@@ -65,7 +71,7 @@ def see(cell: RunCell, samples: Iterable[Sample]) -> Iterator[Seen]:
     for sample in samples:
         processed = model.process(sample.visual())
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
-        image = model.encode(processed, reads).image
+        image = model.encode(processed, reads | others).image
         crops, n, _ = image.visual.projected.shape
         if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
             raise UserError(

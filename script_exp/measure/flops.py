@@ -182,7 +182,10 @@ class PrunerOperations:
     def __call__(self, pruner: Pruner | LayerPruner, visual: VisualTokens, query: Query | None) -> int:
         if isinstance(pruner, LayerPruner):
             return 0
-        size = pruner.budget, tuple(visual.projected.shape), 0 if query is None else len(query.embeddings)
+        asked = (
+            () if query is None else (len(query.embeddings), 0 if query.words is None else len(query.words))
+        )
+        size = pruner.budget, tuple(visual.projected.shape), *asked
         if size not in self._counted:
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
                 pruner(visual, query)

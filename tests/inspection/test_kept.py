@@ -71,6 +71,25 @@ def test_opened_runs_keep_what_they_kept(runs, samples):
     assert kept_by(open_run(Path(place_of(runs, "fastv"))), seen) is None
 
 
+@pytest.mark.parametrize("pruners", ["query,fastervlm,mmtok", "mmtok,visionzip"])
+def test_what_was_not_recorded_is_chosen_again_whatever_a_method_reads(tmp_path, pruners):
+    """One encoding of an image serves all methods: the tower's signals, the words, the joint space."""
+    folders = [tmp_path / name for name in ("recorded", "not")]
+    for folder in folders:
+        kept = f"record_kept={str(folder == folders[0]).lower()}"
+        cells = ["-m", f"pruner={pruners}", "budget=32", "benchmark.scenes=1", "limit=2", "latency=off"]
+        assert run(*cells, "unpruned=off", kept, f"outputs={folder}").returncode == 0
+    shown = []
+    for folder in folders:
+        runs = side_by_side(load_runs(folder).frame)
+        own = answers(runs)
+        name = next(iter(own.values())).index[0]
+        (picture,) = Gallery.open(runs, own).pictures([name])
+        shown.append({one.method: one.kept for group in picture.pruned for one in group})
+    assert shown[0] == shown[1]
+    assert len(shown[0]) == len(pruners.split(","))
+
+
 def test_maps_are_those_that_the_methods_go_by(runs):
     cell = open_run(Path(place_of(runs, "script")))
     (seen,) = see(cell, cell.samples()[:1])

@@ -10,7 +10,7 @@ from flop_counter import counted
 from script_exp.benchmarks.base import Sample
 from script_exp.cell.answer import count_tokens
 from script_exp.models.query_encoder import ClipQueryEncoder
-from script_exp.pruners import FastV, NoPruning, Pyramid, QueryConditioned
+from script_exp.pruners import FasterVLM, FastV, MMTok, NoPruning, Pyramid, QueryConditioned
 from script_exp.pruners.contract.signals import Reads
 from script_exp.results.summarize import summarize_costs
 
@@ -18,6 +18,8 @@ QUESTIONS = ["what is it?", "how many red stars are there in the picture?"]
 PRUNERS = {
     "none": NoPruning(),
     "query": QueryConditioned(budget=5),
+    "words": MMTok(budget=5),
+    "saliency": FasterVLM(budget=5),
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
 }
@@ -58,7 +60,7 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
         "cache": cache,
     } == means
     assert flops["prefill_total"] == sum(stages.values())
-    assert (stages["pruner"] > 0) == (name != "none")
+    assert (stages["pruner"] > 0) == (name not in ("none", "saliency"))  # a sort has no product
 
 
 def calls(model, pruner, picture, question):
@@ -67,16 +69,18 @@ def calls(model, pruner, picture, question):
     vision = counted(lambda: model.encode_images(inputs))
     projector = counted_in_projector(model, inputs)
     images, queries, query = model.encode_images(inputs, pruner.reads), None, 0
+    signals = counted(lambda: model.encode_images(inputs, Reads(signals=pruner.reads.signals))) - vision
     if pruner.needs_query:
         query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - vision
         query += counted(lambda: model.encode_queries([question]))
-        queries = model.encode_queries([question])
+    if pruner.reads.question:
+        queries = model.encode_queries([question], pruner.reads)
     prompt = model.prune(inputs, images, pruner, queries)
     outputs = []
     with model.pruning_inside(prompt):
         prefill = counted(lambda: outputs.append(model.prefill(prompt)))
     return {
-        "vision_tower": vision - projector,
+        "vision_tower": vision - projector + signals,
         "projector": projector,
         "query_encoder": query,
         "prune": counted(lambda: model.prune(inputs, images, pruner, queries)),

@@ -73,6 +73,10 @@ class Reads:
         """Whether the question is read at all."""
         return self.joint or self.words
 
+    def __or__(self, other: Reads) -> Reads:
+        """Return what is enough for either of two methods."""
+        return Reads(self.joint or other.joint, self.words or other.words, self.signals | other.signals)
+
 
 NOTHING = Reads()
 """The projected tokens are enough."""
