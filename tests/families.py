@@ -22,11 +22,15 @@ from transformers import (
 )
 
 from script_exp.benchmarks.reading.frame_count import Frames
+from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.load import load_model
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.stage_outputs import PrunedPrompt
+from script_exp.pruners import Pruner
 
+QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
 VOCABULARY = 300
 IMAGE, VIDEO = 290, 291
 TEXT = {
@@ -143,3 +147,12 @@ def visuals(family: str) -> list[list[object]]:
     if family == "qwen2_5_vl":
         return [[picture(84, 112)], [picture(56, 140)], [picture(112, 84)]]
     return [[picture(300, 320)], [picture(200, 500)], [picture(640, 480)]]
+
+
+def pruned_rows(model: PrunableModel, rows: list, pruner: Pruner) -> tuple[PrunedPrompt, list[EncodedImage]]:
+    """The prompt of some rows (images, number), whose names and questions go by number, and its images."""
+    questions = [QUESTIONS[row] for _, row in rows]
+    inputs = model.preprocess([own for own, _ in rows], [model.chat_prompt(text) for text in questions])
+    images = model.encode_images(inputs, pruner.reads)
+    queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
+    return model.prune(inputs, images, pruner, queries, keys=[str(row) for _, row in rows]), images

@@ -33,7 +33,7 @@ from script_exp.models.loading.load import (
 )
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
-from script_exp.pruners.contract.pruner import all_fields, non_default_fields
+from script_exp.pruners.contract.settings import all_fields, non_default_fields
 from script_exp.results.code_version import file_hash
 from script_exp.results.provenance import provenance
 from script_exp.results.record import Cell

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -25,6 +26,10 @@ VICUNA_V1 = (
     "detailed, and polite answers to the user's questions. USER: {placeholder}\n{text} ASSISTANT:"
 )
 """The conversation ``vicuna_v1`` of LLaVA's evaluation, which its published numbers were measured with."""
+
+
+# Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
+_ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 
 
 @dataclass(frozen=True)
@@ -157,3 +162,11 @@ def _signs(tokenizer: Any) -> tuple[str, ...]:
     added = tokenizer.added_tokens_decoder.values()
     signs = [one.content for one in added if one.special or re.search(r"[^\w\s]", one.content)]
     return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *signs]))
+
+
+def on_device(tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return a processed batch on ``device``, its floating-point tensors in ``dtype``."""
+    return {
+        name: tensor if name in _ON_HOST else tensor.to(device, dtype if tensor.is_floating_point() else None)
+        for name, tensor in tensors.items()
+    }

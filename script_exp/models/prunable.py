@@ -19,7 +19,7 @@ from script_exp.models.budgets import budget_basis, fitted
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
-from script_exp.models.processing import Processing
+from script_exp.models.processing import Processing, on_device
 from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
@@ -30,9 +30,6 @@ from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Kept, Pruner, Query
 from script_exp.pruners.contract.signals import JOINT, NOTHING, Reads
-
-# Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
-_ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
 
 
 class PrunableModel:
@@ -288,12 +285,7 @@ class PrunableModel:
         return self._encoder().token_count(question)
 
     def _on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {
-            name: tensor
-            if name in _ON_HOST
-            else tensor.to(self.device, self.model.dtype if tensor.is_floating_point() else None)
-            for name, tensor in tensors.items()
-        }
+        return on_device(tensors, self.device, self.model.dtype)
 
     def _encoder(self) -> QueryEncoder:
         if self.query_encoder is None:

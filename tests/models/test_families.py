@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from families import CONFIGS, build, modality, picture, visuals
+from families import QUESTIONS, build, modality, picture, visuals
 
 from script_exp import prune, select
 from script_exp.benchmarks.reading.frame_count import Frames
@@ -14,18 +14,6 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
 from script_exp.pruners.contract.signals import Reads
-
-QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
-
-
-@pytest.fixture(scope="module", params=CONFIGS)
-def family(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(family, tmp_path_factory):
-    return build(family, tmp_path_factory.mktemp(family))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import CONFIGS, build, visuals
+from families import pruned_rows, visuals
 
 from script_exp.errors import SettingError
 from script_exp.pruners import ApET, Pool, PruMerge, PruMergePlus, ToMe, VisionZip, VScan
@@ -32,26 +32,6 @@ REFUSED = {
     ("qwen2_5_vl", "prumerge_plus"): "signal=flat_keys: expected",
     ("qwen2_5_vl", "visionzip_official"): "signal=class_token: expected",
 }
-QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
-
-
-@pytest.fixture(scope="module", params=CONFIGS)
-def family(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(family, tmp_path_factory):
-    return build(family, tmp_path_factory.mktemp(family))
-
-
-def pruned(model, rows, pruner):
-    """What is kept of each image of some rows, which keep their names and questions."""
-    inputs = model.preprocess(
-        [own for own, _ in rows], [model.chat_prompt(QUESTIONS[row]) for _, row in rows]
-    )
-    images = model.encode_images(inputs, pruner.reads)
-    return model.prune(inputs, images, pruner, keys=[str(row) for _, row in rows]), images
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -66,16 +46,16 @@ def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
     model.adapter.check_signals(pruner.reads.signals, model.model.config)
     if family == "llava_onevision" and isinstance(pruner, Pool | VScan):
         with pytest.raises(SettingError, match="expected a method that needs no grid: this image's tokens"):
-            pruned(model, rows, pruner)
+            pruned_rows(model, rows, pruner)
         rows = rows[:2]  # the last picture is scaled down
-    prompt, images = pruned(model, rows, pruner)
+    prompt, images = pruned_rows(model, rows, pruner)
     for kept, image in zip(prompt.kept, images, strict=True):
         crops, n, _ = image.visual.projected.shape
         count = min(BUDGET * (image.budget_crops // crops), n)
         assert kept.tokens.shape[:2] == (crops, count)
         assert kept.tokens.isfinite().all()
         assert (kept.indices.shape[1] < count) == (pruner.aggregates and count < n)
-    alone = [kept for row in rows for kept in pruned(model, [row], pruner)[0].kept]
+    alone = [kept for row in rows for kept in pruned_rows(model, [row], pruner)[0].kept]
     for one, other in zip(prompt.kept, alone, strict=True):
         assert torch.equal(one.indices, other.indices)
         torch.testing.assert_close(one.tokens, other.tokens, atol=1e-4, rtol=1e-4)

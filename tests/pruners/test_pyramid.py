@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from script_exp.errors import SettingError
 from script_exp.pruners import FastV, LayerPruner, Pyramid
-from script_exp.pruners.contract.pruner import non_default_fields
+from script_exp.pruners.contract.settings import non_default_fields
 
 DEPTHS = [4, 28, 32, 40]
 

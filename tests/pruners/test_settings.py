@@ -18,7 +18,7 @@ from script_exp.pruners import (
     Trim,
     VisualTokens,
 )
-from script_exp.pruners.contract.pruner import non_default_fields
+from script_exp.pruners.contract.settings import non_default_fields
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -270,35 +270,6 @@ def top_indices(scores: Tensor, k: int) -> Tensor:
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     """Return the rows ``indices`` (crops, k) of ``tokens`` (crops, n, d): (crops, k, d)."""
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
-
-
-def non_default_fields(method: Any) -> dict[str, Any]:
-    """Return the hyper-parameters, except the budget, that differ from the published defaults.
-
-    Nested ones have names like ``graph.threshold``.
-    """
-    changed: dict[str, Any] = {}
-    for one in fields(method):
-        value = getattr(method, one.name)
-        if one.name == "budget":
-            continue
-        if is_dataclass(value):
-            changed |= {f"{one.name}.{key}": inner for key, inner in non_default_fields(value).items()}
-        elif value != one.default:
-            changed[one.name] = value
-    return changed
-
-
-def all_fields(method: Any) -> dict[str, Any]:
-    """Return the hyper-parameters, except the budget; nested ones have names like ``graph.threshold``."""
-    values: dict[str, Any] = {}
-    for one in fields(method):
-        value = getattr(method, one.name)
-        if is_dataclass(value):
-            values |= {f"{one.name}.{key}": inner for key, inner in all_fields(value).items()}
-        elif one.name != "budget":
-            values[one.name] = value
-    return values
 
 
 def _query_in_float32(query: Query | None) -> Query | None:
