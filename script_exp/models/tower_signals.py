@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_inputs
 from script_exp.models.tower_layers import bare_tower, used_tower_layers
 from script_exp.pruners.contract.signals import Signal
@@ -24,19 +24,28 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
     """Check that a CLIP or SigLIP tower has these signals.
 
     Raises:
-        SettingError: for the first one that it lacks.
+        UserError: if it has no class token, and one of them is about it.
+        SettingError: for a layer that it lacks.
     """
     layers, read = config.vision_config.num_hidden_layers, _read_layer(config)
     for signal in sorted(signals):
         if signal.kind in ("cls", "class_token") and not has_class_token(config):
-            raise SettingError(
-                "signal", signal.kind, "one that a tower without a class token has, such as saliency"
-            )
+            raise UserError(cannot_read(signal, "saliency, received, keys, flat_saliency or flat_keys"))
         last = layers - 1 - read if signal.kind in _FLAT else 0
         if not 0 <= index_of(signal, read) <= read + last:
             raise SettingError(
-                "layer", signal.layer, f"{-read} to {last}: layers of the tower, 0 is the one that is read"
+                "layer",
+                signal.layer,
+                f"{-read} to {last}, where 0 is the layer of the tower that is read, or a share in (0, 1)",
             )
+
+
+def cannot_read(signal: Signal, has: str) -> str:
+    """Return what is wrong with a signal of a kind that a tower lacks, which ``has`` others."""
+    return (
+        f"{signal.kind} cannot be read from this model's vision tower: expected a method, or settings of it, "
+        f"that read {has}"
+    )
 
 
 def has_class_token(config: Any) -> bool:

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_inputs
-from script_exp.models.tower_signals import index_of, received
+from script_exp.models.tower_signals import cannot_read, index_of, received
 from script_exp.pruners.contract.signals import Signal
 
 Grid: TypeAlias = tuple[int, int, int]
@@ -25,17 +25,20 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
     """Check that Qwen2.5-VL's tower has these signals.
 
     Raises:
-        SettingError: for the first one that it lacks.
+        UserError: if it does not have such a signal.
+        SettingError: for a layer that it lacks, or whose attention stays within windows.
     """
     vision = config.vision_config
     layers = [block - vision.depth + 1 for block in sorted(vision.fullatt_block_indexes)]
     for signal in sorted(signals):
         if signal.kind not in _KNOWN:
-            raise SettingError("signal", signal.kind, f"{', '.join(_KNOWN)}: the tower has no class token")
+            raise UserError(cannot_read(signal, "saliency, received or keys"))
         if isinstance(signal.layer, int) and signal.layer not in layers:
             listed = ", ".join(map(str, layers))
             raise SettingError(
-                "layer", signal.layer, f"one of {listed}: the tower's layers with attention across windows"
+                "layer",
+                signal.layer,
+                f"one of {listed}, the tower's layers with attention across windows, or a share in (0, 1)",
             )
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import LlavaConfig, LlavaOnevisionConfig, Qwen2_5_VLConfig
 from transformers.vision_utils import get_vision_window_index
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.measure.signal_flops import signal_operations
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.registry import ADAPTERS
@@ -224,19 +224,23 @@ def test_signals_in_half_precision(family, tmp_path):
 @pytest.mark.parametrize(
     ("config", "signal", "message"),
     [
-        (LlavaOnevisionConfig, Signal("cls"), "signal=cls: expected one that a tower without a class token"),
-        (LlavaOnevisionConfig, Signal("class_token"), "signal=class_token: expected one that a tower"),
-        (LlavaOnevisionConfig, Signal("flat_keys", 1), "layer=1: expected -25 to 0: layers of the tower"),
+        (
+            LlavaOnevisionConfig,
+            Signal("cls"),
+            "cls cannot be read from this model",
+        ),
+        (LlavaOnevisionConfig, Signal("class_token"), "class_token cannot be read from this model"),
+        (LlavaOnevisionConfig, Signal("flat_keys", 1), "layer=1: expected -25 to 0, where 0 is the layer"),
         (LlavaConfig, Signal("received", 1), "layer=1: expected -22 to 0"),
         (LlavaConfig, Signal("cls", -23), "layer=-23: expected -22 to 0"),
         (LlavaConfig, Signal("flat_keys", 2), "layer=2: expected -22 to 1"),
-        (Qwen2_5_VLConfig, Signal("received", -1), "layer=-1: expected one of -24, -16, -8, 0: the tower's"),
-        (Qwen2_5_VLConfig, Signal("cls"), "signal=cls: expected received, saliency, keys: the tower has no"),
+        (Qwen2_5_VLConfig, Signal("received", -1), "layer=-1: expected one of -24, -16, -8, 0, the tower's"),
+        (Qwen2_5_VLConfig, Signal("cls"), "cls cannot be read from this model"),
     ],
 )
 def test_a_signal_that_the_tower_lacks(config, signal, message):
     own = config()
-    with pytest.raises(SettingError) as error:
+    with pytest.raises(UserError) as error:
         ADAPTERS[own.model_type].check_signals([signal], own)
     assert message in str(error.value)
 

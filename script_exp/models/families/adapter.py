@@ -144,7 +144,7 @@ class ModelAdapter(ABC):
 
     @classmethod
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
-        """Raise a :class:`SettingError` for a signal that the tower does not have."""
+        """Raise a :class:`UserError` for a signal that the tower does not have."""
         check_signals(signals, config)
 
     @classmethod
