@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import load
+from small_llava import load
 
 from script_exp.benchmarks.reading.ahead import in_batches, loaded_ahead
 from script_exp.benchmarks.shapes import Shapes

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import load
 from official import SHORT, finished, run_benchmark, write_jsonl, write_picture
 from PIL import Image
+from small_llava import load
 
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.cell.answer import Answering, BatchSize

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from checkpoints import save_llava
-from conftest import batch, load
 from flop_counter import counted
+from small_llava import batch, load
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,

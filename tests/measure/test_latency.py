@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import QUESTIONS, images
+from small_llava import QUESTIONS, images
 
 from script_exp.measure import latency
 from script_exp.measure.clock import Clock, Spread

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from checkpoints import save_llava
-from conftest import QUESTIONS, batch, load
+from small_llava import QUESTIONS, batch, load
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from script_exp.models.attention_rows import last_row_attention

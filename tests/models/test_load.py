@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 from checkpoints import save_llava, set_config, tokenizer
-from conftest import batch, images, load
 from original_checkpoints import save_original, save_tokenizer
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from small_llava import batch, images, load
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.loading.checkpoint import find_checkpoint

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import QUESTIONS, batch, images, load
+from small_llava import QUESTIONS, batch, images, load
 from transformers import GenerationConfig
 
 from script_exp import prune, select

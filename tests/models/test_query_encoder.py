@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import load
+from small_llava import load
 
 from script_exp.tiny import WEIGHTS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from conftest import batch
 from hydra import compose, initialize_config_dir
+from small_llava import batch
 
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF

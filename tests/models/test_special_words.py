@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import load
 from families import CONFIGS, build
+from small_llava import load
 
 from script_exp.errors import DataError
 from script_exp.models.query_encoder import ClipQueryEncoder, EmbeddingQueryEncoder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import batch
 from made_tokens import made_tokens
+from small_llava import batch
 
 from script_exp.models.tower_layers import bare_tower, used_tower_layers
 from script_exp.pruners import FasterVLM

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import batch
+from small_llava import batch
 
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import load
+from small_llava import load
 
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.pruners import Graph, QueryConditioned, Random, Script, ScriptReleased, Trim
