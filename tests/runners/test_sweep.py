@@ -55,8 +55,9 @@ def test_local_processes_give_what_one_process_gives(tmp_path):
 
 
 @pytest.mark.slow
-def test_each_local_process_sees_one_gpu(tmp_path):
+def test_each_local_process_sees_one_gpu_and_its_share_of_the_cores(tmp_path, monkeypatch):
     """Checked by what the processes were given; no GPU is needed for that."""
+    monkeypatch.delenv("OMP_NUM_THREADS")
     (tmp_path / "sees.py").write_text(
         "import os\n"
         "from dataclasses import dataclass\n"
@@ -64,7 +65,7 @@ def test_each_local_process_sees_one_gpu(tmp_path):
         "@dataclass\n"
         "class Sees(Shapes):\n"
         "    def parse(self, sample, prediction):\n"
-        "        return os.environ['CUDA_VISIBLE_DEVICES']\n"
+        "        return os.environ['CUDA_VISIBLE_DEVICES'] + '/' + os.environ['OMP_NUM_THREADS']\n"
     )
     process = run(
         "-m", *QUICK, LOCAL[0], "hydra.launcher.gpus=[2,5]", "device=cpu", "limit=2",
@@ -73,7 +74,7 @@ def test_each_local_process_sees_one_gpu(tmp_path):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     seen = {record["answer"] for path in run_dirs(tmp_path / "outputs").values() for record in answers(path)}
-    assert seen == {"2", "5"}
+    assert seen == {"2/1", "5/1"}
 
 
 def test_local_processes_need_a_number_without_gpu(tmp_path):
