@@ -23,17 +23,7 @@ def llava_folder(tmp_path_factory):
     return save_llava(tmp_path_factory.mktemp("llava"))
 
 
-@pytest.fixture(scope="session", params=["float32", "bfloat16"])
-def dtype(request):
-    return getattr(torch, request.param)
-
-
 @pytest.fixture(scope="session")
 def llava(llava_folder):
     """The random LLaVA in float32."""
     return load(llava_folder)
-
-
-@pytest.fixture(scope="session")
-def llava_any_dtype(llava_folder, dtype):
-    return load(llava_folder, dtype)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from checkpoints import sharpen
+from checkpoints import BOS, EOS, PAD, SPECIAL, WORDS, sharpen, tokenizer
 from PIL import Image
 from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -23,10 +25,12 @@ from transformers import (
 
 from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.models.families.adapter import EncodedImage
+from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.load import load_model
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.prunable import PrunableModel
+from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.models.stage_outputs import PrunedPrompt
 from script_exp.pruners import Pruner
 
@@ -114,13 +118,29 @@ def build(
         device=torch.device("cpu"),
         dtype=dtype,
         attention=attention,
-        with_query=True,
+        with_query=not has_clip_tower(checkpoint.config),
         rules=replace(checkpoint.adapter.default_rules, **rules),
     )
+    if model.query_encoder is None:
+        model.query_encoder = small_clip(model)
     sharpen(model.model)
     model.model.generation_config.eos_token_id = None  # a random model must not stop by chance
     model.model.generation_config.pad_token_id = 0
     return model
+
+
+def small_clip(model: PrunableModel) -> ClipQueryEncoder:
+    """The text side of CLIP, random; one of the released size takes longer than all the rest of a test."""
+    torch.manual_seed(0)
+    text = CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(SPECIAL + WORDS), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, max_position_embeddings=77, projection_dim=16, bos_token_id=BOS,
+            eos_token_id=EOS, pad_token_id=PAD,
+        )
+    )  # fmt: skip
+    projection = torch.randn(16, TOWER["hidden_size"]) / 5
+    return ClipQueryEncoder(text.eval(), tokenizer("<s> $A </s>"), projection, model.adapter.post_layernorm)
 
 
 def save(family: str, folder: Path) -> Path:

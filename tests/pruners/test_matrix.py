@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_llava import batch
+from small_llava import batch, load
 
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (
@@ -102,11 +102,14 @@ CELLS = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(nam
 REFUSED = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(name, budget) is not None]
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["batch1", "batch3"])
-def prepared(request, llava_any_dtype):
+@pytest.fixture(
+    scope="module", params=[("float32", 3), ("bfloat16", 1)], ids=["float32-batch3", "bfloat16-batch1"]
+)
+def prepared(request, llava_folder):
     """Model, inputs, encoded images and queries."""
-    model = llava_any_dtype
-    inputs, questions = batch(model, request.param)
+    dtype, rows = request.param
+    model = load(llava_folder, getattr(torch, dtype))
+    inputs, questions = batch(model, rows)
     every = Reads(joint=True, words=True, signals=SIGNALS)
     return model, inputs, model.encode_images(inputs, every), model.encode_queries(questions, every)
 
