@@ -74,11 +74,11 @@ def onevision(size: int) -> LlavaOnevisionConfig:
 NEXT_SHAPES = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
 CONFIGS = {
     "llava": lambda: LlavaConfig(
-        vision_config=clip(336), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE
+        vision_config=clip(168), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE
     ),
     "llava_next": lambda: LlavaNextConfig(
-        vision_config=clip(336), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
-        image_grid_pinpoints=grid(336, *NEXT_SHAPES),
+        vision_config=clip(168), text_config=LlamaConfig(**TEXT), image_token_index=IMAGE,
+        image_grid_pinpoints=grid(168, *NEXT_SHAPES),
     ),
     "llava_onevision": lambda: onevision(56),
     "llava_onevision_video": lambda: onevision(98),  # 7 x 7 patches, pooled to 4 x 4
