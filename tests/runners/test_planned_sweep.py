@@ -52,7 +52,10 @@ def test_the_table_at_the_end(outputs):
     assert "* partial: limit is set" in lines[-1]
 
 
-@pytest.mark.parametrize("launcher", [[], LOCAL], ids=["one process", "local processes"])
+@pytest.mark.parametrize(
+    "launcher",
+    [pytest.param([], id="one process"), pytest.param(LOCAL, id="local processes", marks=pytest.mark.slow)],
+)
 def test_only_cells_with_work_left_are_launched(outputs, launcher):
     folder, _ = outputs
     before = len(jobs(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -179,11 +180,11 @@ def test_latency_is_not_added_to_a_run_that_lost_answers(tmp_path, keep, message
 
 
 def test_an_interrupted_run_says_why(tmp_path):
-    process = commands.start("runners/run.py", "latency=off", "unpruned=off", f"outputs={tmp_path}")
+    process = start(tmp_path / "errors", "latency=off", "unpruned=off", f"outputs={tmp_path}")
     run_dir = commands.wait_until(lambda: commands.answered(tmp_path, 0))
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.kill(process.process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    errors = process.text()
     assert errors.splitlines()[-1] == "interrupted; repeat the command to resume"
     assert "Traceback" not in errors
     status = json.loads((run_dir / "status.json").read_text())

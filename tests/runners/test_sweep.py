@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 
 import pytest
-from commands import answered, answers, result, run_dirs, start, wait_until
-from processes import ROOT, run
+from commands import answered, answers, result, run_dirs, wait_until
+from processes import ROOT, run, start
 from troubled import WITH_TROUBLE
 
 from script_exp.config import command_line
@@ -42,6 +43,7 @@ def test_every_failure_is_named_and_the_others_finish(tmp_path, launcher):
         assert reasons == expected
 
 
+@pytest.mark.slow
 def test_local_processes_give_what_one_process_gives(tmp_path):
     cells = ["pruner=none,graph", "limit=4", *QUICK]
     one = run("-m", *cells, f"outputs={tmp_path / 'one'}")
@@ -95,11 +97,11 @@ def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
 
 def test_ctrl_c_in_a_sweep_ends_with_the_summary(tmp_path):
     cells = ["-m", "pruner=random", "budget=64,32,16", "limit=12", WITH_TROUBLE, *QUICK]
-    process = start("runners/run.py", *cells, "+benchmark.seconds=0.3", f"outputs={tmp_path}")
+    process = start(tmp_path / "errors", *cells, "+benchmark.seconds=0.3", f"outputs={tmp_path}")
     wait_until(lambda: answered(tmp_path, 2))
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 130
+    os.kill(process.process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    errors = process.text()
     lines = errors[errors.index("interrupted; repeat the command to resume") :].splitlines()
     assert lines[1].endswith(": 0 of 3 cells finished")
     assert lines[2].startswith("interrupted: pruner=random budget=64")
@@ -112,12 +114,11 @@ def test_ctrl_c_in_a_sweep_ends_with_the_summary(tmp_path):
 def test_a_signal_leaves_a_run_that_goes_on(tmp_path, number):
     cell = ["pruner=random", "limit=12", WITH_TROUBLE, *QUICK]
     slow = [*cell, "+benchmark.seconds=0.3", f"outputs={tmp_path / 'slow'}"]
-    process = start("runners/run.py", *slow)
+    process = start(tmp_path / "errors", *slow)
     run_dir = wait_until(lambda: answered(tmp_path / "slow", 2))
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 128 + number
-    assert errors.splitlines()[-1] == f"ended by {number.name}; repeat the command to resume"
+    os.kill(process.process.pid, number)
+    assert process.wait() == 128 + number
+    assert process.text().splitlines()[-1] == f"ended by {number.name}; repeat the command to resume"
     status = json.loads((run_dir / "status.json").read_text())
     assert (status["state"], status["why"]) == ("interrupted", f"Terminated: {number.name}")
     before = answers(run_dir)
