@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 
 from script_exp.analysis.command import PRINTED, add_table_options, analyze
-from script_exp.analysis.render import latex, markdown, text
+from script_exp.analysis.render import FORMATS
 from script_exp.terminal.entry import add_outputs, new_parser, run_command
-
-_FORMATS = {"text": text, "markdown": markdown, "latex": latex}
 
 
 def main() -> int:
@@ -24,13 +22,13 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = new_parser(__doc__)
     add_outputs(made)
-    made.add_argument("--format", choices=list(_FORMATS), default="text", help="output format (text)")
+    made.add_argument("--format", choices=list(FORMATS), default="text", help="output format (text)")
     add_table_options(made)
     return made
 
 
 def _print(arguments: argparse.Namespace) -> int:
     analysis = analyze(arguments)
-    shown = _FORMATS[arguments.format]
+    shown = FORMATS[arguments.format]
     print("\n".join(shown(table) for table in analysis.tables if table.name in PRINTED))
     return 1 if arguments.strict and analysis.problems else 0
