@@ -110,5 +110,5 @@ class Simulation:
         while high > low * _CLOSE + 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self.power(flips, points, middle) >= power else (middle, high)
-        step = 10 ** max(0, len(str(high)) - 2)
+        step: int = 10 ** max(0, len(str(high)) - 2)
         return -(-high // step) * step

@@ -21,7 +21,7 @@ def whole_runs(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     reasons[runs["metric"].isna()] = "its answers have no scores, because a server or a judge gives them"
     reasons[runs["partial"].fillna(False).astype(bool)] = "it is partial: limit= or samples that were skipped"
     reasons[runs["weights"] == "random"] = "its weights are random"
-    left_out = [f"{runs['place'][index]}: {why}" for index, why in reasons.items() if why]
+    left_out = [f"{place}: {why}" for place, why in zip(runs["place"], reasons, strict=True) if why]
     return runs[reasons == ""], left_out
 
 
