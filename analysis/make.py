@@ -1,10 +1,4 @@
-"""Write tables and figures of all finished runs to a folder, and print the main tables.
-
-python analysis/make.py                                    # of outputs/, into outputs/analysis/
-python analysis/make.py --benchmark pope,gqa --pruner script,fastv --published
-python analysis/make.py --experiment readme                # the runs of conf/experiment/readme.yaml
-python analysis/make.py --wandb entity/project             # from Weights & Biases: without paired tests
-"""
+"""Start script_exp/commands/make.py, as ``script-exp make`` does."""
 
 from __future__ import annotations
 
@@ -12,73 +6,10 @@ import script_exp.terminal.ctrl_c  # noqa: F401
 
 # isort: split
 
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from script_exp.analysis.cells import Cells
-from script_exp.analysis.command import (
-    PRINTED,
-    add_figure_options,
-    add_table_options,
-    analyze,
-    highlighted,
-)
-from script_exp.analysis.render import text, write_document, write_tables
-from script_exp.analysis.table import Table
-from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
-
-
-def main() -> int:
-    parser = new_parser(__doc__)
-    add_outputs(parser)
-    parser.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
-    add_table_options(parser)
-    add_figure_options(parser)
-    return run_command(_make, parser.parse_args())
-
-
-def _make(arguments: argparse.Namespace) -> int:
-    analysis = analyze(arguments)
-    colored = highlighted(arguments, analysis.cells)
-    folder = arguments.to or arguments.outputs / "analysis"
-    names = _write(analysis.tables, folder / "tables")
-    for table in analysis.tables:
-        if table.name in PRINTED:
-            print(text(table))
-    print(f"{len(analysis.tables)} tables in {folder / 'tables'}: {', '.join(names)}")
-    _tell_older(folder / "tables", [*names, "all"])
-    if arguments.figures == "on":
-        _figures(analysis.cells, folder / "figures", colored)
-    return 1 if arguments.strict and analysis.problems else 0
-
-
-def _write(tables: list[Table], folder: Path) -> list[str]:
-    """Write the tables and return their names."""
-    names = list(dict.fromkeys(table.name for table in tables))
-    for name in names:
-        write_tables([table for table in tables if table.name == name], folder)
-    write_document(names, folder)
-    return names
-
-
-def _tell_older(folder: Path, written: Sequence[str]) -> None:
-    """List files of earlier calls, which are not removed and may show other runs."""
-    older = sorted({file.stem for file in folder.glob("[!.]*")} - {*written})
-    if older:
-        print(f"{folder} also has older files, perhaps of other runs: {', '.join(older)}")
-
-
-def _figures(cells: Cells, folder: Path, colored: list[str] | None) -> None:
-    from script_exp.analysis.figures import write_figures  # matplotlib takes a second to import
-
-    written, reasons = write_figures(cells, folder, colored)
-    print(f"{len(written)} figures in {folder}: {', '.join(written)}")
-    _tell_older(folder, written)
-    for reason in reasons:
-        print(f"no figure: {reason}")
-
+from script_exp.commands.make import main
+from script_exp.terminal.entry import start
 
 if __name__ == "__main__":
     start()

@@ -1,9 +1,4 @@
-"""Print accuracy and cost of all finished runs by method and budget; analysis/make.py writes files.
-
-python analysis/tables.py                                  # of outputs/
-python analysis/tables.py --format latex > tables.tex      # or markdown
-python analysis/tables.py --benchmark pope,gqa --pruner script,fastv
-"""
+"""Start script_exp/commands/tables.py, as ``script-exp tables`` does."""
 
 from __future__ import annotations
 
@@ -11,30 +6,10 @@ import script_exp.terminal.ctrl_c  # noqa: F401
 
 # isort: split
 
-import argparse
 import sys
 
-from script_exp.analysis.command import PRINTED, add_table_options, analyze
-from script_exp.analysis.render import latex, markdown, text
-from script_exp.terminal.entry import add_outputs, new_parser, run_command, start
-
-_FORMATS = {"text": text, "markdown": markdown, "latex": latex}
-
-
-def main() -> int:
-    parser = new_parser(__doc__)
-    add_outputs(parser)
-    parser.add_argument("--format", choices=list(_FORMATS), default="text", help="output format (text)")
-    add_table_options(parser)
-    return run_command(_print, parser.parse_args())
-
-
-def _print(arguments: argparse.Namespace) -> int:
-    analysis = analyze(arguments)
-    shown = _FORMATS[arguments.format]
-    print("\n".join(shown(table) for table in analysis.tables if table.name in PRINTED))
-    return 1 if arguments.strict and analysis.problems else 0
-
+from script_exp.commands.tables import main
+from script_exp.terminal.entry import start
 
 if __name__ == "__main__":
     start()

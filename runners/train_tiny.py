@@ -1,10 +1,4 @@
-"""Train weights for the built-in tiny model from scratch (docs/tiny_model.md states the cost).
-
-python runners/train_tiny.py --seed 2 --out outputs/tiny_model
-
-Run the same command again to resume after an interruption. The weights are written to <out>/weights; evaluate
-them with `model.path=<out>/weights`.
-"""
+"""Start script_exp/commands/train_tiny.py, as ``script-exp train_tiny`` does."""
 
 from __future__ import annotations
 
@@ -12,109 +6,11 @@ import script_exp.terminal.ctrl_c  # noqa: F401
 
 # isort: split
 
-import argparse
-import ctypes
-import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from script_exp.terminal.entry import interruptible, new_parser, start
-from script_exp.training.optimization import Run
-from script_exp.training.train import SMOKE, Recipe, train
-
-
-class Bars:
-    """One progress bar per stage with the running losses, and notes above the bars."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._tasks = {
-            stage: self._bars.add_task(stage, total=None, start=False, losses="")
-            for stage in ("vision", "language", "joint", "polish")
-        }
-
-    def __enter__(self) -> Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def step(self, stage: str, run: Run) -> None:
-        """Advance a stage's bar."""
-        losses = " ".join(f"{name} {value:.3f}" for name, value in sorted(run.averages.items()))
-        self._bars.start_task(self._tasks[stage])
-        self._bars.update(self._tasks[stage], total=run.steps, completed=run.step, losses=losses)
-
-    def note(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._bars.console.print(text, highlight=False)
-
-
-def keep_freed_memory() -> None:
-    """Keep glibc from returning freed tensors to the system: page faults took 40 % of the time otherwise."""
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        trim_threshold, top_padding, most_mappings = -1, -2, -4  # names of the options in malloc.h
-        library.mallopt(most_mappings, 0)
-        library.mallopt(trim_threshold, 2**31 - 1)
-        library.mallopt(top_padding, 2**28)
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line; the defaults are those of :class:`Recipe`."""
-    recipe = Recipe()
-    parser = new_parser(__doc__)
-    parser.add_argument(
-        "--seed", type=int, default=recipe.seed, help="seed of the scenes, weights and data order"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and weights/")
-    parser.add_argument(
-        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or run all four"
-    )
-    parser.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
-    parser.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
-    parser.add_argument("--joint-steps", type=int, help=f"steps of stage 3 ({recipe.joint_steps})")
-    parser.add_argument("--polish-steps", type=int, help=f"steps of stage 4 ({recipe.polish_steps})")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    parser.add_argument("--smoke", action="store_true", help="a few steps of a much smaller model")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Train the model and print the folder of its weights."""
-    given = parse(arguments)
-    keep_freed_memory()
-    torch.set_num_threads(given.threads)
-    recipe = replace(SMOKE if given.smoke else Recipe(), seed=given.seed)
-    for name in ("vision_steps", "language_steps", "joint_steps", "polish_steps"):
-        if (steps := getattr(given, name)) is not None:
-            recipe = replace(recipe, **{name: steps})
-    with Bars() as bars:
-        folder = train(recipe, given.out, bars, vision_only=given.stage == "vision")
-    print(folder)
-
+from script_exp.commands.train_tiny import main
+from script_exp.terminal.entry import start
 
 if __name__ == "__main__":
     start()
-    with interruptible("repeat the command to resume"):
-        main()
+    sys.exit(main())

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.script_exp_launchers._leave import leave
 from script_exp.sweeps.plan import current_sweep
+from script_exp.terminal.called import as_called
 from script_exp.terminal.signals import Terminated
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Slurm(SlurmLauncher):
         except UncompletedJobError as error:
             log.warning("%s", str(error).splitlines()[0])
         except KeyboardInterrupt:
-            log.warning("the jobs continue: scancel ends them, runners/status.py shows them")
+            log.warning(as_called("the jobs continue: scancel ends them, runners/status.py shows them"))
             raise
         else:
             return results

@@ -197,6 +197,10 @@ def text(table: Table) -> str:
     return captured.get()
 
 
+FORMATS = {"text": text, "markdown": markdown, "latex": latex}
+"""Formats of printed tables, by the names of ``--format``."""
+
+
 def _latex_entry(entry: Entry) -> str:
     shown = _escape(entry.text)
     shown = {1: rf"\textbf{{{shown}}}", 2: rf"\underline{{{shown}}}"}.get(entry.place, shown)

@@ -15,6 +15,7 @@ from rich.tree import Tree
 
 from script_exp.benchmarks import METRICS
 from script_exp.errors import on_one_line
+from script_exp.terminal.called import as_called
 
 # The last line of stdout is JSON; progress goes to stderr (terminal/progress.py).
 _stdout = Console(soft_wrap=True)
@@ -89,7 +90,8 @@ def print_result(
     if is_pruned and unpruned is None and is_compared:
         _stdout.print("No unpruned run to compare with; run pruner=none to get one.")
     print(f"run directory: {on_one_line(str(run_dir))}")
-    print(f"tables and figures of all runs: python analysis/make.py {quote(str(run_dir.parents[2]))}")
+    make = as_called("python analysis/make.py")
+    print(f"tables and figures of all runs: {make} {quote(str(run_dir.parents[2]))}")
     last_line = {
         "run_dir": str(run_dir),
         "accuracy": result["accuracy"]["value"] if result["accuracy"] else None,

@@ -20,7 +20,7 @@ from script_exp.config.words import check_words, parse_words, quoted, with_folde
 from script_exp.errors import UserError, check_name, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = (Path(__file__).parents[1] / "conf").resolve()  # in the repository a link to the folder at its top
 # With these only Hydra checks.
 _OTHER_CONFIG = ("--config-n", "--config-p", "-cn", "-cp", "--shell-completion", "-sc")
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")

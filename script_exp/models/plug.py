@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.registry import adapter_of, has_clip_tower
 from script_exp.models.loading.clip import query_encoder
 from script_exp.models.loading.source import Source, locate
+from script_exp.models.per_row import PerRow, per_row
 from script_exp.models.processing import Processing
 from script_exp.models.prompt import rows_of_images
 from script_exp.models.prunable import PrunableModel
@@ -34,13 +36,15 @@ def prune(
     pruner: Pruner | LayerPruner,
     *,
     clip: str | Path | None = None,
-    questions: Sequence[str] | None = None,
+    questions: PerRow | None = None,
+    keys: PerRow | None = None,
     modality: str = "image",
     **rules: Any,
 ) -> Iterator[None]:
     """Within the context, ``model.generate(**inputs)`` runs with the visual tokens that ``pruner`` keeps.
 
-    The call returns the same as without pruning: the ids of the full prompt, followed by the new tokens.
+    The call returns the same as without pruning: the ids of the full prompt, followed by the new tokens. Only
+    ``generate`` is pruned: a call of the model with an image, as for a loss or a log-likelihood, is an error.
 
     Args:
         model: a Hugging Face model of a supported family (``script_exp.models.families.registry.ADAPTERS``).
@@ -49,20 +53,26 @@ def prune(
         clip: folder or hub id of the CLIP checkpoint that the vision tower comes from, for pruners that need
             the question; None for the folder ``clip`` inside the model's own. Models without CLIP compare the
             question with the visual tokens in the LLM's input space and need none.
-        questions: the bare questions, one per row; None to read them from the prompt.
+        questions: the bare questions, one per row; a function of ``input_ids`` if they differ between calls;
+            None to read them from the prompt.
+        keys: for methods that draw at random, the same for names of the rows that fix their draws, such as
+            the ids of samples; None for the row's words and pixels.
         modality: what to prune if a model takes both: ``image`` or ``video``.
         rules: fields of :class:`script_exp.models.rules.PruningRules` that differ from the family's defaults;
             the embedded tiny model needs ``relevance_sign=1``.
 
     Raises:
-        UserError: if the family is not supported or the CLIP checkpoint does not fit.
+        UserError: if the family is not supported or the CLIP checkpoint does not fit; within the context, if
+            questions or keys do not fit the rows, or the model itself is called with an image.
     """
     prunable = _prunable(model, processor, pruner, clip, modality, rules)
     outer = vars(model).get("generate")  # set by an enclosing context, if any
-    model.generate = _pruned_generate(model.generate, prunable, pruner, questions)
+    model.generate = _pruned_generate(model.generate, prunable, pruner, questions, keys)
+    guard = model.register_forward_pre_hook(_refuse_images, with_kwargs=True)
     try:
         yield
     finally:
+        guard.remove()
         del model.generate  # restores the method of the class
         if outer is not None:
             model.generate = outer
@@ -75,7 +85,8 @@ def select(
     inputs: Mapping[str, Tensor],
     *,
     clip: str | Path | None = None,
-    questions: Sequence[str] | None = None,
+    questions: PerRow | None = None,
+    keys: PerRow | None = None,
     modality: str = "image",
     **rules: Any,
 ) -> list[Tensor]:
@@ -83,7 +94,7 @@ def select(
 
     Args:
         inputs: the processor's output.
-        model, processor, pruner, clip, questions, modality, rules: as for :func:`prune`.
+        model, processor, pruner, clip, questions, keys, modality, rules: as for :func:`prune`.
 
     Returns:
         ascending raster indices (crops, k) for each image, in the order of the prompt.
@@ -100,7 +111,8 @@ def select(
     images = prunable.encode_images(dict(inputs), pruner.reads)
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
     queries = _queries(prunable, pruner, ids, questions)
-    kept = prunable.select(images, rows, pruner, queries, _keys(prunable, pruner, inputs, images))
+    names = _keys(prunable, pruner, inputs, images, keys)
+    kept = prunable.select(images, rows, pruner, queries, names)
     return [one.indices for one in kept]
 
 
@@ -143,14 +155,18 @@ def _keys(
     pruner: Pruner | LayerPruner,
     inputs: Mapping[str, Tensor],
     images: Sequence[EncodedImage],
+    given: PerRow | None,
 ) -> list[str] | None:
-    """Return names of the rows for methods that draw at random, made of their token ids and pixels.
+    """Return names of the rows for methods that draw at random: those given, or of their ids and pixels.
 
     So each row has its own draw, and the same one in any batch, on any device, in float32 and bfloat16.
     """
+    ids = inputs["input_ids"]
+    own = per_row("keys", given, ids)
     if isinstance(pruner, LayerPruner) or not pruner.draws:
         return None
-    ids = inputs["input_ids"]
+    if own is not None:
+        return own
     mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
     words = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
     pixels: list[list[int]] = [[] for _ in words]
@@ -173,23 +189,32 @@ def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
 
 
 def _queries(
-    prunable: PrunableModel, pruner: Pruner | LayerPruner, ids: Tensor, questions: Sequence[str] | None
+    prunable: PrunableModel, pruner: Pruner | LayerPruner, ids: Tensor, questions: PerRow | None
 ) -> list[Query] | None:
     """Return the questions of a batch in the query encoder's space, if the pruner needs them."""
-    if questions is not None and len(questions) != len(ids):
-        raise UserError(
-            f"questions has {len(questions)} entries: expected one for each of the {len(ids)} rows"
-        )
+    own = per_row("questions", questions, ids)
     if not pruner.reads.question:
         return None
-    return prunable.encode_queries(questions or bare_questions(prunable, ids), pruner.reads)
+    return prunable.encode_queries(own or bare_questions(prunable, ids), pruner.reads)
+
+
+def _refuse_images(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Raise a :class:`UserError` for a call of the model, past ``generate``, that would not be pruned."""
+    arguments = dict(zip(inspect.signature(model.forward).parameters, given, strict=False)) | named
+    for name in _PIXELS:
+        if arguments.get(name) is not None:
+            raise UserError(
+                f"{name}: prune() shortens only model.generate(...); expected no call of the model itself, "
+                "whose logits, loss and log-likelihoods would be those of all visual tokens"
+            )
 
 
 def _pruned_generate(
     generate: Callable[..., Any],
     prunable: PrunableModel,
     pruner: Pruner | LayerPruner,
-    questions: Sequence[str] | None,
+    questions: PerRow | None,
+    keys: PerRow | None,
 ) -> Callable[..., Any]:
     names = prunable.adapter.inputs
 
@@ -212,7 +237,7 @@ def _pruned_generate(
             )
         queries = _queries(prunable, pruner, ids, questions)
         images = prunable.encode_images(batch, pruner.reads)
-        prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, batch, images))
+        prompt = prunable.prune(batch, images, pruner, queries, _keys(prunable, pruner, batch, images, keys))
         length = prompt.arguments["input_ids"].shape[1]
         arguments |= _shifted_lengths(prunable.model, arguments, ids.shape[1] - length)
         with prunable.pruning_inside(prompt):

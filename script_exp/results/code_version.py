@@ -16,9 +16,13 @@ def code_version() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return the commit and whether the tree differs from it; None outside a checkout or without git."""
+    """Return the commit and whether the tree differs from it; None outside a checkout or without git.
+
+    An installed package may lie in the environment of another repository, which does not have this file.
+    """
     folder = Path(__file__).parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(folder, "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

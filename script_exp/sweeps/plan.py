@@ -15,6 +15,7 @@ from script_exp.config.settings import RunSettings
 from script_exp.errors import UserError
 from script_exp.results.files import write_atomically
 from script_exp.sweeps.record import CellState, SweepRecord
+from script_exp.terminal.called import as_called
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ def plan_sweep(
     sweep.plan(planned)
     _current[:] = [sweep]
     for why in dict.fromkeys(cell.why for cell in planned if cell.state == "invalid"):
-        print(f"error: {why}", file=sys.stderr)
+        print(f"error: {as_called(str(why))}", file=sys.stderr)
     jobs = [cell.overrides for cell in planned if cell.state == "missing"]
     finished = sum(cell.state == "finished" for cell in planned)
     print(f"{len(planned)} cells, {finished} of them finished already, {len(jobs)} to run", file=sys.stderr)

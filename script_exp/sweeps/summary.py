@@ -9,6 +9,7 @@ from pathlib import Path
 from script_exp.errors import on_one_line, printable
 from script_exp.results.state import last_lines
 from script_exp.sweeps.record import CellState
+from script_exp.terminal.called import as_called
 
 _SHOWN = 5
 
@@ -34,7 +35,7 @@ def summarize_sweep(folder: Path, cells: Sequence[CellState]) -> tuple[list[str]
 
 def _describe(cells: Sequence[CellState]) -> list[str]:
     """Return what to print of cells with the same state for the same reason."""
-    why = f": {printable(cells[0].why)}" if cells[0].why else ""
+    why = f": {printable(as_called(cells[0].why))}" if cells[0].why else ""
     if len(cells) > 1:
         named = [f"    {shlex.join(cell.overrides)}" for cell in cells[:_SHOWN]]
         more = [f"    and {len(cells) - _SHOWN} more"] if len(cells) > _SHOWN else []

@@ -1,4 +1,4 @@
-"""What the commands in runners/ and analysis/ share: how they start, parse arguments, and report errors."""
+"""What the commands share: how they start, parse arguments, and report errors."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from script_exp.errors import UserError, printable
+from script_exp.terminal.called import as_called
 from script_exp.terminal.signals import Terminated
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def start() -> None:
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help shows a module's docstring verbatim."""
     return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=as_called(description or ""), formatter_class=argparse.RawDescriptionHelpFormatter
     )
 
 
@@ -61,7 +62,7 @@ def run_command(work: Callable[[argparse.Namespace], int], given: argparse.Names
 
 def fail(why: UserError | str) -> int:
     """Print one sentence about what the user can fix and return the exit code."""
-    print(f"error: {printable(str(why))}", file=sys.stderr)
+    print(f"error: {printable(as_called(str(why)))}", file=sys.stderr)
     return 2
 
 

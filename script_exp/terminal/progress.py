@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from script_exp.errors import on_one_line, printable
+from script_exp.terminal.called import as_called
 
 # Progress goes to stderr, so that stdout can be piped.
 _stderr = Console(stderr=True)
@@ -93,4 +94,4 @@ class Progress:
 
 def note(text: str) -> None:
     """Print a line above the progress bars."""
-    _stderr.print(Text(printable(text)), soft_wrap=True)
+    _stderr.print(Text(printable(as_called(text))), soft_wrap=True)

@@ -261,6 +261,81 @@ def test_random_tokens_are_the_same_alone_in_a_padded_batch_and_in_another_dtype
             assert torch.equal(alone, expected)
 
 
+def test_questions_and_keys_of_each_call(llava):
+    """A function is asked for every call; equal keys draw the same tokens of different images."""
+    inputs, words = batch(llava, 3)
+    calls = []
+
+    def asked(ids):
+        calls.append(tuple(ids.shape))
+        return words[: len(ids)]
+
+    first = {name: tensor[:1] for name, tensor in inputs.items()}
+    with prune(llava.model, llava.processing, Script(budget=9), relevance_sign=1, questions=asked):
+        together, alone = generate(llava, inputs), generate(llava, first)
+    assert calls == [tuple(one["input_ids"].shape) for one in (inputs, first)]
+    for one, expected in ((inputs, together), (first, alone)):
+        own = words[: len(one["input_ids"])]
+        with prune(llava.model, llava.processing, Script(budget=9), relevance_sign=1, questions=own):
+            assert torch.equal(generate(llava, one), expected)
+    random = Random(budget=9)
+    same = select(llava.model, llava.processing, random, inputs, keys=lambda ids: ["a", "a", "b"])
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(same[0], same[2])
+    encoded = llava.encode_images(inputs, random.reads)
+    runner = llava.select(encoded, [0, 1, 2], random, None, ["a", "a", "b"])
+    assert all(torch.equal(one, other.indices) for one, other in zip(same, runner, strict=True))
+    with prune(llava.model, llava.processing, random, keys=["a", "a", "b"]):
+        drawn = generate(llava, inputs)
+    assert torch.equal(drawn[:, inputs["input_ids"].shape[1] :], _generated(llava, inputs, encoded, random))
+
+
+def _generated(llava, inputs, encoded, pruner):
+    prompt = llava.prune(inputs, encoded, pruner, None, ["a", "a", "b"])
+    ids = llava.model.generate(**prompt.arguments, max_new_tokens=4, do_sample=False)
+    return ids[:, prompt.arguments["input_ids"].shape[1] :]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keys": ["a"]}, "keys has 1 entries: expected one for each of the 2 rows"),
+        ({"keys": lambda ids: ["a"] * 3}, "keys has 3 entries"),
+        ({"questions": lambda ids: "how many"}, "questions='how many': expected a list of texts"),
+        ({"questions": [1, 2]}, r"questions=\[1, 2\]: expected a list of texts"),
+    ],
+)
+def test_texts_that_do_not_fit_the_rows(llava, given, message):
+    inputs, _ = batch(llava, 2)
+    with (
+        prune(llava.model, llava.processing, Random(budget=4), **given),
+        pytest.raises(UserError, match=message),
+    ):
+        generate(llava, inputs)
+
+
+def test_the_model_itself_is_not_called_with_images(llava):
+    """Its loss and its log-likelihoods would be those of all visual tokens."""
+    inputs, _ = batch(llava, 1)
+    text = {name: tensor for name, tensor in inputs.items() if name in ("input_ids", "attention_mask")}
+    text["input_ids"] = torch.ones_like(text["input_ids"])
+    labels = inputs["input_ids"]
+    plain = llava.model(**inputs, labels=labels).loss
+    with prune(llava.model, llava.processing, Random(budget=4)):
+        for call in (
+            lambda: llava.model(**inputs, labels=labels),
+            lambda: llava.model(labels, inputs["pixel_values"]),
+        ):
+            with pytest.raises(UserError, match=r"pixel_values: prune\(\) shortens only model.generate"):
+                call()
+        assert llava.model(**text).logits.isfinite().all()
+        with prune(llava.model, llava.processing, NoPruning()):
+            pass
+        with pytest.raises(UserError, match="pixel_values"):
+            llava.model(**inputs)
+    assert torch.equal(llava.model(**inputs, labels=labels).loss, plain)
+
+
 def test_a_question_that_cannot_be_found_is_asked_for(llava):
     inputs = llava.preprocess([images(1)], ["what is <image> this"])
     with (

@@ -13,6 +13,9 @@ import pytest
 from made_runs import draw, save_run
 from processes import ROOT
 
+from script_exp.commands.main import COMMANDS as NAMES
+from script_exp.terminal.called import as_called
+
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"} | {
     "PYTHONUNBUFFERED": "1"  # the first line is written at once
 }
@@ -119,6 +122,20 @@ def test_ctrl_c_while_modules_are_imported(script):
     process = call("-c", program)
     assert process.returncode == 128 + signal.SIGINT
     assert process.stderr == "interrupted\n"
+
+
+def test_messages_name_commands_as_they_are_called(monkeypatch):
+    message = "python runners/run.py -m makes one; /my/analysis/make.py, runners/score.py and my/runners/a.py"
+    assert as_called(message) == message
+    monkeypatch.setattr(sys, "argv", ["script-exp status", "outputs"])
+    named = "script-exp run -m makes one; /my/analysis/make.py, script-exp score and my/runners/a.py"
+    assert as_called(message) == named
+
+
+def test_every_file_starts_the_command_of_its_name():
+    for script in COMMANDS:
+        assert f"from script_exp.commands.{script.stem} import main" in script.read_text()
+    assert {script.stem for script in COMMANDS} == {*NAMES}
 
 
 def test_ctrl_c_while_a_command_works(outputs):

@@ -1,0 +1,1 @@
+"""The commands: parse the words, call one function, print; ``main.py`` starts them as ``script-exp``."""
