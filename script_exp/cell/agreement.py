@@ -97,6 +97,10 @@ def prompt_problem(
             f"sample {sample.id} keeps {record.kept} of {record.visual} visual tokens, of {record.offered} "
             "to choose from"
         )
+    chosen = record.kept if record.kept_by_crop is None else sum(record.kept_by_crop)
+    cut_off = 0 if isinstance(pruner, LayerPruner) else record.offered - record.visual
+    if not record.kept <= chosen <= record.kept + cut_off:
+        return f"sample {sample.id} keeps {record.kept} tokens, but {record.kept_by_crop} of its crops"
     try:
         counts = _expected_counts(model, pruner, sample, prompt, record)
     except SettingError as error:  # no image of this size could be pruned so
@@ -120,7 +124,7 @@ def _expected_counts(
     tokens = adapter.tokens_per_crop(model.model.config)
     if tokens is not None and not adapter.variable_size:
         expected["offered"] = record.budget_crops * tokens
-        if isinstance(pruner, Pruner) and record.visual == record.offered:
+        if isinstance(pruner, Pruner) and record.visual == record.offered and not pruner.adaptive:
             expected["kept"] = record.budget_crops * pruner.kept_of(tokens)
     if isinstance(pruner, LayerPruner):
         by_layer = model.visual_by_layer(pruner, record.visual, record.visual, record.budget_crops)

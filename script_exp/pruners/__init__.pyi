@@ -27,8 +27,8 @@ from .before_llm.trim import Trim as Trim
 from .before_llm.visionzip import VisionZip as VisionZip
 from .before_llm.vispruner import VisPruner as VisPruner
 from .before_llm.vscan import VScan as VScan
+from .contract.kept import Kept as Kept
 from .contract.layer_pruner import LayerPruner as LayerPruner
-from .contract.pruner import Kept as Kept
 from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner

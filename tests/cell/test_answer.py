@@ -13,6 +13,7 @@ from small_llava import load
 
 from script_exp.benchmarks.reading.ahead import in_batches, loaded_ahead
 from script_exp.benchmarks.shapes import Shapes
+from script_exp.cell.agreement import prompt_problem
 from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
@@ -195,6 +196,11 @@ def test_kept_indices_are_those_of_the_pruner(tiny, samples, name):
         assert kept == sorted(set(kept))
         assert len(kept) == record.kept - (name == "trim")  # one token of TRIM's stands for all the others
         assert kept == wanted_indices(tiny, pruner, sample)
+        assert record.kept_by_crop == [record.kept]
+        for counts in (record.kept_by_crop, None):  # older records have none
+            assert prompt_problem(tiny, pruner, sample, replace(record, kept_by_crop=counts)) is None
+        wrong = replace(record, kept_by_crop=[record.kept + 1])
+        assert "of its crops" in prompt_problem(tiny, pruner, sample, wrong)
 
 
 def wanted_indices(tiny, pruner, sample):
