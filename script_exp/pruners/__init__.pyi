@@ -8,6 +8,7 @@ from .before_llm.gprune import GPrune as GPrune
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.hiprune import HiPrune as HiPrune
+from .before_llm.hired import HiRED as HiRED
 from .before_llm.holov import HoloV as HoloV
 from .before_llm.mmtok import MMTok as MMTok
 from .before_llm.none import NoPruning as NoPruning
