@@ -124,8 +124,9 @@ def _expected_counts(
     tokens = adapter.tokens_per_crop(model.model.config)
     if tokens is not None and not adapter.variable_size:
         expected["offered"] = record.budget_crops * tokens
-        if isinstance(pruner, Pruner) and record.visual == record.offered and not pruner.adaptive:
-            expected["kept"] = record.budget_crops * pruner.kept_of(tokens)
+        if isinstance(pruner, Pruner) and record.visual == record.offered:
+            most = record.budget_crops * pruner.kept_of(tokens)
+            expected["kept"] = min(record.kept, most) if pruner.adaptive else most
     if isinstance(pruner, LayerPruner):
         by_layer = model.visual_by_layer(pruner, record.visual, record.visual, record.budget_crops)
         return expected | {"kept": by_layer[-1], "layer_average": sum(by_layer) / len(by_layer)}

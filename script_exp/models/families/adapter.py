@@ -65,7 +65,7 @@ class EncodedImage:
 
         Returns:
             (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
-            in place of the last dropped rows.
+            in place of the last dropped rows; where padding leaves fewer of these, the last ones are lost.
         """
         device, is_token = self.packed.device, self.source != SEPARATOR
         slot = torch.full((kept.crops * kept.n,), -1, device=device)  # place of a token among the kept ones
@@ -74,8 +74,9 @@ class EncodedImage:
         rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=device))
         features = torch.where(is_token[rows, None], kept.rows[wanted[rows].clamp(min=0)], self.packed[rows])
         if len(kept.aggregated):
-            features = torch.cat([features, kept.aggregated])
-            rows[(~rows & is_token).nonzero()[-len(kept.aggregated) :, 0]] = True
+            free = (~rows & is_token).nonzero()[-len(kept.aggregated) :, 0]
+            features = torch.cat([features, kept.aggregated[: len(free)]])
+            rows[free] = True
         return rows, features
 
     def to(self, device: torch.device) -> EncodedImage:
