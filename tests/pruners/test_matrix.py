@@ -242,7 +242,7 @@ def made_picture(crops):
     tower, project = drawn(crops, 144, 7), torch.nn.Linear(7, 9).requires_grad_(False)
     tiles = (2, 2) if crops == 5 else None
     visual = VisualTokens(
-        project(tower), drawn(crops, 144, 6), tower, project, "sample", signals, (12, 12), tiles
+        project(tower), drawn(crops, 144, 6), tower, project, signals=signals, grid=(12, 12), tiles=tiles
     )
     return visual, Query(drawn(2, 6), -1, drawn(3, 9))
 
