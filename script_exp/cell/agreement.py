@@ -97,6 +97,10 @@ def prompt_problem(
             f"sample {sample.id} keeps {record.kept} of {record.visual} visual tokens, of {record.offered} "
             "to choose from"
         )
+    chosen = record.kept if record.kept_by_crop is None else sum(record.kept_by_crop)
+    cut_off = 0 if isinstance(pruner, LayerPruner) else record.offered - record.visual
+    if not record.kept <= chosen <= record.kept + cut_off:
+        return f"sample {sample.id} keeps {record.kept} tokens, but {record.kept_by_crop} of its crops"
     try:
         counts = _expected_counts(model, pruner, sample, prompt, record)
     except SettingError as error:  # no image of this size could be pruned so
@@ -121,7 +125,8 @@ def _expected_counts(
     if tokens is not None and not adapter.variable_size:
         expected["offered"] = record.budget_crops * tokens
         if isinstance(pruner, Pruner) and record.visual == record.offered:
-            expected["kept"] = record.budget_crops * pruner.kept_of(tokens)
+            most = record.budget_crops * pruner.kept_of(tokens)
+            expected["kept"] = min(record.kept, most) if pruner.adaptive else most
     if isinstance(pruner, LayerPruner):
         by_layer = model.visual_by_layer(pruner, record.visual, record.visual, record.budget_crops)
         return expected | {"kept": by_layer[-1], "layer_average": sum(by_layer) / len(by_layer)}

@@ -167,6 +167,7 @@ class Answering:
                     seconds=seconds,
                     batch=len(samples),
                     kept_indices=kept,
+                    kept_by_crop=_counts(batch.pruned, row, kept),
                     rule=self.benchmark.rule_version,
                 )
             )
@@ -253,10 +254,15 @@ def _sizes(
     )
 
 
+def _counts(pruned: PrunedPrompt, row: int, kept: list[list[int]]) -> list[int]:
+    """Return how many tokens each crop keeps, given the indices, which leave out aggregated ones."""
+    return pruned.kept[row].counts if pruned.layer_pruner is None else [len(crop) for crop in kept]
+
+
 def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
     """Return, for each crop, the indices of the tokens that the pruner kept after its last stage."""
     if pruned.layer_pruner is None:
-        indices: list[list[int]] = pruned.kept[row].indices.tolist()
+        indices = pruned.kept[row].by_crop
         if any(first == second for crop in indices for first, second in pairwise(crop)):
             raise ValueError("the pruner selected a token twice: select() has to return distinct indices")
         return indices

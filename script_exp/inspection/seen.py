@@ -89,8 +89,7 @@ def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
     if cell.pruner.reads.question:  # its own text: another run's cell may have seen another one
         queries = model.encode_queries([cell.asking(seen.sample).query], cell.pruner.reads)
     (kept,) = model.select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
-    indices: list[list[int]] = kept.indices.tolist()
-    return indices
+    return kept.by_crop
 
 
 def _float(tensor: Tensor | None) -> Tensor | None:

@@ -89,7 +89,7 @@ def _released_kernel(released: ScriptReleased, seen: Seen) -> tuple[torch.Tensor
 
 
 def _kept(pruner: Pruner, seen: Seen) -> set[int]:
-    return _flat(pruner(seen.visual, seen.query).indices, seen.tokens)
+    return set(pruner(seen.visual, seen.query).places.tolist())
 
 
 def _flat(indices: torch.Tensor, n: int) -> set[int]:

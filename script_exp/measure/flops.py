@@ -171,7 +171,7 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patche
 
 
 class PrunerOperations:
-    """Counts a pruner's operations by running it once for every input size.
+    """Counts a pruner's operations by running it once for every input size, or every input if it is adaptive.
 
     A layer pruner counts as 0 here; its operations follow from :func:`attention_row`.
     """
@@ -186,7 +186,7 @@ class PrunerOperations:
             () if query is None else (len(query.embeddings), 0 if query.words is None else len(query.words))
         )
         size = pruner.budget, tuple(visual.projected.shape), *asked
-        if size not in self._counted:
+        if pruner.adaptive or size not in self._counted:
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
                 pruner(visual, query)
             self._counted[size] = int(counter.get_total_flops())

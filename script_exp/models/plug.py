@@ -97,7 +97,8 @@ def select(
         model, processor, pruner, clip, questions, keys, modality, rules: as for :func:`prune`.
 
     Returns:
-        ascending raster indices (crops, k) for each image, in the order of the prompt.
+        ascending raster indices (crops, k) for each image, in the order of the prompt. Where crops keep
+        different numbers of tokens, k is the largest, and -1 fills up the others.
 
     Raises:
         UserError: as for :func:`prune`, and for a method that prunes inside the LLM.

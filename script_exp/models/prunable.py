@@ -27,8 +27,9 @@ from script_exp.models.rules import PruningRules, check_positions
 from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
+from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Kept, Pruner, Query
+from script_exp.pruners.contract.pruner import Pruner, Query
 from script_exp.pruners.contract.signals import JOINT, NOTHING, Reads
 
 

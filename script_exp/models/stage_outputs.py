@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from script_exp.models.families.adapter import EncodedImage
+from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Kept
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from .before_llm.gprune import GPrune as GPrune
 from .before_llm.graph import Graph as Graph
 from .before_llm.graph import GraphRedundancy as GraphRedundancy
 from .before_llm.hiprune import HiPrune as HiPrune
+from .before_llm.hired import HiRED as HiRED
 from .before_llm.holov import HoloV as HoloV
 from .before_llm.mmtok import MMTok as MMTok
 from .before_llm.none import NoPruning as NoPruning
@@ -27,8 +28,8 @@ from .before_llm.trim import Trim as Trim
 from .before_llm.visionzip import VisionZip as VisionZip
 from .before_llm.vispruner import VisPruner as VisPruner
 from .before_llm.vscan import VScan as VScan
+from .contract.kept import Kept as Kept
 from .contract.layer_pruner import LayerPruner as LayerPruner
-from .contract.pruner import Kept as Kept
 from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner

@@ -54,6 +54,9 @@ class SampleRecord(SampleTokens):
         kept_indices: for each crop, the raster indices of the tokens that the pruner kept; only written with
             ``record_kept``.
         rule: the benchmark's ``rule_version`` behind answer and score.
+        kept_by_crop: for each crop, how many tokens the pruner kept, aggregated ones included; those that the
+            model cuts off as padding afterwards count, so that the sum may exceed ``kept``. None in records
+            from before it was counted.
     """
 
     id: str
@@ -69,6 +72,7 @@ class SampleRecord(SampleTokens):
     batch: int
     kept_indices: list[list[int]] | None
     rule: int = 1
+    kept_by_crop: list[int] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ from small_llava import load
 
 from script_exp.benchmarks.reading.ahead import in_batches, loaded_ahead
 from script_exp.benchmarks.shapes import Shapes
+from script_exp.cell.agreement import prompt_problem
 from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
+from script_exp.measure.flops import PrunerOperations, decoder
 from script_exp.models.feature_cache import FeatureCache
-from script_exp.pruners import FastV, Graph, NoPruning, Pyramid, Random, Script, Trim
+from script_exp.pruners import FastV, Graph, NoPruning, PruMergePlus, Pyramid, Random, Script, Trim
 from script_exp.pruners.contract.signals import NOTHING, Reads
+from script_exp.results.summarize import summarize_costs
 from script_exp.tiny import WEIGHTS
 
 SHAPES = Shapes(scenes=3, scene_seed=7)
@@ -195,6 +198,29 @@ def test_kept_indices_are_those_of_the_pruner(tiny, samples, name):
         assert kept == sorted(set(kept))
         assert len(kept) == record.kept - (name == "trim")  # one token of TRIM's stands for all the others
         assert kept == wanted_indices(tiny, pruner, sample)
+        assert record.kept_by_crop == [record.kept]
+        for counts in (record.kept_by_crop, None):  # older records have none
+            assert prompt_problem(tiny, pruner, sample, replace(record, kept_by_crop=counts)) is None
+        wrong = replace(record, kept_by_crop=[record.kept + 1])
+        assert "of its crops" in prompt_problem(tiny, pruner, sample, wrong)
+
+
+def test_an_adaptive_count_is_recorded_as_it_is(tiny, samples):
+    pruner = PruMergePlus(budget=300, count="adaptive")
+    records = answered(tiny, pruner, samples[:8], 3)
+    assert len({record.kept for record in records}) > 1
+    for record, sample in zip(records, samples[:8], strict=True):
+        assert record.kept_by_crop == [record.kept] == [len(record.kept_indices[0]) + 1]
+        assert record.layer_average == record.kept <= 300
+        assert prompt_problem(tiny, pruner, sample, record) is None
+        image = tiny.encode(tiny.process(sample.visual()), pruner.reads).image
+        assert record.pruner_operations == PrunerOperations()(pruner, image.visual, None)
+        more = replace(record, kept=301, kept_by_crop=[301], layer_average=301)
+        assert "has kept=301, but 300" in prompt_problem(tiny, pruner, sample, more)
+    assert len({record.pruner_operations for record in records}) == len({record.kept for record in records})
+    layers = len(tiny.adapter.llm.layers)
+    visual = [summarize_costs(tiny, pruner, [record])[0]["llm_visual_only"] for record in records]
+    assert visual == [decoder(tiny.model.config.text_config, [one.kept] * layers) for one in records]
 
 
 def wanted_indices(tiny, pruner, sample):

@@ -12,7 +12,7 @@ from script_exp import prune, select
 from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS
-from script_exp.pruners import FastV, Graph, NoPruning, Random, Script, Trim
+from script_exp.pruners import DivPrune, FastV, Graph, NoPruning, Random, Script, Trim
 from script_exp.pruners.contract.signals import Reads
 
 
@@ -78,7 +78,7 @@ def test_keeping_all_keeps_the_beams(model, inputs):
 
 
 @pytest.mark.parametrize(
-    "make", [Script, Graph, Random, lambda budget: FastV(budget=budget, layer=2, budget_as="after")]
+    "make", [Script, DivPrune, Random, lambda budget: FastV(budget=budget, layer=2, budget_as="after")]
 )
 def test_a_batch_gives_what_its_rows_give(model, family, inputs, make):
     pruner = make(budget=5)
@@ -116,14 +116,15 @@ def test_exactly_the_budget_enters_for_every_crop(model, inputs):
 def test_kept_rows_are_the_models_own_in_its_order(model, inputs):
     """An independent reading of the packed prompt: drop by identity of the feature rows."""
     images = model.encode_images(inputs)
-    prompt = pruned(model, inputs, Random(budget=6))
-    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
-    for image, kept, rows in zip(images, prompt.kept, features, strict=True):
-        rows = rows.reshape(-1, rows.shape[-1])
-        chosen = {tuple(row.tolist()) for row in kept.tokens.flatten(0, 1)}
-        every = {tuple(row.tolist()) for row in image.visual.projected.flatten(0, 1)}
-        wanted = [row for row in image.packed.tolist() if tuple(row) in chosen or tuple(row) not in every]
-        assert rows.tolist() == wanted
+    for pruner in (Random(budget=6), DivPrune(budget=6)):  # crops keep equally many tokens, or not
+        prompt = pruned(model, inputs, pruner)
+        features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+        for image, kept, rows in zip(images, prompt.kept, features, strict=True):
+            rows = rows.reshape(-1, rows.shape[-1])
+            chosen = {tuple(row.tolist()) for row in kept.rows}
+            every = {tuple(row.tolist()) for row in image.visual.projected.flatten(0, 1)}
+            wanted = [row for row in image.packed.tolist() if tuple(row) in chosen or tuple(row) not in every]
+            assert rows.tolist() == wanted
 
 
 def test_text_only_rows_and_several_images(model, family, inputs):
@@ -197,7 +198,7 @@ def test_trim_puts_its_token_last(model, family, inputs):
 
 
 def test_the_context_manager_and_select_agree_with_the_stages(model, family, inputs):
-    pruner = Graph(budget=5)
+    pruner = DivPrune(budget=5)
     prompt = pruned(model, inputs, pruner)
     with prune(model.model, model.processing, pruner, modality=modality(family)):
         output = model.model.generate(**stock(model, inputs), max_new_tokens=4, do_sample=False)

@@ -17,6 +17,7 @@ METHODS = {
     "prumerge": PruMerge(budget=BUDGET, neighbors=3),
     "prumerge_in_place": PruMerge(budget=BUDGET, neighbors=3, layer=0, aggregate=False),
     "prumerge_plus": PruMergePlus(budget=BUDGET, neighbors=3),
+    "prumerge_plus_adaptive": PruMergePlus(budget=15, neighbors=3, count="adaptive"),
     "tome": ToMe(budget=BUDGET),
     "tome_keys": ToMe(budget=BUDGET, metric="keys"),
     "visionzip": VisionZip(budget=BUDGET, dominant=2),
@@ -26,10 +27,12 @@ METHODS = {
 REFUSED = {
     ("llava_onevision", "prumerge"): "layer=1: expected",
     ("llava_onevision", "prumerge_plus"): "layer=1: expected",
+    ("llava_onevision", "prumerge_plus_adaptive"): "layer=1: expected",
     ("llava_onevision", "visionzip_official"): "class_token cannot be read",
     ("qwen2_5_vl", "prumerge"): "flat_keys cannot be read",
     ("qwen2_5_vl", "prumerge_in_place"): "flat_keys cannot be read",
     ("qwen2_5_vl", "prumerge_plus"): "flat_keys cannot be read",
+    ("qwen2_5_vl", "prumerge_plus_adaptive"): "flat_keys cannot be read",
     ("qwen2_5_vl", "visionzip_official"): "class_token cannot be read",
 }
 
@@ -51,11 +54,16 @@ def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
     prompt, images = pruned_rows(model, rows, pruner)
     for kept, image in zip(prompt.kept, images, strict=True):
         crops, n, _ = image.visual.projected.shape
-        count = min(BUDGET * (image.budget_crops // crops), n)
-        assert kept.tokens.shape[:2] == (crops, count)
-        assert kept.tokens.isfinite().all()
-        assert (kept.indices.shape[1] < count) == (pruner.aggregates and count < n)
+        count = min(pruner.budget * (image.budget_crops // crops), n)
+        if pruner.adaptive:
+            assert 1 < min(kept.counts) <= max(kept.counts) <= count
+        else:
+            assert kept.counts == [count] * crops
+        assert kept.rows.isfinite().all()
+        assert kept.aggregated.isfinite().all()
+        assert (len(kept.aggregated) > 0) == (pruner.aggregates and count < n)
     alone = [kept for row in rows for kept in pruned_rows(model, [row], pruner)[0].kept]
     for one, other in zip(prompt.kept, alone, strict=True):
-        assert torch.equal(one.indices, other.indices)
-        torch.testing.assert_close(one.tokens, other.tokens, atol=1e-4, rtol=1e-4)
+        assert torch.equal(one.places, other.places)
+        torch.testing.assert_close(one.rows, other.rows, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one.aggregated, other.aggregated, atol=1e-4, rtol=1e-4)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from made_tokens import made_tokens
 
+from script_exp.errors import SettingError
 from script_exp.pruners import DivPrune, VisualTokens
 
 
@@ -27,8 +28,25 @@ def slow_divprune(tokens, k):
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_rule_written_out(n, k, seed):
     visual = made_tokens(n, crops=3, seed=seed)
-    kept = DivPrune(budget=k)(visual).indices
+    kept = DivPrune(budget=k, over="crop")(visual).indices
     assert kept.tolist() == [slow_divprune(crop.double().numpy(), k) for crop in visual.projected]
+
+
+@pytest.mark.parametrize(("crops", "k"), [(1, 7), (5, 1), (5, 7), (5, 19)])
+def test_one_choice_over_all_crops(crops, k):
+    visual = made_tokens(20, crops=crops, seed=k)
+    kept = DivPrune(budget=k)(visual)
+    every = visual.projected.reshape(crops * 20, -1)
+    assert kept.places.tolist() == slow_divprune(every.double().numpy(), crops * k)
+    assert sum(kept.counts) == crops * k
+    assert torch.equal(kept.rows, every[kept.places])
+    assert (crops == 1) == (len(set(kept.counts)) == 1)
+    if crops > 1:
+        most, few = max(kept.counts), kept.counts.index(min(kept.counts))
+        assert kept.indices.shape == (crops, most)
+        assert kept.indices[few].tolist() == kept.by_crop[few] + [-1] * (most - len(kept.by_crop[few]))
+        with pytest.raises(ValueError, match="the crops keep"):
+            _ = kept.tokens
 
 
 def test_the_first_pick_is_the_most_isolated_token():
@@ -48,4 +66,9 @@ def test_equal_tokens_are_kept_after_all_different_ones():
 def test_norms_do_not_matter():
     visual = made_tokens(40)
     scaled = VisualTokens(visual.projected * torch.rand(2, 40, 1).add(0.5))
-    assert torch.equal(DivPrune(budget=10)(visual).indices, DivPrune(budget=10)(scaled).indices)
+    assert torch.equal(DivPrune(budget=10)(visual).places, DivPrune(budget=10)(scaled).places)
+
+
+def test_over_something_else():
+    with pytest.raises(SettingError, match="over=row: expected one of crop, image"):
+        DivPrune(budget=4, over="row")

@@ -72,13 +72,39 @@ def test_equals_the_steps_written_out(n, runs, share):
     k = max(1, int(share * n))
     for seed in range(3):
         visual = made_tokens(n, crops=3, seed=seed)
-        kept = HoloV(budget=k, runs=runs)(visual).indices
+        kept = HoloV(budget=k, runs=runs, over="crop")(visual).indices
         for crop in range(3):
             tokens, attention = (
                 visual.projected[crop].double().numpy(),
                 visual.signals[SALIENCY][crop].tolist(),
             )
             assert kept[crop].tolist() == slow_holov(tokens, attention, runs, k)
+
+
+def picture_of(tiles, grid):
+    """(crop, index) of the base crop and then of the rows of the picture."""
+    rows, columns = grid
+    order = [(0, index) for index in range(rows * columns)]
+    for row in range(tiles[0] * rows):
+        for column in range(tiles[1] * columns):
+            crop = 1 + row // rows * tiles[1] + column // columns
+            order.append((crop, row % rows * columns + column % columns))
+    return order
+
+
+@pytest.mark.parametrize("tiles", [None, (1, 2), (2, 2), (3, 1)])
+def test_one_choice_over_all_crops(tiles):
+    """Runs go through the base crop and then through the rows of the picture; frames follow each other."""
+    grid, crops = (3, 4), 5 if tiles is None else 1 + tiles[0] * tiles[1]
+    order = [(i // 12, i % 12) for i in range(60)] if tiles is None else picture_of(tiles, grid)
+    for k, runs in ((2, 7), (5, 4), (11, 3)):
+        visual = replace(made_tokens(12, crops=crops, seed=k, grid=grid), tiles=tiles)
+        kept = HoloV(budget=k, runs=runs)(visual)
+        tokens = np.stack([visual.projected[place].double().numpy() for place in order])
+        attention = [float(visual.signals[SALIENCY][place]) for place in order]
+        wanted = sorted(order[i] for i in slow_holov(tokens, attention, runs, crops * k))
+        assert [(crop, i) for crop, own in enumerate(kept.by_crop) for i in own] == wanted
+        assert sum(kept.counts) == crops * k
 
 
 @pytest.mark.parametrize(("budget", "runs"), [(64, 16), (128, 8), (192, 5), (575, 1), (1, 576)])
@@ -90,7 +116,7 @@ def test_the_runs_of_published_budgets(budget, runs):
 def test_the_variance_changes_no_quota():
     for seed in range(20):
         visual = made_tokens(96, crops=2, seed=seed)
-        kept = [HoloV(budget=30, runs=8, gamma=gamma)(visual).indices for gamma in (0.09, 0.0)]
+        kept = [HoloV(budget=30, runs=8, gamma=gamma)(visual).places for gamma in (0.09, 0.0)]
         assert torch.equal(*kept)
 
 
@@ -112,12 +138,14 @@ def test_where_nothing_is_attended_to_the_runs_share_evenly():
     assert kept.tolist() == [[0, 1, 4, 5, 8, 9]]
 
 
-@pytest.mark.parametrize(("key", "value"), [("runs", 0), ("runs", 2.5), ("gamma", -1), ("gamma", 2)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("runs", 0), ("runs", 2.5), ("gamma", -1), ("gamma", 2), ("over", "row")]
+)
 def test_settings_out_of_range(key, value):
     with pytest.raises(SettingError, match=f"^{key}={value}: expected"):
         HoloV(budget=4, **{key: value})
 
 
 def test_more_runs_than_tokens():
-    with pytest.raises(SettingError, match="runs=10: expected at most 9, the tokens of a crop"):
-        HoloV(budget=4, runs=10)(made_tokens(9))
+    with pytest.raises(SettingError, match="runs=10: expected at most 9, the tokens to choose from"):
+        HoloV(budget=4, runs=10)(made_tokens(9, crops=1))

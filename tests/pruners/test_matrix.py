@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from script_exp.pruners import (
     GPrune,
     Graph,
     HiPrune,
+    HiRED,
     HoloV,
     LayerPruner,
     MMTok,
@@ -28,6 +30,7 @@ from script_exp.pruners import (
     Pruner,
     PruneSID,
     Pyramid,
+    Query,
     QueryConditioned,
     Random,
     Scope,
@@ -39,6 +42,7 @@ from script_exp.pruners import (
     Trim,
     VisionZip,
     VisPruner,
+    VisualTokens,
     VScan,
 )
 from script_exp.pruners.contract.signals import Reads, Signal
@@ -50,6 +54,7 @@ METHODS = {
     "fastervlm": FasterVLM,
     "gprune": GPrune,
     "hiprune": HiPrune,
+    "hired": HiRED,
     "holov": HoloV,
     "mmtok": MMTok,
     "prunesid": PruneSID,
@@ -82,6 +87,7 @@ METHODS = {
     "visionzip_official": lambda budget: VisionZip(budget=budget, layout="official"),
     "vscan": VScan,
 }
+LAYER_METHODS = [name for name, make in METHODS.items() if isinstance(make(budget=1), LayerPruner)]
 SIGNALS = frozenset[Signal]().union(*(make(budget=1).reads.signals for make in METHODS.values()))
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS = 576
@@ -222,6 +228,49 @@ def test_a_share_is_a_budget(prepared, name):
     prompt = run(prepared, pruner)
     row = prepared[0].visual_by_layer(pruner, TOKENS, prompt.entering[0], 1)
     assert row[-1] == (TOKENS if name == "none" else 64)
+
+
+def made_picture(crops):
+    """144 tokens of each crop with all that any method reads, and a question."""
+    random = torch.Generator().manual_seed(crops)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=random)
+
+    signals = {}
+    for signal in sorted(SIGNALS):
+        keys = (144, 4) if signal.kind.endswith("keys") else (144,)
+        values = drawn(crops, *(keys if signal.kind != "class_token" else (7,)))
+        signals[signal] = values.mul(2).softmax(dim=-1) if values.shape[1:] == (144,) else values
+    tower, project = drawn(crops, 144, 7), torch.nn.Linear(7, 9).requires_grad_(False)
+    tiles = (2, 2) if crops == 5 else None
+    visual = VisualTokens(
+        project(tower), drawn(crops, 144, 6), tower, project, signals=signals, grid=(12, 12), tiles=tiles
+    )
+    return visual, Query(drawn(2, 6), -1, drawn(3, 9))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in LAYER_METHODS])
+def test_a_picture_of_one_crop_or_five(name):
+    """The total is exact, however a method divides it among the crops."""
+    for crops, budget in product((1, 5), (1, 2, 32, 143, 144, 0.25)):
+        pruner = METHODS[name](budget=budget)
+        try:
+            k = pruner.kept_of(144)
+        except SettingError:  # a method that cannot meet it says so for every crop
+            continue
+        visual, query = made_picture(crops)
+        kept, again = pruner(visual, query), METHODS[name](budget=budget)(visual, query)
+        assert sum(kept.counts) == len(kept.places) + len(kept.aggregated) == crops * k
+        assert sum(map(len, kept.by_crop)) == len(kept.rows) == len(kept.places)
+        assert (kept.places.diff() > 0).all()
+        assert 0 <= kept.places.min() <= kept.places.max() < crops * 144
+        assert torch.equal(kept.places, again.places)
+        assert torch.equal(kept.rows, again.rows)
+        assert torch.equal(kept.aggregated, again.aggregated)
+        every = visual.projected.flatten(0, 1)
+        if k == 144 or type(pruner).output is Pruner.output:
+            assert torch.equal(kept.rows, every[kept.places])
 
 
 def test_the_methods_differ(prepared):

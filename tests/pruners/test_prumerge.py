@@ -1,10 +1,12 @@
-"""PruMerge and PruMerge+ with a fixed count, against loops over patches."""
+"""PruMerge and PruMerge+ with a fixed count and as released, against loops over patches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from fractions import Fraction
+from itertools import pairwise, product
 
+import numpy as np
 import pytest
 import torch
 from made_visual import cosine, made
@@ -64,6 +66,73 @@ def test_equals_the_loop(plus, grid, neighbors, aggregate):
                 torch.testing.assert_close(kept.tokens[crop], rows, atol=1e-4, rtol=1e-4)
 
 
+def slow_adaptive(visual, crop, k, plus, aggregate):
+    """What the released code keeps of a crop; by the rule for a fixed count if that is more than k."""
+    every, n = visual.signals[ATTENTION].double().numpy(), visual.tower.shape[1]
+    lower, upper = np.percentile(every, 25), np.percentile(every, 75)
+    share = Fraction(max(1, int((every > upper + 1.5 * (upper - lower)).sum())), every.size)
+    kept = slow_attended(visual, crop, max(1, int(n * share)))
+    if plus:
+        step = max(1, int(int(1 / share) / 3))
+        kept += [i for i in range(0, n - 1, step) if i not in kept]
+    single = k - 1 if aggregate and k > 1 else k
+    if len(kept) > single:
+        kept = slow_plus(visual, crop, k, single) if plus else slow_attended(visual, crop, single)
+    return sorted(kept)
+
+
+@pytest.mark.parametrize("crops", [1, 5])
+@pytest.mark.parametrize("plus", [False, True])
+def test_the_adaptive_count_follows_from_the_image(plus, crops):
+    counts = set()
+    for seed, (grid, aggregate) in enumerate(product([(5, 7), (8, 9)], [True, False])):
+        visual, n = made(grid, crops=crops, seed=seed), grid[0] * grid[1]
+        for k in (1, 4, n):
+            make = PruMergePlus if plus else PruMerge
+            kept = make(budget=k, count="adaptive", neighbors=3, aggregate=aggregate)(visual)
+            wanted = [slow_adaptive(visual, crop, k, plus, aggregate) for crop in range(crops)]
+            assert kept.by_crop == wanted
+            extra = aggregate and k > 1
+            assert kept.counts == [len(own) + extra for own in wanted]
+            assert max(kept.counts) <= k
+            slow = [slow_tokens(visual, crop, own, 3, extra) for crop, own in enumerate(wanted)]
+            rows = torch.cat([tokens[: len(own)] for tokens, own in zip(slow, wanted, strict=True)])
+            others = torch.cat([tokens[len(own) :] for tokens, own in zip(slow, wanted, strict=True)])
+            torch.testing.assert_close(kept.rows, visual.project(rows), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(kept.aggregated, visual.project(others), atol=1e-4, rtol=1e-4)
+            counts.add(tuple(kept.counts))
+    assert len(counts) > 3
+    assert any(len(set(one)) > 1 for one in counts) == (plus and crops > 1)
+
+
+@pytest.mark.parametrize(
+    ("share", "tokens"), [(0.02, 47), (0.03, 69), (0.055, 123), (0.08, 180), (0.1, 230), (0.15, 330)]
+)
+def test_the_released_count_of_plus(share, tokens):
+    """The numbers of a check of the released rule, of which overlaps with the sample are random."""
+    visual = made((24, 24), crops=1)
+    attention = torch.rand(1, 576, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(576, generator=torch.Generator().manual_seed(2))
+    attention[0, order[: round(share * 576)]] += 9
+    visual = replace(visual, signals=visual.signals | {ATTENTION: attention})
+    (count,) = PruMergePlus(budget=576, count="adaptive")(visual).counts
+    assert abs(count - tokens) <= 0.05 * tokens
+    (cut,) = PruMergePlus(budget=40, count="adaptive")(visual).counts
+    assert cut == 40
+
+
+def test_all_patches_from_a_fifth_on():
+    """All but the last patch, which the sample never reaches, and the token for all others."""
+    visual = made((24, 24), crops=1)
+    attention = torch.rand(1, 576)
+    attention[0, :130] += 9
+    kept = PruMergePlus(budget=576, count="adaptive")(
+        replace(visual, signals=visual.signals | {ATTENTION: attention})
+    )
+    assert kept.by_crop == [list(range(575))]
+    assert kept.counts == [576]
+
+
 def test_twelve_patches_and_three_neighbors():
     """The definition on numbers that can be checked by hand: keys on a circle, equal weights."""
     angle = torch.arange(12) * 2 * torch.pi / 12
@@ -118,6 +187,7 @@ def test_the_layer_names_the_signals():
         (lambda: PruMerge(budget=4, layer=2), "layer=2"),
         (lambda: PruMerge(budget=4, layer="last"), "layer=last"),
         (lambda: PruMerge(budget=4, aggregate="no"), "aggregate=no"),
+        (lambda: PruMerge(budget=4, count="most"), "count=most"),
         (lambda: PruMergePlus(budget=4, attended=0), "attended=0"),
         (lambda: PruMergePlus(budget=4, attended=1.0), "attended=1.0"),
         (lambda: PruMergePlus(budget=4, neighbors=1.5), "neighbors=1.5"),

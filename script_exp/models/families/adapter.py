@@ -22,7 +22,8 @@ from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_layers import bare_tower
 from script_exp.models.tower_signals import check_signals
-from script_exp.pruners.contract.pruner import Kept, VisualTokens
+from script_exp.pruners.contract.kept import Kept
+from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
 
 Visual: TypeAlias = Image.Image | Sequence[Image.Image]
@@ -64,22 +65,18 @@ class EncodedImage:
 
         Returns:
             (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
-            in place of the last dropped rows.
+            in place of the last dropped rows; where padding leaves fewer of these, the last ones are lost.
         """
-        projected = self.visual.projected
-        crops, n, _ = projected.shape
-        single = kept.indices.shape[1]
-        is_token = self.source != SEPARATOR
-        slot = torch.full((crops * n,), -1, device=projected.device)  # place of a token among the kept ones
-        first = n * torch.arange(crops, device=projected.device)[:, None]
-        slot[(kept.indices + first).flatten()] = torch.arange(crops * single, device=projected.device)
+        device, is_token = self.packed.device, self.source != SEPARATOR
+        slot = torch.full((kept.crops * kept.n,), -1, device=device)  # place of a token among the kept ones
+        slot[kept.places] = torch.arange(len(kept.places), device=device)
         wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
-        rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=projected.device))
-        own, extra = kept.tokens[:, :single].flatten(0, 1), kept.tokens[:, single:].flatten(0, 1)
-        features = torch.where(is_token[rows, None], own[wanted[rows].clamp(min=0)], self.packed[rows])
-        if len(extra):
-            features = torch.cat([features, extra])
-            rows[(~rows & is_token).nonzero()[-len(extra) :, 0]] = True
+        rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=device))
+        features = torch.where(is_token[rows, None], kept.rows[wanted[rows].clamp(min=0)], self.packed[rows])
+        if len(kept.aggregated):
+            free = (~rows & is_token).nonzero()[-len(kept.aggregated) :, 0]
+            features = torch.cat([features, kept.aggregated[: len(free)]])
+            rows[free] = True
         return rows, features
 
     def to(self, device: torch.device) -> EncodedImage:

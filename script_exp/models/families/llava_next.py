@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+from transformers.models.llava_next.modeling_llava_next import (
+    get_anyres_image_grid_shape,
+    image_size_to_num_patches,
+)
 
 from script_exp.models.families.adapter import (
     SEPARATOR,
@@ -72,7 +76,16 @@ class LlavaNextAdapter(ModelAdapter):
 
     def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
         crops = visual.projected.shape[0]
+        visual = replace(visual, tiles=self._tiles(size) if crops > 1 else None)
         return EncodedImage(visual, packed, self._source(size, crops).to(packed.device), crops, crops)
+
+    def _tiles(self, size: Tensor) -> tuple[int, int]:
+        """Return the (rows, columns) of the crops after the base crop."""
+        config = self.model.config
+        rows, columns = get_anyres_image_grid_shape(
+            size.tolist(), config.image_grid_pinpoints, config.vision_config.image_size
+        )
+        return rows, columns
 
     def _crops(self, inputs: dict[str, Tensor]) -> list[int]:
         """Return the crops of each image, including the base crop."""

@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.llava_next import LlavaNextAdapter
@@ -28,11 +27,8 @@ class LlavaNextWholeAdapter(LlavaNextAdapter):
 
     def _pack(self, features: Tensor, size: Tensor, newline: Tensor) -> Tensor:
         """Pack into (crops * patches, width): the base crop, then the picture's rows from the other crops."""
-        config = self.model.config
         crops, patches, width = features.shape
-        rows, columns = get_anyres_image_grid_shape(
-            size.tolist(), config.image_grid_pinpoints, config.vision_config.image_size
-        )
+        rows, columns = self._tiles(size)
         side = math.isqrt(patches)
         tiles = features[1:].view(rows, columns, side, side, width).transpose(1, 2)
         return torch.cat([features[0], tiles.reshape((crops - 1) * patches, width)])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from script_exp.pruners.arithmetic.max_min import max_min
+from script_exp.pruners.arithmetic.picture import check_over
 from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 
@@ -27,12 +28,30 @@ class DivPrune(Pruner):
 
     Neither the question nor attention is used, so towers with and without a class token are treated alike.
     The released code does not mask the picks, so that it can pick a token twice where many tokens are equal;
-    here it picks the remaining ones. On LLaVA-NeXT it makes one choice over the tokens of all crops and the
-    separators between rows; here each crop is pruned alone.
+    here it picks the remaining ones.
+
+    Attributes:
+        over: what is chosen from: all crops of the ``image`` at once (all frames of a video), so that crops
+            keep different numbers of tokens with the same total, as released for LLaVA-NeXT; or each
+            ``crop`` alone. The released code also chooses from the separators between rows; here the model's
+            setting decides whether they stay.
     """
 
+    over: str = "image"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_over(self.over)
+
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        distance = 1 - cosines(visual.projected)
-        itself = torch.eye(distance.shape[-1], dtype=torch.bool, device=distance.device)
-        isolated = distance.masked_fill(itself, torch.inf).amin(dim=-1).argmax(dim=-1)
-        return max_min(distance, isolated, k)
+        if self.over == "crop":
+            return farthest(visual.projected, k)
+        return farthest(visual.projected.flatten(0, 1)[None], len(visual.projected) * k)[0]
+
+
+def farthest(tokens: Tensor, k: int) -> Tensor:
+    """Return the picks (crops, k) of tokens (crops, n, d), in their order."""
+    distance = 1 - cosines(tokens)
+    itself = torch.eye(distance.shape[-1], dtype=torch.bool, device=distance.device)
+    isolated = distance.masked_fill(itself, torch.inf).amin(dim=-1).argmax(dim=-1)
+    return max_min(distance, isolated, k)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import SettingError, check_number, check_whole
+from script_exp.pruners.arithmetic.picture import check_over, picture_order
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 
@@ -36,22 +37,26 @@ class HoloV(Pruner):
 
     Released and not as in the paper: runs are contiguous in the raster instead of spatial crops, and the
     variance V cannot change a quota: scaled to the run's mean attention, its mean adds the share gamma to
-    every run alike. The paper's own rule is not specified fully enough to offer. On LLaVA-NeXT the released
-    code makes one choice over all crops; here each crop is pruned alone.
+    every run alike. The paper's own rule is not specified fully enough to offer.
 
     A tower without a class token uses the attention that each patch receives.
 
     Attributes:
-        runs: runs of a crop; None: floor(1024 / 576 n / k), which is 16, 8 and 5 for 64, 128 and 192 of 576
-            tokens. The released code has 16 for LLaVA at 64 tokens, and this formula for Qwen2.5-VL.
+        runs: runs of the raster; None: floor(1024 / 576 n / k), which is 16, 8 and 5 for 64, 128 and 192 of
+            576 tokens. The released code has 16 for LLaVA at 64 tokens, and this formula for Qwen2.5-VL.
         gamma: weight of the variance.
+        over: what is cut into runs: the tokens of all crops of the ``image`` (all frames of a video), so that
+            crops keep different numbers of them with the same total, as released for LLaVA-NeXT, where runs
+            go through the base crop and then through the rows of the whole picture; or each ``crop`` alone.
     """
 
     runs: int | None = None
     gamma: float = 0.09
+    over: str = "image"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_over(self.over)
         if self.runs is not None:
             check_whole("runs", self.runs, 1)
         check_number("gamma", self.gamma, lambda v: 0 <= v <= 1, "a number in [0, 1]")
@@ -61,13 +66,22 @@ class HoloV(Pruner):
         return frozenset([SALIENCY])
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        attention, n = visual.signals[SALIENCY], visual.projected.shape[1]
+        attention = visual.signals[SALIENCY]
+        if self.over == "crop":
+            return self.choose(visual.projected, attention, k)
+        order = picture_order(visual)
+        tokens, saliency = visual.projected.flatten(0, 1)[order], attention.flatten()[order]
+        return order[self.choose(tokens[None], saliency[None], len(attention) * k)[0]]
+
+    def choose(self, projected: Tensor, attention: Tensor, k: int) -> Tensor:
+        """Return the indices (crops, k) of what is kept of tokens (crops, n, d)."""
+        n = projected.shape[1]
         runs = min(n, max(1, int(_RUNS_PER_TOKEN * n / k))) if self.runs is None else self.runs
         if runs > n:
-            raise SettingError("runs", runs, f"at most {n}, the tokens of a crop")
+            raise SettingError("runs", runs, f"at most {n}, the tokens to choose from")
         members = members_of(n, runs).to(attention.device)
         inside = members < n
-        weight = self.weight(visual.projected, attention, members, inside)
+        weight = self.weight(projected, attention, members, inside)
         quota = (weight / weight.sum(dim=1, keepdim=True).clamp(min=_EPSILON) * k).floor()
 
         # A token's place in its run, by attention, counted from the end of the run's quota: those before it

@@ -14,6 +14,7 @@ from torch import Tensor
 from script_exp.errors import SettingError, check_choice, check_whole
 from script_exp.pruners.arithmetic.merging import dropped
 from script_exp.pruners.arithmetic.similarity import cosines
+from script_exp.pruners.arithmetic.unequal import outliers, output_of_each_crop
 from script_exp.pruners.before_llm.trim import NO_PROJECTOR
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, gather_tokens, top_indices
 from script_exp.pruners.contract.signals import Signal
@@ -32,24 +33,32 @@ class PruMerge(Pruner):
     3. One more token is the sum of b_j x_j over all tokens that are not kept.
 
     The sums are not divided by the sum of the weights, as in the released code; the paper speaks of a
-    weighted average. The released code keeps as many patches as are outliers of b (above Q3 + 1.5 IQR), so
-    its count differs between images. The fixed count is ours: it makes budgets comparable. Kept tokens are in
-    raster order, in the released code by descending b. Where a tower has no class token, b is the attention
-    that a patch receives, and ``layer`` has to be at most 0 if the tower ends with the layer that is read.
+    weighted average. Kept tokens are in raster order, in the released code by descending b. Where a tower has
+    no class token, b is the attention that a patch receives, and ``layer`` has to be at most 0 if the tower
+    ends with the layer that is read.
+
+    With ``count="adaptive"``, as released, floor(rho n) patches of each crop are kept, at least one: rho is
+    the share of outliers of b, above Q3 + 1.5 (Q3 - Q1), in all crops of the image. The budget is then the
+    most that a crop keeps: one that would keep more keeps exactly the budget, by the rule for a fixed count.
+    The released code has no such limit; a budget of all n tokens of a crop takes it away.
 
     Attributes:
+        count: how many tokens remain: ``fixed``: the budget, which is ours and makes budgets comparable; or
+            ``adaptive``.
         neighbors: tokens poured into each kept one; all others if there are fewer.
         layer: of b and k, relative to the layer whose output is read; 1 is the layer after it (released).
         aggregate: spend one token of the budget on the sum over the others. With a budget of 1, the most
             attended token is kept instead.
     """
 
+    count: str = "fixed"
     neighbors: int = 32
     layer: int = 1
     aggregate: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("count", self.count, ("fixed", "adaptive"))
         check_whole("neighbors", self.neighbors, 1)
         if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer > 1:
             raise SettingError("layer", self.layer, "a whole number <= 1, where 0 is the layer that is read")
@@ -60,20 +69,42 @@ class PruMerge(Pruner):
         return self.aggregate
 
     @property
+    def adaptive(self) -> bool:
+        return self.count == "adaptive"
+
+    @property
     def signals(self) -> frozenset[Signal]:
         return frozenset([Signal("flat_saliency", self.layer), Signal("flat_keys", self.layer)])
 
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        return top_indices(self._attention(visual), self._single(k))
+        b = self._attention(visual)
+        if not self.adaptive:
+            return self.fixed(b, k)
+        count, places = max(1, outliers(b)), []
+        for crop, own in enumerate(b):
+            kept = self.released(own, count, b.numel())
+            kept = kept if len(kept) <= self._single(k) else self.fixed(own[None], k)[0]
+            places.append(crop * len(own) + kept)
+        return torch.cat(places)
+
+    def fixed(self, b: Tensor, k: int) -> Tensor:
+        """Return the indices (crops, m) of the kept patches, given b (crops, n) and k tokens of each crop."""
+        return top_indices(b, self._single(k))
+
+    def released(self, b: Tensor, count: int, tokens: int) -> Tensor:
+        """Return the indices (m,) of one crop's kept patches, given b (n,) and rho = count / tokens."""
+        return top_indices(b, max(1, len(b) * count // tokens))
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
+        if indices.ndim == 1:
+            return output_of_each_crop(visual, indices, self.output)
         n, x, b = visual.projected.shape[1], visual.features.float(), self._attention(visual)
         similarity = gather_tokens(cosines(visual.signals[Signal("flat_keys", self.layer)]), indices)
         similarity.scatter_(2, indices[..., None], -torch.inf)  # no token is its own neighbor
         nearest = top_indices(similarity, min(self.neighbors, n - 1))
         weights = torch.zeros_like(similarity).scatter_(2, nearest, 1.0) * b[:, None]
         rows = gather_tokens(x, indices) + weights @ x
-        if indices.shape[1] == self.kept_of(n):
+        if not self.aggregate or indices.shape[1] == self.kept_of(n):
             return visual.enter(rows)
         if visual.tower is None:
             raise SettingError("aggregate", True, NO_PROJECTOR)

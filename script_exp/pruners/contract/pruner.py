@@ -12,6 +12,7 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, UserError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
+from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.signals import Reads, Signal
 
 
@@ -29,6 +30,8 @@ class VisualTokens:
         key: name of the image-question pair; seeds the methods that draw at random.
         signals: what the method declares in :attr:`Pruner.signals`, and nothing else.
         grid: (rows, columns) of a crop's tokens, which are in raster order; None where they form no grid.
+        tiles: (rows, columns) of the crops after the first, which are parts of the picture that the first one
+            shows in full; None where crops are no such parts.
     """
 
     projected: Tensor
@@ -38,6 +41,7 @@ class VisualTokens:
     key: str = ""
     signals: Mapping[Signal, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
+    tiles: tuple[int, int] | None = None
 
     @property
     def features(self) -> Tensor:
@@ -84,20 +88,6 @@ class Query:
         check_choice("relevance_sign", self.sign, (1, -1))
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The tokens that remain of one image.
-
-    Attributes:
-        indices: (crops, k) raster indices of the kept tokens, ascending; fewer than k if a method spends
-            part of its budget on aggregated tokens.
-        tokens: (crops, k, d) the tokens that enter the LLM, in order.
-    """
-
-    indices: Tensor
-    tokens: Tensor
-
-
 @dataclass(kw_only=True)
 class Pruner(ABC):
     """A method that drops visual tokens before the LLM.
@@ -106,7 +96,8 @@ class Pruner(ABC):
     only the score. Scores are computed in float32; kept tokens have the model's dtype.
 
     Attributes:
-        budget: visual tokens kept per crop, or a share of them in (0, 1).
+        budget: visual tokens kept per crop, or a share of them in (0, 1). A method that divides them among
+            the crops itself keeps as many in total.
     """
 
     budget: int | float
@@ -128,6 +119,11 @@ class Pruner(ABC):
         return False
 
     @property
+    def adaptive(self) -> bool:
+        """Whether the budget is only the most that may be kept, and the image decides how many are."""
+        return False
+
+    @property
     def signals(self) -> frozenset[Signal]:
         """What the method reads of the vision tower besides the features that enter the projector."""
         return frozenset()
@@ -143,16 +139,20 @@ class Pruner(ABC):
 
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
-        """Return indices (crops, k) of the tokens to keep, distinct, in any order; fewer if ``aggregates``.
+        """Return the tokens to keep, distinct, in any order; fewer if ``aggregates`` or ``adaptive``.
 
-        1 <= k < n. The tensors are in float32.
+        They are indices (crops, k), or, if crops may keep different numbers, places (crops * k,), which count
+        through all crops: crop * n + index. 1 <= k < n; k <= n if ``adaptive``. The tensors are in float32.
         """
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        """Return the tokens (crops, k, d) that enter the LLM, those at ``indices`` first and in their order.
+        """Return the tokens that enter the LLM, those at ``indices`` first and in their order.
 
-        A merging method overrides this. The features have the model's dtype, and so has what it returns.
+        They are (crops, k, d) for indices by crop, and (crops * k, d) for places (:meth:`select`). A merging
+        method overrides this. The features have the model's dtype, and so has what it returns.
         """
+        if indices.ndim == 1:
+            return visual.projected.flatten(0, 1)[indices]
         return gather_tokens(visual.projected, indices)
 
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
@@ -164,22 +164,28 @@ class Pruner(ABC):
             UserError: if tokens have to be chosen and the values they are chosen by are not finite.
         """
         self._check(visual, query)
-        crops, n, _ = visual.projected.shape
+        crops, n, d = visual.projected.shape
         k = self.kept_of(n)
-        if k == n:
+        if k == n and not self.adaptive:
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
-            return Kept(every, visual.projected)
+            return Kept.of_each_crop(every, visual.projected, n)
         self._check_finite(visual, query)
-        indices = self.select(visual.map(Tensor.float), _query_in_float32(query), k).sort(dim=-1).values
-        if indices.ndim != 2 or len(indices) != crops or not 1 <= indices.shape[1] <= k:
-            shape = tuple(indices.shape)
+        chosen = self.select(visual.map(Tensor.float), _query_in_float32(query), k).sort(dim=-1).values
+        by_crop = chosen.ndim == 2
+        most = k if by_crop else crops * k
+        if chosen.shape[:-1] != (crops,) * by_crop or not 1 <= chosen.shape[-1] <= most:
+            shape = tuple(chosen.shape)
             raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
-        tokens = self.output(visual, indices)
-        if tokens.shape != (crops, k, visual.projected.shape[-1]):
+        tokens = self.output(visual, chosen)
+        count = tokens.shape[chosen.ndim - 1] if tokens.ndim > chosen.ndim else 0
+        exact = chosen.shape[-1] <= count <= most if self.adaptive else count == most
+        if not exact or tokens.shape != (*chosen.shape[:-1], count, d):
             raise ValueError(
                 f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}"
             )
-        return Kept(indices, tokens)
+        if by_crop:
+            return Kept.of_each_crop(chosen, tokens, n)
+        return Kept(chosen, tokens[: len(chosen)], tokens[len(chosen) :], crops, n)
 
     def _check(self, visual: VisualTokens, query: Query | None) -> None:
         if visual.projected.ndim != 3:
