@@ -108,6 +108,7 @@ class ModelAdapter(ABC):
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether the model puts its own tokens between the visual ones.
+        counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         inputs: names of the image tensors in a processed batch, pixels first.
         default_rules: the rules that suit the family's released checkpoints.
@@ -119,6 +120,7 @@ class ModelAdapter(ABC):
     video: ClassVar[type[ModelAdapter] | None] = None
     variable_size: ClassVar[bool] = False
     has_separators: ClassVar[bool] = False
+    counts_positions: ClassVar[bool] = True
     has_projector: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
