@@ -35,3 +35,4 @@ from .contract.pruner import ScorePruner as ScorePruner
 from .contract.pruner import VisualTokens as VisualTokens
 from .inside_llm.fastv import FastV as FastV
 from .inside_llm.pyramid import Pyramid as Pyramid
+from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop

@@ -43,7 +43,7 @@ KNOWN |= dict(  # published methods
         (
             "apet", "cdpruner", "divprune", "downsample", "fastervlm", "gprune", "hiprune", "hired", "holov",
             "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
-            "visionzip", "vscan",
+            "visionzip", "vscan", "pyramiddrop",
         ),
         _POOL, strict=False,
     )
