@@ -33,7 +33,7 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
             signals = pruner.reads_at(number) - {LAST_ROW}
             total += read_operations(config, signals, visual + others, visual, text[row])
             if schedule[stage] < visual:
-                total += pruner.operations(number, visual, text[row], config.hidden_size)
+                total += pruner.operations(number, visual, schedule[stage], text[row], config.hidden_size)
             visual = min(visual, schedule[stage])
         totals.append(total)
     return totals

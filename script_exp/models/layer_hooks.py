@@ -160,8 +160,10 @@ class LayerPruning:
             self.prepared = [None] * len(keep)
         for row, columns in enumerate(reading.columns["visual"]):
             count = self.schedules[row // copies].get(reading.stage, len(columns))
-            if count >= len(columns):
+            count = min(count, len(columns))
+            if count == len(columns):
                 keep[row, columns] = True
+            if count in (0, len(columns)):
                 continue
             order = self.visual[row // copies].to(columns.device).cumsum(dim=0) - 1
             state = LayerState(

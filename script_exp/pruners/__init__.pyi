@@ -33,6 +33,8 @@ from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner
 from .contract.pruner import VisualTokens as VisualTokens
+from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV
 from .inside_llm.pyramid import Pyramid as Pyramid
 from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
+from .inside_llm.vtw import VTW as VTW

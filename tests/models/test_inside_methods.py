@@ -100,7 +100,7 @@ def test_beams_and_flops(name):
         visual, asking = lengths[stage - 1], len(TEXTS[0][1])
         reads = method.pruner.reads_at(number) - {LAST_ROW}
         inside += read_operations(config, reads, visual + text, visual, asking)
-        inside += method.pruner.operations(number, visual, asking, config.hidden_size)
+        inside += method.pruner.operations(number, visual, schedule[stage], asking, config.hidden_size)
     with layer_pruning(model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1]):
         both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))

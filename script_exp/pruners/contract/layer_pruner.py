@@ -85,12 +85,13 @@ class LayerPruner(ABC):
         (rows,) = (value for signal, value in state.signals.items() if isinstance(signal, Rows))
         return self.best(self.score(rows), count)
 
-    def operations(self, stage: int, visual: int, text: int, width: int) -> int:
+    def operations(self, stage: int, visual: int, count: int, text: int, width: int) -> int:
         """Count the matrix products of :meth:`select`, and at stage 0 of :meth:`prepare`.
 
         Args:
             stage: number of the stage, from 0.
             visual: m, visual tokens that are left when it chooses.
+            count: how many of them stay.
             text: tokens that ask, as in :class:`Rows`.
             width: d, of the LLM's hidden states.
         """
