@@ -41,6 +41,7 @@ GRIDS = [(1, 8, 10), (1, 12, 6)]  # in patches; four make a token
 
 
 @cache
+@torch.inference_mode(False)
 def llava(name, attention="sdpa"):
     """A LLaVA with an LLM of :data:`LLMS`, and the window of each of its layers."""
     text, windows = LLMS[name]
@@ -57,6 +58,7 @@ def llava(name, attention="sdpa"):
 
 
 @cache
+@torch.inference_mode(False)
 def qwen(attention="sdpa"):
     config = Qwen2_5_VLConfig(
         text_config=SHAPE

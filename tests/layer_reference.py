@@ -76,6 +76,8 @@ class Stage:
         visual, text: columns of ``hidden`` of the visual tokens, and of the tokens behind the last one.
         places: which of the prompt's visual tokens the visual ones are.
         count: how many of them stay.
+        positions: (..., 1, size) of ``hidden``.
+        image: columns of the prompt's visual tokens before the first stage.
     """
 
     llm: Any
@@ -91,6 +93,8 @@ class Stage:
     text: torch.Tensor
     places: torch.Tensor
     count: int
+    positions: torch.Tensor
+    image: list[int]
 
     @property
     def before(self) -> torch.Tensor:
@@ -140,6 +144,7 @@ def reference(
                 [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
                 torch.arange(int(now[-1]) + 1 if len(now) else left - 1, left),
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
+                positions[..., :left], image.tolist(),
             )  # fmt: skip
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[now] = False
@@ -185,7 +190,8 @@ def projected(block, hidden, rotary):
 def generate(model, inputs, pruner, visual=None, crops=None, **more):
     visual = inputs["input_ids"] == IMAGE if visual is None else visual
     crops = [1] * len(visual) if crops is None else crops
-    with torch.inference_mode(), layer_pruning(model.model.language_model, pruner, visual, crops):
+    llm, grids = model.model.language_model, [places(int(row.sum())) for row in visual]
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, grids=grids):
         return model.generate(
             **inputs,
             max_new_tokens=NEW_TOKENS,
@@ -194,6 +200,12 @@ def generate(model, inputs, pruner, visual=None, crops=None, **more):
             return_dict_in_generate=True,
             **more,
         )
+
+
+def places(tokens):
+    """Row and column of each visual token of an image of the tests, told by their number."""
+    columns = {VISUAL: GRID, 20: 5, 18: 3}.get(tokens)
+    return columns and torch.tensor([divmod(place, columns) for place in range(tokens)])
 
 
 def check(model, output, rows, schedules, window=None, **method):

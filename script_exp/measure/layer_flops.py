@@ -10,7 +10,7 @@ from script_exp.models.layer_sequence import asking
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.stage_outputs import PrunedPrompt
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, StageSizes
 
 
 def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
@@ -33,7 +33,8 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
             signals = pruner.reads_at(number) - {LAST_ROW}
             total += read_operations(config, signals, visual + others, visual, text[row])
             if schedule[stage] < visual:
-                total += pruner.operations(number, visual, schedule[stage], text[row], config.hidden_size)
+                sizes = StageSizes(visual, schedule[stage], text[row], config.hidden_size, head_dim(config))
+                total += pruner.operations(number, sizes)
             visual = min(visual, schedule[stage])
         totals.append(total)
     return totals

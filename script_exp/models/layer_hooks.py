@@ -170,7 +170,7 @@ class LayerPruning:
                 number,
                 order[sequence.column[row, columns]],
                 reading.of_row(row),
-                self.grids[row // copies],
+                _on(self.grids[row // copies], columns.device),
             )
             if number == 0:
                 self.prepared[row] = self.pruner.prepare(state)
@@ -291,3 +291,7 @@ def layer_pruning(
 def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
     cache = kwargs.get("past_key_values")
     return cache is None or cache.get_seq_length(index) == 0
+
+
+def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    return None if tensor is None else tensor.to(device)

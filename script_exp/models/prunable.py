@@ -16,7 +16,13 @@ import torch
 from torch import Tensor
 
 from script_exp.models.budgets import budget_basis, check_renumbering, fitted
-from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
+from script_exp.models.families.adapter import (
+    SEPARATOR,
+    EncodedImage,
+    ModelAdapter,
+    Visual,
+    places_in_crops,
+)
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
 from script_exp.models.processing import Processing, on_device
@@ -217,6 +223,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
+            places=[places_in_crops(row) for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 
@@ -230,7 +237,7 @@ class PrunableModel:
         bases = [budget_basis(prompt.layer_pruner, *row, self.adapter) for row in rows]
         crops, tokens = zip(*bases, strict=True)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
-        given = prompt.layer_pruner, prompt.tokens, crops, tokens, placeholder
+        given = prompt.layer_pruner, prompt.tokens, crops, tokens, placeholder, prompt.places
         with layer_pruning(self.adapter.llm, *given) as inside:
             yield inside
 

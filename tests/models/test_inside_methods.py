@@ -18,6 +18,7 @@ from layer_reference import (
     held,
     llava_inputs,
     llava_row,
+    places,
     reference,
 )
 
@@ -29,7 +30,7 @@ from script_exp.models.budgets import check_renumbering
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import PyramidDrop
-from script_exp.pruners.contract.layer_signals import LAST_ROW
+from script_exp.pruners.contract.layer_signals import LAST_ROW, StageSizes
 
 WITHOUT_RENUMBERING = [name for name, method in METHODS.items() if not method.renumber]
 
@@ -100,8 +101,11 @@ def test_beams_and_flops(name):
         visual, asking = lengths[stage - 1], len(TEXTS[0][1])
         reads = method.pruner.reads_at(number) - {LAST_ROW}
         inside += read_operations(config, reads, visual + text, visual, asking)
-        inside += method.pruner.operations(number, visual, schedule[stage], asking, config.hidden_size)
-    with layer_pruning(model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1]):
+        sizes = StageSizes(visual, schedule[stage], asking, config.hidden_size, flops.head_dim(config))
+        inside += method.pruner.operations(number, sizes)
+    with layer_pruning(
+        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], grids=[places(VISUAL)]
+    ):
         both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))
     decoder = flops.decoder(config, [visual + text for visual in lengths]) + flops.lm_head(config)

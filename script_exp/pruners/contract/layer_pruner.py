@@ -12,7 +12,7 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
-from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, LayerState, Rows
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, LayerState, Rows, StageSizes
 from script_exp.pruners.contract.pruner import check_finite, top_indices
 from script_exp.pruners.contract.signals import NOTHING, Reads
 
@@ -33,6 +33,7 @@ class LayerPruner(ABC):
             tables), so fewer tokens remain after the last stage; ``after``: the budget is the number of
             tokens that remain after the last stage.
         stages_key: the subclass's setting that places the stages, for error messages.
+        meanings: what ``budget_as`` may be.
         fewest: the fewest tokens of a crop that a stage may leave: 1, or 0.
     """
 
@@ -44,10 +45,11 @@ class LayerPruner(ABC):
     reads: ClassVar[Reads] = NOTHING
     stages_key: ClassVar[str]
     fewest: ClassVar[int] = 1
+    meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
-        check_choice("budget_as", self.budget_as, ("average", "after"))
+        check_choice("budget_as", self.budget_as, self.meanings)
 
     @abstractmethod
     def stage_layers(self, layers: int) -> Sequence[int]:
@@ -85,16 +87,8 @@ class LayerPruner(ABC):
         (rows,) = (value for signal, value in state.signals.items() if isinstance(signal, Rows))
         return self.best(self.score(rows), count)
 
-    def operations(self, stage: int, visual: int, count: int, text: int, width: int) -> int:
-        """Count the matrix products of :meth:`select`, and at stage 0 of :meth:`prepare`.
-
-        Args:
-            stage: number of the stage, from 0.
-            visual: m, visual tokens that are left when it chooses.
-            count: how many of them stay.
-            text: tokens that ask, as in :class:`Rows`.
-            width: d, of the LLM's hidden states.
-        """
+    def operations(self, stage: int, sizes: StageSizes) -> int:
+        """Count the matrix products of :meth:`select`, and at stage 0 of :meth:`prepare`."""
         return 0
 
     def score(self, attention: Tensor) -> Tensor:
@@ -190,13 +184,18 @@ class LayerPruner(ABC):
     def _check_average(self, budget: int, tokens: int, layers: int, first: int) -> None:
         """Check that the budget leaves more than half a token per layer from the first stage on."""
         lowest = (2 * first * tokens + layers - first) // (2 * layers) + 1
-        if budget < lowest:
-            raise SettingError(
-                "budget",
-                self.budget,
-                f"at least {lowest} as an average over {layers} layers, since the first {first} see all "
-                f"{tokens} tokens; or pruner.budget_as=after",
-            )
+        if budget >= lowest:
+            return
+        see = "the first sees" if first == 1 else f"the first {first} see"
+        lower = ["an earlier first stage"] * (first > 1) + ["pruner.budget_as=after"] * (
+            "after" in self.meanings
+        )
+        raise SettingError(
+            "budget",
+            self.budget,
+            f"at least {lowest} as an average over {layers} layers, since {see} all {tokens} tokens"
+            + (f"; or {' or '.join(lower)}" if lower else ""),
+        )
 
 
 def by_layer(schedule: dict[int, int], tokens: int, layers: int) -> list[int]:

@@ -83,6 +83,25 @@ LAST_ROW = Rows()
 
 
 @dataclass(frozen=True)
+class StageSizes:
+    """What the cost of a choice depends on.
+
+    Attributes:
+        visual: m, visual tokens that are left.
+        count: how many of them stay.
+        text: tokens that ask, as in :class:`Rows`.
+        hidden: d, width of the LLM's hidden states.
+        head: width of an attention head.
+    """
+
+    visual: int
+    count: int
+    text: int
+    hidden: int
+    head: int
+
+
+@dataclass(frozen=True)
 class LayerState:
     """One prompt at a stage, before anything is dropped there; m visual tokens are left.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from script_exp.errors import check_whole
-from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, States
+from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, StageSizes, States
 from script_exp.pruners.contract.pruner import check_finite, top_indices
 from script_exp.pruners.inside_llm.fastv import FastV
 
@@ -65,8 +65,9 @@ class DART(FastV):
             kept.append(taken)
         return torch.cat(kept)
 
-    def operations(self, stage: int, visual: int, count: int, text: int, width: int) -> int:
-        return 2 * (self._visual_pivots(count) + min(self.text_pivots, text)) * visual * width
+    def operations(self, stage: int, sizes: StageSizes) -> int:
+        pivots = self._visual_pivots(sizes.count) + min(self.text_pivots, sizes.text)
+        return 2 * pivots * sizes.visual * sizes.hidden
 
     def _visual_pivots(self, count: int) -> int:
         every = self.visual_pivots + self.text_pivots

@@ -28,11 +28,7 @@ class VTW(LayerPruner):
 
     stages_key: ClassVar[str] = "budget"
     fewest: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget_as != "average":
-            raise SettingError("budget_as", self.budget_as, "average: no visual token remains")
+    meanings: ClassVar[tuple[str, ...]] = ("average",)
 
     def reads_at(self, stage: int) -> frozenset[LayerSignal]:
         return frozenset()
