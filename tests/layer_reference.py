@@ -5,7 +5,9 @@ Includes small prompts to compare on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from checkpoints import BOS, IMAGE, PAD
@@ -61,16 +63,68 @@ def llava_row(model, inputs, row, images=1):
     return Row(embeddings[None], visual, torch.arange(len(ids))[None])
 
 
+@dataclass
+class Stage:
+    """What a method may look at before it drops tokens of one prompt; nothing is batched or padded.
+
+    Attributes:
+        number: of the stage, from 0.
+        block: the layer before the stage; it got ``taken``: hidden states (1, size, d), rotary and mask.
+        own: the stage's first layer; it is going to get ``hidden``.
+        rotary: of the positions in force.
+        embeddings: (prompt, d) what entered the LLM.
+        visual, text: columns of ``hidden`` of the visual tokens, and of the tokens behind the last one.
+        places: which of the prompt's visual tokens the visual ones are.
+        count: how many of them stay.
+        positions: (..., 1, size) of ``hidden``.
+        image: columns of the prompt's visual tokens before the first stage.
+    """
+
+    llm: Any
+    number: int
+    block: Any
+    taken: tuple[torch.Tensor, Any, torch.Tensor]
+    own: Any
+    hidden: torch.Tensor
+    rotary: Any
+    mask: torch.Tensor
+    embeddings: torch.Tensor
+    visual: torch.Tensor
+    text: torch.Tensor
+    places: torch.Tensor
+    count: int
+    positions: torch.Tensor
+    image: list[int]
+
+    @property
+    def before(self) -> torch.Tensor:
+        """(heads, size, size) attention of the layer before the stage."""
+        return attention(self.block, *self.taken)
+
+
+def fastv(stage: Stage) -> torch.Tensor:
+    """Which of the visual tokens stay: those with the highest attention of the prompt's last token."""
+    return best(stage.before[:, stage.text[-1], stage.visual].mean(dim=0), stage.count)
+
+
+def best(scores: torch.Tensor, count: int) -> torch.Tensor:
+    return scores.argsort(descending=True, stable=True)[:count]  # a window hides some: all 0
+
+
 @torch.inference_mode()
-def reference(model, row, new, schedule, window=None):
+def reference(
+    model, row, new, schedule, window=None, choose: Callable[[Stage], torch.Tensor] = fastv, renumber=False
+):
     """Logits (steps, vocabulary) after the prompt and after each of the ids ``new`` but the last.
 
     One pass over the prompt and ``new`` together: attention is causal, so each position is what a pass that
-    stops there would give. The ranking reads the row of the prompt's last token.
+    stops there would give. What a method looks at ends with the prompt's last token.
 
     Args:
         schedule: visual tokens that stay from a layer on.
         window: (layers,) sliding window of each layer, or None; it counts the tokens that are left.
+        choose: the method.
+        renumber: whether positions count anew after a stage.
     """
     llm = model.model.language_model
     prompt, new = len(row.visual), new[:-1]
@@ -78,42 +132,66 @@ def reference(model, row, new, schedule, window=None):
     following = row.positions.amax() + 1 + torch.arange(len(new)).expand(*row.positions.shape[:-1], -1)
     positions = torch.cat([row.positions, following], dim=-1)
     alive = torch.arange(prompt + len(new))  # columns of the whole sequence that are left
-    taken = []  # what each layer got
+    taken = None  # what the layer before got, of the prompt
+    image = row.visual.nonzero()[:, 0]
     for index, block in enumerate(llm.layers):
+        rotary, mask = shaped(llm, hidden, positions, window and window[index])
         if index in schedule:
-            weights = rank(llm.layers[index - 1], *taken[-1])
-            places = row.visual[alive[: len(weights)]].nonzero()[:, 0]
-            order = weights[places].argsort(descending=True, stable=True)  # a window hides some: all 0
+            left = int((alive < prompt).sum())
+            now = row.visual[alive[:left]].nonzero()[:, 0]
+            stage = Stage(
+                llm, sorted(schedule).index(index), llm.layers[index - 1], taken, block, hidden[:, :left],
+                [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
+                torch.arange(int(now[-1]) + 1 if len(now) else left - 1, left),
+                (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
+                positions[..., :left], image.tolist(),
+            )  # fmt: skip
             stay = torch.ones(len(alive), dtype=torch.bool)
-            stay[places[order[schedule[index] :]]] = False
-            alive, hidden = alive[stay], hidden[:, stay]
-        size = hidden.shape[1]
-        distance = torch.arange(size)[:, None] - torch.arange(size)
-        hidden_keys = (distance < 0) | (distance >= (window[index] if window and window[index] else size))
-        mask = torch.zeros(size, size).masked_fill(hidden_keys, -torch.inf)[None, None]
-        rotary = llm.rotary_emb(hidden, positions[..., alive])
-        taken.append((hidden, rotary, mask, int((alive < prompt).sum())))
+            stay[now] = False
+            stay[now[choose(stage)]] = True
+            alive, hidden, positions = alive[stay], hidden[:, stay], positions[..., stay]
+            if renumber:
+                positions = torch.arange(len(alive))[None]
+            rotary, mask = shaped(llm, hidden, positions, window and window[index])
+        left = int((alive < prompt).sum())
+        taken = hidden[:, :left], [part[..., :left, :] for part in rotary], mask[..., :left, :left]
         hidden = block(hidden, attention_mask=mask, position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
 
 
-def rank(block, hidden, rotary, mask, prompt):
-    """Attention of the prompt's last token, mean over heads, (prompt,)."""
+def shaped(llm, hidden, positions, window):
+    """Rotary embeddings, and a causal mask within a window."""
+    size = hidden.shape[1]
+    distance = torch.arange(size)[:, None] - torch.arange(size)
+    hidden_keys = (distance < 0) | (distance >= (window or size))
+    mask = torch.zeros(size, size).masked_fill(hidden_keys, -torch.inf)[None, None]
+    return llm.rotary_emb(hidden, positions), mask
+
+
+def attention(block, hidden, rotary, mask):
+    """(heads, size, size) attention of a layer; without positions if ``rotary`` is None."""
+    query, key = projected(block, hidden, rotary)
+    key = key.repeat_interleave(query.shape[0] // key.shape[0], dim=0)
+    return (query @ key.mT * block.self_attn.head_dim**-0.5 + mask[0]).softmax(dim=-1)
+
+
+def projected(block, hidden, rotary):
+    """Queries (heads, size, width) and keys (key heads, size, width)."""
     attention = block.self_attn
     normed = block.input_layernorm(hidden)
     shape = (1, normed.shape[1], -1, attention.head_dim)
     query = attention.q_proj(normed).view(shape).transpose(1, 2)
     key = attention.k_proj(normed).view(shape).transpose(1, 2)
-    query, key = apply_rotary_pos_emb(query, key, *rotary)
-    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    scores = query[0] @ key[0].mT * attention.head_dim**-0.5 + mask[0]
-    return scores.softmax(dim=-1)[:, prompt - 1, :prompt].mean(dim=0)
+    if rotary is not None:
+        query, key = apply_rotary_pos_emb(query, key, *rotary)
+    return query[0], key[0]
 
 
 def generate(model, inputs, pruner, visual=None, crops=None, **more):
     visual = inputs["input_ids"] == IMAGE if visual is None else visual
     crops = [1] * len(visual) if crops is None else crops
-    with torch.inference_mode(), layer_pruning(model.model.language_model, pruner, visual, crops):
+    llm, grids = model.model.language_model, [places(int(row.sum())) for row in visual]
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, grids=grids):
         return model.generate(
             **inputs,
             max_new_tokens=NEW_TOKENS,
@@ -124,11 +202,17 @@ def generate(model, inputs, pruner, visual=None, crops=None, **more):
         )
 
 
-def check(model, output, rows, schedules, window=None):
+def places(tokens):
+    """Row and column of each visual token of an image of the tests, told by their number."""
+    columns = {VISUAL: GRID, 20: 5, 18: 3}.get(tokens)
+    return columns and torch.tensor([divmod(place, columns) for place in range(tokens)])
+
+
+def check(model, output, rows, schedules, window=None, **method):
     """The generated ids and the logits at every step against the reference."""
     for index, (row, schedule) in enumerate(zip(rows, schedules, strict=True)):
         new = output.sequences[index, -NEW_TOKENS:]
-        wanted = reference(model, row, new, schedule, window)
+        wanted = reference(model, row, new, schedule, window, **method)
         assert new.tolist() == wanted.argmax(dim=-1).tolist()
         got = torch.stack([step[index] for step in output.logits])
         torch.testing.assert_close(got, wanted, atol=2e-4, rtol=1e-4)

@@ -90,7 +90,9 @@ def prompt_problem(
     prompt = model.chat_prompt(sample.prompt)
     if record.prompt_hash != prompt_hash(prompt):
         return f"sample {sample.id} was asked with another prompt"
-    if min(record.crops, record.budget_crops, record.kept, record.batch) < 1 or record.separators < 0:
+    fewest = pruner.fewest if isinstance(pruner, LayerPruner) else 1
+    too_few = min(record.crops, record.budget_crops, record.batch) < 1 or record.kept < fewest
+    if too_few or record.separators < 0:
         return f"sample {sample.id} has impossible token counts"
     if not record.kept <= record.visual <= record.offered:
         return (

@@ -18,6 +18,7 @@ from script_exp.benchmarks.reading.ahead import BATCHES_AHEAD, loaded_ahead
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError
 from script_exp.measure.flops import PrunerOperations
+from script_exp.measure.layer_flops import inside_operations
 from script_exp.models.budgets import fitted
 from script_exp.models.families.adapter import SEPARATOR
 from script_exp.models.feature_cache import FeatureCache
@@ -221,7 +222,7 @@ def _prune_batch(
     queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
-    operations = [
+    before = [
         count(
             fitted(pruner, image, model.adapter),
             replace(image.visual, key=samples[row].id),
@@ -229,6 +230,7 @@ def _prune_batch(
         )
         for row, image in enumerate(images)
     ]
+    operations = [sum(both) for both in zip(before, inside_operations(model, pruned), strict=True)]
     return _Batch(prompts, words.sum(dim=1).tolist(), pruned, operations)
 
 

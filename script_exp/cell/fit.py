@@ -5,6 +5,7 @@ from __future__ import annotations
 from script_exp.benchmarks.base import Benchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
+from script_exp.models.budgets import check_renumbering
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, Pruner
@@ -32,6 +33,7 @@ def check_fit(
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
+            check_renumbering(pruner, adapter)
             if tokens is not None:
                 pruner.lengths(tokens, checkpoint.llm_layers)
             if adapter.variable_size and isinstance(pruner.budget, int) and pruner.budget_as == "average":

@@ -44,7 +44,7 @@ class PromptShape:
 
 def decoder_layer(config: Any, tokens: int) -> int:
     """Count one decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention."""
-    d, m, head = config.hidden_size, config.intermediate_size, _head_dim(config)
+    d, m, head = config.hidden_size, config.intermediate_size, head_dim(config)
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
     return int(2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q)
 
@@ -61,7 +61,7 @@ def lm_head(config: Any) -> int:
 
 def attention_row(config: Any, tokens: int) -> int:
     """Count the attention row that a layer pruner reads: q k^T of the last position over all heads."""
-    return 2 * tokens * int(config.num_attention_heads) * _head_dim(config)
+    return 2 * tokens * int(config.num_attention_heads) * head_dim(config)
 
 
 def vision_stages(
@@ -173,7 +173,7 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patche
 class PrunerOperations:
     """Counts a pruner's operations by running it once for every input size, or every input if it is adaptive.
 
-    A layer pruner counts as 0 here; its operations follow from :func:`attention_row`.
+    A layer pruner counts as 0 here; ``layer_flops.py`` counts what it does inside the LLM.
     """
 
     def __init__(self) -> None:
@@ -212,7 +212,8 @@ def prefill_stages(
         text_encoder: config of the query encoder's text tower, if it runs.
         joint_width: e, width of the joint space.
         pruner: operations of the pruner, from :class:`PrunerOperations`.
-        layer: the layer before which a layer pruner drops tokens, or all such layers; 0 for none.
+        layer: the layer before which a layer pruner drops tokens by the last token's row, or all such layers;
+            0 for none.
     """
     lengths = [visual + shape.text for visual in shape.visual_by_layer]
     stages = {
@@ -234,10 +235,11 @@ def prefill_stages(
 
 def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:
     """Return the bytes of keys and values at ``lengths[i]`` positions in layer i."""
-    return 2 * sum(lengths) * int(config.num_key_value_heads) * _head_dim(config) * bytes_per_value
+    return 2 * sum(lengths) * int(config.num_key_value_heads) * head_dim(config) * bytes_per_value
 
 
-def _head_dim(config: Any) -> int:
+def head_dim(config: Any) -> int:
+    """Return the width of an attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 

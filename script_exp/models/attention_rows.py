@@ -94,3 +94,45 @@ def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) ->
         row = mask[:, :, -1, : scores.shape[-1]]
         scores = scores.masked_fill(~row, -torch.inf) if row.dtype == torch.bool else scores + row.float()
     return scores.softmax(dim=-1)
+
+
+def seen_from(rows: Tensor, token: Tensor, window: int | None) -> Tensor:
+    """Return (rows, length) which columns of one causal sequence each of ``rows`` sees.
+
+    Args:
+        rows: columns of the queries.
+        token: (length,) false at padding.
+        window: columns that a sliding window spans, the query's own included; None for all.
+    """
+    distance = rows[:, None] - torch.arange(len(token), device=token.device)
+    seen = (distance >= 0) & token
+    return seen if window is None else seen & (distance < window)
+
+
+def attention_of(
+    query: Tensor, key: Tensor, seen: Tensor, scaling: float, columns: Tensor, heads: str = "each"
+) -> Tensor:
+    """Return attention in float32 at some columns: (heads, rows, columns), or (rows, columns) if reduced.
+
+    Goes through the key heads one by one, so that a reduced result never holds all of them.
+
+    Args:
+        query: (heads, rows, width).
+        key: (key heads, length, width); groups of heads share one.
+        seen: (rows, length) which keys a row sees, at least one.
+        scaling: factor of the scores.
+        columns: columns to return.
+        heads: ``each``, or ``mean`` or ``max`` over them.
+    """
+    groups = query.float().reshape(len(key), -1, *query.shape[1:])
+    parts: list[Tensor] = []
+    for group, own in zip(groups, key.float(), strict=True):
+        scores = (group @ own.mT * scaling).masked_fill(~seen, -torch.inf)
+        part = scores.softmax(dim=-1)[..., columns]
+        if heads == "mean":
+            parts = [sum(parts, part.sum(dim=0))]
+        elif heads == "max":
+            parts = [torch.stack([*parts, part.amax(dim=0)]).amax(dim=0)]
+        else:
+            parts.append(part)
+    return torch.cat(parts) if heads == "each" else parts[0] / (len(query) if heads == "mean" else 1)

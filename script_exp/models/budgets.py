@@ -1,10 +1,11 @@
-"""What a budget comes to for one image, where images differ in size and models cut parts of them off."""
+"""What of a method depends on the family: its budget for images of any size, and renumbered positions."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TypeVar
 
+from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner
@@ -39,3 +40,10 @@ def budget_basis(pruner: LayerPruner, crops: int, before: int, adapter: ModelAda
         return crops, crops * per_crop
     small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
     return (0 if small else crops), before
+
+
+def check_renumbering(pruner: LayerPruner, adapter: ModelAdapter | type[ModelAdapter]) -> None:
+    """Raise a :class:`SettingError` if the method renumbers positions that are more than a count."""
+    if pruner.renumbers and not adapter.counts_positions:
+        expected = "keep: positions of this model are places in the picture, which cannot be renumbered"
+        raise SettingError("positions", "renumber", expected)

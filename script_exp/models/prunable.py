@@ -15,8 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.models.budgets import budget_basis, fitted
-from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
+from script_exp.models.budgets import budget_basis, check_renumbering, fitted
+from script_exp.models.families.adapter import (
+    SEPARATOR,
+    EncodedImage,
+    ModelAdapter,
+    Visual,
+    places_in_crops,
+)
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
 from script_exp.models.processing import Processing, on_device
@@ -28,7 +34,7 @@ from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedP
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
-from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.layer_pruner import LayerPruner, by_layer
 from script_exp.pruners.contract.pruner import Pruner, Query
 from script_exp.pruners.contract.signals import JOINT, NOTHING, Reads
 
@@ -172,6 +178,7 @@ class PrunableModel:
         rows = rows_of_images(ids, placeholder, [len(image.packed) for image in images])
         kept: list[Kept] = []
         if isinstance(pruner, LayerPruner):
+            check_renumbering(pruner, self.adapter)
             flags = [torch.ones_like(image.source, dtype=torch.bool) for image in images]
             features = [image.packed for image in images]
         else:
@@ -217,6 +224,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
+            places=[places_in_crops(row) for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 
@@ -229,7 +237,9 @@ class PrunableModel:
         rows = zip(prompt.budget_crops, prompt.before, strict=True)
         bases = [budget_basis(prompt.layer_pruner, *row, self.adapter) for row in rows]
         crops, tokens = zip(*bases, strict=True)
-        with layer_pruning(self.adapter.llm, prompt.layer_pruner, prompt.tokens, crops, tokens) as inside:
+        placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
+        given = prompt.layer_pruner, prompt.tokens, crops, tokens, placeholder, prompt.places
+        with layer_pruning(self.adapter.llm, *given) as inside:
             yield inside
 
     @torch.no_grad()
@@ -277,9 +287,13 @@ class PrunableModel:
         """
         layers = len(self.adapter.llm.layers)
         if isinstance(pruner, LayerPruner):
-            crops, tokens = budget_basis(pruner, budget_crops, before, self.adapter)
-            return pruner.row_lengths(before, crops, layers, tokens)
+            return by_layer(self.schedule(pruner, before, budget_crops), before, layers)
         return [entering] * layers
+
+    def schedule(self, pruner: LayerPruner, before: int, budget_crops: int) -> dict[int, int]:
+        """Return the visual tokens of one row that remain from each stage's layer on, by that layer."""
+        crops, tokens = budget_basis(pruner, budget_crops, before, self.adapter)
+        return pruner.row_schedule(before, crops, len(self.adapter.llm.layers), tokens)
 
     def query_tokens(self, question: str) -> int:
         """Return how many tokens of a question run through the query encoder."""

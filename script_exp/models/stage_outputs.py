@@ -39,6 +39,8 @@ class PrunedPrompt(Prompt):
         offered: visual tokens of each row that a pruner chooses from, including those that the model cuts off
             as padding afterwards.
         grids: patch grids of each row's images, for towers that take images of any size.
+        places: (tokens, 2) of each row: row and column of its visual tokens in their crops; None where an
+            image's tokens form no grid.
         layer_pruner: the pruner if it runs inside the LLM; None otherwise.
     """
 
@@ -51,6 +53,7 @@ class PrunedPrompt(Prompt):
     budget_crops: list[int]
     offered: list[int]
     grids: list[list[tuple[int, int, int]]]
+    places: list[Tensor | None]
     layer_pruner: LayerPruner | None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from script_exp.measure.clock import Spread
 from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
 from script_exp.measure.latency import Latency
+from script_exp.measure.layer_flops import last_rows
 from script_exp.measure.signal_flops import signal_operations
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
@@ -39,7 +40,6 @@ def summarize_costs(
     """Return FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by formula."""
     config = model.model.config
     encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
-    layers = len(model.adapter.llm.layers)
     signals = pruner.reads.signals
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
@@ -61,7 +61,7 @@ def summarize_costs(
             text_encoder=encoder.config if encoder else None,
             joint_width=encoder.width if encoder else 0,
             pruner=record.pruner_operations,
-            layer=pruner.stage_layers(layers) if isinstance(pruner, LayerPruner) else 0,
+            layer=_last_rows(model, pruner, record),
         )
         counts["vision_tower"] += signal_operations(config, signals, record.crops, shape.grids)
         for stage, count in counts.items():
@@ -76,6 +76,13 @@ def summarize_costs(
         "stages": means,
     }
     return flops, float(np.mean(cache))
+
+
+def _last_rows(model: PrunableModel, pruner: Pruner | LayerPruner, record: SampleTokens) -> list[int]:
+    """Return the layers of the stages that read the last token's row."""
+    if not isinstance(pruner, LayerPruner):
+        return []
+    return last_rows(pruner, model.schedule(pruner, record.visual, record.budget_crops))
 
 
 def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:

@@ -124,10 +124,10 @@ def test_rows_are_read_at_prefill_alone(model, monkeypatch):
     read = []
 
     def counted(layer, receive):
-        return last_row_attention(layer, lambda row: (read.append(layer), receive(row)))
+        return attention_inputs(layer, lambda *given: (read.append(layer), receive(*given)))
 
-    last_row_attention = layer_hooks.last_row_attention
-    monkeypatch.setattr(layer_hooks, "last_row_attention", counted)
+    attention_inputs = layer_hooks.attention_inputs
+    monkeypatch.setattr(layer_hooks, "attention_inputs", counted)
     generate(model, llava_inputs(), Pyramid(budget=3, stages=[1, 2, 5], budget_as="after"))
     assert read == [model.model.language_model.layers[index].self_attn for index in (0, 1, 4)]
 

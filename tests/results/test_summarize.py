@@ -10,7 +10,7 @@ from flop_counter import counted
 from script_exp.benchmarks.base import Sample
 from script_exp.cell.answer import count_tokens
 from script_exp.models.query_encoder import ClipQueryEncoder
-from script_exp.pruners import FasterVLM, FastV, MMTok, NoPruning, Pyramid, QueryConditioned
+from script_exp.pruners import FasterVLM, FastV, MMTok, NoPruning, Pyramid, QueryConditioned, SparseVLMPlus
 from script_exp.pruners.contract.signals import Reads
 from script_exp.results.summarize import summarize_costs
 
@@ -22,6 +22,7 @@ PRUNERS = {
     "saliency": FasterVLM(budget=5),
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
+    "raters": SparseVLMPlus(budget=5, stages=(1, 2, 3), budget_as="after"),
 }
 
 
@@ -50,7 +51,7 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
     taken = [calls(model, pruner, *one) for one in zip(pictures, QUESTIONS, strict=True)]
     means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
     stages = flops["stages"]
-    inside = stages["pruner"] if name in ("fastv", "pyramid") else 0
+    inside = stages["pruner"] if name in ("fastv", "pyramid", "raters") else 0
     assert {
         "vision_tower": stages["vision_tower"],
         "projector": stages["projector"],

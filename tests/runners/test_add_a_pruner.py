@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from script_exp.pruners import Pruner, Query, ScorePruner, VisualTokens
+from script_exp.pruners import FastV, Pruner, Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, States
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 """
 
@@ -50,10 +51,12 @@ def test_a_new_method_runs_after_adding_one_file_and_one_config(method):
     assert result["cell"]["variant"] == "p=3"
 
 
-@pytest.mark.parametrize("name", ["Attended", "Strips"])
-def test_a_method_that_reads_the_tower_and_one_that_merges(method, name):
+@pytest.mark.parametrize(
+    ("name", "settings"), [("Attended", ""), ("Strips", ""), ("Changed", "budget_as: after\n")]
+)
+def test_a_method_that_reads_the_tower_one_that_merges_and_one_inside_the_llm(method, name, settings):
     method.file.write_text(IMPORTS + "\n" + printed(name))
-    method.config.write_text(f"_target_: norm_pruner.{name}\nname: norm\n")
+    method.config.write_text(f"_target_: norm_pruner.{name}\nname: norm\n{settings}")
     result = json.loads((Path(last_line(run_it(method))["run_dir"]) / "result.json").read_text())
     assert result["tokens"]["kept"] == 31
 

@@ -43,7 +43,8 @@ KNOWN |= dict(  # published methods
         (
             "apet", "cdpruner", "divprune", "downsample", "fastervlm", "gprune", "hiprune", "hired", "holov",
             "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
-            "visionzip", "vscan",
+            "visionzip", "vscan", "pyramiddrop", "vtw", "dart", "sparsevlm_plus", "v2drop", "fitprune",
+            "himap", "feather",
         ),
         _POOL, strict=False,
     )

@@ -105,6 +105,7 @@ class ModelAdapter(ABC):
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether the model puts its own tokens between the visual ones.
+        counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         inputs: names of the image tensors in a processed batch, pixels first.
         default_rules: the rules that suit the family's released checkpoints.
@@ -116,6 +117,7 @@ class ModelAdapter(ABC):
     video: ClassVar[type[ModelAdapter] | None] = None
     variable_size: ClassVar[bool] = False
     has_separators: ClassVar[bool] = False
+    counts_positions: ClassVar[bool] = True
     has_projector: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
@@ -212,6 +214,21 @@ class ModelAdapter(ABC):
         None for models that count; their positions can be made contiguous after pruning.
         """
         return None
+
+
+def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
+    """Return the row and column in its crop of each visual token of a prompt, (tokens, 2).
+
+    None if the tokens of an image form no grid.
+    """
+    places = []
+    for image in images:
+        if image.visual.grid is None:
+            return None
+        source = image.source[image.source != SEPARATOR] % image.visual.projected.shape[1]
+        _, columns = image.visual.grid
+        places.append(torch.stack([source // columns, source % columns], dim=-1))
+    return torch.cat(places) if places else None
 
 
 def square_grid(tokens: int) -> tuple[int, int] | None:

@@ -28,6 +28,7 @@ class Qwen25VLAdapter(ModelAdapter):
 
     variable_size = True
     has_projector = False
+    counts_positions = False
     inputs = ("pixel_values", "image_grid_thw")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
     video = Qwen25VLVideoAdapter

@@ -35,6 +35,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     modality = "video"
     variable_size = True
     has_projector = False
+    counts_positions = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
     frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # defaults of qwen-vl-utils

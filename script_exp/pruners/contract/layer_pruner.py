@@ -12,6 +12,8 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, LayerState, Rows, StageSizes
+from script_exp.pruners.contract.pruner import check_finite, top_indices
 from script_exp.pruners.contract.signals import NOTHING, Reads
 
 
@@ -20,9 +22,10 @@ class LayerPruner(ABC):
     """A method that drops visual tokens between decoder layers during prefill, at one or more stages.
 
     A subclass defines the layers before which tokens are dropped (:meth:`stage_layers`), how many tokens each
-    stage leaves (:meth:`counts`) and how it ranks them (:meth:`score`). This class turns the budget into a
-    checked schedule. A stage ranks the remaining tokens by the attention of the last prompt token in the
-    layer before it. The hooks that drop the tokens are in ``models/layer_hooks.py``.
+    stage leaves (:meth:`counts`) and how it ranks them (:meth:`score`) or chooses them (:meth:`select`). This
+    class turns the budget into a checked schedule. A stage reads what :meth:`reads_at` declares, and nothing
+    else is computed: by default the attention of the last prompt token in the layer before it. The hooks
+    that drop the tokens are in ``models/layer_hooks.py``.
 
     Attributes:
         budget: visual tokens per crop, or a share of them in (0, 1).
@@ -30,6 +33,8 @@ class LayerPruner(ABC):
             tables), so fewer tokens remain after the last stage; ``after``: the budget is the number of
             tokens that remain after the last stage.
         stages_key: the subclass's setting that places the stages, for error messages.
+        meanings: what ``budget_as`` may be.
+        fewest: the fewest tokens of a crop that a stage may leave: 1, or 0.
     """
 
     budget: int | float
@@ -39,10 +44,12 @@ class LayerPruner(ABC):
     """As in :class:`~script_exp.pruners.contract.pruner.Pruner`."""
     reads: ClassVar[Reads] = NOTHING
     stages_key: ClassVar[str]
+    fewest: ClassVar[int] = 1
+    meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
-        check_choice("budget_as", self.budget_as, ("average", "after"))
+        check_choice("budget_as", self.budget_as, self.meanings)
 
     @abstractmethod
     def stage_layers(self, layers: int) -> Sequence[int]:
@@ -59,9 +66,48 @@ class LayerPruner(ABC):
             spans: number of layers before the first stage, and from each stage to the next or the end.
         """
 
-    @abstractmethod
+    @property
+    def renumbers(self) -> bool:
+        """Whether the tokens left by a stage take consecutive positions; otherwise they keep their own."""
+        return False
+
+    def reads_at(self, stage: int) -> frozenset[LayerSignal]:
+        """Return what has to be computed for a stage, numbered from 0; the same in every prompt."""
+        return frozenset([LAST_ROW])
+
+    def prepare(self, state: LayerState) -> Tensor | None:
+        """Return what all stages share for one prompt; called with what the first stage reads."""
+        return None
+
+    def select(self, state: LayerState, count: int) -> Tensor:
+        """Return which ``count`` of the m tokens that are left stay: indices below m, distinct, in any order.
+
+        0 <= count < m. By default, those with the highest :meth:`score` of the only rows that are read.
+        """
+        (rows,) = (value for signal, value in state.signals.items() if isinstance(signal, Rows))
+        return self.best(self.score(rows), count)
+
+    def operations(self, stage: int, sizes: StageSizes) -> int:
+        """Count the matrix products of :meth:`select`, and at stage 0 of :meth:`prepare`."""
+        return 0
+
     def score(self, attention: Tensor) -> Tensor:
-        """Return scores (tokens,), higher is kept, from the last prompt token's attention (heads, tokens)."""
+        """Return scores (m,), higher is kept, from the rows that are read; by default their mean over heads.
+
+        Args:
+            attention: (heads, m) of the last prompt token in the layer before the stage, unless
+                :meth:`reads_at` declares other rows.
+        """
+        return attention.mean(dim=0)
+
+    def best(self, scores: Tensor, count: int) -> Tensor:
+        """Return the indices of the highest scores (m,), best first; ties go to the lowest index.
+
+        Raises:
+            UserError: if a score is not finite.
+        """
+        check_finite(self, "attention scores", [scores])
+        return top_indices(scores, count)
 
     def schedule(self, tokens: int, layers: int) -> dict[int, int]:
         """Return the visual tokens of one crop that remain from each stage's first layer on, by that layer.
@@ -80,13 +126,15 @@ class LayerPruner(ABC):
         if self.budget_as == "average":
             self._check_average(budget, tokens, layers, stages[0])
         counts = list(self.counts(tokens, budget, spans))
-        if counts[-1] < 1 or any(later > earlier for earlier, later in pairwise([tokens, *counts])):
-            raise SettingError(self.stages_key, stages, f"counts from {tokens} down to 1, not {counts}")
+        falling = all(later <= earlier for earlier, later in pairwise([tokens, *counts]))
+        if counts[-1] < self.fewest or not falling:
+            expected = f"counts from {tokens} down to {self.fewest}, not {counts}"
+            raise SettingError(self.stages_key, stages, expected)
         return dict(zip(stages, counts, strict=True))
 
     def lengths(self, tokens: int, layers: int) -> list[int]:
         """Return the visual tokens that each of the LLM's ``layers`` layers sees of a crop of ``tokens``."""
-        return _by_layer(self.schedule(tokens, layers), tokens, layers)
+        return by_layer(self.schedule(tokens, layers), tokens, layers)
 
     def row_schedule(self, visual: int, crops: int, layers: int, tokens: int | None = None) -> dict[int, int]:
         """Return :meth:`schedule` for all visual tokens of one prompt: the counts of a crop times the crops.
@@ -115,7 +163,7 @@ class LayerPruner(ABC):
 
     def row_lengths(self, visual: int, crops: int, layers: int, tokens: int | None = None) -> list[int]:
         """Return the visual tokens of a prompt that each layer sees; arguments of :meth:`row_schedule`."""
-        return _by_layer(self.row_schedule(visual, crops, layers, tokens), visual, layers)
+        return by_layer(self.row_schedule(visual, crops, layers, tokens), visual, layers)
 
     def checked_stages(self, layers: int) -> list[int]:
         """Return :meth:`stage_layers` of an LLM with ``layers`` layers.
@@ -136,16 +184,22 @@ class LayerPruner(ABC):
     def _check_average(self, budget: int, tokens: int, layers: int, first: int) -> None:
         """Check that the budget leaves more than half a token per layer from the first stage on."""
         lowest = (2 * first * tokens + layers - first) // (2 * layers) + 1
-        if budget < lowest:
-            raise SettingError(
-                "budget",
-                self.budget,
-                f"at least {lowest} as an average over {layers} layers, since the first {first} see all "
-                f"{tokens} tokens; or pruner.budget_as=after",
-            )
+        if budget >= lowest:
+            return
+        see = "the first sees" if first == 1 else f"the first {first} see"
+        lower = ["an earlier first stage"] * (first > 1) + ["pruner.budget_as=after"] * (
+            "after" in self.meanings
+        )
+        raise SettingError(
+            "budget",
+            self.budget,
+            f"at least {lowest} as an average over {layers} layers, since {see} all {tokens} tokens"
+            + (f"; or {' or '.join(lower)}" if lower else ""),
+        )
 
 
-def _by_layer(schedule: dict[int, int], tokens: int, layers: int) -> list[int]:
+def by_layer(schedule: dict[int, int], tokens: int, layers: int) -> list[int]:
+    """Return the tokens that each layer sees of ``tokens``, with what remains from some layers on."""
     lengths = []
     for layer in range(layers):
         tokens = schedule.get(layer, tokens)

@@ -26,9 +26,9 @@ class Pyramid(LayerPruner):
     allow; the budget 270 of 576 in 32 layers is the paper's r = 1/2. With one stage this is FastV.
 
     PyramidDrop ranks by the last instruction token's attention to the visual tokens, computed with the *next*
-    layer's normalization, q and k, and renumbers the kept positions. Here the attention is that of the layer
-    before the stage, and kept tokens keep their positions. Both are as in FastV, so that schedules are
-    compared under one ranking.
+    layer's normalization, q and k, and renumbers the kept positions (``pyramiddrop.py``). Here the attention
+    is that of the layer before the stage, and kept tokens keep their positions. Both are as in FastV, so that
+    schedules are compared under one ranking.
 
     Attributes:
         stages: the layers before which tokens are dropped, ascending: 0-based indices, or shares of the

@@ -1,0 +1,69 @@
+"""Operations of a method inside the LLM, 2 per multiply-accumulate: what it reads and what it multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from script_exp.measure.flops import attention_row, head_dim
+from script_exp.models.layer_sequence import asking
+from script_exp.models.prunable import PrunableModel
+from script_exp.models.stage_outputs import PrunedPrompt
+from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, StageSizes
+
+
+def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
+    """Count what the method inside the LLM costs in each row, without the rows of the last token.
+
+    Those follow from the lengths alone (:func:`last_rows`); the others depend on the text behind the image.
+    """
+    pruner = prompt.layer_pruner
+    if pruner is None:
+        return [0] * len(prompt.before)
+    ids, token = prompt.arguments["input_ids"], prompt.arguments["attention_mask"].bool()
+    text = asking(ids == model.adapter.placeholder_id, token).sum(dim=1).tolist()
+    config = model.model.config.text_config
+    totals = []
+    for row, length in enumerate(token.sum(dim=1).tolist()):
+        visual, total = prompt.entering[row], 0
+        others = length - visual
+        schedule = model.schedule(pruner, prompt.before[row], prompt.budget_crops[row])
+        for number, stage in enumerate(sorted(schedule)):
+            signals = pruner.reads_at(number) - {LAST_ROW}
+            total += read_operations(config, signals, visual + others, visual, text[row])
+            if schedule[stage] < visual:
+                sizes = StageSizes(visual, schedule[stage], text[row], config.hidden_size, head_dim(config))
+                total += pruner.operations(number, sizes)
+            visual = min(visual, schedule[stage])
+        totals.append(total)
+    return totals
+
+
+def last_rows(pruner: LayerPruner, schedule: Collection[int]) -> list[int]:
+    """Return the stages' layers, of those in ``schedule``, that read the last token's row."""
+    return [stage for number, stage in enumerate(sorted(schedule)) if LAST_ROW in pruner.reads_at(number)]
+
+
+def read_operations(
+    config: Any, signals: Collection[LayerSignal], length: int, visual: int, text: int
+) -> int:
+    """Count the attention rows of one stage; hidden states and keys cost nothing.
+
+    Args:
+        config: config of the LLM.
+        signals: what the stage reads.
+        length: tokens that the layer before the stage sees.
+        visual: visual tokens among them.
+        text: tokens behind the last visual one.
+    """
+    rows_of = {"last": 1, "text": text, "visual": visual}
+    total = 0
+    for name in signals:
+        if isinstance(name, Rows):
+            rows = rows_of[name.of]
+            total += rows * attention_row(config, length)
+            if not name.of_kernel:  # q of the rows and k of all tokens
+                heads = rows * config.num_attention_heads + length * config.num_key_value_heads
+                total += 2 * config.hidden_size * heads * head_dim(config)
+    return int(total)

@@ -1,0 +1,179 @@
+"""What one stage reads of the LLM, taken while the layer before it and its own first layer are entered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from script_exp.errors import UserError
+from script_exp.models.attention_rows import attention_of, last_row, seen_from
+from script_exp.models.layer_sequence import LayerSequence, take_columns
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
+
+
+class StageReading:
+    """The values of a stage's signals by row of the batch.
+
+    The signals become known one after the other: :meth:`before` the layer before the stage, from the inputs
+    of its :meth:`kernel`, and at the :meth:`entry` of the stage.
+
+    Args:
+        llm: the decoder.
+        stage: the stage's first layer.
+        signals: what is read.
+        sequence: what the layer before the stage gets.
+        embeddings: what entered the LLM, (batch, prompt's length, d); None if no stage reads it.
+    """
+
+    def __init__(
+        self,
+        llm: Any,
+        stage: int,
+        signals: Collection[LayerSignal],
+        sequence: LayerSequence,
+        embeddings: Tensor | None,
+    ) -> None:
+        self.llm, self.stage, self.signals, self.sequence = llm, stage, sorted(signals, key=str), sequence
+        self.values: dict[LayerSignal, list[Tensor]] = defaultdict(list)
+        kinds = {name.of for name in self.signals} | {"visual"}
+        self.columns = {kind: _columns(sequence, kind) for kind in kinds}
+        self._states("rotary", lambda: torch.stack(sequence.position_embeddings, dim=-2))
+        if embeddings is not None:
+            self._states("embeddings", lambda: take_columns(embeddings, sequence.column))
+
+    def before(self, hidden: Tensor) -> None:
+        """Read the hidden states (batch, length, d) that enter the layer before the stage."""
+        self._states("entering", lambda: hidden)
+        self._projected_rows(hidden, own=False)
+
+    def kernel(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
+        """Read what the attention kernel of the layer before the stage gets."""
+        for name in self.signals:
+            if name == LAST_ROW:
+                every = last_row(query, key, mask, scaling)
+                self.values[name] = [
+                    row[:, visual.to(row.device)]
+                    for row, visual in zip(every, self.columns["visual"], strict=True)
+                ]
+            elif isinstance(name, Rows) and name.of_kernel:
+                for row, columns in enumerate(self.columns[name.of]):
+                    asking = query[row][:, columns.to(query.device)]
+                    self._rows(name, row, asking, key[row], scaling, self.stage - 1)
+        self._states("keys", lambda: key.transpose(1, 2).flatten(2))
+
+    def entry(self, hidden: Tensor) -> None:
+        """Read the hidden states (batch, length, d) that enter the stage, before anything is dropped."""
+        self._states("leaving", lambda: hidden)
+        self._states("normed", lambda: self.llm.norm(hidden.to(_device_of(self.llm.norm))))
+        self._projected_rows(hidden, own=True)
+
+    def of_row(self, row: int) -> dict[LayerSignal, Tensor]:
+        """Return the signals of one row of the batch.
+
+        Raises:
+            RuntimeError: if the layers did not run that they come from.
+        """
+        missing = [name for name in self.signals if name not in self.values]
+        if missing:
+            raise RuntimeError(f"{missing} were not read before layer {self.stage}")
+        device = self.sequence.token.device
+        return {name: self.values[name][row].to(device) for name in self.signals}
+
+    def _states(self, kind: str, compute: Callable[[], Tensor]) -> None:
+        """Keep what ``compute`` returns, (batch or 1, length, ...), of the tokens of which it is read."""
+        names = [name for name in self.signals if isinstance(name, States) and name.kind == kind]
+        if not names:
+            return
+        every = compute()
+        for name in names:
+            columns = self.columns[name.of]
+            rows = every.expand(len(columns), *every.shape[1:])
+            self.values[name] = [
+                row[own.to(row.device)].float() for row, own in zip(rows, columns, strict=True)
+            ]
+
+    def _projected_rows(self, hidden: Tensor, *, own: bool) -> None:
+        """Compute rows with a layer's norm, q and k on the states that enter it, as far as they are read."""
+        index = self.stage if own else self.stage - 1
+        names = [
+            name for name in self.signals if isinstance(name, Rows) and name.own == own and not name.of_kernel
+        ]
+        if not names:
+            return
+        layer = self.llm.layers[index]
+        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(_device_of(layer)))
+        rotary = [
+            part.to(normed.device).expand(len(normed), -1, -1) for part in self.sequence.position_embeddings
+        ]
+        for name in names:
+            for row, columns in enumerate(self.columns[name.of]):
+                at = columns.to(normed.device)
+                query = _heads(attention.q_proj(normed[row, at]), attention)
+                key = _heads(attention.k_proj(normed[row]), attention)
+                if name.rotary:
+                    cos, sin = (part[row] for part in rotary)
+                    query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
+                self._rows(name, row, query, key, attention.scaling, index)
+
+    def _rows(self, name: Rows, row: int, query: Tensor, key: Tensor, scaling: float, index: int) -> None:
+        """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
+        token = self.sequence.token[row].to(key.device)
+        rows, visual = (self.columns[kind][row].to(key.device) for kind in (name.of, "visual"))
+        seen = seen_from(rows, token, window_of(self.llm.config, index))
+        values = attention_of(query, key, seen, scaling, visual, name.heads)
+        self.values[name].append(values[:, 0] if name.of == "last" else values)
+
+
+def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
+    """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
+    if any(isinstance(name, Rows) and not name.of_kernel for name in signals):
+        attention = llm.layers[0].self_attn
+        plain = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
+        if not plain or hasattr(attention, "q_norm"):
+            raise UserError(
+                f"pruning inside the LLM: {type(attention).__name__} has no plain q_proj and k_proj: "
+                "expected a method that reads what the model computes, such as fastv"
+            )
+
+
+def kind_of(config: Any, index: int) -> str:
+    """Return a layer's kind of attention in transformers; configs without ``layer_types`` have one kind."""
+    types = getattr(config, "layer_types", None)
+    if types is not None:
+        return str(types[index])
+    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
+
+
+def window_of(config: Any, index: int) -> int | None:
+    """Return the columns that a layer's sliding window spans; None for full attention."""
+    return int(config.sliding_window) if kind_of(config, index) == "sliding_attention" else None
+
+
+def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
+    """Return the columns of each row's tokens of a kind."""
+    if of == "last":
+        batch, length = sequence.token.shape
+        return [torch.tensor([length - 1])] * batch
+    tokens: Tensor = sequence.visual if of == "visual" else sequence.text
+    return [row.nonzero()[:, 0] for row in tokens]
+
+
+def _device_of(module: Any) -> torch.device:
+    """Return the device of a module's weights; a model may be spread over several."""
+    device: torch.device = next(module.parameters()).device
+    return device
+
+
+def _heads(projected: Tensor, attention: Any) -> Tensor:
+    """Return (heads, length, width) of (length, heads * width)."""
+    return projected.view(len(projected), -1, attention.head_dim).transpose(0, 1)
+
+
+def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return (heads, length, width) with positions, as the model's own rotary embedding does it."""
+    first, second = vectors.chunk(2, dim=-1)
+    return vectors * cos + torch.cat([-second, first], dim=-1) * sin

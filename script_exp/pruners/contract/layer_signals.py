@@ -1,0 +1,122 @@
+"""What a method that prunes inside the LLM reads at a stage, and how it gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from script_exp.errors import check_choice
+
+STATES = ("keys", "entering", "leaving", "normed", "embeddings", "rotary")
+
+
+@dataclass(frozen=True, order=True)
+class Rows:
+    """Attention rows of some tokens in float32, at the m visual columns.
+
+    The softmax runs over all that a row sees: the tokens before it, within the window of a sliding layer.
+
+    Attributes:
+        of: ``last``, the prompt's last token; ``text``, all tokens behind the last visual one, or the last
+            token where nothing follows; or ``visual``, all visual tokens that are left.
+        own: false for the layer before the stage, true for the stage's first layer itself: its norm, q and k
+            on the states that enter it, before anything is dropped.
+        rotary: false for q and k without positions.
+        heads: ``each`` for (heads, rows, m); ``mean`` or ``max`` over the heads for (rows, m), which is all
+            that is held in memory. ``last`` has no axis of rows and keeps its heads: (heads, m).
+    """
+
+    of: str = "last"
+    own: bool = False
+    rotary: bool = True
+    heads: str = "each"
+
+    def __post_init__(self) -> None:
+        check_choice("of", self.of, ("last", "text", "visual"))
+        check_choice("heads", self.heads, ("each", "mean", "max") if self.of != "last" else ("each",))
+
+    @property
+    def of_kernel(self) -> bool:
+        """Whether the rows follow from what the layer's attention kernel gets; others are projected anew."""
+        return self.rotary and not self.own
+
+
+@dataclass(frozen=True, order=True)
+class States:
+    """What the LLM has for each visual or text token, in float32.
+
+    ==============  =========  ======================================================================
+    kind            shape      value
+    ==============  =========  ======================================================================
+    ``keys``        (m, w)     keys of the layer before the stage with positions, heads side by side
+    ``entering``    (m, d)     hidden states that enter the layer before the stage
+    ``leaving``     (m, d)     hidden states that leave it
+    ``normed``      (m, d)     ``leaving`` after the LLM's final norm
+    ``embeddings``  (m, d)     what enters the LLM
+    ``rotary``      (m, 2, w)  cosine and sine of the positions, for one head
+    ==============  =========  ======================================================================
+
+    Attributes:
+        kind: one of :data:`STATES`.
+        of: ``visual`` or ``text``, as in :class:`Rows`.
+    """
+
+    kind: str
+    of: str = "visual"
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, STATES)
+        check_choice("of", self.of, ("visual", "text"))
+
+    @property
+    def of_kernel(self) -> bool:
+        """Whether the layer's attention kernel has them."""
+        return self.kind == "keys"
+
+
+LayerSignal: TypeAlias = Rows | States
+LAST_ROW = Rows()
+"""The row of the prompt's last token in the layer before the stage, as FastV reads it."""
+
+
+@dataclass(frozen=True)
+class StageSizes:
+    """What the cost of a choice depends on.
+
+    Attributes:
+        visual: m, visual tokens that are left.
+        count: how many of them stay.
+        text: tokens that ask, as in :class:`Rows`.
+        hidden: d, width of the LLM's hidden states.
+        head: width of an attention head.
+    """
+
+    visual: int
+    count: int
+    text: int
+    hidden: int
+    head: int
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """One prompt at a stage, before anything is dropped there; m visual tokens are left.
+
+    Attributes:
+        stage: number of the stage, from 0.
+        places: (m,) which of the prompt's visual tokens are left, ascending, counted before the first stage.
+        signals: what the method declares for the stage.
+        grid: (tokens, 2) row and column in its crop of each of the prompt's visual tokens; None where they
+            form no grid.
+        prepared: what :meth:`~script_exp.pruners.contract.layer_pruner.LayerPruner.prepare` returned for this
+            prompt.
+    """
+
+    stage: int
+    places: Tensor
+    signals: Mapping[LayerSignal, Tensor]
+    grid: Tensor | None = None
+    prepared: Tensor | None = None

@@ -1,0 +1,143 @@
+"""Every method inside the LLM as it is described, slowly, for :func:`layer_reference.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from layer_reference import Stage, attention, best, places, projected
+from torch import Tensor
+
+from script_exp.pruners import (
+    DART,
+    VTW,
+    Feather,
+    FitPrune,
+    HiMAP,
+    LayerPruner,
+    PyramidDrop,
+    SparseVLMPlus,
+    V2Drop,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pruner for 36 visual tokens and 6 layers, and which of the visual tokens stay at a stage."""
+
+    pruner: LayerPruner
+    choose: Callable[[Stage], Tensor]
+    renumber: bool = False
+
+
+def next_layer(stage: Stage) -> Tensor:
+    own = attention(stage.own, stage.hidden, stage.rotary, stage.mask)
+    return best(own[:, stage.text[-1], stage.visual].mean(dim=0), stage.count)
+
+
+def none(stage: Stage) -> Tensor:
+    return stage.visual[:0]
+
+
+def dart(stage: Stage) -> Tensor:
+    """Token by token, for 4 pivots of each kind, or fewer visual ones."""
+    _, keys = projected(stage.block, stage.taken[0], stage.taken[1])
+    sizes = keys.abs().sum(dim=(0, 2))
+    states = stage.llm.norm(stage.hidden)[0]
+    visual = 4 if stage.count >= 12 else max(1, stage.count // 3)
+    pivots = [
+        sorted(best(sizes[of], most).tolist()) for of, most in ((stage.visual, visual), (stage.text, 4))
+    ]
+    kept = list(pivots[0])
+    columns = [int(stage.visual[pivot]) for pivot in pivots[0]] + [int(stage.text[p]) for p in pivots[1]]
+    rest = stage.count - len(kept)
+    for turn, column in enumerate(columns):
+        for _ in range(rest // len(columns) + (turn < rest % len(columns))):
+            free = [place for place in range(len(stage.visual)) if place not in kept]
+            cosines = [
+                torch.cosine_similarity(states[column], states[stage.visual[place]], dim=0).item()
+                for place in free
+            ]
+            kept.append(free[cosines.index(min(cosines))])
+    return torch.tensor(kept)
+
+
+def raters(stage: Stage) -> list[int]:
+    """Columns of the text tokens that rate, which depend on what entered the LLM alone."""
+    prompt = len(stage.embeddings)
+    text = list(range(prompt - len(stage.text), prompt))
+    image = stage.image
+    shares = torch.zeros(len(text))
+    for column in image:
+        shares += torch.stack([stage.embeddings[column] @ stage.embeddings[word] for word in text]).softmax(0)
+    shares /= len(image)
+    found = [index for index, share in enumerate(shares) if share > shares.mean()]
+    return found or list(range(len(text)))
+
+
+def sparsevlm_plus(stage: Stage) -> Tensor:
+    frequencies = stage.llm.rotary_emb.inv_freq
+    axes = stage.positions.reshape(
+        -1, stage.hidden.shape[1]
+    )  # one, or three of which each has its frequencies
+    own = [number * len(axes) // len(frequencies) for number in range(len(frequencies))]
+    width = 2 * len(frequencies)
+    rows = stage.before[:, [int(stage.text[rater]) for rater in raters(stage)]][:, :, stage.visual].clone()
+    for line, rater in enumerate(raters(stage)):
+        for column, place in enumerate(stage.visual):
+            far = axes[own, stage.text[rater]] - axes[own, place]
+            weight = 2 / width**0.5 * (far * frequencies).cos().sum()
+            rows[:, line, column] /= weight.clamp(min=width**0.5 / 10)
+    heads = best(rows.sum(dim=(1, 2)), 2)
+    return best(rows[heads].mean(dim=(0, 1)), stage.count)
+
+
+def v2drop(stage: Stage) -> Tensor:
+    change = (stage.hidden - stage.taken[0])[0, stage.visual]
+    return best((change**2).sum(dim=-1).sqrt(), stage.count)
+
+
+def himap(stage: Stage) -> Tensor:
+    rows = stage.text if stage.number == 0 else stage.visual
+    return best(stage.before.mean(dim=0)[rows][:, stage.visual].sum(dim=0), stage.count)
+
+
+def fitprune(stage: Stage) -> Tensor:
+    """As published: the tokens with the lowest product leave."""
+    largest = stage.before.amax(dim=0)
+    own = largest[stage.visual][:, stage.visual].sum(dim=0) / len(stage.visual)
+    product = own * largest[stage.text][:, stage.visual].sum(dim=0)
+    return best(product, stage.count)
+
+
+def feather(stage: Stage) -> Tensor:
+    query, key = projected(stage.block, stage.taken[0], None)
+    key = key.repeat_interleave(len(query) // len(key), dim=0)
+    logits = (query[:, -1:] @ key[:, stage.visual].mT)[:, 0] * query.shape[-1] ** -0.5
+    seen = stage.taken[2][0, 0, -1, stage.visual]
+    scores = torch.zeros(len(stage.visual))
+    if not seen.isinf().all():
+        scores = (logits + seen).softmax(dim=-1).mean(dim=0)
+    if stage.number == 0:
+        on_grid = (places(len(stage.image))[stage.places] % 3 == 0).all(dim=-1)
+        scores = scores + 2 * on_grid
+    return best(scores, stage.count)
+
+
+METHODS = {
+    "pyramiddrop": Method(PyramidDrop(budget=22), next_layer, renumber=True),
+    "pyramiddrop_keep": Method(
+        PyramidDrop(budget=3, stages=[1, 2, 5], budget_as="after", positions="keep"), next_layer
+    ),
+    "sparsevlm_plus": Method(SparseVLMPlus(budget=14, heads=2), sparsevlm_plus),
+    "v2drop": Method(V2Drop(budget=12, stages=[1, 3, 5]), v2drop),
+    "v2drop_all_stages": Method(V2Drop(budget=0.8), v2drop),
+    "himap": Method(HiMAP(budget=12), himap),
+    "fitprune": Method(FitPrune(budget=14), fitprune),
+    "feather": Method(Feather(budget=17), feather),
+    "feather_few": Method(Feather(budget=2, budget_as="after", stages=[1, 2]), feather),
+    "vtw": Method(VTW(budget=18), none),
+    "dart": Method(DART(budget=18, budget_as="after"), dart),
+    "dart_few": Method(DART(budget=7, layer=3, budget_as="after"), dart),
+}

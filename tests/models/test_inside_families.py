@@ -1,0 +1,64 @@
+"""Methods inside the LLM in every model family: a padded batch gives what its rows give alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import pruned_rows, visuals
+
+from script_exp.errors import SettingError
+from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, PyramidDrop, SparseVLMPlus, V2Drop
+
+METHODS = [
+    DART(budget=5, layer=2, budget_as="after"),
+    FitPrune(budget=0.2, budget_as="after"),
+    HiMAP(budget=5, stages=[1, 2], budget_as="after"),
+    SparseVLMPlus(budget=5, stages=[1, 2, 3], budget_as="after"),
+    V2Drop(budget=0.5, stages=[1, 2, 3]),
+    VTW(budget=0.5),
+]
+
+
+def answers(model, rows, pruner):
+    """Logits (rows, steps, vocabulary) of two steps, and the tokens of rows that the first layer sees."""
+    prompt, _ = pruned_rows(model, rows, pruner)
+    with torch.inference_mode(), model.pruning_inside(prompt):
+        output = model.model.generate(
+            **prompt.arguments, max_new_tokens=2, do_sample=False, return_dict_in_generate=True,
+            output_logits=True,
+        )  # fmt: skip
+    by_layer = [
+        model.visual_by_layer(pruner, prompt.before[row], prompt.entering[row], prompt.budget_crops[row])
+        for row in range(len(rows))
+    ]
+    held = output.past_key_values.layers[-1].keys.shape[2]
+    return torch.stack(output.logits, dim=1), by_layer, held, prompt
+
+
+def test_a_batch_gives_what_its_rows_give(model, family):
+    """Counts by layer are those that ran, whatever the image's size, its crops and its separators."""
+    rows = [(images, number) for number, images in enumerate(visuals(family)[:2])]
+    counts = model.adapter.counts_positions
+    pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
+    for pruner in pruners:
+        together, *_, prompt = answers(model, rows, pruner)
+        shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())
+        alone, ((*_, last),), held, single = answers(model, [rows[shorter]], pruner)
+        torch.testing.assert_close(together[shorter : shorter + 1], alone, atol=2e-4, rtol=1e-4)
+        text = int(single.arguments["attention_mask"].sum()) - single.entering[0]
+        assert held == last + text + 1
+
+
+def test_a_grid_is_that_of_a_crop(model, family):
+    """FEATHER takes every third row and column of every crop; a picture that is scaled down has none."""
+    (images, *_), pruner = visuals(family), Feather(budget=0.1, stages=[1, 2], budget_as="after")
+    prompt, (image,) = pruned_rows(model, [(images, 0)], pruner)
+    rows, columns = image.visual.grid
+    of_crop = [[row, column] for row in range(rows) for column in range(columns)]
+    every = torch.tensor(of_crop * image.visual.projected.shape[0])
+    assert torch.equal(prompt.places[0], every[image.source[image.source >= 0]])
+    answers(model, [(images, 0)], pruner)
+    if family == "llava_onevision":
+        scaled = [(visuals(family)[2], 2)]
+        with pytest.raises(SettingError, match="pruner=Feather: expected a method that needs no grid"):
+            answers(model, scaled, Feather(budget=0.3, stages=[1, 2], budget_as="after"))

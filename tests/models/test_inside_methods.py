@@ -1,0 +1,135 @@
+"""Every method inside the LLM against its slow, cacheless reference, over nine generated tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from checkpoints import IMAGE
+from flop_counter import counted
+from layer_llms import llava, qwen, qwen_inputs, qwen_rows
+from layer_methods import METHODS
+from layer_reference import (
+    LAYERS,
+    NEW_TOKENS,
+    TEXTS,
+    VISUAL,
+    check,
+    generate,
+    held,
+    llava_inputs,
+    llava_row,
+    places,
+    reference,
+)
+
+from script_exp.errors import SettingError
+from script_exp.measure import flops
+from script_exp.measure.layer_flops import last_rows, read_operations
+from script_exp.models.attention_rows import last_row_attention
+from script_exp.models.budgets import check_renumbering
+from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.layer_hooks import layer_pruning
+from script_exp.pruners import PyramidDrop
+from script_exp.pruners.contract.layer_signals import LAST_ROW, StageSizes
+
+WITHOUT_RENUMBERING = [name for name, method in METHODS.items() if not method.renumber]
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen2", "mistral"])
+def model_and_windows(request):
+    """Grouped queries everywhere; full attention, windows in some layers, windows in all."""
+    return llava(request.param)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_generation_equals_the_reference(model_and_windows, name):
+    """Two rows of unequal length in one batch, and the lengths of the caches."""
+    model, windows = model_and_windows
+    method, inputs = METHODS[name], llava_inputs()
+    output = generate(model, inputs, method.pruner)
+    rows = [llava_row(model, inputs, row) for row in range(2)]
+    schedule = method.pruner.schedule(VISUAL, LAYERS)
+    assert schedule
+    check(model, output, rows, [schedule] * 2, windows, choose=method.choose, renumber=method.renumber)
+    text = inputs["input_ids"].shape[1] - VISUAL + NEW_TOKENS - 1
+    lengths = [visual + text for visual in method.pruner.lengths(VISUAL, LAYERS)]
+    most = [
+        window - 1 if window else length
+        for window, length in zip(windows or [None] * LAYERS, lengths, strict=True)
+    ]
+    assert held(output) == [min(pair) for pair in zip(lengths, most, strict=True)]
+
+
+@pytest.mark.parametrize("name", WITHOUT_RENUMBERING)
+def test_positions_on_three_axes(name):
+    """Images of unequal size in one batch of Qwen2.5-VL."""
+    model, inputs, method = qwen(), qwen_inputs(), METHODS[name]
+    output = generate(model, inputs, method.pruner)
+    rows = qwen_rows(model, inputs)
+    schedules = [method.pruner.schedule(int(row.visual.sum()), LAYERS) for row in rows]
+    check(model, output, rows, schedules, choose=method.choose)
+
+
+def test_positions_on_three_axes_cannot_be_renumbered():
+    check_renumbering(PyramidDrop(budget=4), ADAPTERS["llava"])
+    with pytest.raises(SettingError, match="positions=renumber: expected keep: positions of this model are"):
+        check_renumbering(PyramidDrop(budget=4), ADAPTERS["qwen2_5_vl"])
+    check_renumbering(PyramidDrop(budget=4, positions="keep"), ADAPTERS["qwen2_5_vl"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_beams_and_flops(name):
+    """Beams of a padded batch have the reference's scores; the counter sees what the formulas say."""
+    (model, _), method, inputs = llava("llama", "eager"), METHODS[name], llava_inputs()
+    schedule = method.pruner.schedule(VISUAL, LAYERS)
+    beams = {"num_beams": 2, "num_return_sequences": 2, "length_penalty": 0.0, "output_scores": True}
+    output = generate(model, inputs, method.pruner, **beams)
+    for index, sequence in enumerate(output.sequences):
+        new, row = sequence[-NEW_TOKENS:], llava_row(model, inputs, index // 2)
+        logits = reference(
+            model, row, new, schedule, choose=method.choose, renumber=method.renumber
+        ).log_softmax(dim=-1)
+        score = logits.gather(1, new[:, None]).sum()
+        torch.testing.assert_close(output.sequences_scores[index], score, atol=1e-3, rtol=1e-4)
+    inputs = llava_inputs(1)
+    config, text = model.config.text_config, len(TEXTS[0][0] + TEXTS[0][1])
+    lengths = method.pruner.lengths(VISUAL, LAYERS)
+    inside = sum(
+        flops.attention_row(config, lengths[at - 1] + text) for at in last_rows(method.pruner, schedule)
+    )
+    for number, stage in enumerate(sorted(schedule)):
+        visual, asking = lengths[stage - 1], len(TEXTS[0][1])
+        reads = method.pruner.reads_at(number) - {LAST_ROW}
+        inside += read_operations(config, reads, visual + text, visual, asking)
+        sizes = StageSizes(visual, schedule[stage], asking, config.hidden_size, flops.head_dim(config))
+        inside += method.pruner.operations(number, sizes)
+    with layer_pruning(
+        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], grids=[places(VISUAL)]
+    ):
+        both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
+    vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))
+    decoder = flops.decoder(config, [visual + text for visual in lengths]) + flops.lm_head(config)
+    assert inside == both - vision - decoder
+
+
+def test_the_next_layers_row_is_what_its_kernel_computes():
+    """With nothing dropped before it; and without a drop, new numbers are the old ones."""
+    model, _ = llava("llama")
+    llm, inputs, rows, seen = model.model.language_model, llava_inputs(), [], []
+
+    class Watched(PyramidDrop):
+        def select(self, state, count):
+            (row,) = state.signals.values()
+            seen.append(row)
+            return super().select(state, count)
+
+    with last_row_attention(llm.layers[2].self_attn, rows.append):
+        plain = model(**inputs, use_cache=True).logits
+    visual = inputs["input_ids"] == IMAGE
+    with layer_pruning(llm, Watched(budget=35, stages=[2], budget_as="after"), visual, [1, 1]):
+        model(**inputs, use_cache=True)
+    for one, own, marked in zip(seen, rows[0], visual, strict=True):
+        torch.testing.assert_close(one, own[:, marked], atol=1e-6, rtol=1e-4)
+    with layer_pruning(llm, Watched(budget=VISUAL), visual, [1, 1]):
+        assert torch.equal(model(**inputs, use_cache=True).logits, plain)
+    assert len(seen) == 2

@@ -1,0 +1,100 @@
+"""Schedules of the methods inside the LLM: published ones, and the lowest budgets that they can meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from layer_llms import llava
+from layer_reference import llava_inputs, llava_row, shaped
+
+from script_exp.errors import SettingError
+from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, SparseVLMPlus, V2Drop
+from script_exp.pruners.contract.layer_signals import LayerState, States
+
+
+def average(pruner, tokens=576, layers=32):
+    return sum(pruner.lengths(tokens, layers)) / layers
+
+
+def test_vtw_withdraws_everything_at_a_layer_that_follows_from_the_budget():
+    assert VTW(budget=270).schedule(576, 32) == {15: 0}
+    assert VTW(budget=0.5).schedule(576, 28) == {14: 0}
+    assert VTW(budget=576).schedule(576, 32) == {}
+    assert VTW(budget=64).schedule(576, 32) == {4: 0}
+    assert average(VTW(budget=64)) == 72  # 18 tokens a layer
+    with pytest.raises(SettingError, match="budget=9: expected at least 10 as an average over 32 layers"):
+        VTW(budget=9).schedule(576, 32)
+    assert VTW(budget=10).schedule(576, 32) == {1: 0}
+    with pytest.raises(SettingError, match="budget_as=after: expected one of average"):
+        VTW(budget=64, budget_as="after")
+
+
+def test_darts_default_leaves_132():
+    assert DART(budget=132, budget_as="after").lengths(576, 32) == [576] * 2 + [132] * 30
+    assert average(DART(budget=132, budget_as="after")) == 159.75
+
+
+PUBLISHED = [  # list, mean over the layers' inputs, what is left at the end
+    (SparseVLMPlus, 192, 206.8, 118), (SparseVLMPlus, 128, 144.1, 60), (SparseVLMPlus, 96, 113.9, 28),
+    (SparseVLMPlus, 64, 81.8, 20), (V2Drop, 192, 193.4, 0), (V2Drop, 128, 130.7, 0), (V2Drop, 64, 66.8, 0),
+    (HiMAP, 144, 144.0, 72), (FitPrune, 302, 302, 173), (FitPrune, 245, 245, 127), (FitPrune, 188, 188, 88),
+    (FitPrune, 131, 131, 62), (FitPrune, 73, 73, 37), (Feather, 208, 208.0, 19),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "name", "mean", "final"), PUBLISHED)
+def test_published_lists_have_the_means_that_are_said(make, name, mean, final):
+    pruner = make(budget=name, budget_as="published")
+    lengths = pruner.lengths(576, 32)
+    assert average(pruner) == pytest.approx(mean, abs=0.5 if make is FitPrune else 0.051)
+    assert lengths[-1] == final
+    if make is SparseVLMPlus:  # its name is the mean over the layers' outputs
+        outputs = [*lengths[1:], lengths[-1]]
+        assert sum(outputs) / 32 == pytest.approx({192: 192.4, 96: 96.8, 64: 64.4}.get(name, name), abs=0.05)
+    with pytest.raises(SettingError, match=f"budget={name + 1}: expected one of .*{name}"):
+        make(budget=name + 1, budget_as="published")
+
+
+@pytest.mark.parametrize("make", [SparseVLMPlus, V2Drop, HiMAP, FitPrune, Feather])
+@pytest.mark.parametrize("layers", [32, 28, 40, 6])
+def test_the_mean_over_the_layers_is_the_budget(make, layers):
+    for share in (0.4, 0.55, 0.9):
+        pruner = make(budget=share)
+        assert average(pruner, 2880, layers) == pytest.approx(share * 2880, abs=0.51)
+    assert make(budget=576).lengths(576, layers) == [576] * layers
+    if "after" in make.meanings:
+        for left in (1, 37, 128):
+            assert make(budget=left, budget_as="after").lengths(576, layers)[-1] == left
+    with pytest.raises(SettingError, match=rf"budget=5: expected at least \d+ as an average over {layers}"):
+        make(budget=5).schedule(576, layers)
+
+
+@torch.inference_mode()
+def test_deleting_inside_a_layer_is_dropping_before_the_next():
+    """FitPrune's released code deletes between attention and MLP, from the residual stream as well."""
+    model, _ = llava("llama")
+    llm, row = model.model.language_model, llava_row(model, llava_inputs(1), 0)
+    layer, hidden, kept = llm.layers[0], row.embeddings, torch.arange(0, row.embeddings.shape[1], 2)
+    rotary, mask = shaped(llm, hidden, row.positions, None)
+    after = layer(hidden, attention_mask=mask, position_embeddings=rotary)[:, kept]
+    mixed, _ = layer.self_attn(layer.input_layernorm(hidden), attention_mask=mask, position_embeddings=rotary)
+    inside = (hidden + mixed)[:, kept]
+    inside = inside + layer.mlp(layer.post_attention_layernorm(inside))
+    torch.testing.assert_close(inside, after, atol=1e-6, rtol=1e-5)
+
+
+def test_a_token_that_its_layer_does_not_change_has_no_score():
+    before = torch.arange(12.0).reshape(4, 3)
+    after = before + torch.tensor([0.0, 3.0, 1.0, 2.0])[:, None]
+    signals = {States("entering"): before, States("leaving"): after}
+    chosen = V2Drop(budget=4).select(LayerState(0, torch.arange(4), signals), 3)
+    assert chosen.tolist() == [1, 3, 2]
+
+
+def test_words_that_agree_with_the_image_rate():
+    embeddings = {"visual": torch.eye(3)[:2] * 9, "text": torch.eye(3)[1:] * 9}
+    signals = {States("embeddings", of): values for of, values in embeddings.items()}
+    state = LayerState(0, torch.arange(2), signals)
+    assert SparseVLMPlus(budget=4).prepare(state).tolist() == [True, False]
+    equal = {**signals, States("embeddings", "text"): torch.ones(1, 3)}
+    assert SparseVLMPlus(budget=4).prepare(LayerState(0, torch.arange(2), equal)).tolist() == [True]
