@@ -17,7 +17,7 @@ from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
 from script_exp.models.feature_cache import FeatureCache
-from script_exp.pruners import FastV, Graph, NoPruning, Pyramid, Random, Script, Trim
+from script_exp.pruners import Downsample, FastV, Graph, NoPruning, Pyramid, Random, Script, Trim
 from script_exp.pruners.contract.signals import NOTHING, Reads
 from script_exp.tiny import WEIGHTS
 
@@ -82,9 +82,9 @@ def test_every_image_is_encoded_once(tiny, samples, encoded_units):
 
 
 def test_reused_features_give_the_same_answers(tiny, samples, encoded_units):
-    """The cells of a sweep share encoded images, for methods with and without the question apart."""
+    """The cells of a sweep share encoded images, each as its method reads it."""
     cache = FeatureCache(2**30)
-    for pruner in (PRUNERS["random"], PRUNERS["script"]):
+    for pruner in (PRUNERS["random"], PRUNERS["script"], Downsample(budget=64)):
         fresh = answered(tiny, pruner, samples, cache=FeatureCache(0))
         answered(tiny, pruner, samples, cache=cache)
         encoded_units.clear()

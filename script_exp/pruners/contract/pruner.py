@@ -29,6 +29,8 @@ class VisualTokens:
         key: name of the image-question pair; seeds the methods that draw at random.
         signals: what the method declares in :attr:`Pruner.signals`, and nothing else.
         grid: (rows, columns) of a crop's tokens, which are in raster order; None where they form no grid.
+        smaller: (rows, columns) of the tokens of a picture that was made smaller, each of which stands at all
+            places of ``projected`` that it covers; None for the picture as it is.
     """
 
     projected: Tensor
@@ -38,6 +40,7 @@ class VisualTokens:
     key: str = ""
     signals: Mapping[Signal, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
+    smaller: tuple[int, int] | None = None
 
     @property
     def features(self) -> Tensor:
