@@ -66,22 +66,24 @@ class EncodedImage:
 
         Returns:
             (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
-            in place of the last dropped rows.
+            in place of the last dropped rows; leading ones come first, in place of the first dropped rows.
         """
         projected = self.visual.projected
         crops, n, _ = projected.shape
         single = kept.indices.shape[1]
         is_token = self.source != SEPARATOR
         slot = torch.full((crops * n,), -1, device=projected.device)  # place of a token among the kept ones
-        first = n * torch.arange(crops, device=projected.device)[:, None]
-        slot[(kept.indices + first).flatten()] = torch.arange(crops * single, device=projected.device)
+        offset = n * torch.arange(crops, device=projected.device)[:, None]
+        slot[(kept.indices + offset).flatten()] = torch.arange(crops * single, device=projected.device)
         wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
         rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=projected.device))
-        own, extra = kept.tokens[:, :single].flatten(0, 1), kept.tokens[:, single:].flatten(0, 1)
+        own, extra = kept.tokens[:, :single].flatten(0, 1), kept.tokens[:, single:]
+        first, last = extra[:, : kept.leading].flatten(0, 1), extra[:, kept.leading :].flatten(0, 1)
         features = torch.where(is_token[rows, None], own[wanted[rows].clamp(min=0)], self.packed[rows])
-        if len(extra):
-            features = torch.cat([features, extra])
-            rows[(~rows & is_token).nonzero()[-len(extra) :, 0]] = True
+        free = (~rows & is_token).nonzero()[:, 0]
+        rows[free[: len(first)]] = True
+        rows[free[len(free) - len(last) :]] = True
+        features = torch.cat([first, features, last])
         return rows, features
 
     def to(self, device: torch.device) -> EncodedImage:

@@ -94,11 +94,13 @@ class Kept:
     Attributes:
         indices: (crops, k) raster indices of the kept tokens, ascending; fewer than k if a method spends
             part of its budget on aggregated tokens.
-        tokens: (crops, k, d) the tokens that enter the LLM, in order.
+        tokens: (crops, k, d) the tokens that enter the LLM, those at ``indices`` first, then aggregated ones.
+        leading: number of aggregated tokens of a crop, the first ones, that enter the LLM before all others.
     """
 
     indices: Tensor
     tokens: Tensor
+    leading: int = 0
 
 
 @dataclass(kw_only=True)
@@ -129,6 +131,10 @@ class Pruner(ABC):
     def aggregates(self) -> bool:
         """Whether the method spends budget on tokens without a place of their own, which come last."""
         return False
+
+    def leading(self, k: int) -> int:
+        """Return how many aggregated tokens, the first ones of :meth:`output`, enter the LLM first."""
+        return 0
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -182,7 +188,7 @@ class Pruner(ABC):
             raise ValueError(
                 f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}"
             )
-        return Kept(indices, tokens)
+        return Kept(indices, tokens, self.leading(k))
 
     def _check(self, visual: VisualTokens, query: Query | None) -> None:
         if visual.projected.ndim != 3:
