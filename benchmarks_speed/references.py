@@ -44,7 +44,7 @@ def released_loop(kernel: Tensor, k: int) -> Tensor:
 
     It is a Python loop over steps and crops that waits for the device several times in each. An inner loop
     runs over all earlier picks, whose coefficients are zero because it divides by their residuals of -inf.
-    This is not greedy MAP; ``script_exp/pruners/before_llm/script_released.py`` says what it does instead.
+    This is not greedy MAP; ``script_exp/pruners/arithmetic/released_script.py`` says what it does instead.
     """
     crops, n, _ = kernel.shape
     residual = kernel.diagonal(dim1=1, dim2=2).clone()

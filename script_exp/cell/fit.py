@@ -46,7 +46,7 @@ def check_fit(
         else:
             if tokens is not None and not adapter.variable_size:
                 pruner.kept_of(tokens)
-            adapter.check_signals(pruner.reads.signals, checkpoint.config)
+            adapter.check_reads(pruner.reads, checkpoint.config)
             if pruner.aggregates and not adapter.has_projector:
                 raise SettingError("aggregate", True, NO_PROJECTOR)
     except SettingError as error:

@@ -70,7 +70,7 @@ class Gallery:
         eye = next((cell for cell in self.cells.values() if cell.pruner.needs_query), None)
         eye = eye or next(iter(self.cells.values()))
         wanted = {sample.id: sample for sample in eye.benchmark.samples()}
-        reads = reduce(or_, (cell.pruner.reads for cell in self.cells.values()))
+        reads = reduce(or_, (cell.pruner.reads.of_whole_picture for cell in self.cells.values()))
         for seen in see(eye, (wanted[name] for name in names), reads):
             yield self._picture(seen)
 

@@ -67,11 +67,11 @@ def see(cell: RunCell, samples: Iterable[Sample], others: Reads = NOTHING) -> It
     Raises:
         UserError: if the tower's tokens are not a square grid of patches.
     """
-    model, reads = cell.load(), cell.pruner.reads
+    model, reads = cell.load(), cell.pruner.reads.of_whole_picture
     for sample in samples:
         processed = model.process(sample.visual())
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
-        image = model.encode(processed, reads | others).image
+        image = model.encode(processed, reads | others.of_whole_picture).image
         crops, n, _ = image.visual.projected.shape
         if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
             raise UserError(
@@ -88,7 +88,10 @@ def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:
     model, queries = cell.load(), None
     if cell.pruner.reads.question:  # its own text: another run's cell may have seen another one
         queries = model.encode_queries([cell.asking(seen.sample).query], cell.pruner.reads)
-    (kept,) = model.select([seen.image], [0], cell.pruner, queries, keys=[seen.sample.id])
+    image = seen.image
+    if cell.pruner.reads.smaller_to is not None:
+        image = model.encode(model.process(seen.sample.visual()), cell.pruner.reads).image
+    (kept,) = model.select([image], [0], cell.pruner, queries, keys=[seen.sample.id])
     return kept.by_crop
 
 

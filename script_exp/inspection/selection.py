@@ -11,8 +11,9 @@ import torch
 from script_exp.inspection.seen import Seen
 from script_exp.pruners import Pruner
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
+from script_exp.pruners.arithmetic.released_script import released_loop, released_redundancy
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.before_llm.script_released import ScriptReleased, released_loop, released_redundancy
+from script_exp.pruners.before_llm.script_released import ScriptReleased
 
 
 def selections(seen: Sequence[Seen], pruners: Mapping[str, Pruner]) -> pd.DataFrame:

@@ -32,6 +32,7 @@ class PromptShape:
         query: tokens through the query encoder; 0 if it does not run.
         grids: (t, h, w) of every image in patches, for Qwen2.5-VL, whose tower takes no crops.
         frames: video frames through the vision tower, besides ``crops``.
+        patches: patches of a crop that was made smaller; None for crops as they are.
     """
 
     crops: int
@@ -40,6 +41,7 @@ class PromptShape:
     query: int
     grids: tuple[tuple[int, int, int], ...] = ()
     frames: int = 0
+    patches: int | None = None
 
 
 def decoder_layer(config: Any, tokens: int) -> int:
@@ -71,6 +73,7 @@ def vision_stages(
     *,
     frames: int = 0,
     tower_layers: int | None = None,
+    patches: int | None = None,
 ) -> dict[str, int]:
     """Count the ``vision_tower`` and the ``projector`` of any family.
 
@@ -81,6 +84,7 @@ def vision_stages(
         frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; for
             Qwen2.5-VL a video is one more entry of ``grids``.
         tower_layers: as for :func:`vision_tower`; for Qwen2.5-VL all run.
+        patches: as for :func:`vision_tower`; for Qwen2.5-VL, ``grids`` says it.
 
     Raises:
         SettingError: if there is no formula for the vision tower's architecture.
@@ -89,15 +93,15 @@ def vision_stages(
     vision = config.vision_config
     if vision.model_type != _QWEN:
         return {
-            "vision_tower": vision_tower(vision, crops + frames, tower_layers),
-            "projector": projector(config, crops, frames),
+            "vision_tower": vision_tower(vision, crops + frames, tower_layers, patches),
+            "projector": projector(config, crops, frames, patches),
         }
     if (crops or frames) and not grids:
         raise ValueError(f"crops={crops}, frames={frames}, grids=(): expected the (t, h, w) of every image")
     return {"vision_tower": qwen_vision(vision, grids), "projector": qwen_merger(vision, grids)}
 
 
-def vision_tower(config: Any, crops: int, layers: int | None = None) -> int:
+def vision_tower(config: Any, crops: int, layers: int | None = None, patches: int | None = None) -> int:
     """Count a CLIP or SigLIP vision tower: patch convolution, attention, MLP.
 
     SigLIP has no class token. Its pooling head, if the config has one, runs although LLaVA reads the patches.
@@ -107,24 +111,25 @@ def vision_tower(config: Any, crops: int, layers: int | None = None) -> int:
         crops: crops through the tower.
         layers: number of layers that run. This framework runs
             :func:`script_exp.models.tower_layers.used_tower_layers`; None for all, as transformers runs.
+        patches: patches of a crop; None for those of the tower's own size.
     """
-    patches = _patches(config)
+    patches = _patches(config) if patches is None else patches
     one = 2 * patches * config.num_channels * config.patch_size**2 * config.hidden_size
     layers = config.num_hidden_layers if layers is None else layers
-    one += layers * _encoder_layer(config, _tower_tokens(config))
+    one += layers * _encoder_layer(config, _tower_tokens(config, patches))
     if config.model_type == _SIGLIP and config.vision_use_head:
         one += _pooling_head(config, patches)
     return int(crops * one)
 
 
-def projector(config: Any, crops: int, frames: int = 0) -> int:
+def projector(config: Any, crops: int, frames: int = 0, patches: int | None = None) -> int:
     """Count LLaVA's two-layer projector on the tokens that ``vision_feature_select_strategy`` selects.
 
     LLaVA-NeXT-Video pools a frame's tokens before the projector, LLaVA-OneVision after it.
     """
     d, layers = config.text_config.hidden_size, config.vision_feature_layer
     v = config.vision_config.hidden_size * (1 if isinstance(layers, int) else len(layers))
-    return int(2 * _projected_tokens(config, crops, frames) * (v * d + d * d))
+    return int(2 * _projected_tokens(config, crops, frames, patches) * (v * d + d * d))
 
 
 def qwen_vision(config: Any, grids: Sequence[tuple[int, int, int]]) -> int:
@@ -217,7 +222,14 @@ def prefill_stages(
     """
     lengths = [visual + shape.text for visual in shape.visual_by_layer]
     stages = {
-        **vision_stages(config, shape.crops, shape.grids, frames=shape.frames, tower_layers=tower_layers),
+        **vision_stages(
+            config,
+            shape.crops,
+            shape.grids,
+            frames=shape.frames,
+            tower_layers=tower_layers,
+            patches=shape.patches,
+        ),
         "query_encoder": 0,
         "pruner": pruner,
         "llm": decoder(config.text_config, lengths),
@@ -263,14 +275,16 @@ def _patches(config: Any) -> int:
     return int(config.image_size // config.patch_size) ** 2
 
 
-def _tower_tokens(config: Any) -> int:
+def _tower_tokens(config: Any, patches: int) -> int:
     """Return the tokens of one crop inside the tower: the patches and CLIP's class token."""
-    return _patches(config) + int(config.model_type == _CLIP)
+    return patches + int(config.model_type == _CLIP)
 
 
-def _projected_tokens(config: Any, crops: int, frames: int) -> int:
+def _projected_tokens(config: Any, crops: int, frames: int, patches: int | None = None) -> int:
     """Return the number of tokens that enter LLaVA's projector."""
-    tokens = _tower_tokens(config.vision_config) - int(config.vision_feature_select_strategy == "default")
+    vision = config.vision_config
+    tokens = _tower_tokens(vision, _patches(vision) if patches is None else patches)
+    tokens -= int(config.vision_feature_select_strategy == "default")
     pooled = _pooled(config, tokens) if config.model_type == "llava_next_video" else tokens
     return crops * tokens + frames * pooled
 

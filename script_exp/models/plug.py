@@ -127,7 +127,7 @@ def _prunable(
 ) -> PrunableModel:
     check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
-    adapter.check_signals(pruner.reads.signals, model.config)
+    adapter.check_reads(pruner.reads, model.config)
     processing = Processing.of(processor, adapter)
     encoder = None
     if pruner.needs_query:

@@ -25,8 +25,9 @@ from script_exp.models.families.adapter import (
 )
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
+from script_exp.models.positions_of_short import positions_of_short
 from script_exp.models.processing import Processing, on_device
-from script_exp.models.prompt import mark_placeholders, positions_left, rows_of_images, shorten_prompt
+from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
@@ -108,6 +109,8 @@ class PrunableModel:
             return []
         encoder = self._encoder() if reads.joint else None
         with unused_layers_skipped(self.model):
+            if reads.smaller_to is not None:
+                return self.adapter.encode_smaller(inputs, reads.smaller_to)
             return self.adapter.encode_images(inputs, encoder, reads.signals)
 
     @torch.no_grad()
@@ -197,11 +200,8 @@ class PrunableModel:
         )
         are_tokens = mark_placeholders(ids, placeholder, [image.source != SEPARATOR for image in images])
         tokens = are_tokens.gather(1, prompt.columns) & prompt.attention_mask.bool()
-        positions = positions_left(
-            prompt,
-            inputs["attention_mask"],
-            self.adapter.position_ids(inputs),
-            preserved=self.rules.positions == "preserved",
+        positions = positions_of_short(
+            self.adapter, inputs, prompt, images, preserved=self.rules.positions == "preserved"
         )
         arguments = {
             "input_ids": prompt.input_ids,

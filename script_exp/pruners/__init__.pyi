@@ -3,6 +3,7 @@
 from .before_llm.apet import ApET as ApET
 from .before_llm.cdpruner import CDPruner as CDPruner
 from .before_llm.divprune import DivPrune as DivPrune
+from .before_llm.downsample import Downsample as Downsample
 from .before_llm.fastervlm import FasterVLM as FasterVLM
 from .before_llm.gprune import GPrune as GPrune
 from .before_llm.graph import Graph as Graph

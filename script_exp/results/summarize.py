@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.models.tower_layers import used_tower_layers
 from script_exp.pruners import LayerPruner, Pruner
+from script_exp.pruners.contract.budget import grid_within
 from script_exp.results.record import SampleTokens, Tokens
 
 
@@ -40,7 +42,7 @@ def summarize_costs(
     """Return FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by formula."""
     config = model.model.config
     encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
-    signals = pruner.reads.signals
+    signals, smaller = pruner.reads.signals, pruner.reads.smaller_to
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
     for record in records:
@@ -53,6 +55,7 @@ def summarize_costs(
             visual_by_layer=tuple(lengths),
             text=others,
             query=record.query,
+            patches=None if smaller is None or record.grids else _patches_of_smaller(config, smaller),
         )
         counts = prefill_stages(
             config,
@@ -83,6 +86,12 @@ def _last_rows(model: PrunableModel, pruner: Pruner | LayerPruner, record: Sampl
     if not isinstance(pruner, LayerPruner):
         return []
     return last_rows(pruner, model.schedule(pruner, record.visual, record.budget_crops))
+
+
+def _patches_of_smaller(config: Any, budget: int | float) -> int:
+    """Return the patches of a square crop that is made smaller to ``budget`` tokens."""
+    side = int(config.vision_config.image_size // config.vision_config.patch_size)
+    return math.prod(grid_within(budget, (side, side)))
 
 
 def summarize_latency(pruned: Latency, unpruned: Latency) -> dict[str, Any]:

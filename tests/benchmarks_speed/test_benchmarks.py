@@ -17,7 +17,7 @@ import tower
 
 from script_exp.pruners import QueryConditioned
 from script_exp.pruners.arithmetic.dpp import greedy_map_torch
-from script_exp.pruners.before_llm.script_released import released_loop
+from script_exp.pruners.arithmetic.released_script import released_loop
 
 
 @pytest.fixture

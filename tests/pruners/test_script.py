@@ -11,8 +11,8 @@ import torch
 from script_exp.pruners import Graph, Query, QueryConditioned, QueryDPP, Script, ScriptReleased, VisualTokens
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
 from script_exp.pruners.arithmetic.merging import merge_dropped
+from script_exp.pruners.arithmetic.released_script import released_loop, released_redundancy
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.before_llm.script_released import released_loop, released_redundancy
 
 
 def example(n=120, crops=2, seed=0, segments=1):

@@ -9,6 +9,7 @@ import torch
 from made_visual import cosine, made
 
 from script_exp.errors import SettingError
+from script_exp.models.families.adapter import EncodedImage
 from script_exp.pruners import VisionZip
 from script_exp.pruners.contract.signals import Signal
 
@@ -68,6 +69,15 @@ def test_the_official_layout_equals_the_loop(seed):
             rows.append(visual.project(visual.signals[Signal("class_token")][crop]))
             rows += [visual.project(token.float()) for token in tokens.values()]
             torch.testing.assert_close(kept.tokens[crop], torch.stack(rows), atol=1e-5, rtol=1e-5)
+        image = EncodedImage(visual, visual.projected.flatten(0, 1), torch.arange(70), 2, 2)
+        entering, features = image.keep(kept, separators=True)
+        assert entering.sum() == len(features) == 2 * k
+        classes = visual.project(visual.signals[Signal("class_token")])
+        torch.testing.assert_close(features[:2], classes, atol=1e-5, rtol=1e-5)
+        assert torch.equal(features[2 : dominant + 1], kept.tokens[0, : dominant - 1])
+        if contextual:
+            merged = kept.tokens[:, dominant:].flatten(0, 1)
+            assert torch.equal(features[-2 * contextual :], merged)
 
 
 def test_published_splits():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from families import CONFIGS, build, visuals
@@ -9,8 +11,18 @@ from flop_counter import counted
 
 from script_exp.benchmarks.base import Sample
 from script_exp.cell.answer import count_tokens
+from script_exp.errors import UserError
 from script_exp.models.query_encoder import ClipQueryEncoder
-from script_exp.pruners import FasterVLM, FastV, MMTok, NoPruning, Pyramid, QueryConditioned, SparseVLMPlus
+from script_exp.pruners import (
+    Downsample,
+    FasterVLM,
+    FastV,
+    MMTok,
+    NoPruning,
+    Pyramid,
+    QueryConditioned,
+    SparseVLMPlus,
+)
 from script_exp.pruners.contract.signals import Reads
 from script_exp.results.summarize import summarize_costs
 
@@ -20,6 +32,7 @@ PRUNERS = {
     "query": QueryConditioned(budget=5),
     "words": MMTok(budget=5),
     "saliency": FasterVLM(budget=5),
+    "downsample": Downsample(budget=5),
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
     "raters": SparseVLMPlus(budget=5, stages=(1, 2, 3), budget_as="after"),
@@ -42,7 +55,13 @@ def model(family, tmp_path_factory):
 @pytest.mark.parametrize("name", PRUNERS)
 def test_costs_are_means_of_what_the_calls_take(model, family, name):
     pruner = PRUNERS[name]
+    if pruner.reads.smaller_to is not None and not model.adapter.shrinks:
+        with pytest.raises(UserError, match="pictures cannot be made smaller"):
+            model.adapter.check_reads(pruner.reads, model.model.config)
+        return
     pictures = [row[0] for row in visuals(family)[::2]]  # of OneVision the last one is scaled down
+    if family == "llava_onevision" and name == "downsample":  # which has no grid
+        pictures = pictures[:1] * 2
     samples = [
         Sample(question, lambda one=picture: one, question, question, (), "all", question)
         for picture, question in zip(pictures, QUESTIONS, strict=True)
@@ -61,16 +80,18 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
         "cache": cache,
     } == means
     assert flops["prefill_total"] == sum(stages.values())
-    assert (stages["pruner"] > 0) == (name not in ("none", "saliency"))  # a sort has no product
+    assert (stages["pruner"] > 0) == (name not in ("none", "saliency", "downsample"))  # a sort has no product
 
 
 def calls(model, pruner, picture, question):
     """Operations of each call on the way to the first logits, and the bytes of the cache then."""
     inputs = model.preprocess([[picture]], [model.chat_prompt(question)])
-    vision = counted(lambda: model.encode_images(inputs))
-    projector = counted_in_projector(model, inputs)
+    alone = Reads(smaller_to=pruner.reads.smaller_to)
+    vision = counted(lambda: model.encode_images(inputs, alone))
+    projector = counted_in_projector(model, inputs, alone)
     images, queries, query = model.encode_images(inputs, pruner.reads), None, 0
-    signals = counted(lambda: model.encode_images(inputs, Reads(signals=pruner.reads.signals))) - vision
+    signals = counted(lambda: model.encode_images(inputs, replace(alone, signals=pruner.reads.signals)))
+    signals -= vision
     if pruner.needs_query:
         query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - vision
         query += counted(lambda: model.encode_queries([question]))
@@ -90,11 +111,11 @@ def calls(model, pruner, picture, question):
     }
 
 
-def counted_in_projector(model, inputs):
+def counted_in_projector(model, inputs, reads):
     core, given = model.model.model, []
     projector = core.visual.merger if hasattr(core, "visual") else core.multi_modal_projector
     handle = projector.register_forward_pre_hook(lambda _, args: given.append(args))
-    model.encode_images(inputs)
+    model.encode_images(inputs, reads)
     handle.remove()
     return sum(counted(lambda args=args: projector(*args)) for args in given)
 

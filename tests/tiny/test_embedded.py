@@ -11,7 +11,7 @@ from small_llava import load
 
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.pruners import Graph, QueryConditioned, Random, Script, ScriptReleased, Trim
-from script_exp.pruners.before_llm.script_released import released_loop
+from script_exp.pruners.arithmetic.released_script import released_loop
 from script_exp.pruners.contract.signals import Reads
 from script_exp.tiny import WEIGHTS
 from script_exp.training.monitor import COVERED

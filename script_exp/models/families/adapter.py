@@ -18,13 +18,14 @@ from transformers import AutoImageProcessor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from script_exp.benchmarks.reading.frame_count import FrameCount
+from script_exp.errors import UserError
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_layers import bare_tower
 from script_exp.models.tower_signals import check_signals
 from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.pruner import VisualTokens
-from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.signals import Reads, Signal
 
 Visual: TypeAlias = Image.Image | Sequence[Image.Image]
 """What one placeholder of a prompt stands for: an image, or the frames of a video."""
@@ -45,7 +46,8 @@ class EncodedImage:
         crops: number of encoded crops.
         budget_crops: the number that the budget is multiplied by: the crops of ``visual``, or, if the model
             merges all crops into one, the number of crops that this one fills.
-        grid: (time, rows, columns) of patches before merging, for towers that take images of any size.
+        grid: (time, rows, columns) of patches before merging that went through the tower, for towers that
+            take images of any size.
     """
 
     visual: VisualTokens
@@ -65,7 +67,8 @@ class EncodedImage:
 
         Returns:
             (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
-            in place of the last dropped rows; where padding leaves fewer of these, the last ones are lost.
+            in place of the last dropped rows, or first (:attr:`Kept.leading`), in place of the first ones; where
+            padding leaves fewer of these, the last ones are lost.
         """
         device, is_token = self.packed.device, self.source != SEPARATOR
         slot = torch.full((kept.crops * kept.n,), -1, device=device)  # place of a token among the kept ones
@@ -73,10 +76,12 @@ class EncodedImage:
         wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
         rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=device))
         features = torch.where(is_token[rows, None], kept.rows[wanted[rows].clamp(min=0)], self.packed[rows])
-        if len(kept.aggregated):
-            free = (~rows & is_token).nonzero()[-len(kept.aggregated) :, 0]
-            features = torch.cat([features, kept.aggregated[: len(free)]])
-            rows[free] = True
+        free = (~rows & is_token).nonzero()[:, 0]
+        first = kept.first[: len(free)]
+        last = kept.last[: len(free) - len(first)]
+        rows[free[: len(first)]] = True
+        rows[free[len(free) - len(last) :]] = True
+        features = torch.cat([first, features, last])
         return rows, features
 
     def to(self, device: torch.device) -> EncodedImage:
@@ -106,6 +111,7 @@ class ModelAdapter(ABC):
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether the model puts its own tokens between the visual ones.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
+        shrinks: whether the tower takes pictures made smaller (:meth:`encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         inputs: names of the image tensors in a processed batch, pixels first.
         default_rules: the rules that suit the family's released checkpoints.
@@ -118,6 +124,7 @@ class ModelAdapter(ABC):
     variable_size: ClassVar[bool] = False
     has_separators: ClassVar[bool] = False
     counts_positions: ClassVar[bool] = True
+    shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     default_rules: ClassVar[PruningRules] = PruningRules()
@@ -140,6 +147,15 @@ class ModelAdapter(ABC):
     def llm(self) -> Any:
         """The decoder, with ``layers`` and ``config``."""
         return self.model.model.language_model
+
+    @classmethod
+    def check_reads(cls, reads: Reads, config: Any) -> None:
+        """Raise a :class:`UserError` for something that a method reads and the model cannot give."""
+        if reads.smaller_to is not None and not cls.shrinks:
+            raise UserError(
+                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes tokens"
+            )
+        cls.check_signals(reads.signals, config)
 
     @classmethod
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
@@ -191,6 +207,16 @@ class ModelAdapter(ABC):
             encoder: embeds the patches in the query encoder's space; None if no pruner needs it.
             signals: what else to read of the tower.
         """
+
+    def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
+        """Encode the images of a processed batch made smaller, so that ``budget`` tokens of a crop remain.
+
+        Each token stands at all places of the whole picture that it covers; ``visual.smaller`` is set.
+
+        Raises:
+            UserError: if the family does not support it.
+        """
+        raise UserError(f"pictures cannot be made smaller for {type(self).__name__}")
 
     def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
         """Return what the tower sees of one processed image: (crops, height, width, 3) bytes.

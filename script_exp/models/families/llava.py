@@ -17,6 +17,7 @@ from script_exp.models.families.adapter import (
     square_grid,
     square_patches,
 )
+from script_exp.models.families.smaller import encode_smaller_crops
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
@@ -25,6 +26,8 @@ from script_exp.pruners.contract.signals import Signal
 
 class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
+
+    shrinks = True
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
@@ -68,3 +71,6 @@ class LlavaAdapter(ModelAdapter):
             )
             for i in range(len(packed))
         ]
+
+    def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
+        return encode_smaller_crops(self, inputs, budget)

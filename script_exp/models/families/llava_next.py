@@ -21,6 +21,7 @@ from script_exp.models.families.adapter import (
     square_grid,
     square_patches,
 )
+from script_exp.models.families.smaller import encode_smaller_crops
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
@@ -31,6 +32,7 @@ class LlavaNextAdapter(ModelAdapter):
     """``LlavaNextForConditionalGeneration``."""
 
     has_separators = True
+    shrinks = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
 
     @classmethod
@@ -73,6 +75,9 @@ class LlavaNextAdapter(ModelAdapter):
                 strict=True,
             )
         ]
+
+    def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
+        return encode_smaller_crops(self, inputs, budget)
 
     def _image(self, visual: VisualTokens, size: Tensor, packed: Tensor) -> EncodedImage:
         crops = visual.projected.shape[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,10 +13,13 @@ from torch import Tensor
 from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter
 from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
+from script_exp.models.families.smaller import smaller_patches
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image
 from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
+from script_exp.pruners.arithmetic.cells import covering
+from script_exp.pruners.contract.budget import grid_within
 from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
 
@@ -27,6 +32,7 @@ class Qwen25VLAdapter(ModelAdapter):
     """
 
     variable_size = True
+    shrinks = True
     has_projector = False
     counts_positions = False
     inputs = ("pixel_values", "image_grid_thw")
@@ -75,6 +81,32 @@ class Qwen25VLAdapter(ModelAdapter):
                 grid=merged_grid(grid, self.model.config.vision_config),
             )
             images.append(EncodedImage(tokens, rows, source, crops=1, budget_crops=1, grid=grid))
+        return images
+
+    def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
+        vision = self.model.config.vision_config
+        whole: list[Grid] = [tuple(grid) for grid in inputs["image_grid_thw"].tolist()]
+        merged = [merged_grid(grid, vision) for grid in whole]
+        shapes = [grid_within(budget, grid) for grid in merged]
+        parts = torch.split(inputs["pixel_values"], [math.prod(grid) for grid in whole])
+        given = zip(parts, whole, shapes, strict=True)
+        merge = vision.spatial_merge_size
+        small = {
+            "pixel_values": torch.cat([smaller_patches(*one, vision) for one in given]),
+            "image_grid_thw": torch.tensor(
+                [
+                    (grid[0], rows * merge, columns * merge)
+                    for grid, (rows, columns) in zip(whole, shapes, strict=True)
+                ],
+                device=inputs["image_grid_thw"].device,
+            ),
+        }
+        images = []
+        for image, grid, shape in zip(self.encode_images(small, None), merged, shapes, strict=True):
+            rows = image.packed[covering(shape, grid, image.packed.device)]
+            tokens = VisualTokens(rows[None], grid=grid, smaller=shape)
+            source = torch.arange(len(rows), device=rows.device)
+            images.append(replace(image, visual=tokens, packed=rows, source=source))
         return images
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:

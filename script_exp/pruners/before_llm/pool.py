@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import SettingError, check_choice
+from script_exp.pruners.arithmetic.cells import centers
 from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, grid_of
 
 
@@ -50,11 +50,7 @@ class Pool(Pruner):
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         grid = grid_of(visual, self)
         crops, device = len(visual.projected), visual.projected.device
-        rows, columns = (
-            (2 * torch.arange(bins, device=device) + 1) * size // (2 * bins)
-            for bins, size in zip(pooled_shape(k, grid, self.budget), grid, strict=True)
-        )
-        return (rows[:, None] * grid[1] + columns).flatten().expand(crops, k)
+        return centers(pooled_shape(k, grid, self.budget), grid, device).expand(crops, k)
 
     def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
         grid = grid_of(visual, self)

@@ -30,16 +30,15 @@ class VisionZip(Pruner):
        its norm about doubles. h are the tower's features; the projector follows.
 
     In the released code, the class token is one of the D, and the order is [class token, dominant in raster
-    order, contextual]. Here, a merged token has the place of its target and the class token gives its place
-    to a D-th patch, unless ``layout`` is ``official``. Even then, the class token stands behind the patches.
+    order, contextual], which is ``layout=official``: of all crops, class tokens first and contextual last. By
+    default, a merged token has the place of its target and the class token gives its place to a D-th patch.
     Where a tower has no class token, the saliency is the attention that a patch receives, as the paper says.
 
     Attributes:
         dominant: D, as a share of the budget or a count. 0.844 gives the published splits: 162 + 30, 108 + 20
             and 54 + 10 of 192, 128 and 64 tokens.
         contextual: C, where it is to be checked against the budget; null for what D leaves.
-        layout: ``in_place``, or ``official``: class token and contextual tokens behind the patches. One
-            dominant token is then a patch, since a crop has to keep one.
+        layout: ``in_place``, or ``official``, where one dominant token is a patch, as a crop has to keep one.
     """
 
     dominant: int | float = 0.844
@@ -60,6 +59,9 @@ class VisionZip(Pruner):
     @property
     def aggregates(self) -> bool:
         return self.layout == "official"
+
+    def leading(self, k: int) -> int:
+        return int(self.aggregates and self.split(k)[0] > 1)
 
     @property
     def signals(self) -> frozenset[Signal]:
@@ -110,8 +112,7 @@ class VisionZip(Pruner):
 
     def _groups(self, visual: VisualTokens, k: int) -> tuple[Tensor, Tensor]:
         """Return the dominant patches by descending attention, and the targets in raster order."""
-        n = visual.projected.shape[1]
-        dominant, contextual = self.split(k)
+        n, (dominant, contextual) = visual.projected.shape[1], self.split(k)
         patches = max(1, dominant - 1) if self.aggregates else dominant
         best = top_indices(visual.signals[SALIENCY], patches)
         rest = raster(dropped(best, n), n - patches)

@@ -28,6 +28,21 @@ def check_budget(budget: object) -> int | float:
     return share
 
 
+def grid_within(budget: int | float, grid: tuple[int, int]) -> tuple[int, int]:
+    """Return the grid (h, w) of at most ``budget`` tokens that a grid of R x C tokens is shrunk to.
+
+    For k tokens and s = sqrt(k / (R C)), h = floor(s R) and w = ceil(s C), or floor(k / h) if that is less,
+    so that h / w is near R / C; both are at least 1. A budget of R C tokens or more leaves the grid as it is.
+    """
+    rows, columns = grid
+    tokens = rows * columns
+    k = min(tokens_kept(min(budget, tokens), tokens), tokens)
+    height = max(1, min(k, math.isqrt(k * rows // columns)))
+    width = math.isqrt(k * columns // rows)
+    width += width**2 * rows < k * columns  # rounded up
+    return height, min(width, k // height)
+
+
 def tokens_kept(budget: int | float, tokens: int) -> int:
     """Return how many of a crop's ``tokens`` the ``budget`` keeps; a share is rounded, to at least one token.
 

@@ -18,6 +18,7 @@ class Kept:
         aggregated: (a, d) tokens without a place of their own, equally many of each crop, crop after crop.
         crops: number of crops; the frames of a video are its crops.
         n: tokens of a crop before pruning.
+        leading: number of aggregated tokens of a crop, the first ones, that enter the LLM before all others.
     """
 
     places: Tensor
@@ -25,20 +26,32 @@ class Kept:
     aggregated: Tensor
     crops: int
     n: int
+    leading: int = 0
 
     @classmethod
-    def of_each_crop(cls, indices: Tensor, tokens: Tensor, n: int) -> Kept:
+    def of_each_crop(cls, indices: Tensor, tokens: Tensor, n: int, leading: int = 0) -> Kept:
         """Return what is left if each crop keeps equally many tokens.
 
         Args:
             indices: (crops, m) raster indices, ascending.
             tokens: (crops, k, d), those at ``indices`` first; the others are aggregated.
             n: tokens of a crop before pruning.
+            leading: number of aggregated tokens of a crop that come first.
         """
         crops, single = indices.shape
         first = n * torch.arange(crops, device=indices.device)[:, None]
         own, others = tokens[:, :single], tokens[:, single:]
-        return cls((indices + first).flatten(), own.flatten(0, 1), others.flatten(0, 1), crops, n)
+        return cls((indices + first).flatten(), own.flatten(0, 1), others.flatten(0, 1), crops, n, leading)
+
+    @property
+    def first(self) -> Tensor:
+        """(crops * leading, d) the aggregated tokens that enter the LLM before all others."""
+        return self._by_crop(self.aggregated)[:, : self.leading].flatten(0, 1)
+
+    @property
+    def last(self) -> Tensor:
+        """The other aggregated tokens, which enter the LLM last."""
+        return self._by_crop(self.aggregated)[:, self.leading :].flatten(0, 1)
 
     @property
     def by_crop(self) -> list[list[int]]:
@@ -69,6 +82,8 @@ class Kept:
         """
         if len(set(self.counts)) > 1:
             raise ValueError(f"the crops keep {self.counts} tokens: read rows, which are not by crop")
-        parts = (self.rows, self.aggregated)
-        width = self.rows.shape[-1]
-        return torch.cat([part.reshape(self.crops, len(part) // self.crops, width) for part in parts], dim=1)
+        return torch.cat([self._by_crop(self.rows), self._by_crop(self.aggregated)], dim=1)
+
+    def _by_crop(self, tokens: Tensor) -> Tensor:
+        """Return (crops, m, d) of tokens of which each crop has equally many."""
+        return tokens.reshape(self.crops, len(tokens) // self.crops, tokens.shape[-1])

@@ -32,6 +32,8 @@ class VisualTokens:
         grid: (rows, columns) of a crop's tokens, which are in raster order; None where they form no grid.
         tiles: (rows, columns) of the crops after the first, which are parts of the picture that the first one
             shows in full; None where crops are no such parts.
+        smaller: (rows, columns) of the tokens of a picture that was made smaller, each of which stands at all
+            places of ``projected`` that it covers; None for the picture as it is.
     """
 
     projected: Tensor
@@ -42,6 +44,7 @@ class VisualTokens:
     signals: Mapping[Signal, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     tiles: tuple[int, int] | None = None
+    smaller: tuple[int, int] | None = None
 
     @property
     def features(self) -> Tensor:
@@ -118,6 +121,10 @@ class Pruner(ABC):
         """Whether the method spends budget on tokens without a place of their own, which come last."""
         return False
 
+    def leading(self, k: int) -> int:
+        """Return how many aggregated tokens, the first ones of :meth:`output`, enter the LLM first."""
+        return 0
+
     @property
     def adaptive(self) -> bool:
         """Whether the budget is only the most that may be kept, and the image decides how many are."""
@@ -184,7 +191,7 @@ class Pruner(ABC):
                 f"{type(self).__name__} returned tokens of shape {tuple(tokens.shape)} for k={k}"
             )
         if by_crop:
-            return Kept.of_each_crop(chosen, tokens, n)
+            return Kept.of_each_crop(chosen, tokens, n, self.leading(k))
         return Kept(chosen, tokens[: len(chosen)], tokens[len(chosen) :], crops, n)
 
     def _check(self, visual: VisualTokens, query: Query | None) -> None:

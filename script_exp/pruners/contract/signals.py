@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from script_exp.errors import SettingError, check_choice
 
@@ -62,11 +62,14 @@ class Reads:
         joint: the question and the patches in the query encoder's space.
         words: the question's words in the LLM's input space.
         signals: tensors of the vision tower.
+        smaller_to: tokens of a crop, or a share of them, that the picture is made smaller to before it is
+            encoded; None for the picture as it is.
     """
 
     joint: bool = False
     words: bool = False
     signals: frozenset[Signal] = frozenset()
+    smaller_to: int | float | None = None
 
     @property
     def question(self) -> bool:
@@ -74,8 +77,20 @@ class Reads:
         return self.joint or self.words
 
     def __or__(self, other: Reads) -> Reads:
-        """Return what is enough for either of two methods."""
-        return Reads(self.joint or other.joint, self.words or other.words, self.signals | other.signals)
+        """Return what is enough for either of two methods.
+
+        Raises:
+            ValueError: if they see the picture at different sizes.
+        """
+        if self.smaller_to != other.smaller_to:
+            raise ValueError(f"pictures of {self.smaller_to} and {other.smaller_to} tokens are encoded apart")
+        both = self.joint or other.joint, self.words or other.words, self.signals | other.signals
+        return Reads(*both, self.smaller_to)
+
+    @property
+    def of_whole_picture(self) -> Reads:
+        """The same of the picture as it is."""
+        return replace(self, smaller_to=None)
 
 
 NOTHING = Reads()
