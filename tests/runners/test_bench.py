@@ -63,8 +63,8 @@ def test_ratios_are_those_of_the_numbers_beside_them(measured):
 @pytest.mark.parametrize(
     ("size", "crops", "visual", "separators"),
     [
-        ([672, 672], 5, 2880, 48),  # 2 x 2 crops and the base one; every row of patches ends with a newline
-        ([600, 200], 3, 576 + 16 * 48, 16),  # 1 x 2 crops, of whose 24 rows of patches 8 are padding
+        ([336, 336], 5, 720, 24),  # 2 x 2 crops and the base one; every row of patches ends with a newline
+        ([300, 100], 3, 144 + 8 * 24, 8),  # 1 x 2 crops, of whose 12 rows of patches 4 are padding
     ],
 )
 def test_images_have_the_size_that_is_asked_for(size, crops, visual, separators, tmp_path):

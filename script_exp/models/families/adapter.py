@@ -67,8 +67,8 @@ class EncodedImage:
 
         Returns:
             (length,) bool, and the features (rows, d). The aggregated tokens of a merging method come last,
-            in place of the last dropped rows, or first (:attr:`Kept.leading`), in place of the first ones; where
-            padding leaves fewer of these, the last ones are lost.
+            in place of the last dropped rows, or first (:attr:`Kept.leading`), in place of the first dropped
+            ones; where padding leaves fewer of these, the last ones are lost.
         """
         device, is_token = self.packed.device, self.source != SEPARATOR
         slot = torch.full((kept.crops * kept.n,), -1, device=device)  # place of a token among the kept ones
