@@ -221,9 +221,10 @@ def _prune_batch(
     queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
+    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
     before = [
         count(
-            fitted(pruner, image, model.adapter),
+            fitted(first or pruner, image, model.adapter),
             replace(image.visual, key=samples[row].id),
             queries[row] if queries else None,
         )
@@ -252,6 +253,7 @@ def _sizes(
         text=batch.text[row],
         query=model.query_tokens(sample.query) if pruner.needs_query else 0,
         pruner_operations=batch.operations[row],
+        by_layer=by_layer if isinstance(pruner, LayerPruner) else None,
     )
 
 
@@ -264,6 +266,9 @@ def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor)
         return indices
     image = features.image
     crops, n, _ = image.visual.projected.shape
-    sources = image.source[image.source != SEPARATOR]
+    entering = image.source != SEPARATOR
+    if pruned.kept:  # a method before the LLM, too
+        entering &= image.keep(pruned.kept[row], separators=True)[0]
+    sources = image.source[entering]
     left = sources[remaining[row][pruned.tokens[row]].to(sources.device)]
     return [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]

@@ -148,7 +148,7 @@ def _keys(
 
     So each row has its own draw, and the same one in any batch, on any device, in float32 and bfloat16.
     """
-    if isinstance(pruner, LayerPruner) or not pruner.draws:
+    if not pruner.draws:
         return None
     ids = inputs["input_ids"]
     mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
