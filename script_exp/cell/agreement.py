@@ -130,7 +130,8 @@ def _expected_counts(
             most = record.budget_crops * pruner.kept_of(tokens)
             expected["kept"] = min(record.kept, most) if pruner.adaptive else most
     if isinstance(pruner, LayerPruner):
-        by_layer = model.visual_by_layer(pruner, record.visual, record.visual, record.budget_crops)
+        entering = record.by_layer[0] if record.by_layer else record.visual
+        by_layer = model.visual_by_layer(pruner, record.visual, entering, record.budget_crops)
         return expected | {"kept": by_layer[-1], "layer_average": sum(by_layer) / len(by_layer)}
     return expected | {"layer_average": record.kept}
 

@@ -17,8 +17,8 @@ from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.reading.ahead import BATCHES_AHEAD, loaded_ahead
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError
-from script_exp.measure.flops import PrunerOperations
 from script_exp.measure.layer_flops import inside_operations
+from script_exp.measure.pruner_flops import PrunerOperations
 from script_exp.models.budgets import fitted
 from script_exp.models.families.adapter import SEPARATOR
 from script_exp.models.feature_cache import FeatureCache
@@ -222,9 +222,10 @@ def _prune_batch(
     queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
+    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
     before = [
         count(
-            fitted(pruner, image, model.adapter),
+            fitted(first or pruner, image, model.adapter),
             replace(image.visual, key=samples[row].id),
             queries[row] if queries else None,
         )
@@ -253,6 +254,7 @@ def _sizes(
         text=batch.text[row],
         query=model.query_tokens(sample.query) if pruner.needs_query else 0,
         pruner_operations=batch.operations[row],
+        by_layer=by_layer if isinstance(pruner, LayerPruner) else None,
     )
 
 
@@ -270,6 +272,9 @@ def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor)
         return indices
     image = features.image
     crops, n, _ = image.visual.projected.shape
-    sources = image.source[image.source != SEPARATOR]
+    entering = image.source != SEPARATOR
+    if pruned.kept:  # a method before the LLM, too
+        entering &= image.keep(pruned.kept[row], separators=True)[0]
+    sources = image.source[entering]
     left = sources[remaining[row][pruned.tokens[row]].to(sources.device)]
     return [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]

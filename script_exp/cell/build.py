@@ -49,7 +49,7 @@ def _benchmark(config: str) -> Benchmark:
 
 
 def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
-    arguments = with_current_names(group, {key: value for key, value in config.items() if key != "name"})
+    arguments = with_current_names(group, _without_name(config, extra))
     try:
         return hydra.utils.instantiate(arguments, _convert_="all", **extra)
     except InstantiationException as error:
@@ -61,3 +61,12 @@ def _instantiate(group: str, config: dict[str, Any], **extra: Any) -> Any:
             raise cause from error
         why = "" if cause is None else f" {cause}"
         raise UserError(f"{group}: {str(error).splitlines()[0]}{why}") from error
+
+
+def _without_name(config: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a config; a config within it that has a name takes ``extra`` as well."""
+    return {
+        key: _without_name(value, extra) | extra if isinstance(value, dict) and "name" in value else value
+        for key, value in config.items()
+        if key != "name"
+    }

@@ -43,17 +43,18 @@ def check_fit(
                     f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
                     "large ones cannot reach such a low average",
                 )
-        else:
+        first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+        if first is not None:
             if tokens is not None and not adapter.variable_size:
-                pruner.kept_of(tokens)
-            adapter.check_reads(pruner.reads, checkpoint.config)
-            if pruner.aggregates and not adapter.has_projector:
+                first.kept_of(tokens)
+            adapter.check_reads(first.reads, checkpoint.config)
+            if first.aggregates and not adapter.has_projector:
                 raise SettingError("aggregate", True, NO_PROJECTOR)
     except SettingError as error:
         raise error.within("pruner") from error
     try:
         adapter.check_rules(settings.model.rules)
-        if not isinstance(pruner, LayerPruner) and pruner.aggregates:
+        if first is not None and first.aggregates:
             check_positions(settings.model.rules)
     except SettingError as error:
         raise error.within("model") from error

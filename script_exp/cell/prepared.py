@@ -157,8 +157,9 @@ class RunCell:
         """The cell as ``result.json`` records it, with the pruner's non-default settings."""
         settings = self.settings
         changed = non_default_fields(self.pruner)
-        if changed.get("seed") == settings.seed:
-            del changed["seed"]
+        for key in ("seed", "before.seed"):
+            if changed.get(key) == settings.seed:
+                del changed[key]
         if self.pruner.reads.question and settings.query_text != self.pruner.query_text:
             changed["query_text"] = settings.query_text
         return Cell(
@@ -264,7 +265,8 @@ class RunCell:
 
     @property
     def _shortens_prompt(self) -> bool:
-        return not isinstance(self.pruner, LayerPruner | NoPruning)
+        pruner = self.pruner.first if isinstance(self.pruner, LayerPruner) else self.pruner
+        return pruner is not None and not isinstance(pruner, NoPruning)
 
     @property
     def _asks_as_released(self) -> bool:

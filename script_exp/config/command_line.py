@@ -44,7 +44,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
     check_words(words.overrides)
     try:
         parsed = OverridesParser.create().parse_overrides(words.overrides)
-        given = [(override.key_or_group, _values(override)) for override in parsed]
+        given = [(_key(override), _values(override)) for override in parsed]
     except HydraException:
         return  # Hydra itself reports syntax errors
     except ValueError as error:  # Python's limit, far beyond that of any setting
@@ -57,11 +57,12 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         search_path.append(f"file://{Path(words.config_dir).absolute()}")
     folders = [CONF, *(Path(place.removeprefix("file://")) for place in search_path)]
     for key, values in given:
-        if key in _GROUPS:
-            known = {file.stem for conf in folders for file in (conf / key).glob("*.yaml")}
+        group = key.partition("@")[0]  # pruner@pruner.inside: a part of a method that is composed
+        if group in _GROUPS:
+            known = {file.stem for conf in folders for file in (conf / group).glob("*.yaml")}
             for value in values:
                 if value not in known:
-                    raise unknown_name(key, value, known)
+                    raise unknown_name(group, value, known)
         elif key == "hydra/launcher":
             if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
                 raise UserError(
@@ -122,7 +123,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Se
     if search_path:
         others.append(f"hydra.searchpath=[{','.join(map(quoted, search_path))}]")
     for override in overrides:
-        key, line = override.key_or_group, str(override.input_line)
+        key, line = _key(override), str(override.input_line)
         if key.startswith("hydra"):
             continue  # the launcher's keys, which compose() does not know
         values = _values(override)
@@ -144,7 +145,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Se
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
             return None  # Hydra itself reports it
-        given = {override.key_or_group: ",".join(_values(override)) for override in overrides}
+        given = {_key(override): ",".join(_values(override)) for override in overrides}
         beside = cause.parent_node
         known = [str(key) for key in beside] if isinstance(beside, DictConfig) else []
         known = [key for key in known if key not in ("_target_", "hydra")]
@@ -176,6 +177,12 @@ def _of_experiment(config_name: str, name: str) -> dict[str, list[str]]:
 
 def _is_override(word: str) -> bool:
     return "=" in word and not word.startswith("-")
+
+
+def _key(override: Override) -> str:
+    """Return the key or group as it was typed, with the place that a group's choice is for."""
+    key = str(override.key_or_group)
+    return key if override.package is None else f"{key}@{override.package}"
 
 
 def _values(override: Override) -> list[str]:

@@ -175,7 +175,8 @@ class RunSettings:
         # An unpruned run ignores the budget, so a sweep over budgets runs it once.
         plain["budget"] = None if plain["pruner"]["name"] == _UNPRUNED else given
         # Methods that draw have a setting `seed`. The others draw nothing, so all seeds are one run.
-        plain["seed"] = plain["seed"] if "seed" in plain["pruner"] else 0
+        parts = [plain["pruner"], *(one for one in plain["pruner"].values() if isinstance(one, dict))]
+        plain["seed"] = plain["seed"] if any("seed" in part for part in parts) else 0
         plain["outputs"] = folder_of("outputs", plain["outputs"])
         plain["group"] = group
         return cls(**{key: plain[key] for key in cls.__dataclass_fields__})

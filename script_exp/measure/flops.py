@@ -11,12 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from script_exp.errors import SettingError
-from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 
 _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 
@@ -173,29 +168,6 @@ def query_encoder(text_config: Any, joint_width: int, vision_config: Any, patche
     segment = text_config.num_hidden_layers * _encoder_layer(text_config, min(tokens, context))
     segment += 2 * text_config.hidden_size * joint_width
     return int(math.ceil(tokens / context) * segment + 2 * patches * vision_config.hidden_size * joint_width)
-
-
-class PrunerOperations:
-    """Counts a pruner's operations by running it once for every input size, or every input if it is adaptive.
-
-    A layer pruner counts as 0 here; ``layer_flops.py`` counts what it does inside the LLM.
-    """
-
-    def __init__(self) -> None:
-        self._counted: dict[tuple[Any, ...], int] = {}
-
-    def __call__(self, pruner: Pruner | LayerPruner, visual: VisualTokens, query: Query | None) -> int:
-        if isinstance(pruner, LayerPruner):
-            return 0
-        asked = (
-            () if query is None else (len(query.embeddings), 0 if query.words is None else len(query.words))
-        )
-        size = pruner.budget, tuple(visual.projected.shape), *asked
-        if pruner.adaptive or size not in self._counted:
-            with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-                pruner(visual, query)
-            self._counted[size] = int(counter.get_total_flops())
-        return self._counted[size]
 
 
 def prefill_stages(

@@ -18,9 +18,9 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
 
     Those follow from the lengths alone (:func:`last_rows`); the others depend on the text behind the image.
     """
-    pruner = prompt.layer_pruner
-    if pruner is None:
+    if prompt.layer_pruner is None:
         return [0] * len(prompt.before)
+    pruner = prompt.layer_pruner.then
     ids, token = prompt.arguments["input_ids"], prompt.arguments["attention_mask"].bool()
     text = asking(ids == model.adapter.placeholder_id, token).sum(dim=1).tolist()
     config = model.model.config.text_config
@@ -28,7 +28,7 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
     for row, length in enumerate(token.sum(dim=1).tolist()):
         visual, total = prompt.entering[row], 0
         others = length - visual
-        schedule = model.schedule(pruner, prompt.before[row], prompt.budget_crops[row])
+        schedule = model.schedule(prompt.layer_pruner, prompt.entering[row], prompt.budget_crops[row])
         for number, stage in enumerate(sorted(schedule)):
             signals = pruner.reads_at(number) - {LAST_ROW}
             total += read_operations(config, signals, visual + others, visual, text[row])

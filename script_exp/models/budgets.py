@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ def fitted(pruner: AnyPruner, image: EncodedImage, adapter: ModelAdapter) -> Any
     return replace(pruner, budget=min(pruner.budget * (image.budget_crops // crops), n))
 
 
-def budget_basis(pruner: LayerPruner, crops: int, before: int, adapter: ModelAdapter) -> tuple[int, int]:
+def budget_basis(pruner: LayerPruner, crops: int, entering: int, adapter: ModelAdapter) -> tuple[int, int]:
     """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
 
     A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
@@ -32,18 +33,26 @@ def budget_basis(pruner: LayerPruner, crops: int, before: int, adapter: ModelAda
     Args:
         pruner: the method.
         crops: crops of the row that the budget is multiplied by.
-        before: the row's visual tokens before pruning.
+        entering: the row's visual tokens that enter the LLM.
         adapter: of the model.
     """
     per_crop = adapter.tokens_per_crop(adapter.model.config)
     if not adapter.variable_size and per_crop is not None:
-        return crops, crops * per_crop
-    small = isinstance(pruner.budget, int) and before <= crops * pruner.budget
-    return (0 if small else crops), before
+        return crops, crops * (per_crop if pruner.first is None else pruner.first.kept_of(per_crop))
+    small = isinstance(pruner.budget, int) and entering <= crops * pruner.budget
+    return (0 if small else crops), entering
 
 
-def check_renumbering(pruner: LayerPruner, adapter: ModelAdapter | type[ModelAdapter]) -> None:
+def budget_bases(
+    pruner: LayerPruner, crops: Sequence[int], entering: Sequence[int], adapter: ModelAdapter
+) -> tuple[list[int], list[int]]:
+    """Return :func:`budget_basis` of several rows: the crops, and the token counts."""
+    rows = [budget_basis(pruner, *row, adapter) for row in zip(crops, entering, strict=True)]
+    return [number for number, _ in rows], [tokens for _, tokens in rows]
+
+
+def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type[ModelAdapter]) -> None:
     """Raise a :class:`SettingError` if the method renumbers positions that are more than a count."""
-    if pruner.renumbers and not adapter.counts_positions:
+    if isinstance(pruner, LayerPruner) and pruner.renumbers and not adapter.counts_positions:
         expected = "keep: positions of this model are places in the picture, which cannot be renumbered"
         raise SettingError("positions", "renumber", expected)

@@ -164,7 +164,7 @@ def _keys(
     """
     ids = inputs["input_ids"]
     own = per_row("keys", given, ids)
-    if isinstance(pruner, LayerPruner) or not pruner.draws:
+    if not pruner.draws:
         return None
     if own is not None:
         return own

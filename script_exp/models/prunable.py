@@ -15,14 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.models.budgets import budget_basis, check_renumbering, fitted
-from script_exp.models.families.adapter import (
-    SEPARATOR,
-    EncodedImage,
-    ModelAdapter,
-    Visual,
-    places_in_crops,
-)
+from script_exp.models.budgets import budget_bases, budget_basis, check_renumbering, fitted
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
 from script_exp.models.positions_of_short import positions_of_short
@@ -31,7 +25,7 @@ from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
-from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt
+from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, places_in_crops
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
@@ -93,9 +87,8 @@ class PrunableModel:
         tensors = self._on_device(processed)
         (image,) = self.encode_images(tensors, reads)
         (length,) = self.adapter.lengths(tensors)
-        return Features(
-            image, {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}, length
-        )
+        sizes = {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}
+        return Features(image, sizes, length)
 
     def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Return the tensors of :meth:`preprocess` without the pixels, for one encoded image per row."""
@@ -138,9 +131,8 @@ class PrunableModel:
             if keys is not None:  # further images of a row must not draw the same tokens as the first
                 earlier = list(rows[:index]).count(row)
                 visual = replace(visual, key=keys[row] + (f"/{earlier}" if earlier else ""))
-            kept.append(
-                fitted(pruner, image, self.adapter)(visual, None if queries is None else queries[row])
-            )
+            able = fitted(pruner, image, self.adapter)
+            kept.append(able(visual, None if queries is None else queries[row]))
         return kept
 
     def whole_prompt(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> Prompt:
@@ -180,15 +172,16 @@ class PrunableModel:
         ids, placeholder = inputs["input_ids"], self.adapter.placeholder_id
         rows = rows_of_images(ids, placeholder, [len(image.packed) for image in images])
         kept: list[Kept] = []
-        if isinstance(pruner, LayerPruner):
-            check_renumbering(pruner, self.adapter)
+        first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+        check_renumbering(pruner, self.adapter)
+        if first is None:
             flags = [torch.ones_like(image.source, dtype=torch.bool) for image in images]
             features = [image.packed for image in images]
         else:
-            kept = self.select(images, rows, pruner, queries, keys)
-            if pruner.aggregates:
+            kept = self.select(images, rows, first, queries, keys)
+            if first.aggregates:
                 check_positions(self.rules)
-            separators = self.rules.newline == "keep" or isinstance(pruner, NoPruning)
+            separators = self.rules.newline == "keep" or isinstance(first, NoPruning)
             keep = [image.keep(one, separators) for image, one in zip(images, kept, strict=True)]
             flags, features = [flag for flag, _ in keep], [feature for _, feature in keep]
         prompt = shorten_prompt(
@@ -224,7 +217,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
-            places=[places_in_crops(row) for row in by_row],
+            places=[places_in_crops(row) if first is None else None for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 
@@ -234,11 +227,9 @@ class PrunableModel:
         if not isinstance(prompt, PrunedPrompt) or prompt.layer_pruner is None:
             yield None
             return
-        rows = zip(prompt.budget_crops, prompt.before, strict=True)
-        bases = [budget_basis(prompt.layer_pruner, *row, self.adapter) for row in rows]
-        crops, tokens = zip(*bases, strict=True)
+        crops, tokens = budget_bases(prompt.layer_pruner, prompt.budget_crops, prompt.entering, self.adapter)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
-        given = prompt.layer_pruner, prompt.tokens, crops, tokens, placeholder, prompt.places
+        given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.places
         with layer_pruning(self.adapter.llm, *given) as inside:
             yield inside
 
@@ -282,18 +273,19 @@ class PrunableModel:
         Args:
             pruner: the method.
             before: the row's visual tokens before pruning.
-            entering: those that enter the LLM.
+            entering: those that enter the LLM, if a method runs before it.
             budget_crops: crops that the budget is multiplied by.
         """
         layers = len(self.adapter.llm.layers)
-        if isinstance(pruner, LayerPruner):
-            return by_layer(self.schedule(pruner, before, budget_crops), before, layers)
-        return [entering] * layers
+        if not isinstance(pruner, LayerPruner):
+            return [entering] * layers
+        entering = before if pruner.first is None else entering
+        return by_layer(self.schedule(pruner, entering, budget_crops), entering, layers)
 
-    def schedule(self, pruner: LayerPruner, before: int, budget_crops: int) -> dict[int, int]:
+    def schedule(self, pruner: LayerPruner, entering: int, budget_crops: int) -> dict[int, int]:
         """Return the visual tokens of one row that remain from each stage's layer on, by that layer."""
-        crops, tokens = budget_basis(pruner, budget_crops, before, self.adapter)
-        return pruner.row_schedule(before, crops, len(self.adapter.llm.layers), tokens)
+        crops, tokens = budget_basis(pruner, budget_crops, entering, self.adapter)
+        return pruner.then.row_schedule(entering, crops, len(self.adapter.llm.layers), tokens)
 
     def query_tokens(self, question: str) -> int:
         """Return how many tokens of a question run through the query encoder."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from script_exp.models.families.adapter import EncodedImage
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage
 from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 
@@ -87,3 +88,18 @@ class Features:
     def to(self, device: torch.device) -> Features:
         """Return a copy on another device; sizes stay where they are."""
         return replace(self, image=self.image.to(device))
+
+
+def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
+    """Return the row and column in its crop of each visual token of a prompt, (tokens, 2).
+
+    None if the tokens of an image form no grid.
+    """
+    places = []
+    for image in images:
+        if image.visual.grid is None:
+            return None
+        source = image.source[image.source != SEPARATOR] % image.visual.projected.shape[1]
+        _, columns = image.visual.grid
+        places.append(torch.stack([source // columns, source % columns], dim=-1))
+    return torch.cat(places) if places else None

@@ -35,6 +35,7 @@ from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner
 from .contract.pruner import VisualTokens as VisualTokens
+from .inside_llm.composed import Composed as Composed
 from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV
 from .inside_llm.feather import Feather as Feather

@@ -126,7 +126,8 @@ def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | No
 
 def draws(runs: pd.DataFrame) -> pd.Series:
     """Return for each run or cell whether its method draws at random, that is, has a setting ``seed``."""
-    has = ["seed" in json.loads(settings) for settings in runs["pruner_settings"]]
+    names = (json.loads(settings) for settings in runs["pruner_settings"])
+    has = [any(name.rpartition(".")[2] == "seed" for name in settings) for settings in names]
     return pd.Series(has, index=runs.index, dtype=bool)
 
 

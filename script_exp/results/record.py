@@ -24,6 +24,8 @@ class SampleTokens:
         text: other tokens of the prompt.
         query: tokens that went through the query encoder; 0 if it did not run.
         pruner_operations: floating-point operations of the pruner.
+        by_layer: visual tokens that each of the LLM's layers saw; None for a method before the LLM, and in
+            records from before this was written.
     """
 
     visual: int
@@ -37,6 +39,7 @@ class SampleTokens:
     text: int
     query: int
     pruner_operations: int
+    by_layer: list[int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,9 @@ def summarize_costs(
     stages: dict[str, list[int]] = defaultdict(list)
     visual_only, cache = [], []
     for record in records:
-        lengths = model.visual_by_layer(pruner, record.visual, record.kept, record.budget_crops)
+        lengths = record.by_layer or model.visual_by_layer(
+            pruner, record.visual, record.kept, record.budget_crops
+        )
         others = record.text + record.separators
         shape = PromptShape(
             crops=record.crops if model.adapter.modality == "image" else 0,
@@ -64,7 +66,7 @@ def summarize_costs(
             text_encoder=encoder.config if encoder else None,
             joint_width=encoder.width if encoder else 0,
             pruner=record.pruner_operations,
-            layer=_last_rows(model, pruner, record),
+            layer=_last_rows(model, pruner, lengths[0], record),
         )
         counts["vision_tower"] += signal_operations(config, signals, record.crops, shape.grids)
         for stage, count in counts.items():
@@ -81,11 +83,13 @@ def summarize_costs(
     return flops, float(np.mean(cache))
 
 
-def _last_rows(model: PrunableModel, pruner: Pruner | LayerPruner, record: SampleTokens) -> list[int]:
+def _last_rows(
+    model: PrunableModel, pruner: Pruner | LayerPruner, entering: int, record: SampleTokens
+) -> list[int]:
     """Return the layers of the stages that read the last token's row."""
     if not isinstance(pruner, LayerPruner):
         return []
-    return last_rows(pruner, model.schedule(pruner, record.visual, record.budget_crops))
+    return last_rows(pruner.then, model.schedule(pruner, entering, record.budget_crops))
 
 
 def _patches_of_smaller(config: Any, budget: int | float) -> int:

@@ -17,7 +17,8 @@ from script_exp.cell.agreement import prompt_problem
 from script_exp.cell.answer import FIRST_BATCH_SIZE, Answering, BatchSize
 from script_exp.cell.skipped import Skipped
 from script_exp.errors import DataError, SettingError, UserError
-from script_exp.measure.flops import PrunerOperations, decoder
+from script_exp.measure.flops import decoder
+from script_exp.measure.pruner_flops import PrunerOperations
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.pruners import (
     Downsample,

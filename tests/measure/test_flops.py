@@ -20,6 +20,7 @@ from transformers.vision_utils import get_vision_position_ids
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.measure.pruner_flops import PrunerOperations
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
@@ -51,7 +52,7 @@ def test_stages_equal_the_counter(eager, budget):
         tower_layers=used_tower_layers(eager.model.config),
         text_encoder=eager.query_encoder.config,
         joint_width=eager.query_encoder.width,
-        pruner=flops.PrunerOperations()(pruner, images[0].visual, queries[0]),
+        pruner=PrunerOperations()(pruner, images[0].visual, queries[0]),
     )
     vision = counted(lambda: eager.encode_images(inputs))
     assert stages["vision_tower"] + stages["projector"] == vision

@@ -242,21 +242,6 @@ class ModelAdapter(ABC):
         return None
 
 
-def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
-    """Return the row and column in its crop of each visual token of a prompt, (tokens, 2).
-
-    None if the tokens of an image form no grid.
-    """
-    places = []
-    for image in images:
-        if image.visual.grid is None:
-            return None
-        source = image.source[image.source != SEPARATOR] % image.visual.projected.shape[1]
-        _, columns = image.visual.grid
-        places.append(torch.stack([source // columns, source % columns], dim=-1))
-    return torch.cat(places) if places else None
-
-
 def square_grid(tokens: int) -> tuple[int, int] | None:
     """Return (rows, columns) of a square crop's tokens; None if there is a class token among them."""
     side = math.isqrt(tokens)

@@ -13,7 +13,7 @@ from torch import Tensor
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, LayerState, Rows, StageSizes
-from script_exp.pruners.contract.pruner import check_finite, top_indices
+from script_exp.pruners.contract.pruner import Pruner, check_finite, top_indices
 from script_exp.pruners.contract.signals import NOTHING, Reads
 
 
@@ -39,12 +39,10 @@ class LayerPruner(ABC):
 
     budget: int | float
     budget_as: str = "average"
-    needs_query: ClassVar[bool] = False
-    query_text: ClassVar[str] = "bare"
-    """As in :class:`~script_exp.pruners.contract.pruner.Pruner`."""
-    reads: ClassVar[Reads] = NOTHING
     stages_key: ClassVar[str]
     fewest: ClassVar[int] = 1
+    needs_grid: ClassVar[bool] = False
+    """Whether it reads :attr:`LayerState.grid`, which is lost once another method has pruned."""
     meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:
@@ -65,6 +63,36 @@ class LayerPruner(ABC):
                 at least one token after rounding.
             spans: number of layers before the first stage, and from each stage to the next or the end.
         """
+
+    @property
+    def first(self) -> Pruner | None:
+        """The method that prunes before the LLM, if this one is composed of two."""
+        return None
+
+    @property
+    def then(self) -> LayerPruner:
+        """The method that prunes inside the LLM what :attr:`first` lets in; this one if it is alone."""
+        return self
+
+    @property
+    def reads(self) -> Reads:
+        """All that has to be computed before the LLM; as in :class:`~.pruner.Pruner`."""
+        return NOTHING
+
+    @property
+    def needs_query(self) -> bool:
+        """As in :class:`~.pruner.Pruner`."""
+        return self.reads.joint
+
+    @property
+    def query_text(self) -> str:
+        """As in :class:`~.pruner.Pruner`."""
+        return "bare"
+
+    @property
+    def draws(self) -> bool:
+        """As in :class:`~.pruner.Pruner`."""
+        return False
 
     @property
     def renumbers(self) -> bool:

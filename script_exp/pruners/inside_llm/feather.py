@@ -38,6 +38,7 @@ class Feather(ListedPruner):
 
     stages: Sequence[int | float] = (8 / 32, 16 / 32)
     stride: int = 3
+    needs_grid: ClassVar[bool] = True
     lists: ClassVar[Mapping[int, Sequence[float]]] = {208: (218 / 576, 19 / 576)}
 
     def __post_init__(self) -> None:
