@@ -193,8 +193,9 @@ class RunCell:
 
     @cached_property
     def pruner_code(self) -> str | None:
-        """Hash of the file that defines the pruner's class; None if there is no such file."""
-        return file_hash(type(self.pruner))
+        """Hash of the files that define the pruner's class and its parts; None if there is no such file."""
+        parts = [part for part in vars(self.pruner).values() if isinstance(part, Pruner | LayerPruner)]
+        return file_hash(type(self.pruner), *map(type, parts))
 
     def load(self) -> PrunableModel:
         """Return the model; cells of one process that share it load it only once."""

@@ -34,9 +34,10 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def file_hash(kind: type) -> str | None:
-    """Return the first 16 hex digits of the SHA-256 of a class's file; None if there is no such file."""
+def file_hash(*kinds: type) -> str | None:
+    """Return the first 16 hex digits of the SHA-256 of classes' files; None if there is no such file."""
     try:
-        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()[:16]
+        files = dict.fromkeys(inspect.getfile(kind) for kind in kinds)
+        return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
     except (TypeError, OSError):
         return None

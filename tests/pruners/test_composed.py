@@ -31,6 +31,7 @@ from script_exp.pruners import (
     SparseVLMPlus,
     Trim,
 )
+from script_exp.results.code_version import file_hash
 from script_exp.results.summarize import summarize_costs
 from script_exp.sweeps.experiment import composed_cells
 from script_exp.tiny import WEIGHTS
@@ -146,6 +147,9 @@ def test_two_choices_of_the_configs():
         inside=DART(budget=1, visual_pivots=3, layer=1),
         budget_as="after",
     )
+    assert (
+        cell.pruner_code == file_hash(Composed, Random, DART) != file_hash(Composed)
+    )  # a changed part is told
     with pytest.raises(UserError, match=r"pruner=drat: expected one of .* \(did you mean dart"):
         check_arguments([*given, "pruner@pruner.inside=drat"])
     with pytest.raises(UserError, match=r"pruner.inside.layr=2: expected one of the keys"):
