@@ -58,7 +58,7 @@ def test_any_choice_of_layers_gives_the_stock_features(tmp_path, read):
     model.config.vision_feature_layer = read
     width = model.config.vision_config.hidden_size * (2 if isinstance(read, list) else 1)
     model.model.multi_modal_projector.linear_1 = torch.nn.Linear(width, 32)
-    pixels = torch.randn(2, 3, 336, 336)
+    pixels = torch.randn(2, 3, 168, 168)
     with torch.no_grad():
         stock = model.model.get_image_features(pixels).pooler_output
         with unused_layers_skipped(model):
@@ -81,7 +81,7 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it(tmp_path):
 def test_an_error_leaves_the_layers_as_they_were(tmp_path):
     model = build("llava", tmp_path)
     with pytest.raises(RuntimeError):
-        model.encode_images({"pixel_values": torch.zeros(1, 5, 336, 336)})
+        model.encode_images({"pixel_values": torch.zeros(1, 5, 168, 168)})
     assert not any("forward" in vars(layer) for layer in bare_tower(model.model).encoder.layers)
 
 

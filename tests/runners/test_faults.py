@@ -278,14 +278,14 @@ def test_the_tracker_shows_samples_with_what_was_kept(tmp_path):
 
 
 def test_crops_without_their_padding_are_shown_too(tmp_path):
-    """640 x 460: 2,208 tokens enter the LLM, from five crops of 576."""
+    """640 x 460: 576 tokens enter the LLM, from five crops of 144."""
     run = start(
         tmp_path / "out", f"model.path={save('llava_next', tmp_path / 'model')}", PHOTOS,
         "pruner=graph", "budget=64", "limit=2", "record_kept=true", "latency=off", "unpruned=off",
         "tracker=wandb", f"outputs={tmp_path / 'outputs'}",
     )  # fmt: skip
     place = Path(run.last_line()["run_dir"])
-    assert {(record["visual"], record["crops"]) for record in answers(place)} == {(2208, 5)}
+    assert {(record["visual"], record["crops"]) for record in answers(place)} == {(576, 5)}
     logged = read_wandb(next(place.rglob("*.wandb")))
     assert logged.summary["accuracy/value"] == result(place)["accuracy"]["value"]
     assert logged.summary["kept_tokens.count"] == 2

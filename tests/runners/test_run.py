@@ -320,7 +320,7 @@ def test_a_baseline_that_another_process_runs_is_left_alone(tmp_path):
 def test_help_names_groups_and_keys():
     process = run("--help")
     assert process.returncode == 0
-    for text in ("pruner: apet, cdpruner, divprune", "budget: 64", "python runners/run.py -m"):
+    for text in ("pruner: apet, cdpruner, composed", "budget: 64", "python runners/run.py -m"):
         assert text in process.stdout
 
 
