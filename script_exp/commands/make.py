@@ -4,6 +4,7 @@ python analysis/make.py                                    # of outputs/, into o
 python analysis/make.py --benchmark pope,gqa --pruner script,fastv --published
 python analysis/make.py --experiment readme                # the runs of conf/experiment/readme.yaml
 python analysis/make.py --wandb entity/project             # from Weights & Biases: without paired tests
+python analysis/make.py --difficulty                       # also split by what a smaller picture answers
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from script_exp.analysis.command import (
     add_table_options,
     analyze,
     highlighted,
+    print_problems,
 )
+from script_exp.analysis.difficulty import NAME as DIFFICULTY
+from script_exp.analysis.difficulty import difficulty_tables
 from script_exp.analysis.render import text, write_document, write_tables
 from script_exp.analysis.table import Table
 from script_exp.terminal.entry import add_outputs, new_parser, run_command
@@ -35,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     add_outputs(made)
     made.add_argument("--to", type=Path, help="folder for tables and figures (default: OUTPUTS/analysis)")
     add_table_options(made)
+    made.add_argument(
+        "--difficulty", action="store_true", help="also split the samples by what a downsample run answers"
+    )
     add_figure_options(made)
     return made
 
@@ -43,15 +50,18 @@ def _make(arguments: argparse.Namespace) -> int:
     analysis = analyze(arguments)
     colored = highlighted(arguments, analysis.cells)
     folder = arguments.to or arguments.outputs / "analysis"
-    names = _write(analysis.tables, folder / "tables")
-    for table in analysis.tables:
-        if table.name in PRINTED:
+    tables, left_out = difficulty_tables(analysis.cells) if arguments.difficulty else ([], [])
+    print_problems(left_out)
+    tables = [*analysis.tables, *tables]
+    names = _write(tables, folder / "tables")
+    for table in tables:
+        if table.name in (*PRINTED, DIFFICULTY):
             print(text(table))
-    print(f"{len(analysis.tables)} tables in {folder / 'tables'}: {', '.join(names)}")
+    print(f"{len(tables)} tables in {folder / 'tables'}: {', '.join(names)}")
     _tell_older(folder / "tables", [*names, "all"])
     if arguments.figures == "on":
         _figures(analysis.cells, folder / "figures", colored)
-    return 1 if arguments.strict and analysis.problems else 0
+    return 1 if arguments.strict and (analysis.problems or left_out) else 0
 
 
 def _write(tables: list[Table], folder: Path) -> list[str]:
