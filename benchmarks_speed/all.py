@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attention_row
 import evaluation
+import methods
 import selection
 import tower
 from report import command_line
@@ -51,6 +52,7 @@ def prefill(device: str, compiled: str, results: Path) -> None:
 def main() -> None:
     given = command_line(__doc__, None, repeats=30)
     selection.main(sys.argv[1:])
+    methods.main(sys.argv[1:])
     attention_row.main(sys.argv[1:])
     tower.main(sys.argv[1:])
     evaluation.main(sys.argv[1:])
