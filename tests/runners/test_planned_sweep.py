@@ -53,27 +53,30 @@ def test_the_table_at_the_end(outputs):
 
 
 @pytest.mark.parametrize(
-    "launcher",
-    [pytest.param([], id="one process"), pytest.param(LOCAL, id="local processes", marks=pytest.mark.slow)],
+    ("launcher", "pruners", "count"),
+    [
+        pytest.param([], "none,random,graph", 7, id="one process"),
+        pytest.param(LOCAL, "none,graph", 3, id="local processes", marks=pytest.mark.slow),
+    ],
 )
-def test_only_cells_with_work_left_are_launched(outputs, launcher):
+def test_only_cells_with_work_left_are_launched(outputs, launcher, pruners, count):
     folder, _ = outputs
     before = len(jobs(folder))
     new = 8 if launcher else 16
-    more = ["pruner=none,random,graph", f"budget=64,{new}", "seed=0,1", f"outputs={folder}"]
+    more = [f"pruner={pruners}", f"budget=64,{new}", "seed=0,1", f"outputs={folder}"]
     process = run("-m", *QUICK, *more, *launcher)
     assert process.returncode == 0, process.stderr
     found = summary(process)[0]
-    assert "of 7 cells finished (" in found
+    assert f"of {count} cells finished (" in found
     planned = json.loads((sorted((folder / "sweeps").iterdir())[-1] / "planned.json").read_text())
     work = [cell["overrides"] for cell in planned if cell["state"] == "missing"]
-    assert len(planned) == 7
+    assert len(planned) == count
     assert jobs(folder)[before] == list(range(len(work)))
     assert all("pruner=none" not in cell for cell in work)
     again = run("-m", *QUICK, *more, *launcher)
     assert again.returncode == 0, again.stderr
-    assert summary(again)[0].endswith("7 of 7 cells finished (7 were finished before)")
-    assert "7 cells, 7 of them finished already, 0 to run" in again.stderr
+    assert summary(again)[0].endswith(f"{count} of {count} cells finished ({count} were finished before)")
+    assert f"{count} cells, {count} of them finished already, 0 to run" in again.stderr
     assert jobs(folder)[-1] == []
     assert not (sorted((folder / "sweeps").iterdir())[-1] / "jobs").exists()
 
