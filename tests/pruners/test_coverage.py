@@ -17,10 +17,12 @@ def covered(similarity, picks):
     return sum(max([0.0, *(row[j] for j in picks)]) for row in similarity)
 
 
-def slow_picks(similarity, weights, k):
+def slow_picks(similarity, weights, k, last=()):
     picks = []
     while len(picks) < k:
-        rest = [j for j in range(len(similarity[0])) if j not in picks]
+        rest = [j for j in range(len(similarity[0])) if j not in picks and j not in last]
+        if not rest:
+            return [*picks, *sorted(last)][:k]
         now = covered(similarity, picks)
         gains = [weights[j] * (covered(similarity, [*picks, j]) - now) for j in rest]
         picks.append(rest[gains.index(max(gains))])
@@ -58,3 +60,17 @@ def test_the_guarantee_of_a_submodular_function():
 def test_ties_go_to_the_lowest_index_and_nothing_is_picked_twice():
     assert greedy_coverage(torch.ones(1, 4, 5), 5).tolist() == [[0, 1, 2, 3, 4]]
     assert greedy_coverage(torch.zeros(1, 4, 5), 3, torch.zeros(1, 5)).tolist() == [[0, 1, 2]]
+
+
+def test_some_tokens_are_picked_last():
+    """However much they would add; then from the lowest index on."""
+    generator = torch.Generator().manual_seed(4)
+    similarity = torch.rand(2, 15, 12, generator=generator, dtype=torch.float64)
+    similarity[..., [1, 5, 10]] += 5
+    mask = torch.zeros(12, dtype=torch.bool).index_fill_(0, torch.tensor([10, 1, 5]), value=True)
+    for k in (4, 9, 11, 12):
+        picks = greedy_coverage(similarity, k, last=mask)
+        for crop in range(2):
+            wanted = slow_picks(similarity[crop].tolist(), [1.0] * 12, k, {1, 5, 10})
+            assert picks[crop].tolist() == wanted
+    assert set(greedy_coverage(similarity, 3)[0].tolist()) & {1, 5, 10}

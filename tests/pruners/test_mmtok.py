@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from families import CONFIGS, build
+from PIL import Image
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.question_words import content_words
@@ -31,7 +34,7 @@ def cosine(one, other):
     return one @ other / np.linalg.norm(one) / np.linalg.norm(other)
 
 
-def slow(projected, features, words, k, text=0.02, vision=0.2, alpha=0.5):
+def slow(projected, features, words, k, text=0.02, vision=0.2, alpha=0.5, padding=()):
     """One crop, in float64, row by row and pick by pick."""
     rows = [softmax(np.array([cosine(w, p) for p in projected]) / text) / len(words) for w in words]
     rows += [
@@ -42,7 +45,7 @@ def slow(projected, features, words, k, text=0.02, vision=0.2, alpha=0.5):
         gains = {
             j: sum(max(0.0, row[j] - have) for row, have in zip(rows, best, strict=True))
             for j in range(len(projected))
-            if j not in picks
+            if j not in picks and j not in padding
         }
         picks.append(max(gains, key=lambda j: (gains[j], -j)))
         best = [max(have, row[picks[-1]]) for row, have in zip(rows, best, strict=True)]
@@ -59,6 +62,44 @@ def test_it_is_the_slow_reference(seed, k, tower):
     for crop, indices in enumerate(kept):
         projected, features = (one[crop].double().numpy() for one in (visual.projected, visual.features))
         assert indices == slow(projected, features, words, k)
+
+
+def test_padding_is_kept_only_where_nothing_else_is_left():
+    """A picture of 4 x 5 tokens, whose first and last row and first column are padding."""
+    visual, query = drawn(8)
+    padded = [*range(5), 5, 10, *range(15, 20)]
+    visual = replace(visual, grid=(4, 5), padding=(1, 1, 1, 0))
+    words = query.words.double().numpy()
+    for crop, kept in enumerate(MMTok(budget=6)(visual, query).indices.tolist()):
+        projected, features = (one[crop].double().numpy() for one in (visual.projected, visual.features))
+        assert kept == slow(projected, features, words, 6, padding=padded)
+    kept = MMTok(budget=10)(visual, query).indices[0].tolist()
+    assert kept == sorted([*range(6, 10), *range(11, 15), 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("size", "padding"),  # of 12 x 12 tokens
+    [
+        ((30, 60), (3, 3, 0, 0)),
+        ((60, 30), (0, 0, 3, 3)),
+        ((50, 60), (1, 1, 0, 0)),
+        ((53, 60), None),  # less than a row above and below
+        ((49, 60), (1, 1, 0, 0)),  # 5 pixels above, 6 below, and a row is 5
+        ((1, 60), (5, 6, 0, 0)),  # row 29 of 60 is in the sixth row of tokens
+        ((60, 60), None),
+    ],
+)
+def test_llava_knows_the_padding_that_its_processor_added(size, padding, tmp_path):
+    model = build("llava", tmp_path)
+    assert model.processing.image_processor.do_pad
+    visual = model.encode(model.process(Image.new("RGB", size[::-1], "red"))).image.visual
+    assert visual.grid == (12, 12)
+    assert visual.padding == padding
+    if padding is not None:  # what was added is one color: its tokens see the same pixels
+        pixels = model.process(Image.new("RGB", size[::-1], "red"))["pixel_values"][0]
+        rows, columns = pixels.shape[1] // 12 * padding[0], pixels.shape[2] // 12 * padding[2]
+        band = pixels[:, : rows - 4] if rows else pixels[:, :, : columns - 4]
+        assert band.std(dim=(1, 2)).max() < 1e-3
 
 
 def test_settings_are_used():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from transformers import LlavaImageProcessorPil
 
 from script_exp.models.families.adapter import (
     EncodedImage,
     ModelAdapter,
+    Visual,
     projector_seen,
     square_grid,
     square_patches,
@@ -37,6 +39,15 @@ class LlavaAdapter(ModelAdapter):
         """
         return LlavaImageProcessorPil.from_pretrained(folder, do_pad=True, local_files_only=True)
 
+    def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
+        """Return the pixels, and where pictures became squares the (height, width) that they had before."""
+        tensors = super().process(image_processor, visuals)
+        images = [visual for row in visuals for visual in row if isinstance(visual, Image)]
+        padded = getattr(image_processor, "do_pad", False)
+        if padded and any(image.height != image.width for image in images):
+            tensors["image_sizes"] = torch.tensor([(image.height, image.width) for image in images])
+        return tensors
+
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
         return square_patches(config)
@@ -54,6 +65,9 @@ class LlavaAdapter(ModelAdapter):
         joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
         source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)
         own = by_image(found, [1] * len(packed))
+        grid = square_grid(len(source))
+        sizes = inputs["image_sizes"].tolist() if "image_sizes" in inputs else []
+        padding = [_padding(size, grid) for size in sizes] if grid is not None else []
         return [
             EncodedImage(
                 VisualTokens(
@@ -62,7 +76,8 @@ class LlavaAdapter(ModelAdapter):
                     tower=seen["tower"][i : i + 1],
                     project=core.multi_modal_projector,
                     signals=own[i],
-                    grid=square_grid(len(source)),
+                    grid=grid,
+                    padding=padding[i] if padding else None,
                 ),
                 packed[i],
                 source,
@@ -74,3 +89,18 @@ class LlavaAdapter(ModelAdapter):
 
     def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
         return encode_smaller_crops(self, inputs, budget)
+
+
+def _padding(size: Sequence[int], grid: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return the (top, bottom, left, right) rows and columns of tokens in the padding of a picture.
+
+    Args:
+        size: (height, width) of the picture, which was centered in a square.
+        grid: (rows, columns) of tokens that the square became.
+    """
+    side = max(size)
+    bands = []
+    for length, count in zip(size, grid, strict=True):
+        start = (side - length) // 2
+        bands += [start * count // side, count + -(start + length) * count // side]
+    return (bands[0], bands[1], bands[2], bands[3]) if any(bands) else None

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 
-def greedy_coverage(similarity: Tensor, k: int, weights: Tensor | None = None) -> Tensor:
+def greedy_coverage(
+    similarity: Tensor, k: int, weights: Tensor | None = None, last: Tensor | None = None
+) -> Tensor:
     """Return tokens in the order in which each adds most to what the picks cover.
 
     Row i (a token, a word) is covered as well as its best pick resembles it: c_i = max_{j picked} C_ij, at
@@ -17,6 +19,7 @@ def greedy_coverage(similarity: Tensor, k: int, weights: Tensor | None = None) -
         similarity: (crops, rows, n) C, how well token j covers row i.
         k: number of picks, at most n.
         weights: (crops, n) w, at least 0; None weighs all tokens alike.
+        last: (n,) true for tokens that are picked only where no others are left, from the lowest index on.
 
     Returns:
         (crops, k) indices in pick order.
@@ -26,6 +29,8 @@ def greedy_coverage(similarity: Tensor, k: int, weights: Tensor | None = None) -
     covering = similarity.mT.contiguous()  # each token's rows lie together
     covered = covering.new_zeros(crops, 1, covering.shape[-1])
     taken = covering.new_zeros(crops, n)
+    if last is not None:
+        taken[:, last] = torch.finfo(taken.dtype).min
     picks = torch.empty(crops, k, dtype=torch.long, device=similarity.device)
     gains = torch.empty_like(covering)
     for step in range(k):

@@ -30,10 +30,11 @@ class MMTok(Pruner):
     the rows of P stand above those of alpha Q in one matrix C. Each step picks the token that adds most to
     sum_r max_{j picked} C_rj: greedy coverage, within 1 - 1/e of the best set.
 
-    The released code masks patches that lie in the padding of LLaVA-1.5's square picture; here they may be
-    picked. Its Qwen2.5-VL version uses t = 0.01, all words of the question, and the mean of the tower's four
-    features of each token for x; here the words are chosen alike for all models, and a model without
-    features from a tower compares projected tokens. No class token is needed.
+    As in the released code, tokens that lie wholly in the padding of LLaVA-1.5's square picture are not
+    picked; where the picture alone has fewer than k, padding makes up the number. The released Qwen2.5-VL
+    version uses t = 0.01, all words of the question, and the mean of the tower's four features of each token
+    for x; here the words are chosen alike for all models, and a model without features from a tower compares
+    projected tokens. No class token is needed.
 
     Attributes:
         text_temperature: t.
@@ -59,4 +60,15 @@ class MMTok(Pruner):
         words = functional.normalize(query.words, dim=-1) @ tokens.mT
         text = (words / self.text_temperature).softmax(dim=-1) / words.shape[1]
         image = (cosines(visual.features) / self.vision_temperature).softmax(dim=-1) / tokens.shape[1]
-        return greedy_coverage(torch.cat([text, self.alpha * image], dim=1), k)
+        rows = torch.cat([text, self.alpha * image], dim=1)
+        return greedy_coverage(rows, k, last=_padding(visual))
+
+
+def _padding(visual: VisualTokens) -> Tensor | None:
+    """Return (n,) true for the tokens of a crop that lie wholly in the padding; None if there is none."""
+    if visual.padding is None or visual.grid is None:
+        return None
+    (rows, columns), (top, bottom, left, right) = visual.grid, visual.padding
+    mask = torch.ones(rows, columns, dtype=torch.bool, device=visual.projected.device)
+    mask[top : rows - bottom, left : columns - right] = False
+    return mask.flatten()

@@ -34,6 +34,8 @@ class VisualTokens:
             shows in full; None where crops are no such parts.
         smaller: (rows, columns) of the tokens of a picture that was made smaller, each of which stands at all
             places of ``projected`` that it covers; None for the picture as it is.
+        padding: (top, bottom, left, right) rows and columns of the grid that lie wholly in what was added to
+            make the picture a square; None where nothing was added, or it is not known.
     """
 
     projected: Tensor
@@ -45,6 +47,7 @@ class VisualTokens:
     grid: tuple[int, int] | None = None
     tiles: tuple[int, int] | None = None
     smaller: tuple[int, int] | None = None
+    padding: tuple[int, int, int, int] | None = None
 
     @property
     def features(self) -> Tensor:
