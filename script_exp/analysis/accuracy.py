@@ -20,6 +20,8 @@ _INTERVAL = (
     "accuracies of 50 to 90 %, 89 % at 95 % and 86 % at 99 %."
 )
 
+_MORE = "More tokens than the budget, mean over the LLM's layers"
+
 
 def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list[Table]:
     """Return a table per setup: methods, grouped by budget, against benchmarks, then the mean retained.
@@ -56,16 +58,25 @@ def heading(cells: pd.DataFrame) -> str:
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = max(0.0, 1 - (_asked(cells) / cells["offered"]).median())
+    removed = max(0.0, 1 - (asked(cells) / cells["offered"]).median())
     kept = tokens_text(budget)
     if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
     return f"{kept}, {100 * removed:.1f} % removed"
 
 
-def _asked(cells: pd.DataFrame) -> pd.Series:
+def asked(cells: pd.DataFrame) -> pd.Series:
     """Return the number of tokens that the budget allows over all crops."""
     return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, cells["offered"])
+
+
+def _exceeds(cells: pd.DataFrame) -> pd.Series:
+    """Return whether the LLM's layers have more tokens on average than the budget allows.
+
+    So it is where a method inside the LLM keeps the budget after its last stage. It has an advantage over
+    methods that keep the budget in every layer, and is not ranked with them.
+    """
+    return cells["layer_average"] > 1.05 * asked(cells)
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:
@@ -98,6 +109,8 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
         ]
         groups.append(Group(heading(group), [*map(Row, rows), *gray]))
     notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
+    if _exceeds(cells).any():
+        notes.append("Not ranked: methods with more tokens than the budget, mean over the LLM's layers.")
     if several and cells["retained"].notna().any():
         notes.append("Retained: the share of the unpruned accuracy in %, averaged over the benchmarks.")
     return Table(
@@ -119,6 +132,7 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
     """Return the rows of one budget, with the best entries of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
     means = group.groupby("label")["layer_average"].mean()
+    unranked = {*group[_exceeds(group)]["label"]}
     tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
     parts = [[Entry(label) for label in labels], tokens]
     for column in columns:
@@ -126,7 +140,10 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
         parts.append(
             mark_best(
                 [Entry() if one is None else accuracy_entry(one) for one in found],
-                [None if one is None or one["skipped"] else one["accuracy"] for one in found],
+                [
+                    None if one is None or one["skipped"] or one["label"] in unranked else one["accuracy"]
+                    for one in found
+                ],
             )
         )
     averages, complete = [], []
@@ -137,7 +154,8 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
         text = f"{np.mean(shares):.1f}" if shares else ""
         averages.append(Entry(text, "" if whole or not shares else f"({len(shares)} of {len(columns)})"))
         skipped = any(at[label, column]["skipped"] for column in columns if (label, column) in at)
-        complete.append(float(np.mean(shares)) if whole and not skipped else None)
+        ranked = whole and not skipped and label not in unranked
+        complete.append(float(np.mean(shares)) if ranked else None)
     parts.append(mark_best(averages, complete))
     return [list(row) for row in zip(*parts, strict=True)]
 
@@ -160,7 +178,7 @@ def _inside_the_llm(cells: pd.DataFrame) -> list[str]:
     notes = []
     for label, group in cells.groupby("label", sort=True):
         group = group.sort_values("budget", ascending=False)
-        more = group[group["layer_average"] > 1.05 * _asked(group)]
+        more = group[_exceeds(group)]
         if len(more):
             means = ", ".join(f"{mean:.0f}" for mean in more["layer_average"])
             budgets = ", ".join(budget_text(budget) for budget in more["budget"])
@@ -171,20 +189,8 @@ def _inside_the_llm(cells: pd.DataFrame) -> list[str]:
 def _budget_table(cells: pd.DataFrame) -> Table:
     unpruned = cells[cells["budget"].isna()]
     pruned = cells[cells["budget"].notna()]
-    labels = sorted(set(pruned["label"]), key=rank)
-    budgets = by_budget(pruned)
-    parts = [[Entry(label) for label in labels]]
-    for _, group in budgets:
-        at = {row["label"]: row for _, row in group.iterrows()}
-        parts.append(
-            mark_best(
-                [_retained_entry(at[label]) if label in at else Entry() for label in labels],
-                [
-                    at[label]["accuracy"] if label in at and not at[label]["skipped"] else None
-                    for label in labels
-                ],
-            )
-        )
+    budgets = [budget for budget, _ in by_budget(pruned)]
+    more = pruned["label"].isin(pruned[_exceeds(pruned)]["label"])
     before = "The unpruned run is missing"
     if len(unpruned):
         entry = accuracy_entry(unpruned.iloc[0])
@@ -193,8 +199,12 @@ def _budget_table(cells: pd.DataFrame) -> Table:
     return Table(
         name="by_budget",
         title=f"{', '.join(column_heading(column, cells))}, by budget ({setup_title(cells)})",
-        columns=["Method", *(budget_text(budget) for budget, _ in budgets)],
-        groups=[Group(before, [Row(list(row)) for row in zip(*parts, strict=True)])],
+        columns=["Method", *map(budget_text, budgets)],
+        groups=[
+            Group(title, _rows_by_budget(own, budgets))
+            for title, own in ((before, pruned[~more]), (_MORE, pruned[more]))
+            if len(own)
+        ],
         notes=[
             "In parentheses: the share of the unpruned accuracy. The best at each budget is bold, the second "
             "best underlined.",
@@ -204,6 +214,24 @@ def _budget_table(cells: pd.DataFrame) -> Table:
         ],
         data=_data(cells),
     )
+
+
+def _rows_by_budget(pruned: pd.DataFrame, budgets: Sequence[float]) -> list[Row]:
+    """Return a row per method, with the best entries at every budget marked."""
+    labels = sorted(set(pruned["label"]), key=rank)
+    parts = [[Entry(label) for label in labels]]
+    for budget in budgets:
+        at = {row["label"]: row for _, row in pruned[pruned["budget"] == budget].iterrows()}
+        parts.append(
+            mark_best(
+                [_retained_entry(at[label]) if label in at else Entry() for label in labels],
+                [
+                    at[label]["accuracy"] if label in at and not at[label]["skipped"] else None
+                    for label in labels
+                ],
+            )
+        )
+    return [Row(list(row)) for row in zip(*parts, strict=True)]
 
 
 def _retained_entry(cell: pd.Series) -> Entry:

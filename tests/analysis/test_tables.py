@@ -307,6 +307,26 @@ def test_tokens_that_a_method_inside_the_llm_has_beyond_its_budget_are_named(tmp
     assert note == "fastv at 64, 32: 900, 700 tokens, mean over the LLM's layers."
 
 
+def test_methods_with_more_tokens_than_the_budget_are_not_ranked_with_the_others(tmp_path):
+    save_grid(tmp_path, BENCHMARKS)
+    for name in BENCHMARKS:  # right everywhere, with three times the tokens
+        save_run(tmp_path, "fastv", 64, [1.0] * 40, benchmark=name, tokens={"layer_average": 192.0})
+        save_run(tmp_path, "pyramid", 64, draw(2, 0.5), benchmark=name, tokens={"layer_average": 66.0})
+    cells = make_cells(load_runs(tmp_path).frame)
+    (table,) = accuracy_tables(cells)
+    rows = rows_of(table, "64 tokens")
+    assert [entry.place for entry in rows["fastv"]] == [0] * 6
+    assert sum(entry.place == 1 for name, row in rows.items() for entry in row if name != "fastv") >= 4
+    assert "Not ranked: methods with more tokens than the budget, mean over the LLM's layers." in table.notes
+    for table in budget_tables(cells):
+        same, more = table.groups
+        assert [row.entries[0].text for row in more.rows] == ["fastv"]
+        assert more.heading == "More tokens than the budget, mean over the LLM's layers"
+        assert more.rows[0].entries[1].place == 0  # alone in its group
+        assert "pyramid" in [row.entries[0].text for row in same.rows]  # 66 is about 64
+        assert {entry.place for row in same.rows for entry in row.entries[1:]} == {0, 1, 2}
+
+
 def test_samples_that_cannot_be_read_are_a_hole_and_named(tmp_path):
     save_grid(tmp_path, ("gqa",), budgets=(64,))
     next(tmp_path.glob("tiny/gqa/query-64-*/samples.jsonl")).write_text("{")
