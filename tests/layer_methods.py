@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from layer_reference import Stage, attention, best, places, projected
+from layer_reference import Merged, Stage, attention, best, places, projected
 from torch import Tensor
 
 from script_exp.pruners import (
@@ -17,6 +18,7 @@ from script_exp.pruners import (
     HiMAP,
     LayerPruner,
     PyramidDrop,
+    SparseVLM,
     SparseVLMPlus,
     V2Drop,
 )
@@ -27,7 +29,7 @@ class Method:
     """A pruner for 36 visual tokens and 6 layers, and which of the visual tokens stay at a stage."""
 
     pruner: LayerPruner
-    choose: Callable[[Stage], Tensor]
+    choose: Callable[[Stage], Tensor | Merged]
     renumber: bool = False
 
 
@@ -93,6 +95,43 @@ def sparsevlm_plus(stage: Stage) -> Tensor:
     return best(rows[heads].mean(dim=(0, 1)), stage.count)
 
 
+def sparsevlm(stage: Stage) -> Merged:
+    """Counted as published: so many stay, so many of the dropped are recycled, into so many clusters."""
+    rows = stage.before.mean(dim=0)[[int(stage.text[rater]) for rater in raters(stage)]]
+    ranked = best(rows.mean(dim=0)[stage.visual], len(stage.visual)).tolist()
+    states = stage.hidden[0, stage.visual]
+    for kept in range(stage.count - 1, 0, -1):
+        recycled = int(0.3 * (len(ranked) - kept)) + 1
+        clusters = int(recycled / 10) + 1
+        if kept + clusters <= stage.count:
+            break
+    else:
+        kept, clusters = 1, stage.count - 1
+        recycled = int(0.3 * (len(ranked) - 1)) + 1
+    groups = clustered(states, ranked[kept : kept + recycled], clusters) if clusters else []
+    merged = [torch.stack([states[one] for one in group]).mean(dim=0) for group in groups]
+    return Merged(torch.tensor(ranked[:kept]), merged)
+
+
+def clustered(states: Tensor, pool: list[int], clusters: int) -> list[list[int]]:
+    """DPC-kNN pair by pair; clusters in the order of their centers."""
+    far = {(a, b): float((states[a] - states[b]).norm()) / states.shape[1] ** 0.5 for a in pool for b in pool}
+    density = {}
+    for one in pool:
+        nearest = sorted(far[one, other] ** 2 for other in pool)[:clusters]
+        density[one] = math.exp(-sum(nearest) / len(nearest))
+    order = sorted(pool, key=lambda one: -density[one])  # the first of equal ones is the denser one
+    delta = {order[0]: max(far.values())}
+    for number, one in enumerate(order[1:], start=1):
+        delta[one] = min(far[one, denser] for denser in order[:number])
+    centers = sorted(pool, key=lambda one: -density[one] * delta[one])[:clusters]
+    groups: list[list[int]] = [[] for _ in centers]
+    for one in pool:
+        nearest = min(range(clusters), key=lambda number: far[one, centers[number]])
+        groups[centers.index(one) if one in centers else nearest].append(one)
+    return groups
+
+
 def v2drop(stage: Stage) -> Tensor:
     change = (stage.hidden - stage.taken[0])[0, stage.visual]
     return best((change**2).sum(dim=-1).sqrt(), stage.count)
@@ -129,6 +168,10 @@ METHODS = {
     "pyramiddrop": Method(PyramidDrop(budget=22), next_layer, renumber=True),
     "pyramiddrop_keep": Method(
         PyramidDrop(budget=3, stages=[1, 2, 5], budget_as="after", positions="keep"), next_layer
+    ),
+    "sparsevlm": Method(SparseVLM(budget=22), sparsevlm, renumber=True),
+    "sparsevlm_few": Method(
+        SparseVLM(budget=2, stages=[2, 3, 5], budget_as="after"), sparsevlm, renumber=True
     ),
     "sparsevlm_plus": Method(SparseVLMPlus(budget=14, heads=2), sparsevlm_plus),
     "v2drop": Method(V2Drop(budget=12, stages=[1, 3, 5]), v2drop),

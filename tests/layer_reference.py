@@ -111,10 +111,16 @@ def best(scores: torch.Tensor, count: int) -> torch.Tensor:
     return scores.argsort(descending=True, stable=True)[:count]  # a window hides some: all 0
 
 
+@dataclass
+class Merged:
+    """Which of the visual tokens stay, and states (d,) of new ones, which stand behind the image."""
+
+    stay: torch.Tensor
+    new: list[torch.Tensor]
+
+
 @torch.inference_mode()
-def reference(
-    model, row, new, schedule, window=None, choose: Callable[[Stage], torch.Tensor] = fastv, renumber=False
-):
+def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], Any] = fastv, renumber=False):
     """Logits (steps, vocabulary) after the prompt and after each of the ids ``new`` but the last.
 
     One pass over the prompt and ``new`` together: attention is causal, so each position is what a pass that
@@ -146,10 +152,18 @@ def reference(
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
                 positions[..., :left], image.tolist(),
             )  # fmt: skip
+            choice = choose(stage)
+            added = choice.new if isinstance(choice, Merged) else []
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[now] = False
-            stay[now[choose(stage)]] = True
-            alive, hidden, positions = alive[stay], hidden[:, stay], positions[..., stay]
+            stay[now[choice.stay if isinstance(choice, Merged) else choice]] = True
+            order = stay.nonzero()[:, 0].tolist()
+            if added:  # behind the image's last token, and visual as it is
+                behind = int((torch.tensor(order) <= now[-1]).sum())
+                order[behind:behind] = [int(now[-1])] * len(added)
+            alive, hidden, positions = alive[order], hidden[:, order], positions[..., order]
+            for number, state in enumerate(added):
+                hidden[0, behind + number] = state
             if renumber:
                 positions = torch.arange(len(alive))[None]
             rotary, mask = shaped(llm, hidden, positions, window and window[index])

@@ -4,14 +4,14 @@ The tokens are removed from the hidden states, the rotary embeddings, the positi
 later layers, so they never enter the KV caches of these layers. They are chosen once, at prefill; each stage
 chooses among the tokens that the previous one left. During decoding, only the masks have to fit the shorter
 caches. Kept tokens keep their positions, or take consecutive ones if the method says so, and then decoding
-goes on from these. A sliding window counts the remaining tokens.
+goes on from these. Tokens that a method merges enter the stage merged. A sliding window counts the remaining
+tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,10 +21,11 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.layer_choices import LayerChoices
 from script_exp.models.layer_reading import StageReading, check_readable, kind_of
 from script_exp.models.layer_sequence import LayerSequence, asking, consecutive, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, States
+from script_exp.pruners.contract.layer_signals import LayerSignal, States
 
 _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 
@@ -35,9 +36,8 @@ class LayerPruning:
     Attributes:
         remaining: (batch, length) the visual tokens of the prompt that the stages so far have left, for
             every beam.
-        schedules: for each row of the prompt, the counts by the stages' layers.
+        choices: chooses what the stages leave of each row.
         stages: the layers before which some row drops tokens.
-        grids: for each row, the place of its visual tokens in :attr:`LayerState.grid`.
         kept: for each stage that has run, the mask (batch, kept) of what it left, true at tokens.
         starts: for each stage that has run, the position (batch, 1) of the first token, if it renumbers.
         mask: (batch, length) of this forward pass, as the caller passed it.
@@ -46,7 +46,6 @@ class LayerPruning:
         masks: attention masks of this forward pass, by stage and kind of layer.
         positions: position ids and embeddings of this forward pass, by stage, if the method renumbers.
         reading: what the next stage reads.
-        prepared: what the method prepared for each row of the batch.
     """
 
     def __init__(
@@ -54,13 +53,12 @@ class LayerPruning:
         llm: Any,
         pruner: LayerPruner,
         visual: Tensor,
-        schedules: list[dict[int, int]],
+        choices: LayerChoices,
         placeholder: Tensor,
-        grids: Sequence[Tensor | None],
     ) -> None:
-        self.llm, self.pruner, self.visual, self.schedules = llm, pruner, visual, schedules
-        self.placeholder, self.grids = placeholder, grids
-        self.stages = sorted(set().union(*schedules))
+        self.llm, self.pruner, self.visual = llm, pruner, visual
+        self.placeholder, self.choices = placeholder, choices
+        self.stages = sorted(set().union(*choices.schedules))
         self.remaining = visual
         self.kept: dict[int, Tensor] = {}
         self.starts: dict[int, Tensor] = {}
@@ -70,7 +68,6 @@ class LayerPruning:
         self.masks: dict[tuple[int, str], Any] = {}
         self.positions: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
         self.reading: StageReading | None = None
-        self.prepared: list[Tensor | None] = []
         self.kernel = ExitStack()
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -122,9 +119,9 @@ class LayerPruning:
         if reading is None or sequence is None or reading.stage != stage:
             raise RuntimeError(f"the layer before layer {stage} has not run")
         reading.entry(hidden)
-        keep = self._choose(reading, sequence)
-        index = left_padded(keep)
-        self.kept[stage], self.reading = keep.gather(1, index), None
+        order, hidden = self.choices.at(self.stages.index(stage), reading, sequence, hidden)
+        index = left_padded(order)
+        self.kept[stage], self.reading = order.gather(1, index) >= 0, None
         sequence, hidden = sequence.take(index, self.kept[stage]), take_columns(hidden, index)
         if stage == self.stages[-1]:
             self.embeddings = None
@@ -151,35 +148,6 @@ class LayerPruning:
         column = torch.arange(visual.shape[1], device=hidden.device).expand(visual.shape)
         rotary, ids = kwargs["position_embeddings"], kwargs.get("position_ids")
         return LayerSequence(column, token, visual, asking(placeholder, token), rotary, ids)
-
-    def _choose(self, reading: StageReading, sequence: LayerSequence) -> Tensor:
-        """Return what stays of ``sequence``: (batch, length)."""
-        keep = sequence.token & ~sequence.visual
-        number, copies = self.stages.index(reading.stage), len(keep) // len(self.schedules)
-        if number == 0:
-            self.prepared = [None] * len(keep)
-        for row, columns in enumerate(reading.columns["visual"]):
-            count = self.schedules[row // copies].get(reading.stage, len(columns))
-            count = min(count, len(columns))
-            if count == len(columns):
-                keep[row, columns] = True
-            if count in (0, len(columns)):
-                continue
-            order = self.visual[row // copies].to(columns.device).cumsum(dim=0) - 1
-            state = LayerState(
-                number,
-                order[sequence.column[row, columns]],
-                reading.of_row(row),
-                _on(self.grids[row // copies], columns.device),
-            )
-            if number == 0:
-                self.prepared[row] = self.pruner.prepare(state)
-            chosen = self.pruner.select(replace(state, prepared=self.prepared[row]), count)
-            if chosen.shape != (count,):
-                name = type(self.pruner).__name__
-                raise ValueError(f"{name} selected {tuple(chosen.shape)} of {len(columns)} for count={count}")
-            keep[row, columns[chosen]] = True
-        return keep
 
     def _attention_mask(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Any:
         """Return the mask of layer ``index``, in the form that its attention kernel takes."""
@@ -253,14 +221,8 @@ def layer_pruning(
         pruner.row_schedule(count, number, layers, basis)
         for count, number, basis in zip(marked, crops, given, strict=True)
     ]
-    session = LayerPruning(
-        llm,
-        pruner,
-        visual,
-        schedules,
-        visual if placeholder is None else placeholder,
-        [None] * len(marked) if grids is None else grids,
-    )
+    choices = LayerChoices(pruner, visual, schedules, [None] * len(marked) if grids is None else grids)
+    session = LayerPruning(llm, pruner, visual, choices, visual if placeholder is None else placeholder)
     stages = session.stages
     unknown = {kind_of(llm.config, index) for index in range(min(stages, default=layers), layers)}
     if unknown - _MASKS.keys():
@@ -291,7 +253,3 @@ def layer_pruning(
 def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
     cache = kwargs.get("past_key_values")
     return cache is None or cache.get_seq_length(index) == 0
-
-
-def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)

@@ -43,6 +43,7 @@ from .inside_llm.fitprune import FitPrune as FitPrune
 from .inside_llm.himap import HiMAP as HiMAP
 from .inside_llm.pyramid import Pyramid as Pyramid
 from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
+from .inside_llm.sparsevlm import SparseVLM as SparseVLM
 from .inside_llm.sparsevlm_plus import SparseVLMPlus as SparseVLMPlus
 from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW

@@ -7,7 +7,17 @@ import torch
 from families import pruned_rows, visuals
 
 from script_exp.errors import SettingError
-from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, PyramidDrop, SparseVLMPlus, V2Drop
+from script_exp.pruners import (
+    DART,
+    VTW,
+    Feather,
+    FitPrune,
+    HiMAP,
+    PyramidDrop,
+    SparseVLM,
+    SparseVLMPlus,
+    V2Drop,
+)
 
 METHODS = [
     DART(budget=5, layer=2, budget_as="after"),
@@ -40,6 +50,12 @@ def test_a_batch_gives_what_its_rows_give(model, family):
     rows = [(images, number) for number, images in enumerate(visuals(family)[:2])]
     counts = model.adapter.counts_positions
     pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
+    merging = SparseVLM(budget=5, stages=[1, 2, 3], budget_as="after")
+    if counts:
+        pruners.append(merging)
+    else:
+        with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions"):
+            answers(model, rows, merging)
     for pruner in pruners:
         together, *_, prompt = answers(model, rows, pruner)
         shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())

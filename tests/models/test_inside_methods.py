@@ -29,7 +29,7 @@ from script_exp.models.attention_rows import last_row_attention
 from script_exp.models.budgets import check_renumbering
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.layer_hooks import layer_pruning
-from script_exp.pruners import PyramidDrop
+from script_exp.pruners import PyramidDrop, SparseVLM
 from script_exp.pruners.contract.layer_signals import LAST_ROW, StageSizes
 
 WITHOUT_RENUMBERING = [name for name, method in METHODS.items() if not method.renumber]
@@ -75,6 +75,8 @@ def test_positions_on_three_axes_cannot_be_renumbered():
     with pytest.raises(SettingError, match="positions=renumber: expected keep: positions of this model are"):
         check_renumbering(PyramidDrop(budget=4), ADAPTERS["qwen2_5_vl"])
     check_renumbering(PyramidDrop(budget=4, positions="keep"), ADAPTERS["qwen2_5_vl"])
+    with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions: posit"):
+        check_renumbering(SparseVLM(budget=4), ADAPTERS["qwen2_5_vl"])
 
 
 @pytest.mark.parametrize("name", METHODS)

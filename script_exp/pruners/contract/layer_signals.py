@@ -107,7 +107,8 @@ class LayerState:
 
     Attributes:
         stage: number of the stage, from 0.
-        places: (m,) which of the prompt's visual tokens are left, ascending, counted before the first stage.
+        places: (m,) which of the prompt's visual tokens are left, counted before the first stage: ascending,
+            but for tokens that a stage has moved behind the others (:class:`StageChoice`).
         signals: what the method declares for the stage.
         grid: (tokens, 2) row and column in its crop of each of the prompt's visual tokens; None where they
             form no grid.
@@ -120,3 +121,20 @@ class LayerState:
     signals: Mapping[LayerSignal, Tensor]
     grid: Tensor | None = None
     prepared: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """What a stage leaves of the m visual tokens of one prompt.
+
+    Attributes:
+        chosen: (count,) indices below m, distinct: the tokens that stay.
+        states: (count, d) hidden states that enter the stage in their places, for methods that merge; None
+            for their own.
+        moved: how many of ``chosen``, the last ones, stand behind all other visual tokens from now on, in
+            this order. A merged token without a place of its own takes that of one of its members, and moves.
+    """
+
+    chosen: Tensor
+    states: Tensor | None = None
+    moved: int = 0
