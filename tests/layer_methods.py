@@ -17,6 +17,7 @@ from script_exp.pruners import (
     FitPrune,
     HiMAP,
     LayerPruner,
+    MustDrop,
     PyramidDrop,
     SparseVLM,
     SparseVLMPlus,
@@ -142,6 +143,32 @@ def himap(stage: Stage) -> Tensor:
     return best(stage.before.mean(dim=0)[rows][:, stage.visual].sum(dim=0), stage.count)
 
 
+def mustdrop(stage: Stage) -> Tensor:
+    """The thresholds that leave as many as stay: a token goes if it is below both and not in the key set."""
+    rows = stage.before.mean(dim=0)[stage.text][:, stage.visual]
+    total, ratio = float(rows.sum()), 0.5
+    key = sorted(range(len(stage.image)), key=lambda one: -float(stage.tower[one]))
+    key = key[: math.ceil(0.2 * len(stage.image))]
+    columns = [(float(rows[:, one].sum()), float(rows[:, one].max())) for one in range(len(stage.visual))]
+    in_key = [int(place) in key for place in stage.places]
+
+    def left(t: float, spared: bool) -> list[int]:
+        return [
+            one
+            for one, (sums, most) in enumerate(columns)
+            if sums >= t / ratio * total or most >= t or (spared and in_key[one])
+        ]
+
+    every = sorted({t for sums, most in columns for t in (sums / (total or 1) * ratio, most)}, reverse=True)
+    every = [t * (1 - 1e-6) for t in every]  # so that rounding leaves the token that it is the threshold of
+    if sum(in_key) >= stage.count:  # the best of the key set alone
+        ranked = [one for t in every for one in left(t, spared=False) if in_key[one]]
+    else:
+        ranked = [one for one, key_one in enumerate(in_key) if key_one]
+        ranked += [one for t in every for one in left(t, spared=True)]
+    return torch.tensor(list(dict.fromkeys(ranked))[: stage.count])
+
+
 def fitprune(stage: Stage) -> Tensor:
     """As published: the tokens with the lowest product leave."""
     largest = stage.before.amax(dim=0)
@@ -180,6 +207,10 @@ METHODS = {
     "fitprune": Method(FitPrune(budget=14), fitprune),
     "feather": Method(Feather(budget=17), feather),
     "feather_few": Method(Feather(budget=2, budget_as="after", stages=[1, 2]), feather),
+    "mustdrop": Method(MustDrop(budget=12, key=0.2, ratio=0.5), mustdrop, renumber=True),
+    "mustdrop_keep": Method(
+        MustDrop(budget=3, key=0.2, ratio=0.5, stages=[1, 4], budget_as="after", positions="keep"), mustdrop
+    ),
     "vtw": Method(VTW(budget=18), none),
     "dart": Method(DART(budget=18, budget_as="after"), dart),
     "dart_few": Method(DART(budget=7, layer=3, budget_as="after"), dart),

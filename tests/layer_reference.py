@@ -16,6 +16,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import FastV, Pyramid
+from script_exp.pruners.contract.layer_signals import TokensKnown
+from script_exp.pruners.contract.signals import SALIENCY
 
 GRID, LAYERS, NEW_TOKENS = 6, 6, 9
 VISUAL = GRID**2
@@ -78,6 +80,7 @@ class Stage:
         count: how many of them stay.
         positions: (..., 1, size) of ``hidden``.
         image: columns of the prompt's visual tokens before the first stage.
+        tower: (tokens,) what the vision tower says of these.
     """
 
     llm: Any
@@ -95,6 +98,7 @@ class Stage:
     count: int
     positions: torch.Tensor
     image: list[int]
+    tower: torch.Tensor
 
     @property
     def before(self) -> torch.Tensor:
@@ -150,7 +154,7 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
                 [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
                 torch.arange(int(now[-1]) + 1 if len(now) else left - 1, left),
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
-                positions[..., :left], image.tolist(),
+                positions[..., :left], image.tolist(), saliency(len(image)),
             )  # fmt: skip
             choice = choose(stage)
             added = choice.new if isinstance(choice, Merged) else []
@@ -204,8 +208,8 @@ def projected(block, hidden, rotary):
 def generate(model, inputs, pruner, visual=None, crops=None, **more):
     visual = inputs["input_ids"] == IMAGE if visual is None else visual
     crops = [1] * len(visual) if crops is None else crops
-    llm, grids = model.model.language_model, [places(int(row.sum())) for row in visual]
-    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, grids=grids):
+    llm, counts = model.model.language_model, visual.sum(dim=1).tolist()
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, known=list(map(known, counts))):
         return model.generate(
             **inputs,
             max_new_tokens=NEW_TOKENS,
@@ -220,6 +224,15 @@ def places(tokens):
     """Row and column of each visual token of an image of the tests, told by their number."""
     columns = {VISUAL: GRID, 20: 5, 18: 3}.get(tokens)
     return columns and torch.tensor([divmod(place, columns) for place in range(tokens)])
+
+
+def known(tokens):
+    return TokensKnown(places(tokens), {SALIENCY: saliency(tokens)})
+
+
+def saliency(tokens):
+    """A made attention of the vision tower to each visual token of an image."""
+    return torch.rand(tokens, generator=torch.Generator().manual_seed(tokens))
 
 
 def check(model, output, rows, schedules, window=None, **method):

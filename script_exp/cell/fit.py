@@ -44,10 +44,10 @@ def check_fit(
                     "large ones cannot reach such a low average",
                 )
         first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+        adapter.check_reads(pruner.reads, checkpoint.config)
         if first is not None:
             if tokens is not None and not adapter.variable_size:
                 first.kept_of(tokens)
-            adapter.check_reads(first.reads, checkpoint.config)
             if first.aggregates and not adapter.has_projector:
                 raise SettingError("aggregate", True, NO_PROJECTOR)
     except SettingError as error:

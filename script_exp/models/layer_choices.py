@@ -11,7 +11,7 @@ from torch import Tensor
 from script_exp.models.layer_reading import StageReading
 from script_exp.models.layer_sequence import LayerSequence
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.layer_signals import LayerState, StageChoice
+from script_exp.pruners.contract.layer_signals import LayerState, StageChoice, TokensKnown
 
 
 class LayerChoices:
@@ -23,7 +23,7 @@ class LayerChoices:
 
     Args:
         visual: (batch, length) true at the visual tokens of the prompt.
-        grids: for each row :attr:`LayerState.grid`.
+        known: for each row :attr:`LayerState.known`.
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class LayerChoices:
         pruner: LayerPruner,
         visual: Tensor,
         schedules: list[dict[int, int]],
-        grids: Sequence[Tensor | None],
+        known: Sequence[TokensKnown],
     ) -> None:
-        self.pruner, self.visual, self.schedules, self.grids = pruner, visual, schedules, grids
+        self.pruner, self.visual, self.schedules, self.known = pruner, visual, schedules, known
         self.prepared: list[Tensor | None] = []
 
     def at(
@@ -77,12 +77,11 @@ class LayerChoices:
         """Return what the method leaves of one row of the batch."""
         columns, prompt = reading.columns["visual"][row], row // copies
         rank = self.visual[prompt].to(columns.device).cumsum(dim=0) - 1
-        grid = self.grids[prompt]
         state = LayerState(
             number,
             rank[sequence.column[row, columns]],
             reading.of_row(row),
-            None if grid is None else grid.to(columns.device),
+            self.known[prompt].to(columns.device),
         )
         if number == 0:
             self.prepared[row] = self.pruner.prepare(state)

@@ -25,7 +25,7 @@ from script_exp.models.layer_choices import LayerChoices
 from script_exp.models.layer_reading import StageReading, check_readable, kind_of
 from script_exp.models.layer_sequence import LayerSequence, asking, consecutive, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.layer_signals import LayerSignal, States
+from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown
 
 _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 
@@ -193,7 +193,7 @@ def layer_pruning(
     crops: Sequence[int],
     tokens: Sequence[int] | None = None,
     placeholder: Tensor | None = None,
-    grids: Sequence[Tensor | None] | None = None,
+    known: Sequence[TokensKnown] | None = None,
 ) -> Iterator[LayerPruning]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
@@ -207,7 +207,7 @@ def layer_pruning(
             None for the number marked in ``visual``.
         placeholder: (batch, length) true at visual tokens and all separators: the text that asks comes behind
             them. None for ``visual``.
-        grids: for each row :attr:`LayerState.grid`; None where no row has one.
+        known: for each row :attr:`LayerState.known`; None where nothing is known.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
@@ -221,7 +221,8 @@ def layer_pruning(
         pruner.row_schedule(count, number, layers, basis)
         for count, number, basis in zip(marked, crops, given, strict=True)
     ]
-    choices = LayerChoices(pruner, visual, schedules, [None] * len(marked) if grids is None else grids)
+    known = [TokensKnown()] * len(marked) if known is None else known
+    choices = LayerChoices(pruner, visual, schedules, known)
     session = LayerPruning(llm, pruner, visual, choices, visual if placeholder is None else placeholder)
     stages = session.stages
     unknown = {kind_of(llm.config, index) for index in range(min(stages, default=layers), layers)}

@@ -16,9 +16,9 @@ from layer_reference import (
     check,
     generate,
     held,
+    known,
     llava_inputs,
     llava_row,
-    places,
     reference,
 )
 
@@ -106,7 +106,7 @@ def test_beams_and_flops(name):
         sizes = StageSizes(visual, schedule[stage], asking, config.hidden_size, flops.head_dim(config))
         inside += method.pruner.operations(number, sizes)
     with layer_pruning(
-        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], grids=[places(VISUAL)]
+        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], known=[known(VISUAL)]
     ):
         both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))

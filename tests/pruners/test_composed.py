@@ -26,6 +26,7 @@ from script_exp.pruners import (
     FastV,
     Feather,
     Graph,
+    MustDrop,
     PyramidDrop,
     Random,
     SparseVLMPlus,
@@ -75,6 +76,10 @@ def test_what_does_not_fit_is_one_sentence():
         ),
         (lambda: composed(inside=composed()), "inside=Composed: expected a method that prunes inside"),
         (lambda: composed(inside=Feather(budget=1)), "inside=Feather: expected a method that needs no grid"),
+        (
+            lambda: composed(inside=MustDrop(budget=1)),
+            "inside=MustDrop: expected a method that reads nothing of the vision tower",
+        ),
         (
             lambda: composed(400).lengths(576, 4),
             "budget=400: expected at most 384, since 1.5 times as many enter",

@@ -49,7 +49,7 @@ class LayerPruner(ABC):
     stages_key: ClassVar[str]
     fewest: ClassVar[int] = 1
     needs_grid: ClassVar[bool] = False
-    """Whether it reads :attr:`LayerState.grid`, which is lost once another method has pruned."""
+    """Whether it reads :attr:`TokensKnown.grid`, which is lost once another method has pruned."""
     meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:

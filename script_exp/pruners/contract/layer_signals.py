@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from script_exp.errors import check_choice
+from script_exp.pruners.contract.signals import Signal
 
 STATES = ("keys", "entering", "leaving", "normed", "embeddings", "rotary")
 
@@ -102,6 +104,24 @@ class StageSizes:
 
 
 @dataclass(frozen=True)
+class TokensKnown:
+    """What is known of one prompt's visual tokens before the LLM runs.
+
+    Attributes:
+        grid: (tokens, 2) row and column of each in its crop; None where they form no grid.
+        tower: (tokens, ...) what the vision tower knows of each, of each signal in the method's ``reads``.
+    """
+
+    grid: Tensor | None = None
+    tower: Mapping[Signal, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> TokensKnown:
+        """Return a copy on another device."""
+        grid = None if self.grid is None else self.grid.to(device)
+        return TokensKnown(grid, {name: value.to(device) for name, value in self.tower.items()})
+
+
+@dataclass(frozen=True)
 class LayerState:
     """One prompt at a stage, before anything is dropped there; m visual tokens are left.
 
@@ -110,8 +130,7 @@ class LayerState:
         places: (m,) which of the prompt's visual tokens are left, counted before the first stage: ascending,
             but for tokens that a stage has moved behind the others (:class:`StageChoice`).
         signals: what the method declares for the stage.
-        grid: (tokens, 2) row and column in its crop of each of the prompt's visual tokens; None where they
-            form no grid.
+        known: what is known of all of the prompt's visual tokens.
         prepared: what :meth:`~script_exp.pruners.contract.layer_pruner.LayerPruner.prepare` returned for this
             prompt.
     """
@@ -119,7 +138,7 @@ class LayerState:
     stage: int
     places: Tensor
     signals: Mapping[LayerSignal, Tensor]
-    grid: Tensor | None = None
+    known: TokensKnown = TokensKnown()
     prepared: Tensor | None = None
 
 

@@ -40,6 +40,9 @@ class Composed(LayerPruner):
         if self.inside.needs_grid:
             expected = "a method that needs no grid: what enters the LLM has none any more"
             raise SettingError("inside", type(self.inside).__name__, expected)
+        if self.inside.reads.signals:
+            expected = "a method that reads nothing of the vision tower, where all tokens still were"
+            raise SettingError("inside", type(self.inside).__name__, expected)
         check_number(
             "expansion",
             self.expansion,
