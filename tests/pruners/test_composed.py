@@ -27,6 +27,7 @@ from script_exp.pruners import (
     Feather,
     Graph,
     MustDrop,
+    NoPruning,
     PyramidDrop,
     Random,
     SparseVLMPlus,
@@ -74,6 +75,11 @@ def test_what_does_not_fit_is_one_sentence():
             lambda: composed(inside=Graph(budget=1)),
             "inside=Graph: expected a method that prunes inside the LLM",
         ),
+        (
+            lambda: composed(before=NoPruning()),
+            "before=NoPruning: expected a method that prunes; to prune inside",
+        ),
+        (lambda: composed(0.1, before=NoPruning()), "before=NoPruning: expected a method that prunes"),
         (lambda: composed(inside=composed()), "inside=Composed: expected a method that prunes inside"),
         (lambda: composed(inside=Feather(budget=1)), "inside=Feather: expected a method that needs no grid"),
         (
