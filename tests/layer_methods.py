@@ -12,6 +12,7 @@ from torch import Tensor
 
 from script_exp.pruners import (
     DART,
+    PACT,
     VTW,
     Feather,
     FitPrune,
@@ -143,6 +144,43 @@ def himap(stage: Stage) -> Tensor:
     return best(stage.before.mean(dim=0)[rows][:, stage.visual].sum(dim=0), stage.count)
 
 
+def pact(stage: Stage) -> Merged:
+    """Token by token; the cutoff is the largest that bisection finds to leave enough centers."""
+    query, key = projected(stage.own, stage.hidden, None)
+    asked = int(stage.text[0])
+    key = key.repeat_interleave(len(query) // len(key), dim=0)[:, :asked]
+    logits = query[:, :asked].mean(dim=1, keepdim=True) @ key.mT * query.shape[-1] ** -0.5
+    states = stage.hidden[0, stage.visual]
+    scores = logits.softmax(dim=-1).mean(dim=(0, 1))[stage.visual] * states.norm(dim=-1)
+    tokens = range(len(states))
+    pool = sorted(best(scores, max(stage.count, int(0.55 * len(states)))).tolist())
+    _, turned = projected(stage.own, stage.hidden, stage.rotary)
+    keys = [turned[:, column].flatten() for column in stage.visual]
+    far = [[1 - float(torch.cosine_similarity(keys[a], keys[b], dim=0)) for b in tokens] for a in tokens]
+    density = [sum(math.exp(-((far[one][other] / 2) ** 2)) for other in pool) for one in tokens]
+    order = sorted(pool, key=lambda one: -density[one])
+
+    def centers(cutoff: float) -> list[int]:
+        found: list[int] = []
+        for one in order:
+            if all(far[one][center] > cutoff for center in found):
+                found.append(one)
+        return found
+
+    low, high = -1.0, 2.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if len(centers(middle)) >= stage.count else (low, middle)
+    chosen = sorted(centers(low)[: stage.count])
+    members = {center: [center] for center in chosen}
+    for one in tokens:
+        near = min(chosen, key=lambda center: far[one][center])
+        if one not in chosen and (one in pool or far[one][near] <= 1.5 * max(low, 0)):
+            members[near].append(one)
+    means = [states[members[center]].mean(dim=0) for center in chosen]
+    return Merged(torch.tensor(chosen), [], means, [len(members[center]) for center in chosen])
+
+
 def mustdrop(stage: Stage) -> Tensor:
     """The thresholds that leave as many as stay: a token goes if it is below both and not in the key set."""
     rows = stage.before.mean(dim=0)[stage.text][:, stage.visual]
@@ -211,6 +249,8 @@ METHODS = {
     "mustdrop_keep": Method(
         MustDrop(budget=3, key=0.2, ratio=0.5, stages=[1, 4], budget_as="after", positions="keep"), mustdrop
     ),
+    "pact": Method(PACT(budget=9, layer=2, budget_as="after"), pact),
+    "pact_many": Method(PACT(budget=0.7, layer=3, budget_as="after"), pact),
     "vtw": Method(VTW(budget=18), none),
     "dart": Method(DART(budget=18, budget_as="after"), dart),
     "dart_few": Method(DART(budget=7, layer=3, budget_as="after"), dart),

@@ -5,6 +5,7 @@ Includes small prompts to compare on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -117,10 +118,15 @@ def best(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 @dataclass
 class Merged:
-    """Which of the visual tokens stay, and states (d,) of new ones, which stand behind the image."""
+    """Which of the visual tokens stay, and states (d,) of new ones, which stand behind the image.
+
+    Or states of those that stay, ascending, and how many tokens each stands for.
+    """
 
     stay: torch.Tensor
     new: list[torch.Tensor]
+    states: list[torch.Tensor] | None = None
+    sizes: list[int] | None = None
 
 
 @torch.inference_mode()
@@ -142,6 +148,7 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
     following = row.positions.amax() + 1 + torch.arange(len(new)).expand(*row.positions.shape[:-1], -1)
     positions = torch.cat([row.positions, following], dim=-1)
     alive = torch.arange(prompt + len(new))  # columns of the whole sequence that are left
+    weights = torch.zeros(len(alive))  # added to the attention to each column
     taken = None  # what the layer before got, of the prompt
     image = row.visual.nonzero()[:, 0]
     for index, block in enumerate(llm.layers):
@@ -158,6 +165,10 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
             )  # fmt: skip
             choice = choose(stage)
             added = choice.new if isinstance(choice, Merged) else []
+            if isinstance(choice, Merged) and choice.states is not None:
+                hidden, weights = hidden.clone(), weights.clone()
+                for place, state, size in zip(choice.stay, choice.states, choice.sizes, strict=True):
+                    hidden[0, now[place]], weights[now[place]] = state, math.log(size)
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[now] = False
             stay[now[choice.stay if isinstance(choice, Merged) else choice]] = True
@@ -166,6 +177,7 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
                 behind = int((torch.tensor(order) <= now[-1]).sum())
                 order[behind:behind] = [int(now[-1])] * len(added)
             alive, hidden, positions = alive[order], hidden[:, order], positions[..., order]
+            weights = weights[order]
             for number, state in enumerate(added):
                 hidden[0, behind + number] = state
             if renumber:
@@ -173,7 +185,7 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
             rotary, mask = shaped(llm, hidden, positions, window and window[index])
         left = int((alive < prompt).sum())
         taken = hidden[:, :left], [part[..., :left, :] for part in rotary], mask[..., :left, :left]
-        hidden = block(hidden, attention_mask=mask, position_embeddings=rotary)
+        hidden = block(hidden, attention_mask=mask + weights, position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
 
 

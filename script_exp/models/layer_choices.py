@@ -38,8 +38,8 @@ class LayerChoices:
 
     def at(
         self, number: int, reading: StageReading, sequence: LayerSequence, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return what stays of ``sequence`` at a stage, and the hidden states with merged tokens in place.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return what stays of ``sequence`` at a stage, the hidden states with merged tokens, and sizes.
 
         Args:
             number: of the stage, from 0.
@@ -47,11 +47,12 @@ class LayerChoices:
 
         Returns:
             (batch, length) numbers that give the order of what stays, negative at what leaves, and
-            (batch, length, d).
+            (batch, length, d), and (batch, length) how many tokens each stands for; None for 1 each.
         """
         visual = sequence.visual
         place = torch.arange(visual.shape[1], device=visual.device).expand(visual.shape) * visual.shape[1]
         order, copies = place.masked_fill(visual | ~sequence.token, -1), len(visual) // len(self.schedules)
+        sizes: Tensor | None = None
         if number == 0:
             self.prepared = [None] * len(visual)
         for row, columns in enumerate(reading.columns["visual"]):
@@ -69,7 +70,10 @@ class LayerChoices:
             if choice.states is not None:
                 hidden = hidden.clone()
                 hidden[row, stay.to(hidden.device)] = choice.states.to(hidden)
-        return order, hidden
+            if choice.sizes is not None:
+                sizes = torch.ones(order.shape, device=order.device) if sizes is None else sizes
+                sizes[row, stay] = choice.sizes
+        return order, hidden, sizes
 
     def _choice(
         self, number: int, row: int, copies: int, count: int, reading: StageReading, sequence: LayerSequence

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from script_exp.errors import UserError
-from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.attention_rows import attention_inputs, weighted
 from script_exp.models.layer_choices import LayerChoices
-from script_exp.models.layer_reading import StageReading, check_readable, kind_of
+from script_exp.models.layer_reading import StageReading, check_readable, check_weighing, kind_of
 from script_exp.models.layer_sequence import LayerSequence, asking, consecutive, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown
@@ -39,6 +40,7 @@ class LayerPruning:
         choices: chooses what the stages leave of each row.
         stages: the layers before which some row drops tokens.
         kept: for each stage that has run, the mask (batch, kept) of what it left, true at tokens.
+        weights: for each stage that has run, log(size) of these tokens (batch, kept); None for 0 each.
         starts: for each stage that has run, the position (batch, 1) of the first token, if it renumbers.
         mask: (batch, length) of this forward pass, as the caller passed it.
         embeddings: (batch, length, d) what enters the LLM, while a stage may still read it.
@@ -61,6 +63,7 @@ class LayerPruning:
         self.stages = sorted(set().union(*choices.schedules))
         self.remaining = visual
         self.kept: dict[int, Tensor] = {}
+        self.weights: dict[int, Tensor | None] = {}
         self.starts: dict[int, Tensor] = {}
         self.mask: Tensor | None = None
         self.embeddings: Tensor | None = None
@@ -119,8 +122,9 @@ class LayerPruning:
         if reading is None or sequence is None or reading.stage != stage:
             raise RuntimeError(f"the layer before layer {stage} has not run")
         reading.entry(hidden)
-        order, hidden = self.choices.at(self.stages.index(stage), reading, sequence, hidden)
+        order, hidden, sizes = self.choices.at(self.stages.index(stage), reading, sequence, hidden)
         index = left_padded(order)
+        self.weights[stage] = None if sizes is None else sizes.gather(1, index).log()
         self.kept[stage], self.reading = order.gather(1, index) >= 0, None
         sequence, hidden = sequence.take(index, self.kept[stage]), take_columns(hidden, index)
         if stage == self.stages[-1]:
@@ -153,13 +157,19 @@ class LayerPruning:
         """Return the mask of layer ``index``, in the form that its attention kernel takes."""
         kind = kind_of(self.llm.config, index)
         if (stage, kind) not in self.masks:
-            self.masks[stage, kind] = _MASKS[kind](
+            token, weights = self._tokens(stage, index, hidden, cache), self.weights[stage]
+            mask = _MASKS[kind](
                 config=self.llm.config,
                 inputs_embeds=hidden,
-                attention_mask=self._tokens(stage, index, hidden, cache),
+                attention_mask=token,
                 past_key_values=cache,
                 layer_idx=index,
+                allow_is_causal_skip=weights is None,
             )
+            if weights is not None:
+                since = token.shape[1] - weights.shape[1]
+                mask = weighted(mask, functional.pad(weights, (0, since)).to(hidden))
+            self.masks[stage, kind] = mask
         return self.masks[stage, kind]
 
     def _positions(
@@ -231,6 +241,8 @@ def layer_pruning(
             f"pruning inside the LLM: its layers are of type {', '.join(sorted(unknown - _MASKS.keys()))}; "
             f"expected {' or '.join(_MASKS)}"
         )
+    if pruner.weighs:
+        check_weighing(type(pruner).__name__, llm.config._attn_implementation)
     reads = frozenset[LayerSignal]().union(*(pruner.reads_at(number) for number in range(len(stages))))
     check_readable(llm, reads)
     with ExitStack() as stack:

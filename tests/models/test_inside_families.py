@@ -12,6 +12,7 @@ from families import pruned_rows, visuals
 from script_exp.errors import SettingError
 from script_exp.pruners import (
     DART,
+    PACT,
     VTW,
     Feather,
     FitPrune,
@@ -28,6 +29,7 @@ METHODS = [
     DART(budget=5, layer=2, budget_as="after"),
     FitPrune(budget=0.2, budget_as="after"),
     HiMAP(budget=5, stages=[1, 2], budget_as="after"),
+    PACT(budget=5, layer=2, budget_as="after"),
     SparseVLMPlus(budget=5, stages=[1, 2, 3], budget_as="after"),
     V2Drop(budget=0.5, stages=[1, 2, 3]),
     VTW(budget=0.5),

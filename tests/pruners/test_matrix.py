@@ -12,6 +12,7 @@ from small_llava import batch, load
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (
     DART,
+    PACT,
     VTW,
     ApET,
     CDPruner,
@@ -93,6 +94,7 @@ METHODS = {
     "sparsevlm_plus": lambda budget: SparseVLMPlus(budget=budget, budget_as="after"),
     "mustdrop": lambda budget: MustDrop(budget=budget, budget_as="after", positions="keep"),
     "dart": lambda budget: DART(budget=budget, budget_as="after"),
+    "pact": lambda budget: PACT(budget=budget, layer=2, budget_as="after"),
     "released_head": ScriptReleased,
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),

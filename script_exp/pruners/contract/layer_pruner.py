@@ -50,6 +50,8 @@ class LayerPruner(ABC):
     fewest: ClassVar[int] = 1
     needs_grid: ClassVar[bool] = False
     """Whether it reads :attr:`TokensKnown.grid`, which is lost once another method has pruned."""
+    weighs: ClassVar[bool] = False
+    """Whether log(size) of what its one stage leaves is added to the attention to it in all later layers."""
     meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:
