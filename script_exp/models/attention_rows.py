@@ -136,3 +136,16 @@ def attention_of(
         else:
             parts.append(part)
     return torch.cat(parts) if heads == "each" else parts[0] / (len(query) if heads == "mean" else 1)
+
+
+def weighted(mask: Tensor, weights: Tensor) -> Tensor:
+    """Return a mask of numbers that also adds ``weights`` to the scores of each key.
+
+    Args:
+        mask: (batch, 1, queries, keys), of bool or of numbers that are added.
+        weights: (batch, at least keys), those of the last keys.
+    """
+    added = weights[:, None, None, -mask.shape[-1] :]
+    if mask.dtype == torch.bool:
+        return torch.where(mask, added, torch.finfo(weights.dtype).min)
+    return mask + added

@@ -4,27 +4,29 @@ The tokens are removed from the hidden states, the rotary embeddings, the positi
 later layers, so they never enter the KV caches of these layers. They are chosen once, at prefill; each stage
 chooses among the tokens that the previous one left. During decoding, only the masks have to fit the shorter
 caches. Kept tokens keep their positions, or take consecutive ones if the method says so, and then decoding
-goes on from these. A sliding window counts the remaining tokens.
+goes on from these. Tokens that a method merges enter the stage merged. A sliding window counts the remaining
+tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from script_exp.errors import UserError
-from script_exp.models.attention_rows import attention_inputs
-from script_exp.models.layer_reading import StageReading, check_readable, kind_of
+from script_exp.models.attention_rows import attention_inputs, weighted
+from script_exp.models.layer_choices import LayerChoices
+from script_exp.models.layer_reading import StageReading, check_readable, check_weighing, kind_of
 from script_exp.models.layer_sequence import LayerSequence, asking, consecutive, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, States
+from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown
 
 _MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
 
@@ -35,10 +37,10 @@ class LayerPruning:
     Attributes:
         remaining: (batch, length) the visual tokens of the prompt that the stages so far have left, for
             every beam.
-        schedules: for each row of the prompt, the counts by the stages' layers.
+        choices: chooses what the stages leave of each row.
         stages: the layers before which some row drops tokens.
-        grids: for each row, the place of its visual tokens in :attr:`LayerState.grid`.
         kept: for each stage that has run, the mask (batch, kept) of what it left, true at tokens.
+        weights: for each stage that has run, log(size) of these tokens (batch, kept); None for 0 each.
         starts: for each stage that has run, the position (batch, 1) of the first token, if it renumbers.
         mask: (batch, length) of this forward pass, as the caller passed it.
         embeddings: (batch, length, d) what enters the LLM, while a stage may still read it.
@@ -46,7 +48,6 @@ class LayerPruning:
         masks: attention masks of this forward pass, by stage and kind of layer.
         positions: position ids and embeddings of this forward pass, by stage, if the method renumbers.
         reading: what the next stage reads.
-        prepared: what the method prepared for each row of the batch.
     """
 
     def __init__(
@@ -54,15 +55,15 @@ class LayerPruning:
         llm: Any,
         pruner: LayerPruner,
         visual: Tensor,
-        schedules: list[dict[int, int]],
+        choices: LayerChoices,
         placeholder: Tensor,
-        grids: Sequence[Tensor | None],
     ) -> None:
-        self.llm, self.pruner, self.visual, self.schedules = llm, pruner, visual, schedules
-        self.placeholder, self.grids = placeholder, grids
-        self.stages = sorted(set().union(*schedules))
+        self.llm, self.pruner, self.visual = llm, pruner, visual
+        self.placeholder, self.choices = placeholder, choices
+        self.stages = sorted(set().union(*choices.schedules))
         self.remaining = visual
         self.kept: dict[int, Tensor] = {}
+        self.weights: dict[int, Tensor | None] = {}
         self.starts: dict[int, Tensor] = {}
         self.mask: Tensor | None = None
         self.embeddings: Tensor | None = None
@@ -70,7 +71,6 @@ class LayerPruning:
         self.masks: dict[tuple[int, str], Any] = {}
         self.positions: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
         self.reading: StageReading | None = None
-        self.prepared: list[Tensor | None] = []
         self.kernel = ExitStack()
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -122,9 +122,10 @@ class LayerPruning:
         if reading is None or sequence is None or reading.stage != stage:
             raise RuntimeError(f"the layer before layer {stage} has not run")
         reading.entry(hidden)
-        keep = self._choose(reading, sequence)
-        index = left_padded(keep)
-        self.kept[stage], self.reading = keep.gather(1, index), None
+        order, hidden, sizes = self.choices.at(self.stages.index(stage), reading, sequence, hidden)
+        index = left_padded(order)
+        self.weights[stage] = None if sizes is None else sizes.gather(1, index).log()
+        self.kept[stage], self.reading = order.gather(1, index) >= 0, None
         sequence, hidden = sequence.take(index, self.kept[stage]), take_columns(hidden, index)
         if stage == self.stages[-1]:
             self.embeddings = None
@@ -152,46 +153,23 @@ class LayerPruning:
         rotary, ids = kwargs["position_embeddings"], kwargs.get("position_ids")
         return LayerSequence(column, token, visual, asking(placeholder, token), rotary, ids)
 
-    def _choose(self, reading: StageReading, sequence: LayerSequence) -> Tensor:
-        """Return what stays of ``sequence``: (batch, length)."""
-        keep = sequence.token & ~sequence.visual
-        number, copies = self.stages.index(reading.stage), len(keep) // len(self.schedules)
-        if number == 0:
-            self.prepared = [None] * len(keep)
-        for row, columns in enumerate(reading.columns["visual"]):
-            count = self.schedules[row // copies].get(reading.stage, len(columns))
-            count = min(count, len(columns))
-            if count == len(columns):
-                keep[row, columns] = True
-            if count in (0, len(columns)):
-                continue
-            order = self.visual[row // copies].to(columns.device).cumsum(dim=0) - 1
-            state = LayerState(
-                number,
-                order[sequence.column[row, columns]],
-                reading.of_row(row),
-                _on(self.grids[row // copies], columns.device),
-            )
-            if number == 0:
-                self.prepared[row] = self.pruner.prepare(state)
-            chosen = self.pruner.select(replace(state, prepared=self.prepared[row]), count)
-            if chosen.shape != (count,):
-                name = type(self.pruner).__name__
-                raise ValueError(f"{name} selected {tuple(chosen.shape)} of {len(columns)} for count={count}")
-            keep[row, columns[chosen]] = True
-        return keep
-
     def _attention_mask(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Any:
         """Return the mask of layer ``index``, in the form that its attention kernel takes."""
         kind = kind_of(self.llm.config, index)
         if (stage, kind) not in self.masks:
-            self.masks[stage, kind] = _MASKS[kind](
+            token, weights = self._tokens(stage, index, hidden, cache), self.weights[stage]
+            mask = _MASKS[kind](
                 config=self.llm.config,
                 inputs_embeds=hidden,
-                attention_mask=self._tokens(stage, index, hidden, cache),
+                attention_mask=token,
                 past_key_values=cache,
                 layer_idx=index,
+                allow_is_causal_skip=weights is None,
             )
+            if weights is not None:
+                since = token.shape[1] - weights.shape[1]
+                mask = weighted(mask, functional.pad(weights, (0, since)).to(hidden))
+            self.masks[stage, kind] = mask
         return self.masks[stage, kind]
 
     def _positions(
@@ -225,7 +203,7 @@ def layer_pruning(
     crops: Sequence[int],
     tokens: Sequence[int] | None = None,
     placeholder: Tensor | None = None,
-    grids: Sequence[Tensor | None] | None = None,
+    known: Sequence[TokensKnown] | None = None,
 ) -> Iterator[LayerPruning]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
@@ -239,7 +217,7 @@ def layer_pruning(
             None for the number marked in ``visual``.
         placeholder: (batch, length) true at visual tokens and all separators: the text that asks comes behind
             them. None for ``visual``.
-        grids: for each row :attr:`LayerState.grid`; None where no row has one.
+        known: for each row :attr:`LayerState.known`; None where nothing is known.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
@@ -253,14 +231,9 @@ def layer_pruning(
         pruner.row_schedule(count, number, layers, basis)
         for count, number, basis in zip(marked, crops, given, strict=True)
     ]
-    session = LayerPruning(
-        llm,
-        pruner,
-        visual,
-        schedules,
-        visual if placeholder is None else placeholder,
-        [None] * len(marked) if grids is None else grids,
-    )
+    known = [TokensKnown()] * len(marked) if known is None else known
+    choices = LayerChoices(pruner, visual, schedules, known)
+    session = LayerPruning(llm, pruner, visual, choices, visual if placeholder is None else placeholder)
     stages = session.stages
     unknown = {kind_of(llm.config, index) for index in range(min(stages, default=layers), layers)}
     if unknown - _MASKS.keys():
@@ -268,6 +241,8 @@ def layer_pruning(
             f"pruning inside the LLM: its layers are of type {', '.join(sorted(unknown - _MASKS.keys()))}; "
             f"expected {' or '.join(_MASKS)}"
         )
+    if pruner.weighs:
+        check_weighing(type(pruner).__name__, llm.config._attn_implementation)
     reads = frozenset[LayerSignal]().union(*(pruner.reads_at(number) for number in range(len(stages))))
     check_readable(llm, reads)
     with ExitStack() as stack:
@@ -291,7 +266,3 @@ def layer_pruning(
 def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
     cache = kwargs.get("past_key_values")
     return cache is None or cache.get_seq_length(index) == 0
-
-
-def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if tensor is None else tensor.to(device)

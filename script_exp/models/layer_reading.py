@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from
 from script_exp.models.layer_sequence import LayerSequence, take_columns
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
@@ -70,6 +70,8 @@ class StageReading:
         self._states("leaving", lambda: hidden)
         self._states("normed", lambda: self.llm.norm(hidden.to(_device_of(self.llm.norm))))
         self._projected_rows(hidden, own=True)
+        if States("own_keys") in self.signals:
+            self._own_keys(hidden)
 
     def of_row(self, row: int) -> dict[LayerSignal, Tensor]:
         """Return the signals of one row of the batch.
@@ -112,12 +114,37 @@ class StageReading:
         for name in names:
             for row, columns in enumerate(self.columns[name.of]):
                 at = columns.to(normed.device)
+                if name.of == "before_text":
+                    self._mean_row(name, row, normed[row, at], attention)
+                    continue
                 query = _heads(attention.q_proj(normed[row, at]), attention)
                 key = _heads(attention.k_proj(normed[row]), attention)
                 if name.rotary:
                     cos, sin = (part[row] for part in rotary)
                     query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
                 self._rows(name, row, query, key, attention.scaling, index)
+
+    def _own_keys(self, hidden: Tensor) -> None:
+        """Compute the visual tokens' keys of the stage's first layer, with positions."""
+        layer = self.llm.layers[self.stage]
+        normed = layer.input_layernorm(hidden.to(_device_of(layer)))
+        rotary = [part.expand(len(normed), -1, -1) for part in self.sequence.position_embeddings]
+        for row, columns in enumerate(self.columns["visual"]):
+            at = columns.to(normed.device)
+            cos, sin = (part[row].to(normed.device)[at] for part in rotary)
+            key = _rotated(_heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn), cos, sin)
+            self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
+
+    def _mean_row(self, name: Rows, row: int, normed: Tensor, attention: Any) -> None:
+        """Keep the attention of the mean query of ``normed`` (tokens before the text, d) to these tokens."""
+        query = _heads(attention.q_proj(normed), attention).mean(dim=1, keepdim=True)
+        key = _heads(attention.k_proj(normed), attention)
+        before = self.columns[name.of][row]
+        place = torch.full(self.sequence.token[row].shape, -1, device=before.device)
+        place[before] = torch.arange(len(before), device=before.device)
+        visual = place[self.columns["visual"][row]].to(normed.device)
+        seen = torch.ones(1, len(before), dtype=torch.bool, device=normed.device)
+        self.values[name].append(attention_of(query, key, seen, attention.scaling, visual)[:, 0])
 
     def _rows(self, name: Rows, row: int, query: Tensor, key: Tensor, scaling: float, index: int) -> None:
         """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
@@ -130,7 +157,7 @@ class StageReading:
 
 def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
     """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
-    if any(isinstance(name, Rows) and not name.of_kernel for name in signals):
+    if any(name.projected for name in signals):
         attention = llm.layers[0].self_attn
         plain = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
         if not plain or hasattr(attention, "q_norm"):
@@ -138,6 +165,14 @@ def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
                 f"pruning inside the LLM: {type(attention).__name__} has no plain q_proj and k_proj: "
                 "expected a method that reads what the model computes, such as fastv"
             )
+
+
+def check_weighing(method: str, attention: str) -> None:
+    """Raise a :class:`SettingError` for a kernel without a mask of numbers, which weighs merged tokens."""
+    if attention not in ("sdpa", "eager"):
+        raise SettingError(
+            "attention", attention, f"sdpa or eager: {method} weighs merged tokens in the mask"
+        )
 
 
 def kind_of(config: Any, index: int) -> str:
@@ -158,6 +193,9 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
     if of == "last":
         batch, length = sequence.token.shape
         return [torch.tensor([length - 1])] * batch
+    if of == "before_text":
+        begun = sequence.text.cumsum(dim=1) > 0
+        return [row.nonzero()[:, 0] for row in sequence.visual | sequence.token & ~begun]
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
     return [row.nonzero()[:, 0] for row in tokens]
 

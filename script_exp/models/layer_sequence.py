@@ -73,10 +73,13 @@ def consecutive(token: Tensor, start: Tensor) -> Tensor:
     return (token.to(start.device).cumsum(dim=1) - 1 + start).clamp(min=0)
 
 
-def left_padded(keep: Tensor) -> Tensor:
-    """Return the columns (batch, longest) that are true in ``keep`` (batch, length), padded on the left."""
-    length = int(keep.sum(dim=1).max())
-    return keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
+def left_padded(order: Tensor) -> Tensor:
+    """Return the columns (batch, longest) in ``order`` (batch, length), padded on the left.
+
+    Those with a negative number are left out; they are what pads.
+    """
+    length = int((order >= 0).sum(dim=1).max())
+    return order.sort(dim=1, stable=True).indices[:, -length:]
 
 
 def take_columns(tensor: Tensor, index: Tensor) -> Tensor:

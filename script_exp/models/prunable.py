@@ -25,7 +25,7 @@ from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
-from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, places_in_crops
+from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, known_of
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
@@ -217,7 +217,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
-            places=[places_in_crops(row) if first is None else None for row in by_row],
+            known=[known_of(row, pruner) for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 
@@ -229,7 +229,7 @@ class PrunableModel:
             return
         crops, tokens = budget_bases(prompt.layer_pruner, prompt.budget_crops, prompt.entering, self.adapter)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
-        given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.places
+        given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.known
         with layer_pruning(self.adapter.llm, *given) as inside:
             yield inside
 

@@ -41,8 +41,11 @@ from .inside_llm.fastv import FastV as FastV
 from .inside_llm.feather import Feather as Feather
 from .inside_llm.fitprune import FitPrune as FitPrune
 from .inside_llm.himap import HiMAP as HiMAP
+from .inside_llm.mustdrop import MustDrop as MustDrop
+from .inside_llm.pact import PACT as PACT
 from .inside_llm.pyramid import Pyramid as Pyramid
 from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
+from .inside_llm.sparsevlm import SparseVLM as SparseVLM
 from .inside_llm.sparsevlm_plus import SparseVLMPlus as SparseVLMPlus
 from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW

@@ -18,6 +18,7 @@ from script_exp.pruners import (
     FasterVLM,
     FastV,
     MMTok,
+    MustDrop,
     NoPruning,
     Pyramid,
     QueryConditioned,
@@ -36,6 +37,7 @@ PRUNERS = {
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
     "raters": SparseVLMPlus(budget=5, stages=(1, 2, 3), budget_as="after"),
+    "key_set": MustDrop(budget=5, stages=(1, 2), budget_as="after", positions="keep"),
 }
 
 
@@ -70,7 +72,7 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
     taken = [calls(model, pruner, *one) for one in zip(pictures, QUESTIONS, strict=True)]
     means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
     stages = flops["stages"]
-    inside = stages["pruner"] if name in ("fastv", "pyramid", "raters") else 0
+    inside = stages["pruner"] if name in ("fastv", "pyramid", "raters", "key_set") else 0
     assert {
         "vision_tower": stages["vision_tower"],
         "projector": stages["projector"],
