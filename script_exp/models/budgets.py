@@ -1,4 +1,4 @@
-"""What of a method depends on the family: its budget for images of any size, and renumbered positions."""
+"""What of a method depends on the family: budgets for images of any size, renumbered positions, frames."""
 
 from __future__ import annotations
 
@@ -56,3 +56,9 @@ def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type
     if isinstance(pruner, LayerPruner) and pruner.renumbers and not adapter.counts_positions:
         expected = "keep: positions of this model are places in the picture, which cannot be renumbered"
         raise SettingError("positions", "renumber", expected)
+
+
+def compares_frames(pruner: Pruner | LayerPruner) -> bool:
+    """Return whether the method, or its part before the LLM, compares the frames of a video."""
+    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+    return first is not None and first.needs_frames

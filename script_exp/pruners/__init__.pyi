@@ -35,6 +35,8 @@ from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner
 from .contract.pruner import VisualTokens as VisualTokens
+from .contract.video_pruner import MergingVideoPruner as MergingVideoPruner
+from .contract.video_pruner import VideoPruner as VideoPruner
 from .inside_llm.composed import Composed as Composed
 from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV
@@ -46,3 +48,4 @@ from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
 from .inside_llm.sparsevlm_plus import SparseVLMPlus as SparseVLMPlus
 from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW
+from .video.evs import EVS as EVS
