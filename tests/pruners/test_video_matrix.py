@@ -25,12 +25,14 @@ from script_exp.pruners import (
     FastV,
     MergingVideoPruner,
     NoPruning,
+    VidCom2,
     VideoPruner,
 )
 from script_exp.sweeps.experiment import composed_cells
 
 METHODS = {
     "evs": EVS,
+    "vidcom2": VidCom2,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 
