@@ -48,5 +48,6 @@ from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
 from .inside_llm.sparsevlm_plus import SparseVLMPlus as SparseVLMPlus
 from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW
+from .video.dycoke import DyCoke as DyCoke
 from .video.evs import EVS as EVS
 from .video.vidcom2 import VidCom2 as VidCom2

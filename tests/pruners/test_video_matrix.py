@@ -22,6 +22,7 @@ from script_exp.models.feature_cache import FeatureCache
 from script_exp.pruners import (
     EVS,
     Composed,
+    DyCoke,
     FastV,
     MergingVideoPruner,
     NoPruning,
@@ -33,6 +34,7 @@ from script_exp.sweeps.experiment import composed_cells
 METHODS = {
     "evs": EVS,
     "vidcom2": VidCom2,
+    "dycoke": DyCoke,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 
