@@ -50,4 +50,5 @@ from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW
 from .video.dycoke import DyCoke as DyCoke
 from .video.evs import EVS as EVS
+from .video.fastvid import FastVID as FastVID
 from .video.vidcom2 import VidCom2 as VidCom2

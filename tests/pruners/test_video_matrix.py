@@ -24,6 +24,7 @@ from script_exp.pruners import (
     Composed,
     DyCoke,
     FastV,
+    FastVID,
     MergingVideoPruner,
     NoPruning,
     VidCom2,
@@ -35,6 +36,7 @@ METHODS = {
     "evs": EVS,
     "vidcom2": VidCom2,
     "dycoke": DyCoke,
+    "fastvid": FastVID,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 
