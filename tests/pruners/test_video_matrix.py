@@ -27,6 +27,7 @@ from script_exp.pruners import (
     FastVID,
     MergingVideoPruner,
     NoPruning,
+    PruneVid,
     VidCom2,
     VideoPruner,
 )
@@ -37,6 +38,7 @@ METHODS = {
     "vidcom2": VidCom2,
     "dycoke": DyCoke,
     "fastvid": FastVID,
+    "prunevid": PruneVid,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 
