@@ -25,6 +25,7 @@ from script_exp.pruners import (
     DyCoke,
     FastV,
     FastVID,
+    HoliTom,
     MergingVideoPruner,
     NoPruning,
     PruneVid,
@@ -39,6 +40,7 @@ METHODS = {
     "dycoke": DyCoke,
     "fastvid": FastVID,
     "prunevid": PruneVid,
+    "holitom": HoliTom,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 
