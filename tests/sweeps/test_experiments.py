@@ -63,6 +63,10 @@ def test_catalogue_video():
     model = "llava_onevision_7b"
     pruned = {(model, "mlvu", pruner, budget) for pruner in methods for budget in (0.25, 0.2, 0.15, 0.1)}
     assert cells("catalogue_video", "benchmark=mlvu") == {(model, "mlvu", "none", None)} | pruned
+    ((_, fastv),) = composed_cells(
+        ["experiment=catalogue_video", "benchmark=mlvu", "pruner=fastv", "budget=0.1"]
+    )
+    assert fastv.pruner.budget_as == "average"
 
 
 def test_graph_threshold():
