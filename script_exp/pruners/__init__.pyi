@@ -51,6 +51,7 @@ from .inside_llm.vtw import VTW as VTW
 from .video.dycoke import DyCoke as DyCoke
 from .video.evs import EVS as EVS
 from .video.fastvid import FastVID as FastVID
+from .video.framefusion import FrameFusion as FrameFusion
 from .video.holitom import HoliTom as HoliTom
 from .video.prunevid import PruneVid as PruneVid
 from .video.vidcom2 import VidCom2 as VidCom2

@@ -25,6 +25,7 @@ from script_exp.pruners import (
     DyCoke,
     FastV,
     FastVID,
+    FrameFusion,
     HoliTom,
     MergingVideoPruner,
     NoPruning,
@@ -41,6 +42,7 @@ METHODS = {
     "fastvid": FastVID,
     "prunevid": PruneVid,
     "holitom": HoliTom,
+    "framefusion": FrameFusion,
 }
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
 

@@ -16,7 +16,7 @@ from script_exp.sweeps.experiment import composed_cells, experiment_cells
 
 IMAGE10 = ["vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn", "mmvet"]
 VIDEO4 = ["mvbench", "videomme", "longvideobench", "mlvu"]
-OVER_TIME = {"evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom"}
+OVER_TIME = {"evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom", "framefusion"}
 FIVE_BUDGETS = [192, 128, 64, 32, 16]
 
 

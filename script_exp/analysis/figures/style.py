@@ -45,6 +45,7 @@ KNOWN |= dict(  # published methods
             "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
             "visionzip", "vscan", "pyramiddrop", "vtw", "dart", "sparsevlm_plus", "v2drop", "fitprune",
             "himap", "feather", "evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom",
+            "framefusion",
         ),
         _POOL, strict=False,
     )
