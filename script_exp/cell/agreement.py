@@ -127,7 +127,7 @@ def _expected_counts(
     if tokens is not None and not adapter.variable_size:
         expected["offered"] = record.budget_crops * tokens
         if isinstance(pruner, Pruner) and record.visual == record.offered:
-            most = record.budget_crops * pruner.kept_of(tokens)
+            most = pruner.total_of(record.budget_crops, tokens)
             expected["kept"] = min(record.kept, most) if pruner.adaptive else most
     if isinstance(pruner, LayerPruner):
         entering = record.by_layer[0] if record.by_layer else record.visual

@@ -5,7 +5,7 @@ from __future__ import annotations
 from script_exp.benchmarks.base import Benchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
-from script_exp.models.budgets import check_renumbering
+from script_exp.models.budgets import check_renumbering, compares_frames
 from script_exp.models.layer_reading import check_weighing
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.rules import check_positions
@@ -27,6 +27,13 @@ def check_fit(
             "benchmark",
             settings.benchmark["name"],
             f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
+        )
+    if compares_frames(pruner) and adapter.modality != "video":
+        raise SettingError(
+            "pruner",
+            settings.pruner["name"],
+            f"a method for images; this one compares the frames of a video, and "
+            f"benchmark={settings.benchmark['name']} has images",
         )
     if benchmark.has_judge:
         expected = "null in a run; runners/score.py grades its answers with the judge"

@@ -1,4 +1,4 @@
-"""What of a method depends on the family: its budget for images of any size, and renumbered positions."""
+"""What of a method depends on the family: budgets for images of any size, renumbered positions, frames."""
 
 from __future__ import annotations
 
@@ -60,3 +60,9 @@ def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type
         if "positions" in all_fields(method):
             raise SettingError("positions", "renumber", f"keep: {why}")
         raise SettingError("pruner", type(method).__name__, f"a method that keeps positions: {why}")
+
+
+def compares_frames(pruner: Pruner | LayerPruner) -> bool:
+    """Return whether the method, or its part before the LLM, compares the frames of a video."""
+    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+    return first is not None and first.needs_frames

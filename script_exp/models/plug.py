@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, UserError, check_choice
+from script_exp.models.budgets import compares_frames
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.registry import adapter_of, has_clip_tower
 from script_exp.models.loading.clip import query_encoder
@@ -127,6 +128,13 @@ def _prunable(
 ) -> PrunableModel:
     check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
+    if compares_frames(pruner) and adapter.modality != "video":
+        raise SettingError(
+            "pruner",
+            type(pruner).__name__,
+            "a method for images; this one compares the frames of a video, which need modality=video and a "
+            "model that takes videos",
+        )
     adapter.check_reads(pruner.reads, model.config)
     processing = Processing.of(processor, adapter)
     encoder = None

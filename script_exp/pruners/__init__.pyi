@@ -35,6 +35,8 @@ from .contract.pruner import Pruner as Pruner
 from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner
 from .contract.pruner import VisualTokens as VisualTokens
+from .contract.video_pruner import MergingVideoPruner as MergingVideoPruner
+from .contract.video_pruner import VideoPruner as VideoPruner
 from .inside_llm.composed import Composed as Composed
 from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV
@@ -49,3 +51,10 @@ from .inside_llm.sparsevlm import SparseVLM as SparseVLM
 from .inside_llm.sparsevlm_plus import SparseVLMPlus as SparseVLMPlus
 from .inside_llm.v2drop import V2Drop as V2Drop
 from .inside_llm.vtw import VTW as VTW
+from .video.dycoke import DyCoke as DyCoke
+from .video.evs import EVS as EVS
+from .video.fastvid import FastVID as FastVID
+from .video.framefusion import FrameFusion as FrameFusion
+from .video.holitom import HoliTom as HoliTom
+from .video.prunevid import PruneVid as PruneVid
+from .video.vidcom2 import VidCom2 as VidCom2

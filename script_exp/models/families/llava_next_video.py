@@ -60,7 +60,9 @@ class LlavaNextVideoAdapter(VideoAdapter):
         grid = square_grid(projected.shape[1])
         return [
             EncodedImage(
-                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector, signals=own, grid=grid),
+                VisualTokens(
+                    video, own_joint, own_tower, core.multi_modal_projector, signals=own, grid=grid, frames=1
+                ),
                 video.flatten(0, 1),
                 source,
                 frames,

@@ -70,6 +70,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(packed), device=packed.device)
             source[-1] = SEPARATOR
-            tokens = VisualTokens(projected, joint, signals=own, grid=square_grid(projected.shape[1]))
+            grid = square_grid(projected.shape[1])
+            tokens = VisualTokens(projected, joint, signals=own, grid=grid, frames=1)
             videos.append(EncodedImage(tokens, packed, source, frames, frames))
         return videos

@@ -123,6 +123,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
                     signal: values.reshape(steps, -1, *values.shape[1:]) for signal, values in read.items()
                 },
                 grid=merged_grid(grid, self.model.config.vision_config),
+                frames=int(self.model.config.vision_config.temporal_patch_size),
             )
             videos.append(EncodedImage(tokens, rows, source, steps, steps, grid=grid))
         return videos
