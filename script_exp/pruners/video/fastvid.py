@@ -87,35 +87,33 @@ class FastVID(MergingVideoPruner):
         self, tokens: Tensor, ranked: Tensor, budgets: list[int], segment: Segment
     ) -> tuple[Tensor, Tensor]:
         """Return the places and the tokens that remain of a segment."""
-        begin, end = segment
-        n = tokens.shape[1]
+        (begin, end), n = segment, tokens.shape[1]
+        flat = tokens[begin:end].flatten(0, 1)
         context = [int(self.context * budget) for budget in budgets[begin:end]]
         salient = [budget - own for budget, own in zip(budgets[begin:end], context, strict=True)]
-        chosen = set(range(end - 1, begin - 1, -self.every))
+        chosen = set(range(end - begin - 1, -1, -self.every))
         share = sum(context) / len(chosen)
-        shares = [share if t in chosen else 0 for t in range(begin, end)]
+        shares = [share if t in chosen else 0 for t in range(end - begin)]
         counts = apportion(shares, sum(context), [n - own for own in salient])
         kept, targets = [], []
-        for t, own, count in zip(range(begin, end), salient, counts, strict=True):
-            kept.append(t * n + ranked[t, :own])
+        for t, (own, count) in enumerate(zip(salient, counts, strict=True)):
+            kept.append(t * n + ranked[begin + t, :own])
             if count:
-                rest = ranked[t, own:].sort().values
-                targets.append(t * n + rest[dpc_knn(tokens[t, rest], count, self.neighbors)[0]])
-        places = torch.cat([*kept, *targets])
-        flat = tokens.flatten(0, 1)
+                rest = t * n + ranked[begin + t, own:].sort().values
+                targets.append(rest[dpc_knn(flat[rest], count, self.neighbors)[0]])
+        places, stay = torch.cat([*kept, *targets]), flat[torch.cat(kept)]
         if not targets:
-            return places, flat[places]
-        hosts = torch.cat(targets)
+            return begin * n + places, stay
         left = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
         left[places] = False
-        guests = begin * n + left[begin * n : end * n].nonzero()[:, 0]
-        return places, torch.cat([flat[torch.cat(kept)], self._with_guests(flat[hosts], flat[guests])])
+        merged = self._with_guests(flat[torch.cat(targets)], flat[left])
+        return begin * n + places, torch.cat([stay, merged])
 
     def _with_guests(self, hosts: Tensor, guests: Tensor) -> Tensor:
         """Return the targets (h, d) after each of the tokens (g, d) has joined one."""
         similarity = functional.normalize(guests, dim=-1) @ functional.normalize(hosts, dim=-1).T
-        numbers = torch.arange(len(hosts), device=hosts.device)
-        members = (similarity.argmax(dim=-1) == numbers[:, None]).float()
+        numbers = torch.arange(len(hosts), device=hosts.device)[:, None]
+        members = (similarity.argmax(dim=-1) == numbers).float()
         count = members.sum(dim=-1, keepdim=True)
         weight = (1 / (count + 1)).clamp(min=self.beta)
         return weight * hosts + (1 - weight) * (members @ guests) / count.clamp(min=1)
