@@ -11,6 +11,7 @@ from torch import Tensor
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
+from script_exp.models.devices import device_of
 from script_exp.models.layer_sequence import LayerSequence, take_columns
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
 
@@ -74,7 +75,7 @@ class StageReading:
         ``rotary`` is of the stage's first layer, which may have another rope than the layer before.
         """
         self._states("leaving", lambda: hidden)
-        self._states("normed", lambda: self.llm.norm(hidden.to(_device_of(self.llm.norm))))
+        self._states("normed", lambda: self.llm.norm(hidden.to(device_of(self.llm.norm))))
         self._projected_rows(hidden, rotary, own=True)
 
     def of_row(self, row: int) -> dict[LayerSignal, Tensor]:
@@ -111,7 +112,7 @@ class StageReading:
         if not names:
             return
         layer = self.llm.layers[index]
-        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(_device_of(layer)))
+        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(device_of(layer)))
         turns = [part.to(normed.device).expand(len(normed), -1, -1) for part in rotary]
         for name in names:
             for row, columns in enumerate(self.columns[name.of]):
@@ -165,12 +166,6 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
         return [torch.tensor([length - 1])] * batch
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
     return [row.nonzero()[:, 0] for row in tokens]
-
-
-def _device_of(module: Any) -> torch.device:
-    """Return the device of a module's weights; a model may be spread over several."""
-    device: torch.device = next(module.parameters()).device
-    return device
 
 
 def _heads(projected: Tensor, attention: Any) -> Tensor:
