@@ -122,7 +122,10 @@ def projector(config: Any, crops: int, frames: int = 0, patches: int | None = No
 
     LLaVA-NeXT-Video pools a frame's tokens before the projector, LLaVA-OneVision after it.
     """
-    d, layers = config.text_config.hidden_size, config.vision_feature_layer
+    layers = getattr(config, "vision_feature_layer", None)
+    if layers is None:
+        raise SettingError("model_type", config.model_type, "a LLaVA: no other projector has a formula")
+    d = config.text_config.hidden_size
     v = config.vision_config.hidden_size * (1 if isinstance(layers, int) else len(layers))
     return int(2 * _projected_tokens(config, crops, frames, patches) * (v * d + d * d))
 

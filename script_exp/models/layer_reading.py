@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, UserError
-from script_exp.models.attention_rows import attention_of, last_row, seen_from
+from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
+from script_exp.models.devices import device_of
 from script_exp.models.layer_sequence import LayerSequence, take_columns
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
 
@@ -27,6 +28,7 @@ class StageReading:
         signals: what is read.
         sequence: what the layer before the stage gets.
         embeddings: what entered the LLM, (batch, prompt's length, d); None if no stage reads it.
+        rotary: cos and sin of ``sequence`` in the layer before the stage, (..., batch or 1, length, width).
     """
 
     def __init__(
@@ -36,25 +38,27 @@ class StageReading:
         signals: Collection[LayerSignal],
         sequence: LayerSequence,
         embeddings: Tensor | None,
+        rotary: tuple[Tensor, ...],
     ) -> None:
         self.llm, self.stage, self.signals, self.sequence = llm, stage, sorted(signals, key=str), sequence
+        self.rotary = rotary
         self.values: dict[LayerSignal, list[Tensor]] = defaultdict(list)
         kinds = {name.of for name in self.signals} | {"visual"}
         self.columns = {kind: _columns(sequence, kind) for kind in kinds}
-        self._states("rotary", lambda: torch.stack(sequence.position_embeddings, dim=-2))
+        self._states("rotary", lambda: torch.stack(rotary, dim=-2))
         if embeddings is not None:
             self._states("embeddings", lambda: take_columns(embeddings, sequence.column))
 
     def before(self, hidden: Tensor) -> None:
         """Read the hidden states (batch, length, d) that enter the layer before the stage."""
         self._states("entering", lambda: hidden)
-        self._projected_rows(hidden, own=False)
+        self._projected_rows(hidden, self.rotary, own=False)
 
     def kernel(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Read what the attention kernel of the layer before the stage gets."""
         for name in self.signals:
             if name == LAST_ROW:
-                every = last_row(query, key, mask, scaling)
+                every = last_row(query, key, mask, scaling, softcap_of(self.llm.config))
                 self.values[name] = [
                     row[:, visual.to(row.device)]
                     for row, visual in zip(every, self.columns["visual"], strict=True)
@@ -65,13 +69,16 @@ class StageReading:
                     self._rows(name, row, asking, key[row], scaling, self.stage - 1)
         self._states("keys", lambda: key.transpose(1, 2).flatten(2))
 
-    def entry(self, hidden: Tensor) -> None:
-        """Read the hidden states (batch, length, d) that enter the stage, before anything is dropped."""
+    def entry(self, hidden: Tensor, rotary: tuple[Tensor, ...]) -> None:
+        """Read the hidden states (batch, length, d) that enter the stage, before anything is dropped.
+
+        ``rotary`` is of the stage's first layer, which may have another rope than the layer before.
+        """
         self._states("leaving", lambda: hidden)
-        self._states("normed", lambda: self.llm.norm(hidden.to(_device_of(self.llm.norm))))
-        self._projected_rows(hidden, own=True)
+        self._states("normed", lambda: self.llm.norm(hidden.to(device_of(self.llm.norm))))
+        self._projected_rows(hidden, rotary, own=True)
         if States("own_keys") in self.signals:
-            self._own_keys(hidden)
+            self._own_keys(hidden, rotary)
 
     def of_row(self, row: int) -> dict[LayerSignal, Tensor]:
         """Return the signals of one row of the batch.
@@ -98,7 +105,7 @@ class StageReading:
                 row[own.to(row.device)].float() for row, own in zip(rows, columns, strict=True)
             ]
 
-    def _projected_rows(self, hidden: Tensor, *, own: bool) -> None:
+    def _projected_rows(self, hidden: Tensor, rotary: tuple[Tensor, ...], *, own: bool) -> None:
         """Compute rows with a layer's norm, q and k on the states that enter it, as far as they are read."""
         index = self.stage if own else self.stage - 1
         names = [
@@ -107,10 +114,8 @@ class StageReading:
         if not names:
             return
         layer = self.llm.layers[index]
-        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(_device_of(layer)))
-        rotary = [
-            part.to(normed.device).expand(len(normed), -1, -1) for part in self.sequence.position_embeddings
-        ]
+        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(device_of(layer)))
+        turns = [part.to(normed.device).expand(len(normed), -1, -1) for part in rotary]
         for name in names:
             for row, columns in enumerate(self.columns[name.of]):
                 at = columns.to(normed.device)
@@ -120,18 +125,18 @@ class StageReading:
                 query = _heads(attention.q_proj(normed[row, at]), attention)
                 key = _heads(attention.k_proj(normed[row]), attention)
                 if name.rotary:
-                    cos, sin = (part[row] for part in rotary)
+                    cos, sin = (part[row] for part in turns)
                     query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
                 self._rows(name, row, query, key, attention.scaling, index)
 
-    def _own_keys(self, hidden: Tensor) -> None:
+    def _own_keys(self, hidden: Tensor, rotary: tuple[Tensor, ...]) -> None:
         """Compute the visual tokens' keys of the stage's first layer, with positions."""
         layer = self.llm.layers[self.stage]
-        normed = layer.input_layernorm(hidden.to(_device_of(layer)))
-        rotary = [part.expand(len(normed), -1, -1) for part in self.sequence.position_embeddings]
+        normed = layer.input_layernorm(hidden.to(device_of(layer)))
+        turns = [part.to(normed.device).expand(len(normed), -1, -1) for part in rotary]
         for row, columns in enumerate(self.columns["visual"]):
             at = columns.to(normed.device)
-            cos, sin = (part[row].to(normed.device)[at] for part in rotary)
+            cos, sin = (part[row, at] for part in turns)
             key = _rotated(_heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn), cos, sin)
             self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
 
@@ -144,14 +149,17 @@ class StageReading:
         place[before] = torch.arange(len(before), device=before.device)
         visual = place[self.columns["visual"][row]].to(normed.device)
         seen = torch.ones(1, len(before), dtype=torch.bool, device=normed.device)
-        self.values[name].append(attention_of(query, key, seen, attention.scaling, visual)[:, 0])
+        softcap = softcap_of(self.llm.config)
+        row_of_mean = attention_of(query, key, seen, attention.scaling, visual, softcap=softcap)
+        self.values[name].append(row_of_mean[:, 0])
 
     def _rows(self, name: Rows, row: int, query: Tensor, key: Tensor, scaling: float, index: int) -> None:
         """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
         token = self.sequence.token[row].to(key.device)
         rows, visual = (self.columns[kind][row].to(key.device) for kind in (name.of, "visual"))
         seen = seen_from(rows, token, window_of(self.llm.config, index))
-        values = attention_of(query, key, seen, scaling, visual, name.heads)
+        softcap = softcap_of(self.llm.config)
+        values = attention_of(query, key, seen, scaling, visual, name.heads, softcap)
         self.values[name].append(values[:, 0] if name.of == "last" else values)
 
 
@@ -198,12 +206,6 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
         return [row.nonzero()[:, 0] for row in sequence.visual | sequence.token & ~begun]
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
     return [row.nonzero()[:, 0] for row in tokens]
-
-
-def _device_of(module: Any) -> torch.device:
-    """Return the device of a module's weights; a model may be spread over several."""
-    device: torch.device = next(module.parameters()).device
-    return device
 
 
 def _heads(projected: Tensor, attention: Any) -> Tensor:

@@ -28,6 +28,8 @@ from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner, Query
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
+_TYPES = ("mm_token_type_ids", "token_type_ids")
+"""What some processors say of each token of the whole prompt; a shortened prompt has its own."""
 
 
 @contextmanager
@@ -236,7 +238,7 @@ def _pruned_generate(
         if all(arguments.get(name) is None for name in _PIXELS):
             return generate(**arguments)
         _check_call(prunable, arguments)
-        taken = ("input_ids", "attention_mask", "mm_token_type_ids", *names)
+        taken = ("input_ids", "attention_mask", *_TYPES, *names)
         batch = {name: value for name in taken if (value := arguments.pop(name, None)) is not None}
         ids = batch["input_ids"]
         batch.setdefault("attention_mask", torch.ones_like(ids))

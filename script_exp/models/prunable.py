@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from script_exp.models.budgets import budget_bases, budget_basis, check_renumbering, fitted
+from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
@@ -60,7 +61,7 @@ class PrunableModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device  # type: ignore[no-any-return]
+        return device_of(self.model)
 
     @property
     def records_graphs(self) -> bool:
@@ -103,17 +104,20 @@ class PrunableModel:
         encoder = self._encoder() if reads.joint else None
         with unused_layers_skipped(self.model):
             if reads.smaller_to is not None:
-                return self.adapter.encode_smaller(inputs, reads.smaller_to)
-            return self.adapter.encode_images(inputs, encoder, reads.signals)
+                images = self.adapter.encode_smaller(inputs, reads.smaller_to)
+            else:
+                images = self.adapter.encode_images(inputs, encoder, reads.signals)
+        return [image.to(self.device) for image in images]  # parts of a model may run elsewhere
 
     @torch.no_grad()
     def encode_queries(self, questions: Sequence[str], reads: Reads = JOINT) -> list[Query]:
         """Embed the questions as a method ``reads`` them."""
-        queries, tokenizer = [], self.processing.tokenizer
-        for question in questions:
-            joint = self._encoder().embed_text(question) if reads.joint else torch.empty(0, 0)
-            words = embedded_words(self.model, tokenizer, question) if reads.words else None
-            queries.append(Query(joint, self.rules.relevance_sign, words))
+        queries, device = [], self.device
+        for text in questions:
+            joint = self._encoder().embed_text(text) if reads.joint else torch.empty(0, 0)
+            words = embedded_words(self.model, self.processing.tokenizer, text) if reads.words else None
+            own = joint.to(device), self.rules.relevance_sign, words if words is None else words.to(device)
+            queries.append(Query(*own))
         return queries
 
     def select(

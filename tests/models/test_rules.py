@@ -11,6 +11,8 @@ from small_llava import batch
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF
 from script_exp.config.settings import RunSettings
+from script_exp.errors import SettingError
+from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.registry import ADAPTERS, has_clip_tower
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.prunable import PrunableModel
@@ -50,6 +52,13 @@ def conf():
 
 def settings(*overrides):
     return RunSettings.from_config(compose("config", list(overrides)))
+
+
+def test_the_message_about_positions_names_no_other_family():
+    """Families with places as positions share an adapter."""
+    for adapter in (Qwen25VLAdapter, Qwen25VLAdapter.video):
+        with pytest.raises(SettingError, match=r"of this family are places in the (picture|video)$"):
+            adapter.check_rules(PruningRules(1, "contiguous", "keep"))
 
 
 def test_every_model_has_a_line():

@@ -139,6 +139,12 @@ class ModelAdapter(ABC):
         """Return the family's adapter for a modality; this one if there is no other."""
         return cls.video if modality == "video" and cls.video is not None else cls
 
+    @classmethod  # noqa: B027 - most families come with one tower only
+    def check_config(cls, config: Any) -> None:
+        """Raise a :class:`SettingError` for a config of the family's ``model_type`` that the adapter does not
+        fit.
+        """
+
     @classmethod  # noqa: B027 - most families permit every choice
     def check_rules(cls, rules: PruningRules) -> None:
         """Raise a :class:`SettingError` for a choice that the family does not support."""

@@ -43,7 +43,7 @@ class Qwen25VLAdapter(ModelAdapter):
     def check_rules(cls, rules: PruningRules) -> None:
         if rules.positions != "preserved":
             raise SettingError(
-                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the picture"
+                "positions", rules.positions, "preserved: positions of this family are places in the picture"
             )
 
     @classmethod

@@ -44,7 +44,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     def check_rules(cls, rules: PruningRules) -> None:
         if rules.positions != "preserved":
             raise SettingError(
-                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the video"
+                "positions", rules.positions, "preserved: positions of this family are places in the video"
             )
 
     @classmethod

@@ -32,8 +32,11 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
 
     Raises:
         UserError: if the model's family is not supported.
+        SettingError: if the adapter does not fit its config.
     """
     family = getattr(model.config, "model_type", None)
     if family not in ADAPTERS:
         raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
-    return ADAPTERS[family].taking(modality)(model)
+    adapter = ADAPTERS[family].taking(modality)
+    adapter.check_config(model.config)
+    return adapter(model)

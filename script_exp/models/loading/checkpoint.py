@@ -101,23 +101,34 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
         UserError: if a file is missing, damaged or truncated, or the architecture is not the expected one.
     """
     own_adapter = None if wanted.adapter is None else _import_adapter(wanted.adapter)
-    if wanted.weights == "random":
-        return _random(wanted, own_adapter)
     setting = f"model.path={wanted.path}"
+    if wanted.weights == "random":
+        return _fitting(setting, _random(wanted, own_adapter))
     source = Source(setting, WEIGHTS) if wanted.path == "embedded" else locate("model.path", wanted.path)
     raw = _read_config(setting, source.folder)
     if is_original(raw):
         checkpoint = _original(source, wanted.clip, own_adapter)
     else:
         family = own_adapter or _adapter(setting, raw.get("model_type"))
-        if source.repository is None or source.has_weights:
-            _check_tensors(source)
         config = _read_transformers_config(source)
         checkpoint = Checkpoint("huggingface", config, family, source, None)
+    _fitting(setting, checkpoint)
+    if checkpoint.layout == "huggingface" and (source.repository is None or source.has_weights):
+        _check_tensors(source)
     _check_name(setting, wanted.name, checkpoint.config, sizes=True)
     if not has_clip_tower(checkpoint.config) or not needs_query:
         return checkpoint
     return _with_clip(checkpoint, source, wanted.clip)
+
+
+def _fitting(setting: str, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose adapters fit its config."""
+    for modality in ("image", "video"):
+        try:
+            checkpoint.adapter.taking(modality).check_config(checkpoint.config)
+        except SettingError as error:
+            raise UserError(f"{setting}: {checkpoint.adapter.__name__} does not fit: {error}") from error
+    return checkpoint
 
 
 def _with_clip(checkpoint: Checkpoint, source: Source, clip: str | None) -> Checkpoint:

@@ -15,6 +15,7 @@ from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.loading.clip import query_encoder
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
+from script_exp.models.loading.placement import check_placed, device_map
 from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_image_processor,
@@ -34,6 +35,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     attention: str,
+    placement: str = "one_device",
     with_query: bool = False,
     rules: PruningRules | None = None,
 ) -> PrunableModel:
@@ -44,6 +46,7 @@ def load_model(
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
         attention: name of the attention kernel in transformers.
+        placement: ``one_device``, or ``auto`` for all GPUs and what does not fit in the host's memory.
         with_query: also load the query encoder; ``find_checkpoint`` needs ``needs_query=True`` for that.
         rules: the family's default rules if None.
 
@@ -55,7 +58,7 @@ def load_model(
     """
     with quiet_transformers():
         processing = _processing(checkpoint)  # first, because it is quick and may fail
-        model = _load_weights(checkpoint, device, dtype, attention).eval()
+        model = _load_weights(checkpoint, device, dtype, attention, placement).eval()
         loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
     if with_query:
         loaded.query_encoder = load_query_encoder(checkpoint, loaded)
@@ -77,7 +80,9 @@ def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEnc
         return query_encoder(adapter, model.processing.tokenizer, checkpoint.clip)
 
 
-def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+def _load_weights(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, placement: str
+) -> Any:
     if checkpoint.source is None:
         return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
     folder = checkpoint.source.with_weights()
@@ -87,13 +92,15 @@ def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dty
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
-        device_map={"": device},
+        device_map=device_map(placement, device),
         attn_implementation=attention,
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
     check_report(checkpoint.source.setting, report)
+    if placement == "auto":
+        check_placed(checkpoint.source.setting, model)
     return model
 
 

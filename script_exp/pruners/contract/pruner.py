@@ -59,7 +59,9 @@ class VisualTokens:
     def enter(self, features: Tensor) -> Tensor:
         """Return (..., d) what enters the LLM for features (..., v) made of :attr:`features`."""
         features = features.to(self.features.dtype)
-        return features if self.project is None else self.project(features)
+        if self.project is None:
+            return features
+        return self.project(features).to(features.device)  # a spread model's projector may be elsewhere
 
     def tensors(self) -> dict[str | Signal, Tensor]:
         """Return every tensor by the name of its attribute, or by its signal."""
