@@ -21,6 +21,7 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_reading import StageReading, check_readable, kind_of
 from script_exp.models.layer_sequence import LayerSequence, asking, consecutive, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
@@ -272,6 +273,7 @@ def layer_pruning(
     check_readable(llm, reads)
     with ExitStack() as stack:
         stack.callback(session.kernel.close)
+        stack.enter_context(deep_rows_kept(llm, lambda: session.sequence))
         hooks = [llm.register_forward_pre_hook(session.before_llm, with_kwargs=True)]
         if any(isinstance(name, States) and name.kind == "embeddings" for name in reads):
             hooks.append(llm.layers[0].register_forward_pre_hook(session.before_first, with_kwargs=True))

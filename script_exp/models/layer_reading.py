@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from
@@ -112,8 +112,8 @@ class StageReading:
         for name in names:
             for row, columns in enumerate(self.columns[name.of]):
                 at = columns.to(normed.device)
-                query = _heads(attention.q_proj(normed[row, at]), attention)
-                key = _heads(attention.k_proj(normed[row]), attention)
+                query = _heads(attention.q_proj(normed[row, at]), attention, "q_norm")
+                key = _heads(attention.k_proj(normed[row]), attention, "k_norm")
                 if name.rotary:
                     cos, sin = (part[row] for part in rotary)
                     query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
@@ -132,11 +132,12 @@ def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
     """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
     if any(isinstance(name, Rows) and not name.of_kernel for name in signals):
         attention = llm.layers[0].self_attn
-        plain = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
-        if not plain or hasattr(attention, "q_norm"):
+        apart = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
+        norm = getattr(attention, "q_norm", None)
+        if not apart or (norm is not None and norm.weight.shape != (attention.head_dim,)):
             raise UserError(
-                f"pruning inside the LLM: {type(attention).__name__} has no plain q_proj and k_proj: "
-                "expected a method that reads what the model computes, such as fastv"
+                f"pruning inside the LLM: {type(attention).__name__} has no q_proj and k_proj, plain or with "
+                "a norm of each head: expected a method that reads what the model computes, such as fastv"
             )
 
 
@@ -168,9 +169,12 @@ def _device_of(module: Any) -> torch.device:
     return device
 
 
-def _heads(projected: Tensor, attention: Any) -> Tensor:
-    """Return (heads, length, width) of (length, heads * width)."""
-    return projected.view(len(projected), -1, attention.head_dim).transpose(0, 1)
+def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:
+    """Return (heads, length, width) of (length, heads * width), each head normalized if ``norm`` exists."""
+    heads: Tensor = getattr(attention, norm, nn.Identity())(
+        projected.view(len(projected), -1, attention.head_dim)
+    )
+    return heads.transpose(0, 1)
 
 
 def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

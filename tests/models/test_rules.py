@@ -25,6 +25,7 @@ LLAVA = (
     "keep",
     "vicuna_v1",
 )  # OpenAI's CLIP at layer -2: TRIM and CDPruner found it inverted
+PLACES = (1, "preserved", "keep", "chat_template")  # positions are places in the picture
 RULES = {
     "tiny": (
         1,
@@ -38,7 +39,8 @@ RULES = {
     "llava_next_13b": LLAVA,
     "llava_next_video_7b": LLAVA,
     "llava_onevision_7b": (1, "contiguous", "keep", "chat_template"),  # compared in the LLM's input space
-    "qwen2_5_vl_7b": (1, "preserved", "keep", "chat_template"),  # positions are places in the picture
+    "qwen2_5_vl_7b": PLACES,
+    **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
 }
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from families import CONFIGS, build, visuals
+from families import CONFIGS, NATIVE, build, visuals
 from flop_counter import counted
 from torch.nn import functional
 from transformers import LlavaConfig, LlavaOnevisionConfig, Qwen2_5_VLConfig
@@ -28,7 +28,7 @@ ALL = [Signal("saliency"), Signal("received"), Signal("keys")]
 
 
 def signals_of(family):
-    if family.startswith("qwen"):
+    if family.startswith(NATIVE):
         return [*ALL, Signal("received", -2), Signal("saliency", 0.3)]
     shallow = [
         *ALL,
@@ -86,6 +86,8 @@ def in_raster(model, inputs, patches):
     """Qwen's patches (patches, ...) in the order of windows as merged tokens in raster order."""
     vision = model.model.config.vision_config
     grids = inputs[model.adapter.inputs[1]]
+    if not hasattr(vision, "window_size"):
+        return patches.unflatten(0, (-1, 4)).mean(dim=1)
     index, _ = get_vision_window_index(grids, 2, vision.window_size, vision.patch_size)
     merged = patches.unflatten(0, (-1, 4)).mean(dim=1)
     return merged[index.argsort()]
@@ -107,7 +109,7 @@ def pooled(family, values):
 
 def expected(model, family, inputs, signal, weights, keys):
     """The signal of all crops of the batch, by the definition."""
-    if family.startswith("qwen"):
+    if family.startswith(NATIVE):
         index = block_of(signal, model.model.config.vision_config)
         if signal.kind == "keys":
             values = torch.cat([key.mean(dim=1)[0] for key in keys[index]])

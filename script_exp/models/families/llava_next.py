@@ -34,6 +34,7 @@ class LlavaNextAdapter(ModelAdapter):
     has_separators = True
     shrinks = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
+    on_host: ClassVar[tuple[str, ...]] = ("image_sizes",)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:

@@ -119,8 +119,7 @@ def _processing(checkpoint: Checkpoint) -> Processing:
                 "files tokenizer.json and preprocessor_config.json of the checkpoint"
             ) from error
         template = _chat_template(folder)
-    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_of(config))
-    return Processing(tokenizer, image_processor, placeholder, template)
+    return Processing.from_parts(tokenizer, image_processor, adapter, config, template)
 
 
 def _vision_folder(checkpoint: Checkpoint) -> Path:
