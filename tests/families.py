@@ -14,6 +14,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    InternVLConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaNextConfig,
@@ -124,6 +125,10 @@ VARIANTS = {
     ),
 }
 """Families with the adapter of another one, and another LLM or tower; not in the matrix of all methods."""
+CONFIGS["internvl"] = lambda: InternVLConfig(
+    vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
+    text_config=Qwen2Config(**TEXT), image_token_id=IMAGE, image_seq_length=16, tie_word_embeddings=False,
+)  # fmt: skip
 NATIVE = ("qwen",)
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 

@@ -1,8 +1,8 @@
 """DeepStack while tokens are dropped: what the first decoder layers add, at the rows that are left.
 
-A decoder with DeepStack (Meng et al. 2024, arXiv 2406.04334) adds features of inner tower layers to its visual
-rows, one level after each of its first layers. It finds these rows by the mask of the whole prompt, which no
-longer fits when tokens have been dropped.
+A decoder with DeepStack (Meng et al. 2024, arXiv 2406.04334) adds features of inner tower layers to its
+visual rows, one level after each of its first layers. It finds these rows by the mask of the whole prompt,
+which no longer fits when tokens have been dropped.
 """
 
 from __future__ import annotations

@@ -28,7 +28,12 @@ from script_exp.pruners.contract.signals import Reads
 
 TEXT_TOKENS = 60
 OLD = [name for name in ARCHITECTURES if name.startswith(("llava", "qwen2_5"))]
-ONE_SIZE = [*OLD, "qwen3_vl_2b"]  # of the newer families, whose sizes differ in numbers alone
+ONE_SIZE = [
+    *OLD,
+    "qwen3_vl_2b",
+    "internvl3_1b",
+    "internvl3_5_4b",
+]  # of the newer families, whose sizes differ in numbers alone
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 
 

@@ -30,6 +30,10 @@ REFUSED = {
     ("llava_onevision", "prumerge_plus_adaptive"): "layer=1: expected",
     ("llava_onevision", "visionzip_official"): "class_token cannot be read",
     **{("native", name): "flat_keys cannot be read" for name in METHODS if name.startswith("prumerge")},
+    ("internvl", "visionzip_official"): "class_token cannot be read",
+    ("internvl", "prumerge"): "layer=1: expected",
+    ("internvl", "prumerge_plus"): "layer=1: expected",
+    ("internvl", "prumerge_plus_adaptive"): "layer=1: expected",
     ("native", "visionzip_official"): "class_token cannot be read",
 }
 

@@ -14,7 +14,7 @@ from families import QUESTIONS, VARIANTS, build, visuals
 from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
 NEW = 3
-FAMILIES = ["qwen3_vl", *VARIANTS]
+FAMILIES = ["qwen3_vl", "internvl", *VARIANTS]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -46,7 +46,8 @@ def reference(model, prompt, new, schedule, own):
     length, new = prompt.tokens.shape[1], new[:-1]
     visual = prompt.tokens[0]
     hidden = torch.cat([seen["inputs_embeds"], model.model.get_input_embeddings()(new)[None]], dim=1)
-    places = seen["position_ids"][-3:] if "position_ids" in seen else torch.arange(length)[None]
+    places = seen.get("position_ids")
+    places = torch.arange(length)[None] if places is None else places[-3:]
     following = places.amax() + 1 + torch.arange(len(new))
     places = torch.cat([places, following.expand(*places.shape[:-1], -1)], dim=-1)
     alive, before = torch.arange(length + len(new)), None

@@ -26,8 +26,8 @@ def square_patches(config: Any) -> int:
 def one_tensor(features: list[Tensor]) -> BaseModelOutputWithPooling:
     """Return the output of an encoder as one tensor, for models that take no list.
 
-    Every token, (1, d), is an entry of its own: beam search repeats whole entries, by counting how many belong
-    to each row of the batch.
+    Every token, (1, d), is an entry of its own: beam search repeats whole entries, by counting how many
+    belong to each row of the batch.
     """
     return BaseModelOutputWithPooling(pooler_output=torch.cat(features)[:, None])
 

@@ -23,6 +23,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
 from script_exp.models.loading.qwen_sizes import qwen3_vl
 
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
@@ -201,5 +202,13 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3_vl_8b": lambda: qwen3_vl("8b"),
     "qwen3_vl_32b": lambda: qwen3_vl("32b"),
     "qwen3_vl_30b_a3b": lambda: qwen3_vl("30b_a3b"),
+    "internvl3_1b": lambda: internvl3("0_5b"),
+    "internvl3_2b": lambda: internvl3("1_5b"),
+    "internvl3_8b": lambda: internvl3("7b"),
+    "internvl3_14b": lambda: internvl3("14b"),
+    "internvl3_38b": lambda: internvl3("32b"),
+    "internvl3_5_4b": lambda: internvl3_5("4b"),
+    "internvl3_5_8b": lambda: internvl3_5("8b"),
+    "internvl3_5_14b": lambda: internvl3_5("14b"),
 }
 """Name of an architecture -> a fresh config of it at full size."""
