@@ -62,7 +62,8 @@ class InternVLAdapter(ModelAdapter):
     @staticmethod
     def _merge(config: Any) -> int:
         """Return the patches along a token."""
-        return int(round(1 / config.downsample_ratio))
+        patches: int = round(1 / config.downsample_ratio)
+        return patches
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         per_tile = self.tokens_per_crop(self.model.config)
