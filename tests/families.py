@@ -22,6 +22,7 @@ from transformers import (
     LlavaOnevisionConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
+    Qwen2VLConfig,
     Qwen3VLConfig,
     Qwen3VLMoeConfig,
     SiglipVisionConfig,
@@ -120,11 +121,21 @@ QWEN3 = {
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 CONFIGS["qwen3_vl"] = CONFIGS["qwen3_vl_video"] = lambda: Qwen3VLConfig(**copy.deepcopy(QWEN3), **MARKS)
 VARIANTS = {
+    "qwen2_vl_video": lambda: CONFIGS["qwen2_vl"](),
     "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
         **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
     ),
 }
 """Families with the adapter of another one, and another LLM or tower; not in the matrix of all methods."""
+CONFIGS["qwen2_vl"] = lambda: Qwen2VLConfig(
+    vision_config={
+        "depth": 3, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2, "num_heads": 4, "patch_size": 14,
+    },
+    text_config=TEXT | {
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    },
+    **MARKS,
+)  # fmt: skip
 CONFIGS["internvl"] = lambda: InternVLConfig(
     vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
     text_config=Qwen2Config(**TEXT), image_token_id=IMAGE, image_seq_length=16, tie_word_embeddings=False,

@@ -33,6 +33,7 @@ ONE_SIZE = [
     "qwen3_vl_2b",
     "internvl3_1b",
     "internvl3_5_4b",
+    "qwen2_vl_2b",
 ]  # of the newer families, whose sizes differ in numbers alone
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 

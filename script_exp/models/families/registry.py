@@ -12,6 +12,7 @@ from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
+from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
 
 # model_type of a checkpoint's config.json -> adapter
@@ -24,6 +25,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen3_vl": Qwen3VLAdapter,
     "qwen3_vl_moe": Qwen3VLAdapter,
     "internvl": InternVLAdapter,
+    "qwen2_vl": Qwen2VLAdapter,
 }
 
 

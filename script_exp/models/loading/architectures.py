@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
-from script_exp.models.loading.qwen_sizes import qwen3_vl
+from script_exp.models.loading.qwen_sizes import qwen2_vl, qwen3_vl
 
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 _ONEVISION_SIDES = range(384, 2304 + 1, 384)
@@ -202,6 +202,9 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3_vl_8b": lambda: qwen3_vl("8b"),
     "qwen3_vl_32b": lambda: qwen3_vl("32b"),
     "qwen3_vl_30b_a3b": lambda: qwen3_vl("30b_a3b"),
+    "qwen2_vl_2b": lambda: qwen2_vl("1_5b"),
+    "qwen2_vl_7b": lambda: qwen2_vl("7b"),
+    "qwen2_vl_72b": lambda: qwen2_vl("72b"),
     "internvl3_1b": lambda: internvl3("0_5b"),
     "internvl3_2b": lambda: internvl3("1_5b"),
     "internvl3_8b": lambda: internvl3("7b"),

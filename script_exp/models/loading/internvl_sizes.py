@@ -10,16 +10,8 @@ from typing import Any
 
 from transformers import InternVLConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
-from script_exp.models.loading.qwen_sizes import QWEN3, LLMSize
+from script_exp.models.loading.qwen_sizes import QWEN2, QWEN3
 
-QWEN2 = {
-    "0_5b": LLMSize(896, 4864, 24, 14, 2),
-    "1_5b": LLMSize(1536, 8960, 28, 12, 2),
-    "7b": LLMSize(3584, 18944, 28, 28, 4),
-    "14b": LLMSize(5120, 13824, 48, 40, 8),
-    "32b": LLMSize(5120, 27648, 64, 40, 8),
-    "72b": LLMSize(8192, 29568, 80, 64, 8),
-}
 _VIT_300M = {
     "hidden_size": 1024,
     "intermediate_size": 4096,

@@ -1,8 +1,8 @@
 """Load InternVL in the layout of its authors, such as OpenGVLab/InternVL3-8B (``InternVLChatModel``).
 
-transformers reads it itself once it knows the names: here they are given, with the split of the vision tower's
-fused ``qkv``. Only LLMs of Qwen2 and Qwen3 are supported; those of InternLM2 (2.5-2B, 8B and 26B, 3-9B) keep q,
-k and v interleaved by groups.
+transformers reads it itself once it knows the names: here they are given, with the split of the vision
+tower's fused ``qkv``. Only LLMs of Qwen2 and Qwen3 are supported; those of InternLM2 (2.5-2B, 8B and 26B,
+3-9B) keep q, k and v interleaved by groups.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _NAMES = {
 }
 
 
-class InternVLChatModel(InternVLForConditionalGeneration):
+class InternVLChatModel(InternVLForConditionalGeneration):  # type: ignore[misc]
     """The stock class under the original's name, by which transformers finds the names of the tensors."""
 
 
@@ -143,7 +143,7 @@ def internvl_image_processor(folder: Path, config: InternVLConfig) -> GotOcr2Ima
     raw, processor = read_object(folder / "config.json"), InternVLAdapter.random_image_processor(config)
     processor.min_patches = raw.get("min_dynamic_patch", 1)
     processor.max_patches = raw.get("max_dynamic_patch", 12)
-    return processor  # type: ignore[no-any-return]
+    return processor
 
 
 def load_internvl(folder: Path, config: InternVLConfig, setting: str, **arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Full-size configs of Qwen3-VL, as :mod:`script_exp.models.loading.architectures` has them.
+"""Full-size configs of Qwen2-VL and Qwen3-VL, as :mod:`script_exp.models.loading.architectures` has them.
 
 Widths and depths are those of the text models of the same name; they were compared with the number of
 parameters in the name, and not with the hub's ``config.json``, which could not be read.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from transformers import PretrainedConfig, Qwen3VLConfig, Qwen3VLMoeConfig
+from transformers import PretrainedConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 
 
 class LLMSize(NamedTuple):
@@ -21,6 +21,14 @@ class LLMSize(NamedTuple):
     num_key_value_heads: int
 
 
+QWEN2 = {
+    "0_5b": LLMSize(896, 4864, 24, 14, 2),
+    "1_5b": LLMSize(1536, 8960, 28, 12, 2),
+    "7b": LLMSize(3584, 18944, 28, 28, 4),
+    "14b": LLMSize(5120, 13824, 48, 40, 8),
+    "32b": LLMSize(5120, 27648, 64, 40, 8),
+    "72b": LLMSize(8192, 29568, 80, 64, 8),
+}
 QWEN3 = {
     "0_6b": LLMSize(1024, 3072, 28, 16, 8),
     "1_7b": LLMSize(2048, 6144, 28, 16, 8),
@@ -42,6 +50,27 @@ _LARGE_TOWER = {
     "intermediate_size": 4304,
     "deepstack_visual_indexes": [8, 16, 24],
 }
+
+
+def qwen2_vl(size: str) -> PretrainedConfig:
+    """Qwen/Qwen2-VL-*-Instruct; 2B has the text of Qwen2-1.5B, and the tower is the same for all."""
+    text: dict[str, Any] = QWEN2[size]._asdict() | {
+        "vocab_size": 151936 if size == "1_5b" else 152064,
+        "max_position_embeddings": 32768,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    }
+    return Qwen2VLConfig(
+        dtype="bfloat16",
+        vision_config={"hidden_size": text["hidden_size"]},
+        text_config=text,
+        image_token_id=151655,
+        video_token_id=151656,
+        vision_start_token_id=151652,
+        vision_end_token_id=151653,
+        tie_word_embeddings=size == "1_5b",
+    )
 
 
 def qwen3_vl(size: str) -> PretrainedConfig:
