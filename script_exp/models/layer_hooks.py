@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_arguments import LayerArguments, check_layers, check_prunable
 from script_exp.models.layer_choices import LayerChoices
 from script_exp.models.layer_reading import StageReading, check_readable, check_weighing
@@ -189,6 +190,7 @@ def layer_pruning(
     check_readable(llm, reads)
     with ExitStack() as stack:
         stack.callback(session.kernel.close)
+        stack.enter_context(deep_rows_kept(llm, lambda: session.arguments.sequence))
         hooks = [llm.register_forward_pre_hook(session.before_llm, with_kwargs=True)]
         if any(isinstance(name, States) and name.kind == "embeddings" for name in reads):
             hooks.append(llm.layers[0].register_forward_pre_hook(session.before_first, with_kwargs=True))

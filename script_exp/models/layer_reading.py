@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
@@ -122,8 +122,8 @@ class StageReading:
                 if name.of == "before_text":
                     self._mean_row(name, row, normed[row, at], attention)
                     continue
-                query = _heads(attention.q_proj(normed[row, at]), attention)
-                key = _heads(attention.k_proj(normed[row]), attention)
+                query = _heads(attention.q_proj(normed[row, at]), attention, "q_norm")
+                key = _heads(attention.k_proj(normed[row]), attention, "k_norm")
                 if name.rotary:
                     cos, sin = (part[row] for part in turns)
                     query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
@@ -137,13 +137,14 @@ class StageReading:
         for row, columns in enumerate(self.columns["visual"]):
             at = columns.to(normed.device)
             cos, sin = (part[row, at] for part in turns)
-            key = _rotated(_heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn), cos, sin)
+            key = _heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn, "k_norm")
+            key = _rotated(key, cos, sin)
             self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
 
     def _mean_row(self, name: Rows, row: int, normed: Tensor, attention: Any) -> None:
         """Keep the attention of the mean query of ``normed`` (tokens before the text, d) to these tokens."""
-        query = _heads(attention.q_proj(normed), attention).mean(dim=1, keepdim=True)
-        key = _heads(attention.k_proj(normed), attention)
+        query = _heads(attention.q_proj(normed), attention, "q_norm").mean(dim=1, keepdim=True)
+        key = _heads(attention.k_proj(normed), attention, "k_norm")
         before = self.columns[name.of][row]
         place = torch.full(self.sequence.token[row].shape, -1, device=before.device)
         place[before] = torch.arange(len(before), device=before.device)
@@ -167,11 +168,12 @@ def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
     """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
     if any(name.projected for name in signals):
         attention = llm.layers[0].self_attn
-        plain = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
-        if not plain or hasattr(attention, "q_norm"):
+        apart = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
+        norm = getattr(attention, "q_norm", None)
+        if not apart or (norm is not None and norm.weight.shape != (attention.head_dim,)):
             raise UserError(
-                f"pruning inside the LLM: {type(attention).__name__} has no plain q_proj and k_proj: "
-                "expected a method that reads what the model computes, such as fastv"
+                f"pruning inside the LLM: {type(attention).__name__} has no q_proj and k_proj, plain or with "
+                "a norm of each head: expected a method that reads what the model computes, such as fastv"
             )
 
 
@@ -208,9 +210,12 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
     return [row.nonzero()[:, 0] for row in tokens]
 
 
-def _heads(projected: Tensor, attention: Any) -> Tensor:
-    """Return (heads, length, width) of (length, heads * width)."""
-    return projected.view(len(projected), -1, attention.head_dim).transpose(0, 1)
+def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:
+    """Return (heads, length, width) of (length, heads * width), each head normalized if ``norm`` exists."""
+    heads: Tensor = getattr(attention, norm, nn.Identity())(
+        projected.view(len(projected), -1, attention.head_dim)
+    )
+    return heads.transpose(0, 1)
 
 
 def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -182,20 +181,14 @@ def _keys(
     words = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
     pixels: list[list[int]] = [[] for _ in words]
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
-    sums = _pixel_sums(inputs[prunable.adapter.inputs[0]], images) if images else []
+    sums = _pixel_sums(prunable.adapter.pixels_of(dict(inputs), images)) if images else []
     for row, total in zip(rows, sums, strict=True):
         pixels[row].append(total)
     return [f"{own} {sums}" for own, sums in zip(words, pixels, strict=True)]
 
 
-def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
-    """Return a number for each image that depends on its pixels, but not on the padding of the batch."""
-    if images[0].grid is not None:  # towers for images of any size get all patches in one tensor
-        parts = torch.split(pixels, [math.prod(image.grid or ()) for image in images])
-    else:
-        parts = tuple(
-            one if one.ndim == 3 else one[: image.crops] for one, image in zip(pixels, images, strict=True)
-        )
+def _pixel_sums(parts: Sequence[Tensor]) -> list[int]:
+    """Return a number for the pixels of each image."""
     return [int(part.bfloat16().view(torch.int16).long().sum()) for part in parts]
 
 

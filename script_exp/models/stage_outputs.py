@@ -79,12 +79,12 @@ class Features:
     Attributes:
         image: what pruners see and what the prompt's rows are made of.
         sizes: the processed tensors with its size, if the family needs them for positions.
-        length: rows that it takes in the prompt, before pruning.
+        text: what stands for it in the prompt, before pruning.
     """
 
     image: EncodedImage
     sizes: dict[str, Tensor]
-    length: int
+    text: str
 
     def to(self, device: torch.device) -> Features:
         """Return a copy on another device; sizes stay where they are."""

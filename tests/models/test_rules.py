@@ -27,6 +27,8 @@ LLAVA = (
     "keep",
     "vicuna_v1",
 )  # OpenAI's CLIP at layer -2: TRIM and CDPruner found it inverted
+WORDS = (1, "contiguous", "keep", "chat_template")  # compared in the LLM's input space
+PLACES = (1, "preserved", "keep", "chat_template")  # positions are places in the picture
 RULES = {
     "tiny": (
         1,
@@ -39,8 +41,11 @@ RULES = {
     "llava_next_7b": LLAVA,
     "llava_next_13b": LLAVA,
     "llava_next_video_7b": LLAVA,
-    "llava_onevision_7b": (1, "contiguous", "keep", "chat_template"),  # compared in the LLM's input space
-    "qwen2_5_vl_7b": (1, "preserved", "keep", "chat_template"),  # positions are places in the picture
+    "llava_onevision_7b": WORDS,
+    "qwen2_5_vl_7b": PLACES,
+    **{f"internvl3_{size}": WORDS for size in ("1b", "2b", "8b", "14b", "38b", "5_4b", "5_8b", "5_14b")},
+    **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
+    **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
 }
 
 

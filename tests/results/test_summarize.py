@@ -115,11 +115,17 @@ def calls(model, pruner, picture, question):
 
 def counted_in_projector(model, inputs, reads):
     core, given = model.model.model, []
-    projector = core.visual.merger if hasattr(core, "visual") else core.multi_modal_projector
-    handle = projector.register_forward_pre_hook(lambda _, args: given.append(args))
+    if hasattr(core, "visual"):
+        projectors = [core.visual.merger, *getattr(core.visual, "deepstack_merger_list", [])]
+    else:
+        projectors = [core.multi_modal_projector]
+    handles = [
+        one.register_forward_pre_hook(lambda module, args: given.append((module, args))) for one in projectors
+    ]
     model.encode_images(inputs, reads)
-    handle.remove()
-    return sum(counted(lambda args=args: projector(*args)) for args in given)
+    for handle in handles:
+        handle.remove()
+    return sum(counted(lambda module=module, args=args: module(*args)) for module, args in given)
 
 
 @pytest.mark.parametrize("name", ["none", "query", "fastv"])

@@ -35,6 +35,7 @@ class LlavaNextAdapter(ModelAdapter):
     has_separators = True
     shrinks = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
+    on_host: ClassVar[tuple[str, ...]] = ("image_sizes",)
 
     @classmethod
     def check_config(cls, config: Any) -> None:

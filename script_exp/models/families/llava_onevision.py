@@ -28,6 +28,7 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     variable_size = True
     has_projector = False  # a scaled-down picture has none
     inputs = ("pixel_values", "image_sizes", "batch_num_images")
+    on_host = ("image_sizes", "batch_num_images")
     default_rules = PruningRules(relevance_sign=1)
     video = LlavaOnevisionVideoAdapter
 

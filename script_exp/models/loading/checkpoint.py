@@ -20,6 +20,12 @@ from script_exp.models.families.video import frames_of_checkpoint
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.loading.clip import check_clip
+from script_exp.models.loading.original_internvl import (
+    LAYOUT,
+    internvl_config,
+    is_original_internvl,
+    load_internvl,
+)
 from script_exp.models.loading.original_llava import check_original, is_original, original_config
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
@@ -33,7 +39,8 @@ class Checkpoint:
     """A checkpoint that was checked but not loaded.
 
     Attributes:
-        layout: ``huggingface``, ``original`` (LLaVA's own) or ``random`` (no weights at all).
+        layout: ``huggingface``, ``original`` (LLaVA's own), ``internvl`` (InternVL's own) or ``random`` (no
+            weights at all).
         config: Hugging Face config, with the defaults of its architecture filled in.
         adapter: the adapter class of its family.
         source: where the weights are; None for random weights.
@@ -108,6 +115,11 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
     raw = _read_config(setting, source.folder)
     if is_original(raw):
         checkpoint = _original(source, wanted.clip, own_adapter)
+    elif is_original_internvl(raw):
+        config = internvl_config(source.folder)
+        if source.repository is None or source.has_weights:
+            _check_internvl(source)
+        checkpoint = Checkpoint(LAYOUT, config, own_adapter or ADAPTERS[config.model_type], source, None)
     else:
         family = own_adapter or _adapter(setting, raw.get("model_type"))
         config = _read_transformers_config(source)
@@ -210,6 +222,14 @@ def _check_tensors(source: Source) -> None:
             ignore_mismatched_sizes=True,
         )
     check_report(source.setting, report)
+
+
+@lru_cache
+def _check_internvl(source: Source) -> None:
+    """As :func:`_check_tensors`, for InternVL's own layout."""
+    folder = source.with_weights()
+    with quiet_transformers():
+        load_internvl(folder, internvl_config(folder), source.setting, device_map="meta")
 
 
 @lru_cache

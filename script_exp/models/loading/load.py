@@ -13,6 +13,12 @@ from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.loading.clip import query_encoder
+from script_exp.models.loading.original_internvl import (
+    LAYOUT,
+    internvl_image_processor,
+    internvl_tokenizer,
+    load_internvl,
+)
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.loading.placement import check_placed, device_map
@@ -89,6 +95,15 @@ def _load_weights(
     if checkpoint.layout == "original":
         vision = _vision_folder(checkpoint)
         return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
+    if checkpoint.layout == LAYOUT:
+        return load_internvl(
+            folder,
+            checkpoint.config,
+            checkpoint.source.setting,
+            dtype=dtype,
+            device_map={"": device},
+            attn_implementation=attention,
+        )
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
@@ -114,6 +129,9 @@ def _processing(checkpoint: Checkpoint) -> Processing:
     elif checkpoint.layout == "original":
         tokenizer = original_tokenizer(checkpoint.source.folder, config)
         image_processor = original_image_processor(config, _vision_folder(checkpoint))
+    elif checkpoint.layout == LAYOUT:
+        tokenizer = internvl_tokenizer(checkpoint.source.folder)
+        image_processor = internvl_image_processor(checkpoint.source.folder, config)
     else:
         folder = checkpoint.source.folder
         try:
@@ -126,8 +144,7 @@ def _processing(checkpoint: Checkpoint) -> Processing:
                 "files tokenizer.json and preprocessor_config.json of the checkpoint"
             ) from error
         template = _chat_template(folder)
-    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_of(config))
-    return Processing(tokenizer, image_processor, placeholder, template)
+    return Processing.from_parts(tokenizer, image_processor, adapter, config, template)
 
 
 def _vision_folder(checkpoint: Checkpoint) -> Path:
