@@ -32,8 +32,10 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
         for number, stage in enumerate(sorted(schedule)):
             signals = pruner.reads_at(number) - {LAST_ROW}
             total += read_operations(config, signals, visual + others, visual, text[row])
+            sizes = sizes_of(config, visual, schedule[stage], text[row])
+            if number == 0 and min(schedule.values()) < visual:
+                total += pruner.preparing_operations(sizes)
             if schedule[stage] < visual:
-                sizes = sizes_of(config, visual, schedule[stage], text[row])
                 total += pruner.operations(number, sizes)
             visual = min(visual, schedule[stage])
         totals.append(total)

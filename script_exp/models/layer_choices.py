@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -56,12 +55,16 @@ class LayerChoices:
         if number == 0:
             self.prepared = [None] * len(visual)
         for row, columns in enumerate(reading.columns["visual"]):
-            count = min(self.schedules[row // copies].get(reading.stage, len(columns)), len(columns))
+            schedule = self.schedules[row // copies]
+            count = min(schedule.get(reading.stage, len(columns)), len(columns))
+            if number == 0 and min(schedule.values(), default=count) < len(columns):
+                state = self._state(number, row, copies, reading, sequence)
+                self.prepared[row] = self.pruner.prepare(state)
             if count == len(columns):
                 order[row, columns] = place[row, columns]
             if count in (0, len(columns)):
                 continue
-            choice = self._choice(number, row, copies, count, reading, sequence)
+            choice = self._choice(self._state(number, row, copies, reading, sequence), count)
             stay = columns[choice.chosen]
             order[row, stay] = place[row, stay]
             if choice.moved:
@@ -75,24 +78,24 @@ class LayerChoices:
                 sizes[row, stay] = choice.sizes
         return order, hidden, sizes
 
-    def _choice(
-        self, number: int, row: int, copies: int, count: int, reading: StageReading, sequence: LayerSequence
-    ) -> StageChoice:
-        """Return what the method leaves of one row of the batch."""
+    def _state(
+        self, number: int, row: int, copies: int, reading: StageReading, sequence: LayerSequence
+    ) -> LayerState:
+        """Return one row of the batch at a stage."""
         columns, prompt = reading.columns["visual"][row], row // copies
         rank = self.visual[prompt].to(columns.device).cumsum(dim=0) - 1
-        state = LayerState(
+        return LayerState(
             number,
             rank[sequence.column[row, columns]],
             reading.of_row(row),
             self.known[prompt].to(columns.device),
+            self.prepared[row],
         )
-        if number == 0:
-            self.prepared[row] = self.pruner.prepare(state)
-        choice = self.pruner.choose(replace(state, prepared=self.prepared[row]), count)
+
+    def _choice(self, state: LayerState, count: int) -> StageChoice:
+        """Return what the method leaves, ``count`` tokens."""
+        choice = self.pruner.choose(state, count)
         if choice.chosen.shape != (count,):
-            name = type(self.pruner).__name__
-            raise ValueError(
-                f"{name} selected {tuple(choice.chosen.shape)} of {len(columns)} for count={count}"
-            )
+            name, shape = type(self.pruner).__name__, tuple(choice.chosen.shape)
+            raise ValueError(f"{name} selected {shape} of {len(state.places)} for count={count}")
         return choice

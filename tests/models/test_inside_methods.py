@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from checkpoints import IMAGE
@@ -114,6 +116,7 @@ def test_beams_and_flops(name):
         inside += read_operations(config, reads, visual + text, visual, asking)
         sizes = sizes_of(config, visual, schedule[stage], asking)
         inside += method.pruner.operations(number, sizes)
+        inside += method.pruner.preparing_operations(sizes) if number == 0 else 0
     with layer_pruning(
         model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], known=[known(VISUAL)]
     ):
@@ -121,6 +124,27 @@ def test_beams_and_flops(name):
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))
     decoder = flops.decoder(config, [visual + text for visual in lengths]) + flops.lm_head(config)
     assert inside == both - vision - decoder
+
+
+@pytest.mark.parametrize("name", ["sparsevlm", "sparsevlm_plus"])
+def test_a_first_stage_that_keeps_all_of_a_row_prepares_the_later_ones(name):
+    """As where the model cuts off padding of the picture: the counts are those of a larger one."""
+    (model, _), inputs, method = llava("llama"), llava_inputs(1), METHODS[name]
+    pruner = replace(method.pruner, budget=34)
+    schedule = pruner.row_schedule(VISUAL, 1, LAYERS, 48)
+    assert schedule[1] == VISUAL > min(schedule.values())
+    llm, visual = model.model.language_model, inputs["input_ids"] == IMAGE
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, [1], [48]):
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    later = {layer: count for layer, count in schedule.items() if count < VISUAL}
+    row = llava_row(model, inputs, 0)
+    check(model, output, [row], [later], choose=method.choose, renumber=method.renumber)
 
 
 def test_the_next_layers_row_is_what_its_kernel_computes():

@@ -113,7 +113,10 @@ class LayerPruner(ABC):
         return frozenset([LAST_ROW])
 
     def prepare(self, state: LayerState) -> Tensor | None:
-        """Return what all stages share for one prompt; called with what the first stage reads."""
+        """Return what all stages share for one prompt; called with what the first stage reads.
+
+        Also if that stage keeps all of the prompt's tokens and a later one does not.
+        """
         return None
 
     def select(self, state: LayerState, count: int) -> Tensor:
@@ -129,7 +132,11 @@ class LayerPruner(ABC):
         return StageChoice(self.select(state, count))
 
     def operations(self, stage: int, sizes: StageSizes) -> int:
-        """Count the matrix products of :meth:`choose`, and at stage 0 of :meth:`prepare`."""
+        """Count the matrix products of :meth:`choose`."""
+        return 0
+
+    def preparing_operations(self, sizes: StageSizes) -> int:
+        """Count the matrix products of :meth:`prepare`."""
         return 0
 
     def score(self, attention: Tensor) -> Tensor:

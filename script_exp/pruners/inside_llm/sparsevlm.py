@@ -82,9 +82,11 @@ class SparseVLM(ListedPruner):
         return StageChoice(own, torch.cat([states[ranked[:kept]], means]), merged)
 
     def operations(self, stage: int, sizes: StageSizes) -> int:
-        words = sizes.text * sizes.visual if stage == 0 else 0
         kept, merged = _divided(sizes.count, sizes.visual)
-        return 2 * sizes.hidden * (words + merged * _recycled(sizes.visual - kept))
+        return 2 * sizes.hidden * merged * _recycled(sizes.visual - kept)
+
+    def preparing_operations(self, sizes: StageSizes) -> int:
+        return 2 * sizes.hidden * sizes.text * sizes.visual
 
 
 def _recycled(dropped: int) -> int:

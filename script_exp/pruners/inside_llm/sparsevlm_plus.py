@@ -71,8 +71,10 @@ class SparseVLMPlus(ListedPruner):
         return self.best(corrected[chosen].mean(dim=(0, 1)), count)
 
     def operations(self, stage: int, sizes: StageSizes) -> int:
-        words = sizes.hidden if stage == 0 else 0
-        return 2 * sizes.text * sizes.visual * (words + sizes.head)
+        return 2 * sizes.text * sizes.visual * sizes.head
+
+    def preparing_operations(self, sizes: StageSizes) -> int:
+        return 2 * sizes.text * sizes.visual * sizes.hidden
 
 
 def raters(state: LayerState) -> Tensor:
