@@ -14,7 +14,8 @@ from families import QUESTIONS, build, visuals
 from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
 NEW = 3
-FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe"]
+FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3"]
+CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES)]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -98,8 +99,7 @@ def attention(layer, hidden, rotary, mask, length):
     return scores.softmax(dim=-1)[:, length - 1, :length].mean(dim=0)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kernel"), CASES)
 def test_inside_the_llm(family, kernel, tmp_path):
     """Stages before, among and after the layers that add something; a padded batch; beams; keeping all."""
     model = build(family, tmp_path, attention=kernel)

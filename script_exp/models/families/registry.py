@@ -14,6 +14,7 @@ from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
+from script_exp.models.families.smolvlm import SmolVLMAdapter
 
 # model_type of a checkpoint's config.json -> adapter
 ADAPTERS: dict[str, type[ModelAdapter]] = {
@@ -26,6 +27,8 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen3_vl_moe": Qwen3VLAdapter,
     "internvl": InternVLAdapter,
     "qwen2_vl": Qwen2VLAdapter,
+    "smolvlm": SmolVLMAdapter,
+    "idefics3": SmolVLMAdapter,
 }
 
 
