@@ -44,9 +44,8 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:
         if rules.positions != "preserved":
-            raise SettingError(
-                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the video"
-            )
+            expected = "preserved: positions of Qwen2.5-VL are places in the video"
+            raise SettingError("positions", rules.positions, expected)
 
     @classmethod
     def placeholder_of(cls, config: Any) -> int:

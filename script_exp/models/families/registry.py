@@ -31,6 +31,17 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "idefics3": SmolVLMAdapter,
 }
 
+REFUSED: dict[str, str] = {
+    "qwen3_5": "most of its layers are linear attention, in whose state no token can be hidden; try qwen3_vl",
+}
+"""model_type of known families that are not supported -> why."""
+
+
+def not_supported(family: object) -> str:
+    """Return what is wrong with an architecture that has no adapter here."""
+    why = f" ({REFUSED[family]})" if isinstance(family, str) and family in REFUSED else ""
+    return f"{family!r}{why}; expected one of {', '.join(ADAPTERS)}"
+
 
 def has_clip_tower(config: Any) -> bool:
     """Return whether the vision tower is CLIP's, so that CLIP's text tower can be used with it."""
@@ -45,5 +56,5 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
     """
     family = getattr(model.config, "model_type", None)
     if family not in ADAPTERS:
-        raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
+        raise UserError(f"model of type {not_supported(family)}")
     return ADAPTERS[family].taking(modality)(model)
