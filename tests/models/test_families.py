@@ -304,7 +304,7 @@ def test_a_family_that_is_known_and_not_supported(tmp_path):
         find_checkpoint(Wanted(str(tmp_path), weights="random"), needs_query=False)
     with pytest.raises(UserError, match=r"model of type 'qwen3_5' .*; expected one of llava, "):
         adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="qwen3_5")))
-    with pytest.raises(UserError, match="model of type 'bert'; expected one of llava, "):
+    with pytest.raises(UserError, match="model of type 'bert': expected one of llava, "):
         adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="bert")))
 
 

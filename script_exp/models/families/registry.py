@@ -55,6 +55,8 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
         UserError: if the model's family is not supported.
     """
     family = getattr(model.config, "model_type", None)
-    if family not in ADAPTERS:
+    if family in REFUSED:
         raise UserError(f"model of type {not_supported(family)}")
+    if family not in ADAPTERS:
+        raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
     return ADAPTERS[family].taking(modality)(model)
