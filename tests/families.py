@@ -14,6 +14,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    Idefics3Config,
     InternVLConfig,
     LlamaConfig,
     LlavaConfig,
@@ -26,6 +27,7 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLMoeConfig,
     SiglipVisionConfig,
+    SmolVLMConfig,
 )
 
 from script_exp.benchmarks.reading.frame_count import Frames
@@ -120,6 +122,10 @@ QWEN3 = {
 }  # fmt: skip
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 CONFIGS["qwen3_vl"] = CONFIGS["qwen3_vl_video"] = lambda: Qwen3VLConfig(**copy.deepcopy(QWEN3), **MARKS)
+SMOL = {
+    "vision_config": TOWER | {"image_size": 112, "patch_size": 14}, "text_config": LlamaConfig(**TEXT),
+    "image_token_id": IMAGE, "scale_factor": 2,
+}  # fmt: skip
 VARIANTS = {
     "qwen2_vl_video": lambda: CONFIGS["qwen2_vl"](),
     "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
@@ -140,6 +146,8 @@ CONFIGS["internvl"] = lambda: InternVLConfig(
     vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
     text_config=Qwen2Config(**TEXT), image_token_id=IMAGE, image_seq_length=16, tie_word_embeddings=False,
 )  # fmt: skip
+CONFIGS["smolvlm"] = lambda: SmolVLMConfig(**SMOL)
+VARIANTS["idefics3"] = lambda: Idefics3Config(**SMOL)
 NATIVE = ("qwen",)
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 
@@ -205,6 +213,8 @@ def visuals(family: str) -> list[list[object]]:
     if family.endswith("_video"):
         videos = [[picture(120, 150, seed) for seed in range(row, row + 3)] for row in (0, 10, 20)]
         return [[Frames(videos[0], rate=0.7)], [Frames(videos[1], rate=3.0)], [videos[2]]]
+    if family in ("smolvlm", "idefics3"):  # scaled up to four tiles
+        return [[picture(80, 320)], [picture(320, 80)], [picture(100, 300)]]
     if family == "llava_onevision":
         return [[picture(60, 60)], [picture(40, 110)], [picture(300, 260)]]  # the last one is scaled down
     if family.startswith(NATIVE):

@@ -88,7 +88,8 @@ class PrunableModel:
         tensors = self._on_device(processed)
         (image,) = self.encode_images(tensors, reads)
         (text,) = self.adapter.texts(tensors, self.processing.placeholder)
-        sizes = {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}
+        needed = set(self.adapter.inputs[1:]) - set(self.adapter.pixels_only)
+        sizes = {name: values for name, values in tensors.items() if name in needed}
         return Features(image, sizes, text)
 
     def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:

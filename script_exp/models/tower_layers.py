@@ -49,8 +49,11 @@ def unused_layers_skipped(model: Any) -> Iterator[None]:
 
 
 def bare_tower(model: Any) -> Any:
-    """Return the CLIP or SigLIP transformer of a LLaVA, with ``encoder`` and ``post_layernorm``."""
-    tower: nn.Module = model.model.vision_tower
+    """Return the transformer of a model's tower, with ``encoder`` and, if it is CLIP's or SigLIP's,
+    ``post_layernorm``; some models wrap it in a tower.
+    """
+    core = model.model
+    tower: nn.Module = core.vision_tower if hasattr(core, "vision_tower") else core.vision_model
     return getattr(tower, "vision_model", tower)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from families import QUESTIONS, build, modality, picture, visuals
 from script_exp import prune, select
 from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.errors import SettingError, UserError
-from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.families.registry import ADAPTERS, adapter_of
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.wanted import Wanted
 from script_exp.pruners import DivPrune, FastV, Graph, NoPruning, Random, Script, Trim
 from script_exp.pruners.contract.signals import Reads
 
@@ -292,6 +295,17 @@ def test_the_adapter_is_chosen_by_what_is_asked_about():
         assert adapter.modality == "image"
         assert (adapter.taking("video").modality == "video") == video
     assert ADAPTERS["llava_next_video"].taking("video") is ADAPTERS["llava_next_video"]
+
+
+def test_a_family_that_is_known_and_not_supported(tmp_path):
+    """One sentence with the reason, from the config alone and for a model in memory."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen3_5"}))
+    with pytest.raises(UserError, match=r"architecture 'qwen3_5' \(most of its layers are linear attention"):
+        find_checkpoint(Wanted(str(tmp_path), weights="random"), needs_query=False)
+    with pytest.raises(UserError, match=r"model of type 'qwen3_5' .*; expected one of llava, "):
+        adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="qwen3_5")))
+    with pytest.raises(UserError, match="model of type 'bert': expected one of llava, "):
+        adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="bert")))
 
 
 def test_settings_of_frames_are_where_transformers_looks(tmp_path):

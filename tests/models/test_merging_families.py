@@ -31,9 +31,13 @@ REFUSED = {
     ("llava_onevision", "visionzip_official"): "class_token cannot be read",
     **{("native", name): "flat_keys cannot be read" for name in METHODS if name.startswith("prumerge")},
     ("internvl", "visionzip_official"): "class_token cannot be read",
+    ("smolvlm", "visionzip_official"): "class_token cannot be read",
     ("internvl", "prumerge"): "layer=1: expected",
+    ("smolvlm", "prumerge"): "layer=1: expected",
     ("internvl", "prumerge_plus"): "layer=1: expected",
+    ("smolvlm", "prumerge_plus"): "layer=1: expected",
     ("internvl", "prumerge_plus_adaptive"): "layer=1: expected",
+    ("smolvlm", "prumerge_plus_adaptive"): "layer=1: expected",
     ("native", "visionzip_official"): "class_token cannot be read",
 }
 

@@ -14,7 +14,8 @@ from families import QUESTIONS, build, visuals
 from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
 NEW = 3
-FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe"]
+FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3"]
+CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES)]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -98,8 +99,7 @@ def attention(layer, hidden, rotary, mask, length):
     return scores.softmax(dim=-1)[:, length - 1, :length].mean(dim=0)
 
 
-@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "kernel"), CASES)
 def test_inside_the_llm(family, kernel, tmp_path):
     """Stages before, among and after the layers that add something; a padded batch; beams; keeping all."""
     model = build(family, tmp_path, attention=kernel)
@@ -112,13 +112,14 @@ def test_inside_the_llm(family, kernel, tmp_path):
         Pyramid(budget=3, stages=[1, 2, 3], budget_as="after"),
     ):
         prompt = prompt_of(model, rows, questions, pruner)
-        with torch.inference_mode(), model.pruning_inside(prompt) as inside:
+        with torch.inference_mode(), model.pruning_inside(prompt):
             output = model.model.generate(
                 **prompt.arguments, **settings, output_logits=True, return_dict_in_generate=True
             )
         for row, alone in enumerate(plain):
             new = output.sequences[row, -NEW:]
-            wanted = reference(model, alone, new, inside.schedules[row], isinstance(pruner, PyramidDrop))
+            schedule = model.schedule(pruner, prompt.entering[row], prompt.budget_crops[row])
+            wanted = reference(model, alone, new, schedule, isinstance(pruner, PyramidDrop))
             assert new.tolist() == wanted.argmax(dim=-1).tolist()
             got = torch.stack([step[row] for step in output.logits])
             torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)

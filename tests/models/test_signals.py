@@ -100,12 +100,12 @@ def in_raster(model, inputs, patches):
 
 def pooled(family, values):
     """A crop's values (crops, n, ...) pooled as the family pools its tokens."""
-    if family not in ("llava_next_video", "llava_onevision_video", "internvl"):
+    if family not in ("llava_next_video", "llava_onevision_video", "internvl", "smolvlm"):
         return values
     flat = values.reshape(*values.shape[:2], -1).mT
     side = math.isqrt(flat.shape[-1])
     squares = flat.unflatten(-1, (side, side))
-    if family in ("llava_next_video", "internvl"):
+    if family in ("llava_next_video", "internvl", "smolvlm"):
         small = functional.avg_pool2d(squares, 2)
     else:
         small = functional.interpolate(squares, size=[-(-side // 2)] * 2, mode="bilinear")
@@ -121,7 +121,9 @@ def expected(model, family, inputs, signal, weights, keys):
         else:
             values = torch.cat([attention.mean(dim=(1, 2))[0] for attention in weights[index]])
         return in_raster(model, inputs, values)
-    index = index_of(signal, used_tower_layers(model.model.config) - 1)
+    config = model.model.config
+    last = used_tower_layers(config) or config.vision_config.num_hidden_layers
+    index = index_of(signal, last - 1)
     first = int(family in CLASS_TOKEN)
     if signal.kind == "keys":
         return pooled(family, torch.cat(keys[index]).mean(dim=1)[:, first:])
@@ -133,7 +135,7 @@ def expected(model, family, inputs, signal, weights, keys):
 
 def in_order(family, crops):
     """Crops as the tower gets them; a pruner sees the thumbnail first."""
-    return crops.roll(-1, dims=0) if family == "internvl" else crops
+    return crops.roll(-1, dims=0) if family in ("internvl", "smolvlm") else crops
 
 
 def crops_of(images, signal):

@@ -117,6 +117,8 @@ def counted_in_projector(model, inputs, reads):
     core, given = model.model.model, []
     if hasattr(core, "visual"):
         projectors = [core.visual.merger, *getattr(core.visual, "deepstack_merger_list", [])]
+    elif hasattr(core, "connector"):
+        projectors = [core.connector.modality_projection]
     else:
         projectors = [core.multi_modal_projector]
     handles = [

@@ -92,15 +92,13 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         if (grid != grid[0]).any():
             raise UserError("the frames of a video differ in size: expected frames of one size")
         _, height, width = grid[0].tolist()
-        steps = len(frames) // pair
-        side = int(image_processor.patch_size)
+        steps, side = len(frames) // pair, int(image_processor.patch_size)
         single = given["pixel_values"].view(steps, pair, height * width, -1, pair, side**2)[..., 0, :]
         return single.permute(0, 2, 3, 1, 4).reshape(steps * height * width, -1), (steps, height, width)
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
-        merged: list[int] = (
-            inputs["video_grid_thw"].prod(dim=-1) // self.model.config.vision_config.spatial_merge_size**2
-        ).tolist()
+        group = self.model.config.vision_config.spatial_merge_size**2
+        merged: list[int] = (inputs["video_grid_thw"].prod(dim=-1) // group).tolist()
         return merged
 
     def encode_images(

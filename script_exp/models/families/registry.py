@@ -14,6 +14,7 @@ from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
+from script_exp.models.families.smolvlm import SmolVLMAdapter
 
 # model_type of a checkpoint's config.json -> adapter
 ADAPTERS: dict[str, type[ModelAdapter]] = {
@@ -26,7 +27,20 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen3_vl_moe": Qwen3VLAdapter,
     "internvl": InternVLAdapter,
     "qwen2_vl": Qwen2VLAdapter,
+    "smolvlm": SmolVLMAdapter,
+    "idefics3": SmolVLMAdapter,
 }
+
+REFUSED: dict[str, str] = {
+    "qwen3_5": "most of its layers are linear attention, in whose state no token can be hidden; try qwen3_vl",
+}
+"""model_type of known families that are not supported -> why."""
+
+
+def not_supported(family: object) -> str:
+    """Return what is wrong with an architecture that has no adapter here."""
+    why = f" ({REFUSED[family]})" if isinstance(family, str) and family in REFUSED else ""
+    return f"{family!r}{why}; expected one of {', '.join(ADAPTERS)}"
 
 
 def has_clip_tower(config: Any) -> bool:
@@ -42,6 +56,8 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
         SettingError: if the adapter does not fit its config.
     """
     family = getattr(model.config, "model_type", None)
+    if family in REFUSED:
+        raise UserError(f"model of type {not_supported(family)}")
     if family not in ADAPTERS:
         raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
     adapter = ADAPTERS[family].taking(modality)

@@ -30,6 +30,7 @@ class FamilyTraits(ABC):
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
         inputs: names of the image tensors in a processed batch, pixels first.
+        pixels_only: those of ``inputs`` besides the first that no prompt needs once an image is encoded.
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
         default_rules: the rules that suit the family's released checkpoints.
         frames: frames per video if the checkpoint's config does not say; None for images.
@@ -44,6 +45,7 @@ class FamilyTraits(ABC):
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    pixels_only: ClassVar[tuple[str, ...]] = ()
     on_host: ClassVar[tuple[str, ...]] = ()
     default_rules: ClassVar[PruningRules] = PruningRules()
     frames: ClassVar[FrameCount | None] = None

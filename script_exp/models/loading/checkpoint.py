@@ -15,7 +15,7 @@ import transformers
 from script_exp.benchmarks.reading.frame_count import FrameCount
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter
-from script_exp.models.families.registry import ADAPTERS, has_clip_tower
+from script_exp.models.families.registry import ADAPTERS, has_clip_tower, not_supported
 from script_exp.models.families.video import frames_of_checkpoint
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.architectures import ARCHITECTURES
@@ -254,8 +254,8 @@ def _read_transformers_config(source: Source) -> Any:
 def _adapter(setting: str, family: object) -> type[ModelAdapter]:
     if not isinstance(family, str) or family not in ADAPTERS:
         raise UserError(
-            f"{setting}: its config.json names the architecture {family!r}; "
-            f"expected one of {', '.join(ADAPTERS)}, or an adapter for it in model.adapter"
+            f"{setting}: its config.json names the architecture {not_supported(family)}, or an adapter "
+            "for it in model.adapter"
         )
     return ADAPTERS[family]
 
