@@ -12,8 +12,9 @@ from itertools import islice
 from matplotlib.figure import Figure
 
 from script_exp.analysis.figures.style import FULL_WIDTH, style
-from script_exp.shapes.questions import Question, held_out
+from script_exp.shapes.questions import held_out
 from script_exp.shapes.scenes import Scene
+from script_exp.shapes.world import Question
 
 SEED = 20264  # that of the benchmark
 FIRST = 6  # a sparse, a medium and a dense scene, without "a orange"

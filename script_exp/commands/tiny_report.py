@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     made = new_parser(__doc__)
     made.add_argument("--path", default="embedded", help="folder of the checkpoint")
     made.add_argument("--scenes", type=int, default=80, help="scenes in the benchmark (80)")
+    made.add_argument("--world", type=int, choices=(1, 2), default=1, help="scenes: shapes or shapes_2 (1)")
     made.add_argument("--scene-seed", type=int, default=20264, help="seed of the scenes (20264)")
     made.add_argument(
         "--budgets", type=int, nargs="*", default=[192, 128, 64, 32, 16], help="visual tokens kept"
@@ -27,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _report(given: argparse.Namespace) -> int:
+    from script_exp.benchmarks.shapes import SecondShapes, Shapes
     from script_exp.training.report import print_report  # imports torch
 
-    print_report(given.path, given.scenes, given.scene_seed, given.budgets)
+    kind = SecondShapes if given.world == 2 else Shapes
+    print_report(given.path, kind(scenes=given.scenes, scene_seed=given.scene_seed), given.budgets)
     return 0

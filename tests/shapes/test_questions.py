@@ -47,7 +47,7 @@ def derive(scene, text):
         return objects[index].look.shape, {index}
     if match := re.fullmatch(r"what digit is on the (?:(\w+) )?sign\?", text):
         index = only(find(scene, color=match[1], shape="sign"))
-        return objects[index].look.digit, {index}
+        return objects[index].look.written, {index}
     if match := re.fullmatch(r"where is the (\w+) object\?", text):
         index = only(find(scene, color=match[1]))
         row, column = objects[index].center
