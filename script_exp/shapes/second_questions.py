@@ -14,7 +14,7 @@ import numpy as np
 from script_exp.shapes.questions import NUMBERS, PLURALS, YES_NO
 from script_exp.shapes.scenes import GROUND, Look, Scene
 from script_exp.shapes.second_scenes import SecondScene, make_second_scene
-from script_exp.shapes.sprites import COLORS, PATCH, SHAPES, SIGN
+from script_exp.shapes.sprites import COLORS, SHAPES, SIGN
 from script_exp.shapes.words import LABEL
 from script_exp.shapes.world import Asker, Question, World
 
@@ -116,28 +116,6 @@ def _word_below(scene: Scene, rng: np.random.Generator, _: bool) -> Question | N
     return Question("word_below", text, scene.objects[label].look.written, (anchor, label))
 
 
-def _under(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
-    """Ask for the ground that is all around a unique shape, so far as the window shows it."""
-    window = scene.window
-    count = Counter(item.look for item in scene.objects)
-    found = []
-    for index in _shapes(scene):
-        item = scene.objects[index]
-        if count[item.look] > 1:
-            continue
-        row, column = (int(pixel // PATCH) for pixel in item.center)
-        top, left = max(0, row - window.top - 2), max(0, column - window.left - 2)
-        grounds = scene.grounds.reshape(window.side, window.side)
-        around = np.unique(grounds[top : row - window.top + 3, left : column - window.left + 3])
-        if len(around) == 1:
-            found.append((index, int(around[0])))
-    if not found:
-        return None
-    shape, ground = found[int(rng.integers(len(found)))]
-    text = f"what is the ground below the {_name(scene.objects[shape].look)}?"
-    return Question("under", text, scene.objects[ground].look.color, (shape, ground))
-
-
 def _equal(scene: Scene, look: Look) -> tuple[int, ...]:
     return tuple(index for index, item in enumerate(scene.objects) if item.look == look)
 
@@ -184,7 +162,6 @@ ASKERS: dict[str, Asker] = {
     "largest": _largest,
     "word": _word,
     "word_below": _word_below,
-    "under": _under,
     "count": _count,
     "exist": _exist,
     "exist_any": _exist_any,

@@ -30,8 +30,10 @@ from script_exp.shapes.scenes import (
 from script_exp.shapes.sprites import COLORS, DIGITS, PATCH, SHAPES, SIGN, SIZES
 from script_exp.shapes.words import LABEL, LABEL_HEIGHT, PRINTED, paint_label, paint_scrap
 
-BLOCKS, JUNK, SCRAPS = 4, 20, 3
-"""Mean numbers of blocks of a repeated tile, one-off junk tiles, and scraps in a full scene."""
+BLOCKS, JUNK, SCRAPS, CHIPS = 4, 20, 3, 16
+"""Mean numbers of blocks of a repeated tile, one-off junk tiles, scraps, and chips in a full scene."""
+CHIP_SIZES = (4, 8)
+"""Pixels along the sides of a chip, inclusive: it is smaller than the smallest shape."""
 _COLOR_NAMES = tuple(COLORS)
 
 
@@ -191,17 +193,31 @@ def _place(
     return objects, pairs
 
 
+def _scatter_more_clutter(pixels: np.ndarray, bare: np.ndarray, rng: np.random.Generator) -> None:
+    """Paint scraps, and chips: small rectangles in the colors of objects, which are no objects."""
+    side = len(bare)
+    share = (side / GRID) ** 2
+    for _ in range(rng.poisson(SCRAPS * share)):
+        width = int(rng.integers(3, 6))
+        row, column = int(rng.integers(0, side - LABEL_HEIGHT + 1)), int(rng.integers(0, side - width + 1))
+        paint_scrap(pixels, (row, column), width, rng)
+        bare[row : row + LABEL_HEIGHT, column : column + width] = False
+    for _ in range(rng.poisson(CHIPS * share)):
+        height, width = (int(size) for size in rng.integers(CHIP_SIZES[0], CHIP_SIZES[1] + 1, 2))
+        top, left = int(rng.integers(side * PATCH - height + 1)), int(rng.integers(side * PATCH - width + 1))
+        color = np.array(COLORS[_COLOR_NAMES[rng.integers(len(COLORS))]], np.float32)
+        pixels[top : top + height, left : left + width] = color * rng.uniform(0.9, 1.0)
+        last_row, last_column = (top + height - 1) // PATCH, (left + width - 1) // PATCH
+        bare[top // PATCH : last_row + 1, left // PATCH : last_column + 1] = False
+
+
 def make_second_scene(rng: np.random.Generator, count: int, window: Window) -> SecondScene:
     """Render a scene with about ``count`` objects (fewer if no free place is found)."""
     side = window.side
     pixels, regions, names = paint_grounds(side, rng)
     bare = np.ones((side, side), bool)
     scatter_clutter(pixels, bare, side, rng, BLOCKS, JUNK)
-    for _ in range(rng.poisson(SCRAPS * (side / GRID) ** 2)):
-        width = int(rng.integers(3, 6))
-        row, column = int(rng.integers(0, side - LABEL_HEIGHT + 1)), int(rng.integers(0, side - width + 1))
-        paint_scrap(pixels, (row, column), width, rng)
-        bare[row : row + LABEL_HEIGHT, column : column + width] = False
+    _scatter_more_clutter(pixels, bare, rng)
     pixels += 3 * rng.standard_normal(pixels.shape, np.float32)
     blocks, plan = _plan_blocks(count, side == GRID, rng)
     objects, pairs = _place(blocks, pixels, rng)

@@ -28,7 +28,7 @@ VISION_RATE = 8e-4
 """Peak learning rate of the vision stage: less than from scratch."""
 _KINDS = {
     "beside_color": 1.5, "beside_shape": 1.5, "through": 1.5, "largest": 1.0, "word": 1.5, "word_below": 1.0,
-    "under": 0.7, "count": 1.5, "exist": 1.0, "exist_any": 1.0,
+    "count": 1.5, "exist": 1.0, "exist_any": 1.0,
 }  # fmt: skip
 JOINT = Course(
     "joint",
@@ -53,8 +53,8 @@ class SecondRecipe:
 
     seed: int = 2
     vision_steps: int = 1000
-    joint_steps: int = 12_000
-    polish_steps: int = 4000
+    joint_steps: int = 7000
+    polish_steps: int = 2000
     pools: PoolSizes = field(default_factory=lambda: PoolSizes(12_000, 12_000, 4000))
     monitor_scenes: int = 24
 
