@@ -6,12 +6,16 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from script_exp.cell.build import build_benchmark
+from script_exp.config.benchmark_config import benchmark_config
 from script_exp.shapes.questions import held_out
 from script_exp.shapes.scenes import GRID, GROUND, Window
 from script_exp.shapes.second_questions import SECOND_WORLD
 from script_exp.shapes.sprites import COLORS, PATCH, SHAPES, SIGN
 from script_exp.shapes.words import LABEL, LETTERS, PRINTED
+from script_exp.training.monitor import MONITOR_SEED
 from script_exp.training.naming import SECOND_NAMING, Look
+from script_exp.training.oracle import needed_patches
 from script_exp.training.vocabulary import SECOND_WORDS, UNKNOWN, WORDS, encode
 
 NUMBER = {1: "one", 2: "two", 3: "three", 4: "four"}
@@ -188,3 +192,19 @@ def test_every_word_is_known_and_the_first_ones_keep_their_place(asked):
     assert {question.answer for _, questions in asked for question in questions} <= set(SECOND_WORDS)
     assert max(encode("what word is on the red label?")) < len(WORDS)
     assert UNKNOWN in encode("what word is on the red label?")
+
+
+def test_the_benchmark_has_the_questions_that_the_oracle_knows():
+    settings = benchmark_config("shapes_2")
+    benchmark = build_benchmark(settings | {"scenes": 3})
+    assert benchmark.fingerprint() is None
+    needed = needed_patches(settings["scene_seed"], 3, SECOND_WORLD)
+    samples = benchmark.samples()
+    assert [sample.id for sample in samples] == list(needed)
+    assert [sample.kind for sample in samples[:8]] == list(SECOND_WORLD.kinds)
+    asked = [(scene, question) for scene, all_ in SECOND_WORLD.held_out(20266, 3) for question in all_]
+    for sample, (scene, question) in zip(samples, asked, strict=True):
+        assert (sample.prompt, sample.references) == (question.text, (question.answer,))
+        assert np.array_equal(np.asarray(sample.visual()), scene.image)
+    seeds = {benchmark_config(name)["scene_seed"] for name in ("shapes", "shapes_large", "shapes_2")}
+    assert len(seeds | {MONITOR_SEED}) == 4
