@@ -32,8 +32,8 @@ from script_exp.shapes.words import LABEL, LABEL_HEIGHT, PRINTED, paint_label, p
 
 BLOCKS, JUNK, SCRAPS, CHIPS = 4, 20, 3, 16
 """Mean numbers of blocks of a repeated tile, one-off junk tiles, scraps, and chips in a full scene."""
-CHIP_SIZES = (4, 8)
-"""Pixels along the sides of a chip, inclusive: it is smaller than the smallest shape."""
+CHIP_SIZES = ((3, 4), (7, 9))
+"""Pixels along the short and the long side of a chip, inclusive: it is small and never a square."""
 _COLOR_NAMES = tuple(COLORS)
 
 
@@ -194,7 +194,7 @@ def _place(
 
 
 def _scatter_more_clutter(pixels: np.ndarray, bare: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint scraps, and chips: small rectangles in the colors of objects, which are no objects."""
+    """Paint scraps, and chips: small bars in the colors of objects, which are no objects."""
     side = len(bare)
     share = (side / GRID) ** 2
     for _ in range(rng.poisson(SCRAPS * share)):
@@ -203,7 +203,8 @@ def _scatter_more_clutter(pixels: np.ndarray, bare: np.ndarray, rng: np.random.G
         paint_scrap(pixels, (row, column), width, rng)
         bare[row : row + LABEL_HEIGHT, column : column + width] = False
     for _ in range(rng.poisson(CHIPS * share)):
-        height, width = (int(size) for size in rng.integers(CHIP_SIZES[0], CHIP_SIZES[1] + 1, 2))
+        sizes = [int(rng.integers(low, high + 1)) for low, high in CHIP_SIZES]
+        height, width = (sizes[place] for place in rng.permutation(2))
         top, left = int(rng.integers(side * PATCH - height + 1)), int(rng.integers(side * PATCH - width + 1))
         color = np.array(COLORS[_COLOR_NAMES[rng.integers(len(COLORS))]], np.float32)
         pixels[top : top + height, left : left + width] = color * rng.uniform(0.9, 1.0)
