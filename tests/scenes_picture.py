@@ -1,6 +1,7 @@
-"""Draw scenes of the embedded benchmark with their questions, for docs/tiny_model.md.
+"""Draw scenes of an embedded benchmark with their questions, for docs/tiny_model.md.
 
 python tests/scenes_picture.py docs/images/shapes.png
+python tests/scenes_picture.py docs/images/shapes_2.png
 """
 
 from __future__ import annotations
@@ -8,27 +9,31 @@ from __future__ import annotations
 import sys
 import textwrap
 from itertools import islice
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from script_exp.analysis.figures.style import FULL_WIDTH, style
-from script_exp.shapes.questions import Question, held_out
+from script_exp.shapes.questions import FIRST_WORLD
 from script_exp.shapes.scenes import Scene
+from script_exp.shapes.second_questions import SECOND_WORLD
+from script_exp.shapes.world import Question
 
-SEED = 20264  # that of the benchmark
-FIRST = 6  # a sparse, a medium and a dense scene, without "a orange"
+SHOWN = {"shapes": (FIRST_WORLD, 20264, 6), "shapes_2": (SECOND_WORLD, 20266, 3)}
+"""World, seed and first scene (sparse, then medium and dense, without "a orange") of each benchmark."""
 _MARGIN, _GAP = 0.05, 0.1  # inches
 _SIZE, _SPACING = 8, 1.3  # points; between two lines
 
 
-def shown_scenes() -> list[tuple[Scene, list[Question]]]:
+def shown_scenes(benchmark: str) -> list[tuple[Scene, list[Question]]]:
     """Three scenes with all their questions."""
-    return list(islice(held_out(SEED, FIRST + 3), FIRST, None))
+    world, seed, first = SHOWN[benchmark]
+    return list(islice(world.held_out(seed, first + 3), first, None))
 
 
-def scenes_figure() -> Figure:
+def scenes_figure(benchmark: str) -> Figure:
     """Draw the scenes side by side, with questions and answers below them."""
-    scenes = shown_scenes()
+    scenes = shown_scenes(benchmark)
     side = (FULL_WIDTH - 2 * _MARGIN - (len(scenes) - 1) * _GAP) / len(scenes)
     texts = [
         [
@@ -55,4 +60,4 @@ def scenes_figure() -> Figure:
 
 if __name__ == "__main__":
     with style():
-        scenes_figure().savefig(sys.argv[1])
+        scenes_figure(Path(sys.argv[1]).stem).savefig(sys.argv[1])

@@ -16,7 +16,9 @@ from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.errors import check_whole
-from script_exp.shapes.questions import held_out
+from script_exp.shapes.questions import FIRST_WORLD
+from script_exp.shapes.second_questions import SECOND_WORLD
+from script_exp.shapes.world import World
 
 _MOST_SCENES = 100_000  # 10 GB in memory
 
@@ -34,6 +36,7 @@ class Shapes(Benchmark):
     scene_seed: int
     name: ClassVar[str] = "shapes"
     prompt_version: ClassVar[int] = 2
+    world: ClassVar[World] = FIRST_WORLD
 
     def __post_init__(self) -> None:
         check_whole("scenes", self.scenes, lowest=1, highest=_MOST_SCENES)
@@ -46,7 +49,7 @@ class Shapes(Benchmark):
     @cached_property
     def _samples(self) -> list[Sample]:
         samples = []
-        for number, (scene, questions) in enumerate(held_out(self.scene_seed, self.scenes)):
+        for number, (scene, questions) in enumerate(self.world.held_out(self.scene_seed, self.scenes)):
             unit = scene_id(self.scene_seed, number)
             load = _loader(scene.image)
             for turn, question in enumerate(questions):
@@ -67,11 +70,19 @@ class Shapes(Benchmark):
         return self._samples
 
     def fingerprint(self) -> str | None:
-        """Return None: the settings and ``prompt_version`` determine the samples. Not in a subclass."""
-        return None if type(self) is Shapes else super().fingerprint()
+        """Return None: the settings and ``prompt_version`` determine the samples. Not in other subclasses."""
+        return None if type(self) in (Shapes, SecondShapes) else super().fingerprint()
 
     def parse(self, sample: Sample, prediction: str) -> str:
         return prediction.strip().lower()
+
+
+class SecondShapes(Shapes):
+    """Questions about the second world: relations, small print, and what must be read elsewhere."""
+
+    name: ClassVar[str] = "shapes_2"
+    prompt_version: ClassVar[int] = 1
+    world: ClassVar[World] = SECOND_WORLD
 
 
 def scene_id(scene_seed: int, number: int) -> str:

@@ -1,6 +1,7 @@
-"""Train weights for the built-in tiny model from scratch (docs/tiny_model.md states the cost).
+"""Train weights for the built-in tiny model (docs/tiny_model.md states the cost).
 
-python runners/train_tiny.py --seed 2 --out outputs/tiny_model
+python runners/train_tiny.py --seed 2 --out outputs/tiny_model              # from scratch, as those shipped
+python runners/train_tiny.py --world 2 --seed 2 --out outputs/tiny_world_2  # on from them, for shapes_2
 
 Run the same command again to resume after an interruption. The weights are written to <out>/weights; evaluate
 them with `model.path=<out>/weights`.
@@ -29,6 +30,7 @@ from rich.progress import (
 from script_exp.terminal.entry import interruptible, new_parser
 from script_exp.training.optimization import Run
 from script_exp.training.train import SMOKE, Recipe, train
+from script_exp.training.train_second import SECOND_SMOKE, SecondRecipe, train_second
 
 
 class Bars:
@@ -85,8 +87,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--out", type=Path, required=True, help="folder for checkpoints/ and weights/")
     made.add_argument(
-        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or run all four"
+        "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or run all"
     )
+    made.add_argument("--world", type=int, choices=(1, 2), default=1, help="scenes: shapes or shapes_2 (1)")
     made.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
     made.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
     made.add_argument("--joint-steps", type=int, help=f"steps of stage 3 ({recipe.joint_steps})")
@@ -101,11 +104,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     keep_freed_memory()
     torch.set_num_threads(given.threads)
-    recipe = replace(SMOKE if given.smoke else Recipe(), seed=given.seed)
-    for name in ("vision_steps", "language_steps", "joint_steps", "polish_steps"):
-        if (steps := getattr(given, name)) is not None:
-            recipe = replace(recipe, **{name: steps})
+    if given.world == 2 and given.language_steps is not None:
+        parser().error("--language-steps: --world 2 has no such stage, it starts from the shipped weights")
+    names = ("vision_steps", "language_steps", "joint_steps", "polish_steps")
+    chosen = {name: steps for name in names if (steps := getattr(given, name)) is not None}
+    chosen["seed"] = given.seed
+    only_vision = given.stage == "vision"
     with interruptible("repeat the command to resume"), Bars() as bars:
-        folder = train(recipe, given.out, bars, vision_only=given.stage == "vision")
+        if given.world == 1:
+            first = replace(SMOKE if given.smoke else Recipe(), **chosen)
+            folder = train(first, given.out, bars, vision_only=only_vision)
+        else:
+            second = replace(SECOND_SMOKE if given.smoke else SecondRecipe(), **chosen)
+            folder = train_second(second, given.out, bars, vision_only=only_vision)
     print(folder)
     return 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from script_exp.shapes.scenes import GRID, GROUND, IMAGE_SIZE, Scene, make_scene
 from script_exp.shapes.sprites import PATCH, SHAPES, SIGN
+from script_exp.shapes.world import Asker, Question, World
 
 DENSITIES = ((5, 8), (9, 14), (16, 22))
 """Ranges of the number of objects: sparse, medium and dense scenes, taken in turn."""
@@ -18,25 +17,6 @@ YES_NO = ("no", "yes")
 RELATIONS = (("below", "above"), ("right of", "left of"))
 """For rows and columns: the relation of an object further down or right to the other, and the opposite."""
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, its one-word answer, and the objects that must be seen to answer it.
-
-    Attributes:
-        objects: indices into :attr:`Scene.objects`; empty if the correct answer is that there is no such
-            object.
-    """
-
-    kind: str
-    text: str
-    answer: str
-    objects: tuple[int, ...]
-
-
-Asker = Callable[[Scene, np.random.Generator, bool], Question | None]
-"""(scene, generator, wanted answer of a yes-no question) -> a question; None if the scene allows none."""
 
 
 def _pick(items: list[int], rng: np.random.Generator) -> int:
@@ -84,7 +64,7 @@ def _digit(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
     index = _pick(signs, rng)
     look = scene.objects[index].look
     color = f"{look.color} " if len(signs) > 1 else ""
-    return Question("digit", f"what digit is on the {color}sign?", look.digit, (index,))
+    return Question("digit", f"what digit is on the {color}sign?", look.written, (index,))
 
 
 def _where(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
@@ -191,31 +171,6 @@ KINDS = ("color", "shape", "digit", "exist", "both", "count", "ground")
 YES_NO_KINDS = ("exist", "both")
 
 
-def ask(scene: Scene, kind: str, rng: np.random.Generator, wanted: bool | None = None) -> Question | None:
-    """Return one question of a kind, or None if the scene allows none.
-
-    Args:
-        wanted: the answer of a yes-no question; None for a random one.
-    """
-    return ASKERS[kind](scene, rng, bool(rng.random() < 0.5) if wanted is None else wanted)
-
-
-def held_out(seed: int, scenes: int) -> Iterator[tuple[Scene, list[Question]]]:
-    """Yield full scenes of every density in turn, each with one question of every kind that it allows.
-
-    The seed determines them. Yes and no alternate, so both are equally frequent (to within one).
-    """
-    rng = np.random.default_rng([seed, GRID, PATCH])
-    wanted = dict.fromkeys(YES_NO_KINDS, True)
-    for number in range(scenes):
-        low, high = DENSITIES[number % len(DENSITIES)]
-        scene = make_scene(rng, int(rng.integers(low, high + 1)))
-        questions = []
-        for kind in KINDS:
-            question = ask(scene, kind, rng, wanted.get(kind))
-            if question is None:
-                continue
-            questions.append(question)
-            if kind in wanted:
-                wanted[kind] = not wanted[kind]
-        yield scene, questions
+FIRST_WORLD = World(make_scene, DENSITIES, ASKERS, KINDS, YES_NO_KINDS)
+"""The world of ``benchmark=shapes``, in which the shipped weights were trained."""
+ask, held_out = FIRST_WORLD.ask, FIRST_WORLD.held_out

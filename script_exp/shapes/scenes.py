@@ -43,14 +43,14 @@ class Look:
     """What an object is.
 
     Attributes:
-        shape: its shape, or ``sign``, or ``ground``.
+        shape: its shape, or ``sign``, ``label`` (in the second world only) or ``ground``.
         color: its color, or the ground's name.
-        digit: on a sign.
+        written: the digit on a sign, or the word on a label.
     """
 
     shape: str
     color: str
-    digit: str = ""
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ FULL = Window()
 _COLOR_NAMES = tuple(COLORS)
 
 
-def _near_duplicate(look: Look, rng: np.random.Generator) -> Look:
+def near_duplicate(look: Look, rng: np.random.Generator) -> Look:
     """Return the same shape in a neighboring color, or the similar shape in the same color."""
     if rng.random() < 0.5:
         step = 1 if rng.random() < 0.5 else -1
@@ -127,7 +127,7 @@ def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, s
     named = ([planted] * copies + unique)[: count - signs]
     plain = [Look(shapes[3 + rng.integers(5)], color) for color in named]
     while len(plain) + len(looks) < count:
-        look = _near_duplicate(plain[rng.integers(len(plain))], rng)
+        look = near_duplicate(plain[rng.integers(len(plain))], rng)
         if rng.random() < 0.5 or look.shape not in shapes[3:] or look.color not in shared:
             look = Look(shapes[3 + rng.integers(5)], shared[rng.integers(len(shared))])
         plain.append(look)
@@ -136,7 +136,7 @@ def plan_looks(count: int, rng: np.random.Generator) -> tuple[list[Look], str, s
     return looks + plain, planted, absent
 
 
-def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Paint one, two or four regions; return pixels, the region of each patch (side, side), ground names."""
     names = [list(GROUNDS)[index] for index in rng.permutation(len(GROUNDS))]
     row, column = rng.integers(side // 3, side - side // 3 + 1, 2)
@@ -151,10 +151,20 @@ def _paint_grounds(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
     return np.ascontiguousarray(pixels), regions, names[: len(used)]
 
 
-def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.random.Generator) -> None:
-    """Paint blocks of one repeated tile, then one-off junk; patches that they use are no longer ``free``."""
+def scatter_clutter(
+    pixels: np.ndarray,
+    free: np.ndarray,
+    side: int,
+    rng: np.random.Generator,
+    blocks: float = 3,
+    junk_tiles: float = 14,
+) -> None:
+    """Paint blocks of one repeated tile, then one-off junk; patches that they use are no longer ``free``.
+
+    ``blocks`` and ``junk_tiles`` are the mean numbers of both in a full scene.
+    """
     share = (side / GRID) ** 2
-    for _ in range(rng.poisson(3 * share)):
+    for _ in range(rng.poisson(blocks * share)):
         tile, step = repeated_clutter(rng), int(rng.integers(1, 3))
         top, left = rng.integers(0, side - 1, 2)
         rows, columns = int(rng.integers(1, 4)) * step, int(rng.integers(2, 7)) * step
@@ -162,7 +172,7 @@ def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.ra
             for column in range(left, min(side, left + columns), step):
                 pixels[row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH] = tile
                 free[row, column] = False
-    for _ in range(rng.poisson(14 * share)):
+    for _ in range(rng.poisson(junk_tiles * share)):
         junk = unique_clutter(rng)
         rows, columns = junk.shape[0] // PATCH, junk.shape[1] // PATCH
         top, left = (int(value) for value in rng.integers(0, side - 1, 2))
@@ -170,12 +180,19 @@ def _scatter_clutter(pixels: np.ndarray, free: np.ndarray, side: int, rng: np.ra
         free[top : top + rows, left : left + columns] = False
 
 
-def _paint_object(
-    pixels: np.ndarray, look: Look, corner: tuple[int, int], rng: np.random.Generator
+def paint_object(
+    pixels: np.ndarray,
+    look: Look,
+    corner: tuple[int, int],
+    rng: np.random.Generator,
+    sizes: tuple[int, ...] = SIZES,
 ) -> SceneObject:
-    """Paint an object in the cell whose top-left patch is ``corner``; its center is within the window."""
+    """Paint an object in the cell whose top-left patch is ``corner``; its center is within the window.
+
+    A shape has one of ``sizes``, a sign the size that signs have.
+    """
     side = pixels.shape[0] // PATCH
-    size = SIZES[1] if look.shape == SIGN else SIZES[rng.integers(2)]
+    size = SIZES[1] if look.shape == SIGN else sizes[rng.integers(len(sizes))]
     mask = MASKS[look.shape, size]
     shift_row, shift_column = (int(value) for value in rng.integers(0, CELL * PATCH - size + 1, 2))
     top, left = corner[0] * PATCH + shift_row, corner[1] * PATCH + shift_column
@@ -183,7 +200,7 @@ def _paint_object(
     color = np.array(COLORS[look.color], np.float32) * rng.uniform(0.9, 1.0)
     area += (color - area) * mask[..., None]
     if look.shape == SIGN:
-        area[3:17, 5:15] *= 1 - 0.95 * GLYPHS[look.digit][..., None]
+        area[3:17, 5:15] *= 1 - 0.95 * GLYPHS[look.written][..., None]
     cell = np.zeros((CELL * PATCH, CELL * PATCH), np.float32)
     cell[shift_row : shift_row + size, shift_column : shift_column + size] = mask
     coverage = np.zeros((side, side), np.float32)
@@ -192,12 +209,34 @@ def _paint_object(
     return SceneObject(look, (top + size / 2, left + size / 2), coverage.reshape(-1))
 
 
+def ground_objects(
+    regions: np.ndarray, names: list[str], objects: list[SceneObject], bare: np.ndarray, offset: np.ndarray
+) -> list[SceneObject]:
+    """Return the ground regions as objects, covering what neither clutter nor another object covers.
+
+    Args:
+        regions: (side, side) the region of each patch.
+        names: the ground of each region.
+        objects: all other objects.
+        bare: (side, side) bool: patches without clutter.
+        offset: (2,) row and column in pixels of the window's corner in the full scene.
+    """
+    seen = np.clip(bare.reshape(-1) - sum((item.coverage for item in objects), np.zeros(bare.size)), 0, 1)
+    found = []
+    for region, name in enumerate(names):
+        inside = (regions == region).reshape(-1)
+        rows, columns = np.nonzero(regions == region)
+        middle = ((rows.mean() + 0.5) * PATCH + offset[0], (columns.mean() + 0.5) * PATCH + offset[1])
+        found.append(SceneObject(Look(GROUND, name), middle, (inside * seen).astype(np.float32)))
+    return found
+
+
 def make_scene(rng: np.random.Generator, count: int, window: Window = FULL) -> Scene:
     """Render a scene with up to ``count`` objects (fewer only if no free cell is found)."""
     side = window.side
-    pixels, regions, names = _paint_grounds(side, rng)
+    pixels, regions, names = paint_grounds(side, rng)
     bare = np.ones((side, side), bool)
-    _scatter_clutter(pixels, bare, side, rng)
+    scatter_clutter(pixels, bare, side, rng)
     pixels += 3 * rng.standard_normal(pixels.shape, np.float32)
     looks, planted, absent = plan_looks(count, rng)
     occupied = np.zeros((side, side), bool)
@@ -207,17 +246,12 @@ def make_scene(rng: np.random.Generator, count: int, window: Window = FULL) -> S
             row, column = (int(value) for value in rng.integers(0, side - CELL + 1, 2))
             if not occupied[row : row + CELL, column : column + CELL].any():
                 occupied[row : row + CELL, column : column + CELL] = True
-                objects.append(_paint_object(pixels, look, (row, column), rng))
+                objects.append(paint_object(pixels, look, (row, column), rng))
                 break
-    seen = np.clip(bare.reshape(-1) - sum((item.coverage for item in objects), np.zeros(side * side)), 0, 1)
     offset = np.array([window.top * PATCH, window.left * PATCH])
     placed = [
         SceneObject(item.look, tuple((offset + item.center).tolist()), item.coverage) for item in objects
     ]
-    for region, name in enumerate(names):
-        inside = (regions == region).reshape(-1)
-        rows, columns = np.nonzero(regions == region)
-        middle = ((rows.mean() + 0.5) * PATCH + offset[0], (columns.mean() + 0.5) * PATCH + offset[1])
-        placed.append(SceneObject(Look(GROUND, name), middle, (inside * seen).astype(np.float32)))
+    placed += ground_objects(regions, names, objects, bare, offset)
     grounds = len(objects) + regions.reshape(-1)
     return Scene(np.clip(pixels, 0, 255).astype(np.uint8), placed, planted, absent, grounds, window)

@@ -44,7 +44,8 @@ def save_clip_text(clip: CLIPModel, folder: Path) -> None:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     clip.config.architectures = ["CLIPModel"]
     clip.config.save_pretrained(folder)
-    build_tokenizer(CLIP_TEMPLATE, TEXT_LENGTH).save_pretrained(folder)
+    known = clip.text_model.embeddings.token_embedding.num_embeddings
+    build_tokenizer(CLIP_TEMPLATE, TEXT_LENGTH, known).save_pretrained(folder)
 
 
 def save_checkpoint(
@@ -56,7 +57,7 @@ def save_checkpoint(
     llava.to(torch.float32).save_pretrained(folder)
     LlavaProcessor(
         image_processor=image_processor(),
-        tokenizer=build_tokenizer(LANGUAGE_TEMPLATE, 1024),
+        tokenizer=build_tokenizer(LANGUAGE_TEMPLATE, 1024, llava.get_input_embeddings().num_embeddings),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,

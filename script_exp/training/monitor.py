@@ -9,8 +9,9 @@ import torch
 from scipy.stats import mannwhitneyu
 from transformers import CLIPModel, LlavaForConditionalGeneration
 
-from script_exp.shapes.questions import held_out
+from script_exp.shapes.questions import FIRST_WORLD
 from script_exp.shapes.scenes import FULL
+from script_exp.shapes.world import World
 from script_exp.training.packing import BEFORE_IMAGE
 from script_exp.training.vision_features import hidden_states, patch_embeddings, text_embeddings, to_pixels
 from script_exp.training.vocabulary import IDS, encode
@@ -33,10 +34,12 @@ def _means(found: dict[str, list[float]]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dict[str, float]:
+def relevance_auc(
+    clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED, world: World = FIRST_WORLD
+) -> dict[str, float]:
     """Return the mean AUC of cos(patch, question) for the patches a question needs, by kind and over all."""
     found: dict[str, list[float]] = defaultdict(list)
-    for scene, questions in held_out(seed, scenes):
+    for scene, questions in world.held_out(seed, scenes):
         patches = patch_embeddings(clip, hidden_states(clip, to_pixels(scene.image[None]), [FULL])[:, 1:])[0]
         texts = text_embeddings(clip, [question.text for question in questions])
         for question, relevance in zip(questions, (texts @ patches.T).numpy(), strict=True):
@@ -48,7 +51,11 @@ def relevance_auc(clip: CLIPModel, scenes: int, seed: int = MONITOR_SEED) -> dic
 
 @torch.inference_mode()
 def accuracy(
-    llava: LlavaForConditionalGeneration, scenes: int, seed: int = MONITOR_SEED, blind: bool = False
+    llava: LlavaForConditionalGeneration,
+    scenes: int,
+    seed: int = MONITOR_SEED,
+    blind: bool = False,
+    world: World = FIRST_WORLD,
 ) -> dict[str, float]:
     """Return the share of questions whose answer is the most likely next token, by kind and over all.
 
@@ -56,11 +63,11 @@ def accuracy(
     """
     found: dict[str, list[float]] = defaultdict(list)
     embed = llava.get_input_embeddings()
-    for scene, questions in held_out(seed, scenes):
+    for scene, questions in world.held_out(seed, scenes):
         visual = llava.model.get_image_features(to_pixels(scene.image[None])).pooler_output[0]
         before = embed(torch.tensor(BEFORE_IMAGE))
         for question in questions:
-            after = embed(torch.tensor(encode(f"{question.text} assistant:")))
+            after = embed(torch.tensor(encode(f"{question.text} assistant:", embed.num_embeddings)))
             prompt = torch.cat([before, after] if blind else [before, visual, after])[None]
             states = llava.model.language_model(inputs_embeds=prompt, use_cache=False).last_hidden_state
             found[question.kind].append(int(llava.lm_head(states[0, -1]).argmax()) == IDS[question.answer])

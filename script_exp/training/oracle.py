@@ -10,15 +10,16 @@ from torch import Tensor
 
 from script_exp.benchmarks.shapes import scene_id
 from script_exp.pruners import Query, Random, VisualTokens
-from script_exp.shapes.questions import held_out
+from script_exp.shapes.questions import FIRST_WORLD
 from script_exp.shapes.scenes import GRID
+from script_exp.shapes.world import World
 from script_exp.training.monitor import COVERED
 
 
-def needed_patches(scene_seed: int, scenes: int) -> dict[str, np.ndarray]:
+def needed_patches(scene_seed: int, scenes: int, world: World = FIRST_WORLD) -> dict[str, np.ndarray]:
     """Return the share of each patch (576,) that needed objects cover, by sample id; zeros without any."""
     needed = {}
-    for number, (scene, questions) in enumerate(held_out(scene_seed, scenes)):
+    for number, (scene, questions) in enumerate(world.held_out(scene_seed, scenes)):
         for turn, question in enumerate(questions):
             coverage = [scene.objects[index].coverage for index in question.objects]
             shares = np.sum(coverage, axis=0) if coverage else np.zeros(GRID * GRID)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from script_exp.shapes.questions import Question
+from script_exp.shapes.world import Question
 from script_exp.training.vocabulary import BEGIN, END, PAD, encode
 
 BEFORE_IMAGE = (BEGIN, *encode("user:"))
@@ -45,9 +45,11 @@ def pack(
         places: (batch, kept) position ids of the visual tokens, from the first position of the image.
         asked: the questions about each image.
     """
+    embed = llava.get_input_embeddings()
+    known = embed.num_embeddings
     rows = [
         [
-            [*encode(question.text), *encode("assistant:"), *encode(question.answer), END]
+            [*encode(question.text, known), *encode("assistant:"), *encode(question.answer, known), END]
             for question in questions
         ]
         for questions in asked
@@ -69,7 +71,6 @@ def pack(
             positions[index, start:end] = places[index, -1] + 1 + torch.arange(len(tokens))
             labels[index, end - 3 : end - 1] = torch.tensor(tokens[-2:])
             start = end
-    embed = llava.get_input_embeddings()
     prefix = embed(torch.tensor(BEFORE_IMAGE)).expand(batch, -1, -1)
     total = before + kept + length
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(batch, 1, 1)

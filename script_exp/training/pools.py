@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from script_exp.training.naming import SECOND_NAMING
 from script_exp.training.windows import Pool, render_pool
 
 
@@ -22,4 +23,13 @@ def render_pools(seed: int, sizes: PoolSizes) -> tuple[Pool, Pool, Pool]:
         render_pool(seed, sizes.small, 6, (1, 2)),
         render_pool(seed, sizes.middle, 12, (2, 7)),
         render_pool(seed, sizes.full, 24, (5, 22)),
+    )
+
+
+def render_second_pools(seed: int, sizes: PoolSizes) -> tuple[Pool, Pool, Pool]:
+    """Render all pools of the second world; the default sizes take about three minutes on one core."""
+    return (
+        render_pool(seed, sizes.small, 6, (1, 3), SECOND_NAMING),
+        render_pool(seed, sizes.middle, 12, (3, 8), SECOND_NAMING),
+        render_pool(seed, sizes.full, 24, (10, 22), SECOND_NAMING),
     )

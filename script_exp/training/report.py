@@ -30,13 +30,12 @@ from script_exp.training.oracle import Oracle, needed_patches
 _BATCH = 8
 
 
-def print_report(path: str, scenes: int, scene_seed: int, budgets: Sequence[int]) -> None:
+def print_report(path: str, benchmark: Shapes, budgets: Sequence[int]) -> None:
     """Print two Markdown tables: accuracy and relevance by kind, and the oracle at every budget.
 
     Args:
         path: folder of the checkpoint, its id on the hub, or ``embedded``.
-        scenes: number of scenes.
-        scene_seed: seed of the scenes.
+        benchmark: the scenes and questions.
         budgets: numbers of visual tokens that the oracle keeps.
 
     Raises:
@@ -51,11 +50,11 @@ def print_report(path: str, scenes: int, scene_seed: int, budgets: Sequence[int]
         with_query=True,
         rules=PruningRules(relevance_sign=1),
     )
-    benchmark = Shapes(scenes=scenes, scene_seed=scene_seed)
-    needed = needed_patches(scene_seed, scenes)
+    scenes, scene_seed, world = benchmark.scenes, benchmark.scene_seed, benchmark.world
+    needed = needed_patches(scene_seed, scenes, world)
     cache = FeatureCache(2**30)
     unpruned = _by_kind(_run(model, benchmark, cache, NoPruning(), "unpruned"))
-    blind = accuracy(model.model, scenes, scene_seed, blind=True)
+    blind = accuracy(model.model, scenes, scene_seed, blind=True, world=world)
     relevance = _relevance_auc(model, benchmark.samples(), needed)
     print("| kind | questions | unpruned, % | without the image, % | relevance AUC |\n|---|---|---|---|---|")
     for kind, scores in unpruned.items():

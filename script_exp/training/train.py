@@ -15,7 +15,7 @@ from script_exp.training.optimization import Progress
 from script_exp.training.pools import PoolSizes, render_pools
 from script_exp.training.train_joint import JOINT, POLISH, JointStage, train_joint
 from script_exp.training.train_language import train_language
-from script_exp.training.train_vision import train_vision
+from script_exp.training.train_vision import VisionStage, train_vision
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,10 @@ def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = Fal
     begun = time.monotonic()
     progress.note("rendering training windows")
     pools = render_pools(recipe.seed, recipe.pools)
+    torch.manual_seed(recipe.seed)
     vision = train_vision(
+        VisionStage(recipe.sizes),
         pools,
-        recipe.sizes,
         recipe.vision_steps,
         recipe.seed,
         out / "checkpoints" / "vision.pt",

@@ -92,7 +92,11 @@ def _losses(stage: JointStage, course: Course, pools: tuple[Pool, ...], run: Run
     windows = [pool.scenes[index].window for index in chosen]
     places = diet.kept(pool.side**2, rng)
     drawn = diet.kinds(course.kinds, rng)
-    asked = [ask_many(pool.scenes[index], kinds, rng) for index, kinds in zip(chosen, drawn, strict=True)]
+    world = pool.naming.world
+    asked = [
+        ask_many(pool.scenes[index], kinds, rng, world=world)
+        for index, kinds in zip(chosen, drawn, strict=True)
+    ]
     with torch.autocast("cpu", torch.bfloat16):
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]
     features = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))

@@ -21,7 +21,6 @@ from transformers import CLIPModel
 
 from script_exp.shapes.scenes import GRID
 from script_exp.training.architecture import Sizes, build_clip
-from script_exp.training.diet import ALL
 from script_exp.training.optimization import Progress, Run, decay_groups
 from script_exp.training.vision_features import (
     hidden_states,
@@ -31,10 +30,9 @@ from script_exp.training.vision_features import (
     text_embeddings,
     to_pixels,
 )
-from script_exp.training.windows import PATTERN_IDS, Pool, ask_many, caption, named_patterns, phrases
+from script_exp.training.windows import Pool, ask_many, caption
 
 PHRASES_PER_STEP, QUESTIONS_PER_STEP = 64, 40
-_ASKED = [kind for kind in ALL if kind != "ground"]  # its questions name a place, not a thing
 POSITION_WEIGHT, CAPTION_WEIGHT, CAPTION_EVERY = 0.5, 0.5, 3
 PEAK_RATE = 1.2e-3
 PHASES = ((0.2, (1.0, 0.0, 0.0)), (0.8, (0.3, 0.55, 0.15)), (1.0, (0.1, 0.4, 0.5)))
@@ -78,12 +76,15 @@ class VisionStage(nn.Module):
 
 def naming_targets(pool: Pool, chosen: np.ndarray, rng: np.random.Generator) -> tuple[list[str], Tensor]:
     """Return the texts of one step and labels (batch, texts): whether an image shows what a text names."""
-    everything = phrases()
+    naming = pool.naming
+    everything = naming.phrases()
     texts = dict(everything[index] for index in rng.permutation(len(everything))[:PHRASES_PER_STEP])
     for index in chosen[:QUESTIONS_PER_STEP]:
-        for question in ask_many(pool.scenes[index], [str(rng.choice(_ASKED))], rng):
-            texts[question.text] = named_patterns(question.text)
-    members = np.zeros((len(texts), len(PATTERN_IDS)), np.float32)
+        for question in ask_many(
+            pool.scenes[index], [str(rng.choice(naming.asked))], rng, world=naming.world
+        ):
+            texts[question.text] = naming.named(question.text)
+    members = np.zeros((len(texts), len(naming.patterns)), np.float32)
     for row, ids in zip(members, texts.values(), strict=True):
         row[ids] = 1
     labels = pool.shown[chosen].astype(np.float32) @ members.T > 0
@@ -109,19 +110,18 @@ def _losses(stage: VisionStage, pools: tuple[Pool, ...], run: Run) -> dict[str, 
 
 
 def train_vision(
+    stage: VisionStage,
     pools: tuple[Pool, Pool, Pool],
-    sizes: Sizes,
     steps: int,
     seed: int,
     checkpoint: Path,
     progress: Progress,
     monitor: Callable[[CLIPModel], dict[str, float]],
+    peak_rate: float = PEAK_RATE,
 ) -> VisionStage:
-    """Train CLIP for ``steps`` steps, continuing from ``checkpoint`` if it exists."""
-    torch.manual_seed(seed)
-    stage = VisionStage(sizes)
-    optimizer = torch.optim.AdamW(decay_groups(stage, 0.03), lr=PEAK_RATE, betas=(0.9, 0.98), foreach=True)
-    run = Run(stage, optimizer, steps, PEAK_RATE, seed, checkpoint)
+    """Train the CLIP of ``stage`` for ``steps`` steps, continuing from ``checkpoint`` if it exists."""
+    optimizer = torch.optim.AdamW(decay_groups(stage, 0.03), lr=peak_rate, betas=(0.9, 0.98), foreach=True)
+    run = Run(stage, optimizer, steps, peak_rate, seed, checkpoint)
     run.train("vision", lambda: _losses(stage, pools, run), progress, lambda: monitor(stage.clip))
     stage.clip.eval()
     return stage

@@ -54,7 +54,8 @@ def image_embedding(clip: CLIPModel, states: Tensor) -> Tensor:
 
 def text_embeddings(clip: CLIPModel, texts: Sequence[str]) -> Tensor:
     """Embed texts as unit vectors (texts, projection)."""
-    rows = [[BEGIN, *encode(text), END] for text in texts]
+    known = clip.text_model.embeddings.token_embedding.num_embeddings
+    rows = [[BEGIN, *encode(text, known), END] for text in texts]
     ids = torch.full((len(rows), max(map(len, rows))), PAD)
     for row, words in zip(ids, rows, strict=True):
         row[: len(words)] = torch.tensor(words)

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from script_exp.shapes.questions import NUMBERS, PLURALS, YES_NO
 from script_exp.shapes.sprites import COLORS, DIGITS, GROUNDS, SHAPES
+from script_exp.shapes.words import PRINTED
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>", "<image>")
 PAD, UNKNOWN, BEGIN, END, IMAGE = range(len(SPECIAL))
@@ -33,7 +34,9 @@ WORDS = tuple(
         ]
     )
 )
-IDS = {word: index for index, word in enumerate(WORDS)}
+SECOND_WORDS = tuple(dict.fromkeys([*WORDS, "label", "word", "largest", "has", *PRINTED]))
+"""Those of the second world: the same ones first, so that a model that knows only ``WORDS`` can go on."""
+IDS = {word: index for index, word in enumerate(SECOND_WORDS)}
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() }}: "
     "{% if message['content'] is string %}{{ message['content'] }} {% else %}"
@@ -43,14 +46,22 @@ CHAT_TEMPLATE = (
 )
 
 
-def encode(text: str) -> list[int]:
-    """Return the ids of a text without special tokens; splits like the tokenizers, without their overhead."""
-    return [IDS.get(word, UNKNOWN) for word in re.findall(r"\w+|[^\w\s]+", text.lower())]
+def encode(text: str, known: int = len(WORDS)) -> list[int]:
+    """Return the ids of a text without special tokens; splits like the tokenizers, without their overhead.
+
+    ``known`` is the number of words that the model knows: the first ones of ``SECOND_WORDS``.
+    """
+    ids = (IDS.get(word, UNKNOWN) for word in re.findall(r"\w+|[^\w\s]+", text.lower()))
+    return [index if index < known else UNKNOWN for index in ids]
 
 
-def build_tokenizer(template: str, length: int) -> PreTrainedTokenizerFast:
-    """Build a word-level tokenizer; ``template`` puts ``<s>`` and ``</s>`` around the text ``$A``."""
-    core = Tokenizer(models.WordLevel(IDS, unk_token=SPECIAL[UNKNOWN]))
+def build_tokenizer(template: str, length: int, known: int = len(WORDS)) -> PreTrainedTokenizerFast:
+    """Build a word-level tokenizer; ``template`` puts ``<s>`` and ``</s>`` around the text ``$A``.
+
+    ``known`` is as in :func:`encode`.
+    """
+    ids = {word: index for word, index in IDS.items() if index < known}
+    core = Tokenizer(models.WordLevel(ids, unk_token=SPECIAL[UNKNOWN]))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     core.post_processor = processors.TemplateProcessing(

@@ -6,10 +6,12 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
+from script_exp.config.benchmark_config import benchmark_config
 from script_exp.shapes.questions import ASKERS, KINDS, YES_NO_KINDS, ask, held_out
 from script_exp.shapes.scenes import GRID, GROUND
 from script_exp.shapes.sprites import COLORS, GROUNDS, SHAPES
 from script_exp.training.diet import LEANING_TO_YES, chance_of_yes
+from script_exp.training.monitor import MONITOR_SEED
 from script_exp.training.vocabulary import UNKNOWN, WORDS, encode
 from script_exp.training.windows import ask_many
 
@@ -45,7 +47,7 @@ def derive(scene, text):
         return objects[index].look.shape, {index}
     if match := re.fullmatch(r"what digit is on the (?:(\w+) )?sign\?", text):
         index = only(find(scene, color=match[1], shape="sign"))
-        return objects[index].look.digit, {index}
+        return objects[index].look.written, {index}
     if match := re.fullmatch(r"where is the (\w+) object\?", text):
         index = only(find(scene, color=match[1]))
         row, column = objects[index].center
@@ -150,3 +152,11 @@ def test_every_word_is_in_the_vocabulary(asked):
         for question in questions:
             assert UNKNOWN not in encode(question.text)
             assert question.answer in WORDS
+
+
+def test_the_large_benchmark_asks_at_least_4000_questions_about_other_scenes():
+    small, large = (benchmark_config(name) for name in ("shapes", "shapes_large"))
+    assert large["_target_"] == small["_target_"]
+    assert len({small["scene_seed"], large["scene_seed"], MONITOR_SEED}) == 3
+    first = sum(len(questions) for _, questions in held_out(large["scene_seed"], 60))
+    assert first / 60 * large["scenes"] > 4050  # 4,129 in all 600 scenes
