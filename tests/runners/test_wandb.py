@@ -16,9 +16,11 @@ from wandb_server import KEY, ReceivedRun, StandIn, stand_in
 
 from script_exp.results.metrics import final_metrics
 from script_exp.results.tracker import TrackedRun, WandbTracker
+from script_exp.results.wandb_upload import is_sent
 
-QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8", "tracker=wandb"]
-ONLINE = [*QUICK, "tracker.mode=online"]
+CELL = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8"]
+QUICK = [*CELL, "tracker.mode=offline"]
+ONLINE = [*CELL, "tracker.mode=online"]
 PATIENT = [*ONLINE, "tracker.wait_s=300"]
 
 
@@ -32,8 +34,8 @@ def server():
 def offline(tmp_path_factory):
     """A run without a tracker, then with W&B offline."""
     folder = tmp_path_factory.mktemp("offline")
+    first = run(*CELL, "tracker=none", f"outputs={folder}")
     arguments = [*QUICK, f"outputs={folder}"]
-    first = run(*arguments, "tracker=none")
     return Path(last_line(first)["run_dir"]), arguments, run(*arguments)
 
 
@@ -62,7 +64,7 @@ def received(server: StandIn, run_dir: Path) -> ReceivedRun:
 def command_of(stderr: str) -> list[str]:
     """The command that sends the rest, as a shell reads it."""
     (line,) = [line for line in stderr.splitlines() if "W&B" in line]
-    return shlex.split(line[line.index("wandb beta sync") :])
+    return shlex.split(line[line.index("wandb sync") :])
 
 
 def test_online_sends_the_whole_of_a_short_run(server, tmp_path):
@@ -166,11 +168,10 @@ def test_online_sends_a_run_in_shards_whole(server, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hangs", "401", "500", "away"])
-def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monkeypatch, fault):
+def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, fault):
     """What was not sent is said with the command that sends it, and the same command sends it later."""
-    _, arguments, _ = offline
     outputs = tmp_path / "my runs"
-    mine = [*arguments, "tracker.mode=online", f"outputs={json.dumps(str(outputs))}", "tracker.wait_s=0.5"]
+    mine = [*ONLINE, f"outputs={json.dumps(str(outputs))}", "tracker.wait_s=0.5"]
     with stand_in(200 if fault in ("hangs", "away") else int(fault), hangs=fault == "hangs") as broken:
         environment = broken.environment()
         if fault == "away":
@@ -179,12 +180,10 @@ def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monk
         run_dir = Path(last_line(process)["run_dir"])
         assert result(run_dir) == result(offline[0])
         command = command_of(process.stderr)
-        assert command[:3] == ["wandb", "beta", "sync"]
+        assert command[:2] == ["wandb", "sync"]
         (log,) = run_dir.glob("wandb/offline-run-*")
-        assert Path(*command[3:]) == log.resolve()
-        summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        assert not WandbTracker(mode="online").is_done_with(run_dir, summary)
+        assert Path(*command[2:]) == log.resolve()
+        assert not is_sent(log)
         for upload in uploads(log):
             os.kill(upload, signal.SIGTERM)
         wait_until(lambda: not uploads(log))
@@ -198,7 +197,7 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
     run_dir, arguments, process = offline
     assert "already finished" in process.stderr
     (log,) = run_dir.glob("wandb/offline-run-*")
-    assert command_of(process.stderr) == ["wandb", "beta", "sync", str(log.resolve())]
+    assert command_of(process.stderr) == ["wandb", "sync", str(log.resolve())]
     logged = read_wandb(next(log.glob("*.wandb")))
     accuracy = result(run_dir)["accuracy"]["value"]
     assert logged.summary["accuracy/value"] == pytest.approx(accuracy)
@@ -210,9 +209,9 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
     again = run(*arguments)
     assert command_of(again.stderr) == command_of(process.stderr)
     summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
-    assert WandbTracker().is_done_with(run_dir, summary)
-    assert not WandbTracker(project="other").is_done_with(run_dir, summary)
-    assert not WandbTracker().is_done_with(run_dir, summary | {"accuracy/value": 0})
+    assert WandbTracker().has_logged(run_dir, summary)
+    assert not WandbTracker(project="other").has_logged(run_dir, summary)
+    assert not WandbTracker().has_logged(run_dir, summary | {"accuracy/value": 0})
     assert len(list(run_dir.glob("wandb/offline-run-*"))) == 1
 
 
@@ -240,7 +239,7 @@ def test_the_finished_unpruned_run_is_logged_too(tmp_path):
         f"outputs={tmp_path}",
     ]
     last_line(run(*arguments))
-    last_line(run(*arguments, "tracker=wandb"))
+    last_line(run(*arguments, "tracker.mode=offline"))
     names = {read_wandb(path).name for path in tmp_path.rglob("*.wandb")}
     assert names == {"tiny-shapes-random-8-s0", "tiny-shapes-none-s0"}
 
@@ -281,7 +280,7 @@ def test_long_names_are_shortened_and_stay_different(tmp_path):
 )
 def test_what_wandb_refuses_is_one_sentence_before_anything_is_loaded(tmp_path, setting, message):
     home = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    process = run(*QUICK, setting, f"outputs={tmp_path / 'outputs'}", **home)
+    process = run(*CELL, setting, f"outputs={tmp_path / 'outputs'}", **home)
     assert process.returncode == 2
     (error,) = process.stderr.splitlines()
     assert error.startswith(f"error: {message}")
