@@ -42,7 +42,7 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     from script_exp.cell.shown import print_config, print_result, print_unmerged
     from script_exp.cell.tracked import log_finished
     from script_exp.results.run_directory import RunIsBusyError, set_aside
-    from script_exp.results.wandb_logged import tell_unsent
+    from script_exp.results.wandb_logged import unsent
     from script_exp.terminal.progress import note
 
     cell = RunCell.prepare(settings)
@@ -81,9 +81,9 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     if result is None:
         print_unmerged(cell.directory)
     else:
-        print_result(result, unpruned, cell.directory, is_compared=settings.unpruned != "off")
-        if job is None and cell.tracker.keeps_logs:  # a sweep tells at its end
-            tell_unsent([*compared, cell.directory])
+        # A sweep tells at its end what is not sent.
+        left = unsent([*compared, cell.directory]) if job is None and cell.tracker.keeps_logs else []
+        print_result(result, unpruned, cell.directory, left, is_compared=settings.unpruned != "off")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -135,7 +135,7 @@ def main() -> int:
     sweep = current_sweep()
     if sweep is None:
         return code
-    from script_exp.results.wandb_logged import tell_unsent
+    from script_exp.results.wandb_logged import unsent
     from script_exp.sweeps.table import print_results  # torch is imported from here on
 
     try:
@@ -144,7 +144,6 @@ def main() -> int:
         return fail(error)
     print_results(cells)
     lines, finished = summarize_sweep(sweep.folder, cells)
-    print(*lines, sep="\n", file=sys.stderr)
     run_dirs = [cell.run_dir for cell in cells if cell.state == "finished" and cell.run_dir is not None]
-    tell_unsent(run_dirs, sweep.folder / "wandb.txt")
+    print(*lines, *unsent(run_dirs, sweep.folder / "wandb.txt"), sep="\n", file=sys.stderr)
     return code or int(not finished)

@@ -12,7 +12,6 @@ from typing import Any
 from script_exp.errors import UserError
 from script_exp.results.files import read_json, write_atomically, write_json
 from script_exp.results.wandb_upload import is_sent, sync_command
-from script_exp.terminal.progress import note
 
 _LOGGED = Path("wandb/logged.json")
 """In the run directory: a hash of the finished run as it was logged, and the folder of that log."""
@@ -48,8 +47,8 @@ def log_of(folder: Path, digest: str | None = None) -> Path | None:
     return log_folder if digest in (None, logged) and name and log_folder.is_dir() else None
 
 
-def tell_unsent(folders: Iterable[Path], list_file: Path | None = None) -> None:
-    """Print the command that sends the logs of finished runs, if any is not sent yet.
+def unsent(folders: Iterable[Path], list_file: Path | None = None) -> list[str]:
+    """Return a line with the command that sends the logs of finished runs; none if all are sent.
 
     Args:
         folders: run directories.
@@ -57,10 +56,10 @@ def tell_unsent(folders: Iterable[Path], list_file: Path | None = None) -> None:
     """
     logs = [log for folder in folders if (log := log_of(folder)) is not None and not is_sent(log)]
     if not logs:
-        return
+        return []
     command = sync_command(*logs)
     if list_file is not None and len(logs) > 1:
         write_atomically(list_file, "".join(f"{shlex.quote(str(log.resolve()))}\n" for log in logs))
         command = f"xargs {sync_command()} < {shlex.quote(str(list_file))}"
     what = "1 run is logged" if len(logs) == 1 else f"{len(logs)} runs are logged"
-    note(f"W&B: {what} on this machine only; send with: {command}")
+    return [f"W&B: {what} on this machine only; send with: {command}"]

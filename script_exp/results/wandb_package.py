@@ -26,11 +26,13 @@ _SETTINGS = {
 def load() -> Any:
     """Import W&B; its reports of its own errors are off unless the user asks for them.
 
-    They would leave the machine, also of a run that is logged offline.
+    They would leave the machine, also of a run that is logged offline. No run here is a job of W&B Launch,
+    whose inputs W&B looks for; the modules that it imports for that take as long as all others together.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    wandb.Run._detect_and_apply_job_inputs = lambda run: None
     return wandb
 
 
