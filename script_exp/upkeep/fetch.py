@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ from script_exp.benchmarks.reading.addresses import PLACES
 from script_exp.benchmarks.reading.files import FolderBenchmark
 from script_exp.errors import SettingError, UserError
 from script_exp.results.files import read_json, write_json
-from script_exp.upkeep.hub import Offer, Repository, check_space, get, in_bytes, look_up
+from script_exp.upkeep.hub import Offer, Repository, check_space, get, get_into_cache, in_bytes, look_up
 from script_exp.upkeep.unpack import unpack
 
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -76,12 +76,14 @@ class Fetch:
         Raises:
             UserError: if a file cannot be had, or an archive is damaged or not safe.
         """
-        wanted = self.offer.sizes if self.folder is None else self.missing  # the cache knows what it has
-        for name in wanted:
+        if self.folder is None:
+            for name in self.offer.sizes:  # the cache knows what it has
+                get_into_cache(self.offer, name)
+            return
+        for name in self.missing:
             get(self.offer, name, self.folder)
-        if self.folder is not None:
-            for pattern, target in self.archives.items():
-                self._unpack(self.folder, pattern, self.folder / target)
+        for pattern, target in self.archives.items():
+            self._unpack(self.folder, pattern, self.folder / target)
 
     def _unpack(self, folder: Path, pattern: str, target: Path) -> None:
         done = self._unpacked()
@@ -151,7 +153,7 @@ def _checkpoint(repository: Repository) -> Offer:
         raise UserError(f"{repository.page}: no weights: expected {' or '.join(_WEIGHTS)}")
     wanted = (*_SMALL_FILES, formats[0])
     sizes = {name: size for name, size in offer.sizes.items() if _is(name, wanted)}
-    return Offer(offer.repository, offer.commit, sizes, offer.license, offer.gated)
+    return replace(offer, sizes=sizes)
 
 
 def _is(name: str, patterns: Sequence[str]) -> bool:

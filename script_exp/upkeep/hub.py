@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,11 +15,15 @@ from typing import Literal, cast
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from script_exp.errors import UserError
 
 # Of the hub's HTTP client, which differs between its releases.
 _NETWORK_ERROR: type[Exception] = cast(type[Exception], HfHubHTTPError.__bases__[0])
+PARTS = Path(".cache/fetch")
+"""In a folder: what was fetched so far of files that are not whole."""
 _KEPT = "what was fetched so far is kept, and the same command continues"
 
 
@@ -51,6 +56,7 @@ class Offer:
         repository: the repository.
         commit: the commit that its revision stands for.
         sizes: bytes of each wanted file.
+        hashes: SHA-256 of the large ones.
         license: as its page says; ``not stated`` if it does not.
         gated: whether one has to accept terms first.
     """
@@ -58,6 +64,7 @@ class Offer:
     repository: Repository
     commit: str
     sizes: dict[str, int]
+    hashes: dict[str, str]
     license: str
     gated: bool
 
@@ -84,42 +91,67 @@ def look_up(repository: Repository, is_wanted: Callable[[str], bool]) -> Offer:
     if found.gated and huggingface_hub.get_token() is None:
         raise _gated(repository)
     license_name = getattr(found.card_data, "license", None) or "not stated"
-    return Offer(repository, str(found.sha), sizes, str(license_name), bool(found.gated))
+    large = {one.rfilename: one.lfs.sha256 for one in found.siblings or () if one.lfs is not None}
+    hashes = {name: large[name] for name in sizes if name in large}
+    return Offer(repository, str(found.sha), sizes, hashes, str(license_name), bool(found.gated))
 
 
-def get(offer: Offer, name: str, folder: Path | None) -> Path:
-    """Download a file, or continue its download, unless it is there; return its path.
+def get(offer: Offer, name: str, folder: Path) -> Path:
+    """Download a file, or continue its download, into ``folder`` under its own name; return its path.
 
-    Args:
-        offer: what the repository has.
-        name: the file's name in it.
-        folder: where it goes under its own name; None for the hub's cache.
+    The hub's client starts a file over in each process, and a part of a video archive has gigabytes.
+
+    Raises:
+        UserError: if it cannot be had as a whole.
+    """
+    repository, size, path = offer.repository, offer.sizes[name], folder / name
+    part = folder / PARTS / f"{offer.commit[:12]}-{name.replace('/', '--')}"
+    for parent in (path.parent, part.parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    with _asking(repository, name):
+        url = huggingface_hub.hf_hub_url(
+            repository.name, name, repo_type=repository.kind, revision=offer.commit
+        )
+        with part.open("ab") as file:
+            if file.tell() > size:
+                file.truncate(0)
+            http_get(
+                url,
+                file,
+                resume_size=part.stat().st_size,
+                headers=build_hf_headers(),
+                expected_size=size,
+                displayed_filename=name,
+            )
+    if (expected := offer.hashes.get(name)) is not None:
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            part.unlink()
+            raise UserError(f"{repository.page}: {name} came with other contents than the hub says; repeat")
+    part.replace(path)
+    return path
+
+
+def get_into_cache(offer: Offer, name: str) -> Path:
+    """Download a file into the hub's cache, unless it is there; return its path.
 
     Raises:
         UserError: if it cannot be had as a whole.
     """
     repository, size = offer.repository, offer.sizes[name]
-
-    def download(force: bool) -> Path:
+    path = Path()
+    for force in (False, True):  # the second time if the one that is there is damaged
         with _asking(repository, name):
-            return Path(
+            path = Path(
                 huggingface_hub.hf_hub_download(
-                    repository.name,
-                    name,
-                    repo_type=repository.kind,
-                    # The cache finds a repository by the name of its revision, a folder a file by its commit.
-                    revision=repository.revision if folder is None else offer.commit,
-                    local_dir=folder,
+                    repository.name, name, repo_type=repository.kind, revision=repository.revision,
                     force_download=force,
                 )
-            )
-
-    path = download(False)
-    if path.stat().st_size != size:  # damaged since it was fetched
-        path = download(True)
-    if path.stat().st_size != size:
-        raise UserError(f"{path}: {path.stat().st_size:,} bytes, but the hub says {size:,}")
-    return path
+            )  # fmt: skip
+        if path.stat().st_size == size:
+            return path
+    raise UserError(f"{path}: {path.stat().st_size:,} bytes, but the hub says {size:,}")
 
 
 def check_space(folder: Path, needed: int) -> None:
