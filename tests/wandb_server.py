@@ -45,6 +45,7 @@ class StandIn:
     hangs: bool = False
     requests: int = 0
     runs: dict[str, ReceivedRun] = field(default_factory=lambda: defaultdict(ReceivedRun))
+    views: list[dict[str, Any]] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY}
@@ -122,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
             run.variables |= given
             config = json.loads(given.get("config") or "{}")
             run.config |= {key: item["value"] for key, item in config.items() if "value" in item}
+        if "spec" in variables:
+            self.server_state.views.append(variables)
         project = {"id": "p", "name": "script-exp", "entity": {"id": "e", "name": "me"}}
         bucket = {
             "id": "UnVuOg==", "name": run_id, "displayName": run_id, "config": "{}", "summaryMetrics": None,
@@ -135,6 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "viewer": {"id": "v", "entity": "me", "flags": "{}", "teams": {"edges": []}},
             "serverInfo": {"features": [], "isFeatureFlagsEnabled": False},
+            "upsertView": {"view": {"id": "w", "name": "nw-abc-v"}, "inserted": True},
             "upsertBucket": {"bucket": bucket, "inserted": True},
             "createRunFiles": {"runID": run_id, "uploadHeaders": [], "files": files},
         }

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.types import HydraContext, TaskFunction
+from hydra.utils import instantiate
 from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 from omegaconf import DictConfig
 
@@ -48,6 +49,7 @@ class LocalProcesses(BaseSubmititLauncher):
         log.info("Launching %d jobs, %d at a time", len(waiting), len(free))
         import torch  # imported late: Hydra imports this file at every start
 
+        instantiate(self.config.tracker, _convert_="all").share()
         # Cells that each use every core slow one another down tenfold.
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // len(free))))
         try:

@@ -47,6 +47,7 @@ class Gqa(FileBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "llava_gqa_testdev_balanced.jsonl"
     parquet: ClassVar[str] = "testdev_balanced_instructions/*.parquet"
+    more_files: ClassVar[tuple[str, ...]] = ("testdev_balanced_images/*.parquet",)
     home: ClassVar[str] = HOMES["gqa"].address
     counts: ClassVar[Mapping[Source, int]] = {"llava": 12_578, "hub": 12_578}
 

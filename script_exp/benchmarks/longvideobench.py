@@ -55,6 +55,8 @@ class LongVideoBench(VideoBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "lvb_val.json"
     parquet: ClassVar[str] = "validation-*.parquet"
+    more_files: ClassVar[tuple[str, ...]] = ("lvb_val.json",)
+    archives: ClassVar[Mapping[str, str]] = {"videos.tar.part.*": "videos"}
     home: ClassVar[str] = HOMES["longvideobench"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 1_337, "hub": 1_337}
 

@@ -62,6 +62,7 @@ class Mlvu(VideoBenchmark):
     protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, "0.3.5", "0.3.0")}
     question_file: ClassVar[str] = "json/*_*.json"
     parquet: ClassVar[str] = "mlvu/test-*.parquet"
+    more_files: ClassVar[tuple[str, ...]] = ("json/*.json", "video/*/*")
     home: ClassVar[str] = HOMES["mlvu"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 2_174, "hub": 2_174}
 

@@ -94,6 +94,8 @@ class Mvbench(VideoBenchmark):
     prompt_version: ClassVar[int] = 1
     question_file: ClassVar[str] = "json/*.json"
     parquet: ClassVar[str] = ""
+    more_files: ClassVar[tuple[str, ...]] = ("*",)
+    revision: ClassVar[str | None] = "video"
     home: ClassVar[str] = HOMES["mvbench"].address
     counts: ClassVar[Mapping[Source, int]] = {"json": 4_000}
 

@@ -74,6 +74,7 @@ class VideoMme(VideoBenchmark):
     protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL, _OLD)}
     question_file: ClassVar[str] = ""
     parquet: ClassVar[str] = "videomme/test-*.parquet"
+    archives: ClassVar[Mapping[str, str]] = {"videos_chunked_*.zip": "data", "subtitle.zip": "subtitle"}
     home: ClassVar[str] = HOMES["videomme"].address
     counts: ClassVar[Mapping[Source, int]] = {"hub": 2_700}
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from script_exp.cell.prepared import RunCell
-from script_exp.cell.tracked import is_tracked, track_finished
 from script_exp.errors import SettingError
-from script_exp.results.metrics import final_metrics
 from script_exp.results.result_file import read_result_of
 from script_exp.results.run_directory import RunDirectory
 from script_exp.terminal.progress import note
@@ -22,29 +20,21 @@ def read_finished(cell: RunCell) -> dict[str, Any] | None:
     return read_result_of(cell.identity, cell.directory / "result.json")
 
 
-def log_finished(cell: RunCell, result: dict[str, Any]) -> None:
-    """Give the tracker a finished run that it does not have yet; never run it."""
-    if not cell.tracker.has_logged(cell.directory, final_metrics(result)):
-        with RunDirectory(cell.directory) as directory:
-            track_finished(cell, directory, result)
-
-
-def is_done(cell: RunCell) -> bool:
-    """Return whether a sweep can leave the cell out, because nothing would run.
+def read_done(cell: RunCell) -> dict[str, Any] | None:
+    """Return the result of a cell that a sweep can leave out, because nothing would run; None otherwise.
 
     Raises:
         UserError: if the result is damaged, or lacks what only a new run can give.
     """
     result, settings = read_finished(cell), cell.settings
     if result is None or (result["latency"] is None and settings.latency == "on"):
-        return False
+        return None
     directory = RunDirectory(cell.directory)
-    if not directory.is_finished() or not is_tracked(cell, result):
-        return False
+    if not directory.is_finished():
+        return None
     check_kept(cell, directory)
-    if settings.unpruned == "run" and settings.budget is not None:
-        return read_finished(cell.unpruned()) is not None
-    return True
+    is_compared = settings.unpruned == "run" and settings.budget is not None
+    return None if is_compared and read_finished(cell.unpruned()) is None else result
 
 
 def note_changed_code(cell: RunCell, directory: RunDirectory) -> None:

@@ -156,6 +156,10 @@ class RunCell:
         group = f"{settings.model.name}/{settings.benchmark['name']}"
         return settings.outputs / group / f"{self.name}-{self.identity}"
 
+    def directory_of_unpruned(self, identity: str) -> Path:
+        """Return the directory of the unpruned run with this identity, without preparing its cell."""
+        return self.directory.with_name(f"{_UNPRUNED['name']}-s0-{identity}")
+
     @property
     def as_recorded(self) -> Cell:
         """The cell as ``result.json`` records it, with the pruner's non-default settings."""

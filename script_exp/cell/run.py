@@ -23,6 +23,7 @@ from script_exp.cell.tracked import (
     SHOWN_SAMPLES,
     log_answers,
     log_history,
+    metrics_of,
     running_mean,
     shown_samples,
     track_finished,
@@ -34,7 +35,6 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.results.files import write_atomically
 from script_exp.results.heartbeat import Heartbeat
-from script_exp.results.metrics import final_metrics
 from script_exp.results.record import SCHEMA_VERSION, Accuracy, RunResult, SampleRecord, SampleTokens
 from script_exp.results.result_file import read_result
 from script_exp.results.run_directory import LET_GO_S, RunDirectory, RunIsBusyError
@@ -86,7 +86,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
         with _working_on(cell, directory):
             directory.finish(_run(cell, directory))
         result = read_result(directory.result_file)
-        cell.tracker.finish(final_metrics(result))
+        cell.tracker.finish(metrics_of(cell, result))
         return result
 
 

@@ -30,7 +30,12 @@ def print_config(config: dict[str, Any]) -> None:
 
 
 def print_result(
-    result: dict[str, Any], unpruned: dict[str, Any] | None, run_dir: Path, *, is_compared: bool
+    result: dict[str, Any],
+    unpruned: dict[str, Any] | None,
+    run_dir: Path,
+    more: Sequence[str] = (),
+    *,
+    is_compared: bool,
 ) -> None:
     """Print the result next to the unpruned one, the run directory, and one line of JSON.
 
@@ -40,6 +45,7 @@ def print_result(
         result: contents of ``result.json``.
         unpruned: those of the unpruned run; None if there is none.
         run_dir: the run directory.
+        more: lines to print above the one of JSON.
         is_compared: whether an unpruned run was looked for.
     """
     cell, latency = result["cell"], result["latency"] or {}
@@ -92,6 +98,8 @@ def print_result(
     print(f"run directory: {on_one_line(str(run_dir))}")
     make = as_called("python analysis/make.py")
     print(f"tables and figures of all runs: {make} {quote(str(run_dir.parents[2]))}")
+    for line in more:
+        print(on_one_line(line))
     last_line = {
         "run_dir": str(run_dir),
         "accuracy": result["accuracy"]["value"] if result["accuracy"] else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.results.metrics import final_metrics
 from script_exp.results.overlay import kept_overlay
 from script_exp.results.record import SampleRecord
+from script_exp.results.result_file import read_result_of
 from script_exp.results.run_directory import RunDirectory
 from script_exp.results.tracker import ShownSample, TrackedRun
 from script_exp.terminal.progress import note
+
+log = logging.getLogger(__name__)
 
 SHOWN_SAMPLES = 8
 """Samples that the tracker shows."""
@@ -37,14 +41,30 @@ def tracked_run(cell: RunCell, folder: Path) -> TrackedRun:
     )
 
 
-def is_tracked(cell: RunCell, result: dict[str, Any]) -> bool:
-    """Return whether nothing is left to log or send of a finished run."""
-    return cell.tracker.is_done_with(cell.directory, final_metrics(result))
+def metrics_of(cell: RunCell, result: dict[str, Any]) -> dict[str, Any]:
+    """Return the final metrics of a finished run; with the retained accuracy if the unpruned run is there."""
+    identity = result["unpruned_identity"]
+    try:
+        unpruned = read_result_of(identity, cell.directory_of_unpruned(identity) / "result.json")
+    except UserError:  # the command names a damaged unpruned run where it compares with it
+        unpruned = None
+    return final_metrics(result, unpruned)
+
+
+def log_finished(cell: RunCell, result: dict[str, Any]) -> None:
+    """Give the tracker a finished run that it does not have yet, from its files; never run it.
+
+    Raises:
+        RunIsBusyError: if another process is working on the run.
+    """
+    if cell.tracker.keeps_logs and not cell.tracker.has_logged(cell.directory, metrics_of(cell, result)):
+        with RunDirectory(cell.directory) as directory:
+            track_finished(cell, directory, result)
 
 
 def track_finished(cell: RunCell, directory: RunDirectory, result: dict[str, Any]) -> None:
     """Log a finished run from its files, without the model, unless the tracker has it already."""
-    run, summary = tracked_run(cell, directory.path), final_metrics(result)
+    run, summary = tracked_run(cell, directory.path), metrics_of(cell, result)
     if cell.tracker.has_logged(run.folder, summary):
         return
     records: list[SampleRecord] = []
@@ -97,7 +117,14 @@ def shown_samples(
     for sample in samples:
         if sample.id in names:
             record = new.get(sample.id, records[sample.id])
-            yield _shown(record, _picture(model, sample, record))
+            try:
+                picture = _picture(model, sample, record)
+            except Exception as error:  # the picture is lost, the rest is shown
+                picture = None
+                text = f"W&B: no picture of sample {sample.id}: {type(error).__name__}: {error}"
+                note(text)
+                log.warning("%s", text)
+            yield _shown(record, picture)
 
 
 def _picture(model: PrunableModel, sample: Sample, record: SampleRecord) -> Image.Image | None:

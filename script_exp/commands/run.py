@@ -36,11 +36,13 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
 
-    from script_exp.cell.finished import log_finished, read_finished
+    from script_exp.cell.finished import read_finished
     from script_exp.cell.prepared import RunCell  # torch is imported from here on
     from script_exp.cell.run import run_cell
     from script_exp.cell.shown import print_config, print_result, print_unmerged
+    from script_exp.cell.tracked import log_finished
     from script_exp.results.run_directory import RunIsBusyError, set_aside
+    from script_exp.results.wandb_logged import unsent
     from script_exp.terminal.progress import note
 
     cell = RunCell.prepare(settings)
@@ -56,9 +58,10 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
         if old is not None:
             note(f"starting over; the old run is now {old}")
     read_finished(cell)  # a damaged result is an error before anything runs
-    unpruned = None
+    unpruned, compared = None, []
     if settings.budget is not None and settings.unpruned != "off":
         baseline = cell.unpruned()
+        compared = [baseline.directory]
         alone = settings.unpruned == "auto" and job is None and settings.shards == 1
         is_damaged = False
         try:
@@ -78,7 +81,9 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
     if result is None:
         print_unmerged(cell.directory)
     else:
-        print_result(result, unpruned, cell.directory, is_compared=settings.unpruned != "off")
+        # A sweep tells at its end what is not sent.
+        left = unsent([*compared, cell.directory]) if job is None and cell.tracker.keeps_logs else []
+        print_result(result, unpruned, cell.directory, left, is_compared=settings.unpruned != "off")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -130,6 +135,7 @@ def main() -> int:
     sweep = current_sweep()
     if sweep is None:
         return code
+    from script_exp.results.wandb_logged import unsent
     from script_exp.sweeps.table import print_results  # torch is imported from here on
 
     try:
@@ -138,5 +144,6 @@ def main() -> int:
         return fail(error)
     print_results(cells)
     lines, finished = summarize_sweep(sweep.folder, cells)
-    print(*lines, sep="\n", file=sys.stderr)
+    run_dirs = [cell.run_dir for cell in cells if cell.state == "finished" and cell.run_dir is not None]
+    print(*lines, *unsent(run_dirs, sweep.folder / "wandb.txt"), sep="\n", file=sys.stderr)
     return code or int(not finished)

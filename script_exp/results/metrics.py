@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 
-def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the final metrics under the names that the tracker shows.
+def final_metrics(result: dict[str, Any], unpruned: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the final metrics under the names that the tracker shows; those of one kind share a prefix.
+
+    ``accuracy/retained`` is the share of the accuracy of ``unpruned``, the result of the unpruned run.
 
     ``result`` is all of ``result.json`` as one string, so that tables can be made from a W&B project alone
     (``script_exp.results.read_wandb``). As a dictionary it would add a W&B column for each of its numbers.
@@ -26,8 +28,11 @@ def final_metrics(result: dict[str, Any]) -> dict[str, Any]:
             "accuracy/value": result["accuracy"]["value"],
             **{f"accuracy/ci95_{end}": at for end, at in zip(("low", "high"), interval, strict=False)},
             "accuracy/n": result["accuracy"]["n"],
-            **{f"accuracy/{kind}": value for kind, value in result["accuracy"]["by_kind"].items()},
+            **{f"accuracy_by_kind/{kind}": value for kind, value in result["accuracy"]["by_kind"].items()},
         }
+        full = unpruned["accuracy"]["value"] if unpruned and unpruned["accuracy"] else 0
+        if full:
+            metrics["accuracy/retained"] = result["accuracy"]["value"] / full
     if result["latency"]:
         metrics["latency/llm_prefill_ms"] = result["latency"]["llm_prefill_ms"]
         metrics["latency/ttft_ms"] = result["latency"]["ttft_ms"]

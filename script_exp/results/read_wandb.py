@@ -12,6 +12,7 @@ from script_exp.errors import UserError
 from script_exp.results.files import parse_json
 from script_exp.results.read import Runs, collect
 from script_exp.results.result_file import check_result
+from script_exp.results.wandb_package import load
 
 
 def load_wandb(project: str, api: Any = None) -> Runs:
@@ -22,12 +23,9 @@ def load_wandb(project: str, api: Any = None) -> Runs:
         api: a ``wandb.Api``; None creates one, which needs an API key.
 
     Raises:
-        UserError: if wandb is not installed, or the project cannot be read.
+        UserError: if the project cannot be read.
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise UserError("--wandb: the package wandb is not installed; pip install wandb") from error
+    wandb = load()
     if project.count("/") != 1:
         raise UserError(f"--wandb={project}: expected entity/project")
     try:

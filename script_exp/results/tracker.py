@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import logging
 import math
 import os
@@ -17,8 +15,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from script_exp.errors import UserError, check_choice, check_number, printable
-from script_exp.results.files import read_json, write_json
+from script_exp.errors import check_choice, check_number, printable
+from script_exp.results.wandb_logged import digest_of, log_of, note_logged
+from script_exp.results.wandb_package import load, run_settings, share_service
 from script_exp.results.wandb_rules import (
     NAME_LIMIT,
     TAG_LIMIT,
@@ -33,10 +32,7 @@ from script_exp.terminal.progress import note
 
 log = logging.getLogger(__name__)
 
-# In the run directory: a hash of the finished run as it was logged, and the folder of that log.
-_LOGGED = Path("wandb/logged.json")
 _LEAST_FREE = 2**20  # bytes; on a full disk, W&B would wait for its service
-_TIMEOUT_S = 30  # of the service at the start and at the end of a run
 
 
 @dataclass(frozen=True)
@@ -76,13 +72,18 @@ class ShownSample:
 class Tracker(ABC):
     """A destination for metrics."""
 
+    @property
     @abstractmethod
-    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
-        """Return whether nothing is left to do for the finished run in ``folder``; do nothing."""
+    def keeps_logs(self) -> bool:
+        """Whether runs get logs in their directories, which can be sent."""
+
+    @abstractmethod
+    def share(self) -> None:
+        """Start what the runs of a sweep use together, before the processes that they run in."""
 
     @abstractmethod
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
-        """Return whether the finished run in ``folder`` is logged, with these final metrics."""
+        """Return whether the finished run in ``folder`` is logged with these final metrics, or cannot be."""
 
     @abstractmethod
     def start(self, run: TrackedRun) -> None:
@@ -104,8 +105,12 @@ class Tracker(ABC):
 class NoTracker(Tracker):
     """A tracker that does nothing."""
 
-    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
-        return True
+    @property
+    def keeps_logs(self) -> bool:
+        return False
+
+    def share(self) -> None:
+        pass
 
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
         return True
@@ -126,68 +131,76 @@ class NoTracker(Tracker):
 class WandbTracker(Tracker):
     """Weights & Biases. Both modes log everything to the folder ``wandb`` of the run directory.
 
-    ``online`` also starts a process that uploads the log as it grows. A slow or unreachable server, or a
-    service that dies, never fails a run, and delays its end by at most ``wait_s``. An error inside W&B stops
-    the tracking, not the run. Both are said on the terminal, with the command that sends the rest.
+    Nothing leaves the machine unless ``online`` is set: it also starts a process that uploads the log as it
+    grows. A slow or unreachable server, or a service that dies, never fails a run, and delays its end by at
+    most ``wait_s``. An error inside W&B stops the tracking, not the run. Both are said on the terminal, with
+    the command that sends the rest.
 
-    A run keeps its own id, also in a process that a W&B sweep agent started.
+    W&B is imported and started when a run is opened: a finished run that is logged costs nothing. A run keeps
+    its own id, also in a process that a W&B sweep agent started.
 
     Args:
-        mode: ``offline`` or ``online``.
+        mode: ``offline``, ``online``, or ``disabled`` to do nothing.
         project: W&B project.
         entity: W&B user or team; None for the default one.
         wait_s: seconds that the end of a run waits for the upload, which then continues for a minute.
 
     Raises:
-        UserError: if W&B is not installed, refuses a name, or ``online`` has no login.
+        UserError: if W&B refuses a name, or ``online`` has no login.
     """
 
     def __init__(
         self,
-        mode: Literal["offline", "online"] = "offline",
+        mode: Literal["offline", "online", "disabled"] = "offline",
         project: str = "script-exp",
         entity: str | None = None,
         wait_s: float = 5,
     ) -> None:
-        forget_agent()
-        check_choice("mode", mode, ("offline", "online"))
+        check_choice("mode", mode, ("offline", "online", "disabled"))
         check_number("wait_s", wait_s, lambda seconds: 0 <= seconds < math.inf, "a number of seconds >= 0")
         check_name("project", project)
         if entity is not None:
             check_name("entity", entity)
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError(
-                "tracker=wandb: the package wandb is not installed; pip install -e '.[wandb]'"
-            ) from error
+        if mode != "disabled":
+            forget_agent()
         if mode == "online":
             check_login()
-        self._wandb, self._mode, self._wait_s = wandb, mode, wait_s
+        self._mode, self._wait_s = mode, wait_s
         self._project, self._entity = str(project), None if entity is None else str(entity)
         self._run: Any = None
         self._folder = Path()
         self._upload: Upload | None = None
 
-    def is_done_with(self, folder: Path, summary: dict[str, Any]) -> bool:
-        log_folder = self._log_of(folder, summary)
-        return log_folder is not None and (self._mode == "offline" or is_sent(log_folder))
+    @property
+    def keeps_logs(self) -> bool:
+        return self._mode != "disabled"
+
+    def share(self) -> None:
+        """Start W&B's service; if that fails, each process starts its own."""
+        if self.keeps_logs:
+            try:
+                share_service()
+            except Exception as error:  # whatever W&B raises, the sweep continues
+                note(f"W&B: every run starts its own service: {reason(error)}")
 
     def has_logged(self, folder: Path, summary: dict[str, Any]) -> bool:
-        """Return whether ``folder`` has a complete log; ``online`` sends it if that is still to do."""
-        log_folder = self._log_of(folder, summary)
+        """As for every tracker; ``online`` also sends what was not sent yet."""
+        if not self.keeps_logs or not os.access(folder, os.W_OK):
+            return True
+        log_folder = log_of(folder, self._digest(summary))
         if log_folder is None:
             return False
-        if self._mode == "online" and not is_sent(log_folder):
-            self._guarded(lambda: Upload(log_folder).finish(self._wait_s))
-        self._tell(log_folder)
+        if self._mode == "online":
+            if not is_sent(log_folder):
+                self._guarded(lambda: Upload(log_folder).finish(self._wait_s))
+            self._tell(log_folder)
         return True
 
     def start(self, run: TrackedRun) -> None:
         def open_run() -> None:
             if shutil.disk_usage(run.folder).free < _LEAST_FREE:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(run.folder))
-            self._run = self._wandb.init(
+            self._run = load().init(
                 mode="offline",
                 project=self._project,
                 entity=self._entity,
@@ -199,16 +212,12 @@ class WandbTracker(Tracker):
                 config=run.config,
                 dir=run.folder,
                 reinit="finish_previous",
-                settings=self._wandb.Settings(
-                    silent=True,
-                    init_timeout=_TIMEOUT_S,
-                    finish_timeout=_TIMEOUT_S,
-                    finish_timeout_raises=True,
-                ),
+                settings=run_settings(),
             )
             self._folder = Path(self._run.dir).parent
 
-        self._guarded(open_run)
+        if self.keeps_logs:
+            self._guarded(open_run)
         if self._run is not None and self._mode == "online":
             self._guarded(self._start_upload)
 
@@ -228,7 +237,7 @@ class WandbTracker(Tracker):
             self._run.summary.update(summary)
             self._run.finish(exit_code=1 if failed else 0)
             if not failed:
-                write_json(self._folder.with_name(_LOGGED.name), [self._digest(summary), self._folder.name])
+                note_logged(self._folder, self._digest(summary))
 
         self._guarded(close)
         if self._run is not None:
@@ -236,11 +245,12 @@ class WandbTracker(Tracker):
             if self._upload is not None:
                 self._upload.finish(self._wait_s)
                 self._upload = None
-            self._tell(self._folder)
+            if self._mode == "online":
+                self._tell(self._folder)
 
     def _shown(self, samples: list[ShownSample]) -> dict[str, Any]:
         columns = ["id", "question", "references", "prediction", "score", "kept"]
-        table = self._wandb.Table(columns=columns)
+        table = load().Table(columns=columns)
         for one in samples:
             texts = map(printable, (one.id, one.question, ", ".join(one.references), one.prediction))
             table.add_data(*texts, one.score, one.kept)
@@ -249,7 +259,7 @@ class WandbTracker(Tracker):
         table.bind_to_run(self._run, "samples", self._run.step)
         # Not in the table, which would store its pictures outside the run directory.
         pictures = [
-            self._wandb.Image(one.picture, caption=printable(f"{one.id}: {one.question} {one.prediction}"))
+            load().Image(one.picture, caption=printable(f"{one.id}: {one.question} {one.prediction}"))
             for one in samples
             if one.picture is not None
         ]
@@ -259,29 +269,15 @@ class WandbTracker(Tracker):
         self._upload = Upload(self._folder)
 
     def _tell(self, log_folder: Path) -> None:
-        """Print where the run is, or the command that sends it."""
+        """Print where an uploaded run is, or the command that sends the rest."""
         if is_sent(log_folder):
             note(f"W&B: {sent_to(log_folder)}")
-        elif self._mode == "offline":
-            note(f"W&B: logged offline; send it with: {sync_command(log_folder)}")
         else:
             see = f"see {output_file(log_folder)}"
             note(f"W&B: not everything was sent so far ({see}); send it with: {sync_command(log_folder)}")
 
-    def _log_of(self, folder: Path, summary: dict[str, Any]) -> Path | None:
-        """Return the folder of the log of a finished run; None if there is none with these metrics."""
-        file = folder / _LOGGED
-        try:
-            digest, name = read_json(file) if file.exists() else (None, "")
-        except (UserError, ValueError, TypeError):  # damaged: log again
-            return None
-        log_folder = file.parent / str(name)
-        return log_folder if digest == self._digest(summary) and log_folder.is_dir() else None
-
     def _digest(self, summary: dict[str, Any]) -> str:
-        """Return a hash of what is logged of a finished run, and where."""
-        logged = json.dumps([self._project, self._entity, summary], sort_keys=True)
-        return hashlib.sha256(logged.encode()).hexdigest()[:16]
+        return digest_of(self._project, self._entity, summary)
 
     def _guarded(self, call: Callable[[], Any]) -> None:
         try:

@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from script_exp.errors import SettingError, UserError
+from script_exp.results.wandb_package import load
 from script_exp.terminal.progress import note
 
 NAME_LIMIT = 128
@@ -37,17 +38,21 @@ def check_name(key: str, name: object) -> None:
 
 def check_login() -> None:
     """Raise a :class:`UserError` unless there are credentials for the W&B server; ask no server."""
+    load()
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 
     try:
-        host = wandb_setup.singleton().settings.base_url
-        login = wbauth.authenticate_session(
-            host=host, source="tracker=wandb", prompt=False, update_session=False
-        )
+        settings = wandb_setup.singleton().settings
+        host, key = settings.base_url, os.environ.get("WANDB_API_KEY")
+        problem = wbauth.check_api_key(key) if key else None
+        has_login = key or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or settings.api_key
+        has_login = has_login or wbauth.read_netrc_auth(host=host)
     except Exception as error:  # also what pydantic says about WANDB_* variables
         raise UserError(f"tracker.mode=online: {reason(error)}") from error
-    if login is None:
+    if problem is not None:
+        raise UserError(f"tracker.mode=online: WANDB_API_KEY is not valid: {problem}")
+    if not has_login:
         raise SettingError(
             "mode",
             "online",

@@ -79,9 +79,9 @@ def sent_to(log: Path) -> str:
     return found[-1] if found else f"sent, see {output}"
 
 
-def sync_command(log: Path) -> str:
-    """Return the command that uploads a log, quoted for a shell."""
-    return f"wandb beta sync {shlex.quote(str(log.resolve()))}"
+def sync_command(*logs: Path) -> str:
+    """Return the command that uploads logs, quoted for a shell."""
+    return shlex.join(["wandb", "sync", *(str(log.resolve()) for log in logs)])
 
 
 def output_file(log: Path) -> Path:
@@ -95,7 +95,7 @@ def _upload(log: Path) -> None:
         if is_sent(log):
             return
         sync = subprocess.Popen(
-            [sys.executable, "-P", "-m", "wandb", "beta", "sync", "--live", "--yes", str(log)],
+            [sys.executable, "-P", "-m", "wandb", "beta", "sync", "--live", str(log)],
             stdin=subprocess.DEVNULL,
         )
         while sync.poll() is None:

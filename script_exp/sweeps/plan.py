@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,13 +99,17 @@ def plan_cells(cells: Iterable[tuple[list[str], DictConfig]], device: str | None
 
 
 def _state(cell: RunCell, overrides: list[str]) -> CellState:
-    from script_exp.cell.finished import is_done, note_changed_code
-    from script_exp.results.run_directory import RunDirectory
+    from script_exp.cell.finished import note_changed_code, read_done
+    from script_exp.cell.tracked import log_finished
+    from script_exp.results.run_directory import RunDirectory, RunIsBusyError
 
     requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then the sweep resumes its own runs
-    if (cell.settings.force and not requeued) or not is_done(cell):
+    done = None if cell.settings.force and not requeued else read_done(cell)
+    if done is None:
         return CellState(overrides, "missing")
     note_changed_code(cell, RunDirectory(cell.directory))
+    with suppress(RunIsBusyError):  # another command is logging it
+        log_finished(cell, done)
     return CellState(overrides, "finished", run_dir=cell.directory)
 
 

@@ -142,6 +142,7 @@ def test_more_shards_than_batches(tmp_path):
 
 def test_a_signal_after_the_result_leaves_a_finished_run(tmp_path):
     arguments = ["latency=off", "unpruned=off", "benchmark.scenes=1", "limit=4", f"outputs={tmp_path}"]
+    arguments.append("tracker=none")
     setup = (
         "from script_exp.results.tracker import NoTracker\n"
         "from script_exp.terminal.signals import Terminated\n"
@@ -219,7 +220,7 @@ def test_force_starts_over_and_keeps_the_old_run(whole, tmp_path):
 
 
 def test_a_tracker_that_dies_does_not_hurt_the_run(whole, tmp_path):
-    run = start(tmp_path / "out", *QUICK, "tracker=wandb", f"outputs={tmp_path}")
+    run = start(tmp_path / "out", *QUICK, "tracker.mode=offline", f"outputs={tmp_path}")
     place = tmp_path / whole.relative_to(whole.parents[2])
     while _answered(place) == 0 and run.process.is_alive():
         time.sleep(0.02)
@@ -249,9 +250,7 @@ def _ancestor(pid: int, ancestor: int) -> bool:
 def test_a_server_that_is_away_does_not_hurt_the_run(whole, tmp_path):
     """Online mode: everything is in the run directory all the same, for a later ``wandb beta sync``."""
     environment = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "k" * 40}
-    run = start(
-        tmp_path / "out", *QUICK, "tracker=wandb", "tracker.mode=online", f"outputs={tmp_path}", **environment
-    )
+    run = start(tmp_path / "out", *QUICK, "tracker.mode=online", f"outputs={tmp_path}", **environment)
     place = Path(run.last_line()["run_dir"])
     assert_same(place, whole)
     logged = read_wandb(next(place.rglob("*.wandb")))
@@ -259,11 +258,11 @@ def test_a_server_that_is_away_does_not_hurt_the_run(whole, tmp_path):
     assert "k" * 40 not in "".join(
         file.read_text(errors="replace") for file in place.rglob("*") if file.is_file()
     )
-    subprocess.run(["pkill", "-f", f"beta sync --live --yes {place}"], check=False)
+    subprocess.run(["pkill", "-f", f"beta sync --live {place}"], check=False)
 
 
 def test_the_tracker_shows_samples_with_what_was_kept(tmp_path):
-    run = start(tmp_path / "out", *QUICK, "tracker=wandb", f"outputs={tmp_path}", "pruner=random")
+    run = start(tmp_path / "out", *QUICK, "tracker.mode=offline", f"outputs={tmp_path}", "pruner=random")
     place = Path(run.last_line()["run_dir"])
     logged = read_wandb(next(place.rglob("*.wandb")))
     assert logged.summary["samples.nrows"] == logged.summary["kept_tokens.count"] == 8
@@ -282,7 +281,7 @@ def test_crops_without_their_padding_are_shown_too(tmp_path):
     run = start(
         tmp_path / "out", f"model.path={save('llava_next', tmp_path / 'model')}", PHOTOS,
         "pruner=graph", "budget=64", "limit=2", "record_kept=true", "latency=off", "unpruned=off",
-        "tracker=wandb", f"outputs={tmp_path / 'outputs'}",
+        "tracker.mode=offline", f"outputs={tmp_path / 'outputs'}",
     )  # fmt: skip
     place = Path(run.last_line()["run_dir"])
     assert {(record["visual"], record["crops"]) for record in answers(place)} == {(576, 5)}

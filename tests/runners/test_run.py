@@ -27,7 +27,7 @@ QUICK = ["benchmark.scenes=2", "limit=6", "latency=off", "unpruned=off"]
 def first(tmp_path_factory):
     """One run with latency and with the unpruned one beside it, logged to W&B offline."""
     outputs = tmp_path_factory.mktemp("outputs")
-    process = run("benchmark.scenes=2", "limit=10", "tracker=wandb", f"outputs={outputs}")
+    process = run("benchmark.scenes=2", "limit=10", "tracker.mode=offline", f"outputs={outputs}")
     return outputs, process
 
 
@@ -99,6 +99,13 @@ def test_wandb_offline_holds_what_was_logged(first):
     assert set(logged.tags) == {"tiny", "shapes", "script"}
     assert logged.config["pruner"]["graph"]["threshold"] == 0.2
     assert logged.summary["accuracy/value"] == pytest.approx(result["accuracy"]["value"])
+    unpruned = json.loads(
+        (run_dir.with_name(f"none-s0-{result['unpruned_identity']}") / "result.json").read_text()
+    )
+    retained = result["accuracy"]["value"] / unpruned["accuracy"]["value"]
+    assert logged.summary["accuracy/retained"] == pytest.approx(retained)
+    assert {f"accuracy_by_kind/{kind}" for kind in result["accuracy"]["by_kind"]} <= logged.summary.keys()
+    assert logged.summary["flops/prefill_total"] == result["flops"]["prefill_total"]
     assert logged.summary["tokens/kept"] == 64
     assert logged.summary["latency/llm_prefill_ms"] == pytest.approx(result["latency"]["llm_prefill_ms"])
     assert logged.history[-1]["accuracy/running"] == pytest.approx(result["accuracy"]["value"])

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from commands import answered, answers, result, run_dirs, wait_until
 from processes import ROOT, run, start
 from troubled import WITH_TROUBLE
+from wandb_log import read_wandb
 
 from script_exp.config import command_line
 from script_exp.errors import UserError
@@ -58,7 +60,7 @@ def test_local_processes_give_what_one_process_gives(tmp_path):
 
 @pytest.mark.slow
 def test_each_local_process_sees_one_gpu_and_its_share_of_the_cores(tmp_path, monkeypatch):
-    """Checked by what the processes were given; no GPU is needed for that."""
+    """Checked by what the processes were given; no GPU is needed for that. One W&B service is for all."""
     monkeypatch.delenv("OMP_NUM_THREADS")
     (tmp_path / "sees.py").write_text(
         "import os\n"
@@ -67,16 +69,27 @@ def test_each_local_process_sees_one_gpu_and_its_share_of_the_cores(tmp_path, mo
         "@dataclass\n"
         "class Sees(Shapes):\n"
         "    def parse(self, sample, prediction):\n"
-        "        return os.environ['CUDA_VISIBLE_DEVICES'] + '/' + os.environ['OMP_NUM_THREADS']\n"
+        "        return os.environ['CUDA_VISIBLE_DEVICES'] + '/' + os.environ['OMP_NUM_THREADS'] \\\n"
+        "            + '/' + os.environ['WANDB_SERVICE']\n"
     )
     process = run(
         "-m", *QUICK, LOCAL[0], "hydra.launcher.gpus=[2,5]", "device=cpu", "limit=2",
         "pruner=random", "seed=0,1", "benchmark._target_=sees.Sees", f"outputs={tmp_path / 'outputs'}",
+        "tracker.mode=offline",
         PYTHONPATH=f"{ROOT}:{tmp_path}",
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    seen = {record["answer"] for path in run_dirs(tmp_path / "outputs").values() for record in answers(path)}
-    assert seen == {"2/1", "5/1"}
+    found = run_dirs(tmp_path / "outputs").values()
+    seen = {tuple(record["answer"].split("/", 2)) for path in found for record in answers(path)}
+    assert {given[:2] for given in seen} == {("2", "1"), ("5", "1")}
+    assert len({service for _, _, service in seen}) == 1
+    logs = [read_wandb(next(path.rglob("*.wandb"))) for path in found]
+    assert [log.exit_code for log in logs] == [0, 0]
+    assert len({log.group for log in logs}) == 1
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert f"send with: xargs wandb sync < {sweep / 'wandb.txt'}" in process.stderr
+    sent = {Path(line).parents[1] for line in (sweep / "wandb.txt").read_text().splitlines()}
+    assert sent == {path.resolve() for path in found}
 
 
 def test_local_processes_need_a_number_without_gpu(tmp_path):

@@ -19,7 +19,7 @@ def test_a_disk_that_is_full_before_the_run_is_tracked(tmp_path):
     """The tracking does not start, and does not wait for W&B's service."""
     disk = tmp_path / "disk"
     with small_disk(disk, "900k"):
-        process = run(*QUICK, "tracker=wandb", f"outputs={disk}/outputs")
+        process = run(*QUICK, "tracker.mode=offline", f"outputs={disk}/outputs")
         run_dir = Path(last_line(process)["run_dir"])
         (line,) = [line for line in process.stderr.splitlines() if "W&B" in line]
         assert line.startswith("W&B: stopped tracking this run: OSError: [Errno 28] No space left on device")
@@ -41,7 +41,7 @@ def test_a_disk_that_fills_up_while_a_run_is_tracked(tmp_path):
         "P.advance = fill\n"
     )
     with small_disk(disk, "4m"):
-        arguments = [*QUICK, "batch_size=1", "tracker=wandb", f"outputs={disk}/outputs"]
+        arguments = [*QUICK, "batch_size=1", "tracker.mode=offline", f"outputs={disk}/outputs"]
         failed = start(tmp_path / "out", *arguments, setup=setup, errors=tmp_path / "err")
         assert failed.wait() == 2
         lines = (tmp_path / "err").read_text().splitlines()
@@ -54,7 +54,7 @@ def test_a_disk_that_fills_up_while_a_run_is_tracked(tmp_path):
 
 def test_a_run_of_a_sweep_agent_keeps_its_id(tmp_path):
     agent = {"WANDB_SWEEP_ID": "abc123", "WANDB_RUN_ID": "theirs", "WANDB_RESUME": "must"}
-    process = run(*QUICK, "tracker=wandb", f"outputs={tmp_path}", **agent)
+    process = run(*QUICK, "tracker.mode=offline", f"outputs={tmp_path}", **agent)
     run_dir = Path(last_line(process)["run_dir"])
     (log,) = run_dir.rglob("*.wandb")
     assert log.name == f"run-{run_dir.name.rsplit('-', 1)[1]}.wandb"
@@ -66,15 +66,15 @@ def test_a_tracked_sweep_logs_the_cells_that_are_finished(tmp_path):
     arguments = ["-m", *QUICK, "budget=8,16", f"outputs={tmp_path}"]
     assert run(*arguments).returncode == 0
     assert not list(tmp_path.rglob("*.wandb"))
-    tracked = run(*arguments, "tracker=wandb")
-    assert "2 cells, 0 of them finished already, 2 to run" in tracked.stderr
+    tracked = run(*arguments, "tracker.mode=offline")
+    assert "2 cells, 2 of them finished already, 0 to run" in tracked.stderr
     assert "2 of 2 cells finished" in tracked.stderr
     results = list(tmp_path.glob("tiny/shapes/*/result.json"))
     for result in results:
         (log,) = result.parent.rglob("*.wandb")
         assert json.loads(read_wandb(log).summary["result"]) == json.loads(result.read_text())
         assert len(json.loads(result.read_text())["provenance"]) == 1  # nothing ran again
-    again = run(*arguments, "tracker=wandb")
+    again = run(*arguments, "tracker.mode=offline")
     assert "2 cells, 2 of them finished already, 0 to run" in again.stderr
     assert len(list(tmp_path.rglob("*.wandb"))) == len(results) == 2
 

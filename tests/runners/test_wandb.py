@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from wandb_server import KEY, ReceivedRun, StandIn, stand_in
 
 from script_exp.results.metrics import final_metrics
 from script_exp.results.tracker import TrackedRun, WandbTracker
+from script_exp.results.wandb_upload import is_sent
 
-QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8", "tracker=wandb"]
-ONLINE = [*QUICK, "tracker.mode=online"]
+CELL = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8"]
+QUICK = [*CELL, "tracker.mode=offline"]
+ONLINE = [*CELL, "tracker.mode=online"]
 PATIENT = [*ONLINE, "tracker.wait_s=300"]
 
 
@@ -32,8 +36,8 @@ def server():
 def offline(tmp_path_factory):
     """A run without a tracker, then with W&B offline."""
     folder = tmp_path_factory.mktemp("offline")
+    first = run(*CELL, "tracker=none", f"outputs={folder}")
     arguments = [*QUICK, f"outputs={folder}"]
-    first = run(*arguments, "tracker=none")
     return Path(last_line(first)["run_dir"]), arguments, run(*arguments)
 
 
@@ -59,10 +63,10 @@ def received(server: StandIn, run_dir: Path) -> ReceivedRun:
     return server.runs[run_dir.name.rsplit("-", 1)[1]]
 
 
-def command_of(stderr: str) -> list[str]:
+def command_of(output: str) -> list[str]:
     """The command that sends the rest, as a shell reads it."""
-    (line,) = [line for line in stderr.splitlines() if "W&B" in line]
-    return shlex.split(line[line.index("wandb beta sync") :])
+    (line,) = [line for line in output.splitlines() if "W&B" in line]
+    return shlex.split(line[line.index("wandb sync") :])
 
 
 def test_online_sends_the_whole_of_a_short_run(server, tmp_path):
@@ -166,11 +170,10 @@ def test_online_sends_a_run_in_shards_whole(server, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["hangs", "401", "500", "away"])
-def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monkeypatch, fault):
+def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, fault):
     """What was not sent is said with the command that sends it, and the same command sends it later."""
-    _, arguments, _ = offline
     outputs = tmp_path / "my runs"
-    mine = [*arguments, "tracker.mode=online", f"outputs={json.dumps(str(outputs))}", "tracker.wait_s=0.5"]
+    mine = [*ONLINE, f"outputs={json.dumps(str(outputs))}", "tracker.wait_s=0.5"]
     with stand_in(200 if fault in ("hangs", "away") else int(fault), hangs=fault == "hangs") as broken:
         environment = broken.environment()
         if fault == "away":
@@ -179,12 +182,10 @@ def test_a_server_at_fault_neither_fails_nor_holds_a_run(offline, tmp_path, monk
         run_dir = Path(last_line(process)["run_dir"])
         assert result(run_dir) == result(offline[0])
         command = command_of(process.stderr)
-        assert command[:3] == ["wandb", "beta", "sync"]
+        assert command[:2] == ["wandb", "sync"]
         (log,) = run_dir.glob("wandb/offline-run-*")
-        assert Path(*command[3:]) == log.resolve()
-        summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        assert not WandbTracker(mode="online").is_done_with(run_dir, summary)
+        assert Path(*command[2:]) == log.resolve()
+        assert not is_sent(log)
         for upload in uploads(log):
             os.kill(upload, signal.SIGTERM)
         wait_until(lambda: not uploads(log))
@@ -198,7 +199,7 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
     run_dir, arguments, process = offline
     assert "already finished" in process.stderr
     (log,) = run_dir.glob("wandb/offline-run-*")
-    assert command_of(process.stderr) == ["wandb", "beta", "sync", str(log.resolve())]
+    assert command_of(process.stdout) == ["wandb", "sync", str(log.resolve())]
     logged = read_wandb(next(log.glob("*.wandb")))
     accuracy = result(run_dir)["accuracy"]["value"]
     assert logged.summary["accuracy/value"] == pytest.approx(accuracy)
@@ -208,11 +209,11 @@ def test_a_finished_run_is_logged_once_from_its_result(offline):
     assert [row[0] for row in table["data"]] == [answer["id"] for answer in answers(run_dir)[:8]]
     assert logged.exit_code == 0
     again = run(*arguments)
-    assert command_of(again.stderr) == command_of(process.stderr)
+    assert command_of(again.stdout) == command_of(process.stdout)
     summary = final_metrics(json.loads((run_dir / "result.json").read_text()))
-    assert WandbTracker().is_done_with(run_dir, summary)
-    assert not WandbTracker(project="other").is_done_with(run_dir, summary)
-    assert not WandbTracker().is_done_with(run_dir, summary | {"accuracy/value": 0})
+    assert WandbTracker().has_logged(run_dir, summary)
+    assert not WandbTracker(project="other").has_logged(run_dir, summary)
+    assert not WandbTracker().has_logged(run_dir, summary | {"accuracy/value": 0})
     assert len(list(run_dir.glob("wandb/offline-run-*"))) == 1
 
 
@@ -230,19 +231,60 @@ def test_a_new_score_is_logged_again(tmp_path):
     assert len(logs) == 2
 
 
-def test_the_finished_unpruned_run_is_logged_too(tmp_path):
-    arguments = [
-        "benchmark.scenes=1",
-        "limit=2",
-        "latency=off",
-        "pruner=random",
-        "budget=8",
-        f"outputs={tmp_path}",
-    ]
-    last_line(run(*arguments))
-    last_line(run(*arguments, "tracker=wandb"))
-    names = {read_wandb(path).name for path in tmp_path.rglob("*.wandb")}
-    assert names == {"tiny-shapes-random-8-s0", "tiny-shapes-none-s0"}
+def test_wandb_sync_accepts_what_a_run_leaves(server, tmp_path):
+    """As ``make run`` leaves it: the run and the unpruned one, which was there without a log."""
+    common = ["benchmark.scenes=1", "limit=2", "latency=off", f"outputs={tmp_path}"]
+    silent = run(*common, "pruner=none", "tracker=none")
+    assert silent.returncode == 0
+    assert "W&B" not in silent.stdout + silent.stderr
+    arguments = [*common, "pruner=random", "budget=8"]
+    process = run(*arguments, WANDB_MODE="offline")
+    run_dir = Path(last_line(process)["run_dir"])
+    logs = {log.parents[1]: log for log in tmp_path.rglob("wandb/offline-run-*")}
+    assert {read_wandb(next(log.glob("*.wandb"))).name for log in logs.values()} == {
+        "tiny-shapes-random-8-s0",
+        "tiny-shapes-none-s0",
+    }
+    assert process.stdout.splitlines()[-2].startswith(
+        "W&B: 2 runs are logged on this machine only; send with: "
+    )
+    wandb, *rest = command_of(process.stdout)
+    assert [Path(word) for word in rest[1:]] == [logs[path].resolve() for path in sorted(logs)]
+    environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
+    sent = subprocess.run(
+        [sys.executable, "-m", wandb, *rest],
+        capture_output=True,
+        check=False,
+        env=environment | server.environment(),
+    )
+    assert sent.returncode == 0, sent.stderr
+    for path in logs:
+        assert_whole(received(server, path), path)
+    assert received(server, run_dir).variables["groupName"] == "tiny-shapes"
+    # Logged and sent: nothing is left to do or to say, and W&B is not imported.
+    files = [file.read_text(errors="replace") for file in tmp_path.rglob("*") if file.is_file()]
+    assert KEY not in "".join(files)
+    out = tmp_path / "again"
+    again = start(out, *arguments, WANDB_MODE="offline", setup="import sys\nsys.modules['wandb'] = None\n")
+    again.last_line()
+    assert "W&B" not in out.read_text()
+
+
+def test_a_picture_that_cannot_be_made_costs_only_itself(tmp_path):
+    broken = (
+        "import script_exp.cell.tracked as tracked\n"
+        "def kept_overlay(*_):\n    raise RuntimeError('no ink')\n"
+        "tracked.kept_overlay = kept_overlay\n"
+    )
+    ran = start(tmp_path / "out", *QUICK, "limit=2", f"outputs={tmp_path}", setup=broken)
+    run_dir = Path(ran.last_line()["run_dir"])
+    assert ran.text().count("W&B: no picture of sample ") == 2
+    assert "RuntimeError: no ink" in (run_dir / "run.log").read_text()
+    (file,) = run_dir.rglob("*.wandb")
+    logged = read_wandb(file)
+    assert logged.exit_code == 0
+    assert logged.summary["samples.nrows"] == 2
+    assert not [key for key in logged.summary if "kept_tokens" in key]
 
 
 def test_long_names_are_shortened_and_stay_different(tmp_path):
@@ -281,7 +323,7 @@ def test_long_names_are_shortened_and_stay_different(tmp_path):
 )
 def test_what_wandb_refuses_is_one_sentence_before_anything_is_loaded(tmp_path, setting, message):
     home = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none"), "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    process = run(*QUICK, setting, f"outputs={tmp_path / 'outputs'}", **home)
+    process = run(*CELL, setting, f"outputs={tmp_path / 'outputs'}", **home)
     assert process.returncode == 2
     (error,) = process.stderr.splitlines()
     assert error.startswith(f"error: {message}")

@@ -41,6 +41,9 @@ class FolderBenchmark(Benchmark):
             same prompt and rule. LLaVA's evaluation has not changed and has none.
         question_file: the file by which the official files are recognized.
         parquet: pattern of the hub data set's files.
+        more_files: patterns of other files of the hub data set that are needed.
+        archives: folder, in the benchmark's, by the pattern of the hub's archives that are unpacked there.
+        revision: of the hub data set; None for its main one.
         home: where to get the data.
         counts: official number of samples by source.
     """
@@ -55,6 +58,9 @@ class FolderBenchmark(Benchmark):
     protocol_versions: ClassVar[Mapping[str, tuple[str, ...]]] = {"lmms": (LMMS_EVAL,)}
     question_file: ClassVar[str]
     parquet: ClassVar[str]
+    more_files: ClassVar[tuple[str, ...]] = ()
+    archives: ClassVar[Mapping[str, str]] = {}
+    revision: ClassVar[str | None] = None
     home: ClassVar[str]
     counts: ClassVar[Mapping[Source, int]]
 
