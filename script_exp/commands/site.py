@@ -88,11 +88,22 @@ def _without_accuracy(runs: pd.DataFrame) -> list[str]:
 
 
 def _pictures(runs: pd.DataFrame, most: int) -> tuple[dict[str, list[Image]], dict[str, list[str]]]:
-    """Return pictures of what each method kept, and for each a sentence for everything they cannot show."""
+    """Return pictures of what each method kept, and for each a sentence for everything they cannot show.
+
+    Raises:
+        UserError: if there is none of any method, and a mistake is why.
+    """
     pictures: dict[str, list[Image]] = {}
     reasons: dict[str, list[str]] = {}
+    first: UserError | None = None
     for name in sorted({*runs["pruner"]} - {"none"}) if most else ():
-        own = runs[runs["pruner"].isin([name, "none"])]
-        pictures[name], reasons[name] = kept_images(own, most)
-        print_problems(f"pictures of {name}: {reason}" for reason in reasons[name])
+        try:
+            pictures[name], reasons[name] = kept_images(runs[runs["pruner"].isin([name, "none"])], most)
+        except UserError as error:
+            reasons[name] = [str(error)]
+            first = first or error
+    if first is not None and not any(pictures.values()):
+        raise first
+    for name, own in reasons.items():
+        print_problems(f"pictures of {name}: {reason}" for reason in own)
     return pictures, reasons

@@ -18,7 +18,9 @@ from script_exp.analysis.cells import make_cells
 from script_exp.cell.prepared import RunCell
 from script_exp.commands.site import main
 from script_exp.config.settings import RunSettings
+from script_exp.errors import UserError
 from script_exp.report.board import ABOVE, WITHIN, boards, places
+from script_exp.report.images import Image
 from script_exp.report.made_by import command
 from script_exp.report.sheets import Sheets
 from script_exp.report.site import addresses, published_tables
@@ -175,6 +177,32 @@ def test_bad_inputs_are_said(tmp_path, capsys, monkeypatch):
     save_run(outputs, "trim", 32, [1.0], weights="random")
     assert main([str(outputs), "--to", str(folder)]) == 2
     assert "no run with an accuracy, so there is nothing to compare" in capsys.readouterr().err
+
+
+def test_pictures_are_on_the_page_of_their_method(tmp_path, capsys, monkeypatch):
+    """Or a sentence is; without any, the reason is an error."""
+    monkeypatch.setattr("script_exp.report.site.cost_images", lambda _: [])
+    save_grid(tmp_path, budgets=(64,))
+    image = Image("data:image/webp;base64,AA", 10, 10, "<one>", "caption", "alternative")
+
+    def kept(runs, most):
+        assert most == 2
+        (name,) = {*runs["pruner"]} - {"none"}
+        if name != "trim":
+            raise UserError(f"no samples of {name}")
+        return [image], ["one <more>"]
+
+    monkeypatch.setattr("script_exp.commands.site.kept_images", kept)
+    assert main([str(tmp_path), "--to", str(tmp_path / "site"), "--pictures", "2"]) == 0
+    methods = tmp_path / "site" / "methods"
+    shown = (methods / "trim.html").read_text()
+    assert '<img src="data:image/webp;base64,AA" alt="alternative" width="10" height="10">' in shown
+    assert "<b>&lt;one&gt;.</b> caption" in shown
+    assert "Not shown: one &lt;more&gt;." in shown
+    assert "Not shown: no samples of graph." in (methods / "graph.html").read_text()
+    assert "left out: pictures of graph: no samples of graph" in capsys.readouterr().err
+    assert main([str(tmp_path), "--pictures", "2", "--pruner", "graph"]) == 2
+    assert capsys.readouterr().err == "error: no samples of graph\n"
 
 
 @pytest.mark.parametrize(
