@@ -57,8 +57,8 @@ class SettingError(UserError):
         self.key, self.value, self.expected = key, value, expected
 
     def within(self, group: str) -> SettingError:
-        """Return the same error with the key inside a group; the budget is in no group."""
-        key = self.key if self.key == "budget" else f"{group}.{self.key}"
+        """Return the same error with the key inside a group; the budget and the group itself are not."""
+        key = self.key if self.key in ("budget", group) else f"{group}.{self.key}"
         return SettingError(key, self.value, self.expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    InternVLConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaNextConfig,
@@ -20,6 +22,9 @@ from transformers import (
     LlavaOnevisionConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
+    Qwen2VLConfig,
+    Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     SiglipVisionConfig,
 )
 
@@ -99,6 +104,44 @@ CONFIGS = {
     ),
 }  # fmt: skip
 CONFIGS["qwen2_5_vl_video"] = CONFIGS["qwen2_5_vl"]
+MARKS = {
+    "image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 292,
+    "vision_end_token_id": 293,
+}  # fmt: skip
+QWEN3 = {
+    "vision_config": {
+        "depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32,
+        "patch_size": 14, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1],
+    },
+    "text_config": TEXT | {
+        "head_dim": 8,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+    },
+}  # fmt: skip
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+CONFIGS["qwen3_vl"] = CONFIGS["qwen3_vl_video"] = lambda: Qwen3VLConfig(**copy.deepcopy(QWEN3), **MARKS)
+VARIANTS = {
+    "qwen2_vl_video": lambda: CONFIGS["qwen2_vl"](),
+    "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
+        **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
+    ),
+}
+"""Families with the adapter of another one, and another LLM or tower; not in the matrix of all methods."""
+CONFIGS["qwen2_vl"] = lambda: Qwen2VLConfig(
+    vision_config={
+        "depth": 3, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2, "num_heads": 4, "patch_size": 14,
+    },
+    text_config=TEXT | {
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    },
+    **MARKS,
+)  # fmt: skip
+CONFIGS["internvl"] = lambda: InternVLConfig(
+    vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
+    text_config=Qwen2Config(**TEXT), image_token_id=IMAGE, image_seq_length=16, tie_word_embeddings=False,
+)  # fmt: skip
+NATIVE = ("qwen",)
+"""Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 
 
 def modality(family: str) -> str:
@@ -109,7 +152,7 @@ def build(
     family: str, folder: Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa", **rules: str
 ) -> PrunableModel:
     """A random model of a family, with weights large enough that attention is not uniform."""
-    CONFIGS[family]().save_pretrained(folder)
+    (CONFIGS | VARIANTS)[family]().save_pretrained(folder)
     checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True).taking(
         modality(family)
     )
@@ -164,7 +207,7 @@ def visuals(family: str) -> list[list[object]]:
         return [[Frames(videos[0], rate=0.7)], [Frames(videos[1], rate=3.0)], [videos[2]]]
     if family == "llava_onevision":
         return [[picture(60, 60)], [picture(40, 110)], [picture(300, 260)]]  # the last one is scaled down
-    if family == "qwen2_5_vl":
+    if family.startswith(NATIVE):
         return [[picture(84, 112)], [picture(56, 140)], [picture(112, 84)]]
     return [[picture(300, 320)], [picture(200, 500)], [picture(640, 480)]]
 

@@ -5,6 +5,7 @@ Includes small prompts to compare on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import FastV, Pyramid
+from script_exp.pruners.contract.layer_signals import TokensKnown
+from script_exp.pruners.contract.signals import SALIENCY
 
 GRID, LAYERS, NEW_TOKENS = 6, 6, 9
 VISUAL = GRID**2
@@ -78,6 +81,7 @@ class Stage:
         count: how many of them stay.
         positions: (..., 1, size) of ``hidden``.
         image: columns of the prompt's visual tokens before the first stage.
+        tower: (tokens,) what the vision tower says of these.
     """
 
     llm: Any
@@ -95,6 +99,7 @@ class Stage:
     count: int
     positions: torch.Tensor
     image: list[int]
+    tower: torch.Tensor
 
     @property
     def before(self) -> torch.Tensor:
@@ -111,10 +116,21 @@ def best(scores: torch.Tensor, count: int) -> torch.Tensor:
     return scores.argsort(descending=True, stable=True)[:count]  # a window hides some: all 0
 
 
+@dataclass
+class Merged:
+    """Which of the visual tokens stay, and states (d,) of new ones, which stand behind the image.
+
+    Or states of those that stay, ascending, and how many tokens each stands for.
+    """
+
+    stay: torch.Tensor
+    new: list[torch.Tensor]
+    states: list[torch.Tensor] | None = None
+    sizes: list[int] | None = None
+
+
 @torch.inference_mode()
-def reference(
-    model, row, new, schedule, window=None, choose: Callable[[Stage], torch.Tensor] = fastv, renumber=False
-):
+def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], Any] = fastv, renumber=False):
     """Logits (steps, vocabulary) after the prompt and after each of the ids ``new`` but the last.
 
     One pass over the prompt and ``new`` together: attention is causal, so each position is what a pass that
@@ -132,6 +148,7 @@ def reference(
     following = row.positions.amax() + 1 + torch.arange(len(new)).expand(*row.positions.shape[:-1], -1)
     positions = torch.cat([row.positions, following], dim=-1)
     alive = torch.arange(prompt + len(new))  # columns of the whole sequence that are left
+    weights = torch.zeros(len(alive))  # added to the attention to each column
     taken = None  # what the layer before got, of the prompt
     image = row.visual.nonzero()[:, 0]
     for index, block in enumerate(llm.layers):
@@ -144,18 +161,31 @@ def reference(
                 [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
                 torch.arange(int(now[-1]) + 1 if len(now) else left - 1, left),
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
-                positions[..., :left], image.tolist(),
+                positions[..., :left], image.tolist(), saliency(len(image)),
             )  # fmt: skip
+            choice = choose(stage)
+            added = choice.new if isinstance(choice, Merged) else []
+            if isinstance(choice, Merged) and choice.states is not None:
+                hidden, weights = hidden.clone(), weights.clone()
+                for place, state, size in zip(choice.stay, choice.states, choice.sizes, strict=True):
+                    hidden[0, now[place]], weights[now[place]] = state, math.log(size)
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[now] = False
-            stay[now[choose(stage)]] = True
-            alive, hidden, positions = alive[stay], hidden[:, stay], positions[..., stay]
+            stay[now[choice.stay if isinstance(choice, Merged) else choice]] = True
+            order = stay.nonzero()[:, 0].tolist()
+            if added:  # behind the image's last token, and visual as it is
+                behind = int((torch.tensor(order) <= now[-1]).sum())
+                order[behind:behind] = [int(now[-1])] * len(added)
+            alive, hidden, positions = alive[order], hidden[:, order], positions[..., order]
+            weights = weights[order]
+            for number, state in enumerate(added):
+                hidden[0, behind + number] = state
             if renumber:
                 positions = torch.arange(len(alive))[None]
             rotary, mask = shaped(llm, hidden, positions, window and window[index])
         left = int((alive < prompt).sum())
         taken = hidden[:, :left], [part[..., :left, :] for part in rotary], mask[..., :left, :left]
-        hidden = block(hidden, attention_mask=mask, position_embeddings=rotary)
+        hidden = block(hidden, attention_mask=mask + weights, position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
 
 
@@ -190,8 +220,8 @@ def projected(block, hidden, rotary):
 def generate(model, inputs, pruner, visual=None, crops=None, **more):
     visual = inputs["input_ids"] == IMAGE if visual is None else visual
     crops = [1] * len(visual) if crops is None else crops
-    llm, grids = model.model.language_model, [places(int(row.sum())) for row in visual]
-    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, grids=grids):
+    llm, counts = model.model.language_model, visual.sum(dim=1).tolist()
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, known=list(map(known, counts))):
         return model.generate(
             **inputs,
             max_new_tokens=NEW_TOKENS,
@@ -206,6 +236,15 @@ def places(tokens):
     """Row and column of each visual token of an image of the tests, told by their number."""
     columns = {VISUAL: GRID, 20: 5, 18: 3}.get(tokens)
     return columns and torch.tensor([divmod(place, columns) for place in range(tokens)])
+
+
+def known(tokens):
+    return TokensKnown(places(tokens), {SALIENCY: saliency(tokens)})
+
+
+def saliency(tokens):
+    """A made attention of the vision tower to each visual token of an image."""
+    return torch.rand(tokens, generator=torch.Generator().manual_seed(tokens))
 
 
 def check(model, output, rows, schedules, window=None, **method):

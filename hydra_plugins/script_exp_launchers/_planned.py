@@ -60,7 +60,7 @@ class PlannedSweeper(Sweeper):
             hydra_context=self._context, task_function=self._task, config=self._config
         )
         launcher, device = self._config.hydra.launcher, None
-        if self._config.hydra.runtime.choices["hydra/launcher"] == "slurm":
+        if self._config.hydra.runtime.choices["hydra/launcher"].startswith("slurm"):
             asks = any(launcher.get(key) for key in ("gpus_per_node", "gpus_per_task", "gres"))
             device = "cuda" if asks else "cpu"
         return plan_sweep(Path(place), planned, OmegaConf.to_yaml(self._config), device)

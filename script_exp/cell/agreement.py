@@ -118,16 +118,17 @@ def _expected_counts(
     model: PrunableModel, pruner: Pruner | LayerPruner, sample: Sample, prompt: str, record: SampleRecord
 ) -> dict[str, float]:
     adapter = model.adapter
-    ids = model.processing.words([prompt], [[1]])["input_ids"]
     expected: dict[str, float] = {
-        "text": int((ids != adapter.placeholder_id).sum()),
         "query": model.query_tokens(sample.query) if pruner.needs_query else 0,
     }
+    if not adapter.adds_words:
+        ids = model.processing.words([prompt], [[model.processing.placeholder]])["input_ids"]
+        expected["text"] = int((ids != adapter.placeholder_id).sum())
     tokens = adapter.tokens_per_crop(model.model.config)
     if tokens is not None and not adapter.variable_size:
         expected["offered"] = record.budget_crops * tokens
         if isinstance(pruner, Pruner) and record.visual == record.offered:
-            most = record.budget_crops * pruner.kept_of(tokens)
+            most = pruner.total_of(record.budget_crops, tokens)
             expected["kept"] = min(record.kept, most) if pruner.adaptive else most
     if isinstance(pruner, LayerPruner):
         entering = record.by_layer[0] if record.by_layer else record.visual

@@ -5,7 +5,8 @@ from __future__ import annotations
 from script_exp.benchmarks.base import Benchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
-from script_exp.models.budgets import check_renumbering
+from script_exp.models.budgets import check_renumbering, compares_frames
+from script_exp.models.layer_reading import check_weighing
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, Pruner
@@ -27,9 +28,18 @@ def check_fit(
             settings.benchmark["name"],
             f"one with {adapter.modality}s; model={settings.model.name} does not take {benchmark.modality}s",
         )
+    if compares_frames(pruner) and adapter.modality != "video":
+        raise SettingError(
+            "pruner",
+            settings.pruner["name"],
+            f"a method for images; this one compares the frames of a video, and "
+            f"benchmark={settings.benchmark['name']} has images",
+        )
     if benchmark.has_judge:
         expected = "null in a run; runners/score.py grades its answers with the judge"
         raise SettingError("benchmark.judge.url", settings.benchmark["judge"]["url"], expected)
+    if isinstance(pruner, LayerPruner) and pruner.then.weighs:
+        check_weighing(type(pruner.then).__name__, settings.attention)
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
@@ -44,10 +54,10 @@ def check_fit(
                     "large ones cannot reach such a low average",
                 )
         first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+        adapter.check_reads(pruner.reads, checkpoint.config)
         if first is not None:
             if tokens is not None and not adapter.variable_size:
                 first.kept_of(tokens)
-            adapter.check_reads(first.reads, checkpoint.config)
             if first.aggregates and not adapter.has_projector:
                 raise SettingError("aggregate", True, NO_PROJECTOR)
     except SettingError as error:

@@ -31,6 +31,7 @@ from script_exp.models.loading.load import (
     resolve_device,
     resolve_dtype,
 )
+from script_exp.models.loading.placement import check_placement
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.pruners.contract.settings import all_fields, non_default_fields
@@ -95,6 +96,9 @@ class RunCell:
         device = resolve_device(settings.device)
         dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
         check_attention(settings.attention, device, dtype)
+        check_placement(
+            settings.model.placement, settings.device, device, checkpoint.layout, settings.model.compile
+        )
         check_compile(
             settings.model.compile,
             checkpoint.config.get_text_config(),
@@ -187,7 +191,7 @@ class RunCell:
         """Return code, versions and machine of this process."""
         model, attention = self.settings.model, self.settings.attention
         circumstances = provenance(
-            model.path, model.weights, self.device, self.dtype, attention, model.compile
+            model.path, model.weights, self.device, self.dtype, attention, model.compile, model.placement
         )
         return circumstances | {"pruner_code": self.pruner_code}
 
@@ -208,7 +212,11 @@ class RunCell:
             if compiled:
                 forget_compiled()
             model = load_model(
-                self.checkpoint, device=self.device, dtype=self.dtype, attention=settings.attention
+                self.checkpoint,
+                device=self.device,
+                dtype=self.dtype,
+                attention=settings.attention,
+                placement=settings.model.placement,
             )
             if settings.model.compile != "off":
                 compile_prefill(model.adapter.llm, settings.model.compile)
@@ -276,7 +284,7 @@ class RunCell:
     @property
     def _model_key(self) -> tuple[Any, ...]:
         adapter, settings = self.checkpoint.adapter, self.settings  # the adapter depends on the modality
-        kernels = settings.attention, settings.model.compile
+        kernels = settings.attention, settings.model.compile, settings.model.placement
         return settings.model.wanted, adapter, self.device, self.dtype, *kernels
 
 

@@ -96,7 +96,7 @@ def composed(config: DictConfig) -> None:
 
 def _check_launcher(launcher: str | None) -> None:
     """Raise a :class:`UserError` for a sweep launcher without ``-m``, which Hydra would ignore."""
-    if launcher in ("slurm", "local_processes"):
+    if launcher is not None and (launcher == "local_processes" or launcher.startswith("slurm")):
         raise UserError(f"hydra/launcher={launcher}: expected it with -m, even for a single cell")
 
 

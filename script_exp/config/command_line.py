@@ -64,7 +64,8 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
                 if value not in known:
                     raise unknown_name(group, value, known)
         elif key == "hydra/launcher":
-            if not {"slurm", "local_processes"}.isdisjoint(values) and find_spec("submitit") is None:
+            own = any(value == "local_processes" or value.startswith("slurm") for value in values)
+            if own and find_spec("submitit") is None:
                 raise UserError(
                     f"hydra/launcher={values[0]}: the package hydra-submitit-launcher is not installed; "
                     "pip install -e '.[slurm]'"

@@ -31,6 +31,9 @@ PROTOCOL_VERSION = 5
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
+PLACEMENTS = ("one_device", "auto")
+_LATER_KEYS = {"compile": "off", "placement": "one_device"}
+"""Keys of a model that older runs and configs do not have, and what they meant."""
 QUERY_TEXTS = ("bare", "released")
 _UNPRUNED = "none"
 # Folders of other things in outputs and in run directories: no names of a model or benchmark.
@@ -54,6 +57,7 @@ class ModelSettings:
     positions: str
     newline: str
     in_llm: dict[str, Any]
+    placement: str
 
     @classmethod
     def from_config(cls, plain: dict[str, Any]) -> ModelSettings:
@@ -63,7 +67,7 @@ class ModelSettings:
             UserError: if a key is missing or unknown, or a value is invalid.
         """
         known = cls.__dataclass_fields__.keys()
-        plain = {"compile": "off"} | plain  # older runs and configs do not have this key
+        plain = _LATER_KEYS | plain
         for key in known - plain.keys():
             raise UserError(f"model.{key} is missing: expected the keys {', '.join(known)}")
         for key in plain.keys() - known:
@@ -78,6 +82,7 @@ class ModelSettings:
         if plain["compile"] is False:  # YAML's bare off
             plain["compile"] = "off"
         check_choice("model.compile", plain["compile"], COMPILE_MODES)
+        check_choice("model.placement", plain["placement"], PLACEMENTS)
         check_choice("model.conversation", plain["conversation"], CONVERSATIONS)
         try:
             PruningRules(plain["relevance_sign"], plain["positions"], plain["newline"])

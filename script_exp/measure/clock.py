@@ -31,16 +31,19 @@ class Spread:
 class Clock:
     """Collects times in ms by name, with CUDA events on a GPU and a monotonic clock elsewhere.
 
-    A GPU is synchronized before and after every stage.
+    GPUs are synchronized before and after every stage.
 
     Args:
-        device: the device that runs the stages.
+        device: the device that runs the stages, or all of them; the last operation is on the first one.
         now: the clock on a CPU, in ns. ``time.process_time_ns`` counts processor time only, which for a
             single thread is what the monotonic clock would show on an idle machine.
     """
 
-    def __init__(self, device: torch.device, now: Callable[[], int] = time.perf_counter_ns) -> None:
-        self.device, self._now = device, now
+    def __init__(
+        self, device: torch.device | Sequence[torch.device], now: Callable[[], int] = time.perf_counter_ns
+    ) -> None:
+        self.devices = [device] if isinstance(device, torch.device) else list(device)
+        self.device, self._now = self.devices[0], now
         self.times: dict[str, list[float]] = defaultdict(list)
 
     @contextmanager
@@ -48,9 +51,10 @@ class Clock:
         if self.device.type == "cuda":
             event: Any = torch.cuda.Event
             start, end = event(enable_timing=True), event(enable_timing=True)
-            torch.cuda.synchronize(self.device)
+            self._wait(self.devices)
             start.record()
             yield
+            self._wait(self.devices[1:])
             end.record()
             end.synchronize()
             self.times[name].append(start.elapsed_time(end))
@@ -58,6 +62,12 @@ class Clock:
             begin = self._now()
             yield
             self.times[name].append((self._now() - begin) / 1e6)
+
+    @staticmethod
+    def _wait(devices: Sequence[torch.device]) -> None:
+        for device in devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
 
 
 def interleaved(

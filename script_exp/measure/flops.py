@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from script_exp.errors import SettingError
+from script_exp.measure.tower_flops import patches_of, tower_operations
+from script_exp.models.families.registry import ADAPTERS
 
 _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 
@@ -25,7 +27,7 @@ class PromptShape:
         visual_by_layer: visual tokens that each decoder layer sees.
         text: all other tokens of the prompt.
         query: tokens through the query encoder; 0 if it does not run.
-        grids: (t, h, w) of every image in patches, for Qwen2.5-VL, whose tower takes no crops.
+        grids: (t, h, w) of every image in patches, for towers that take pictures of any size, not crops.
         frames: video frames through the vision tower, besides ``crops``.
         patches: patches of a crop that was made smaller; None for crops as they are.
     """
@@ -40,14 +42,29 @@ class PromptShape:
 
 
 def decoder_layer(config: Any, tokens: int) -> int:
-    """Count one decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention."""
-    d, m, head = config.hidden_size, config.intermediate_size, head_dim(config)
+    """Count one decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention.
+
+    A layer of a mixture of experts has a router, and a token runs through some of its experts.
+    """
+    d, head = config.hidden_size, head_dim(config)
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
-    return int(2 * tokens * (2 * d * q + 2 * d * kv + 3 * d * m) + 4 * tokens**2 * q)
+    experts = getattr(config, "num_local_experts", None)
+    mlp = 3 * d * config.intermediate_size
+    if experts:
+        mlp = d * experts + config.num_experts_per_tok * 3 * d * config.moe_intermediate_size
+    return int(2 * tokens * (2 * d * q + 2 * d * kv + mlp) + 4 * tokens**2 * q)
 
 
 def decoder(config: Any, lengths: Sequence[int]) -> int:
-    """Count all decoder layers, at ``lengths[i]`` positions in layer i."""
+    """Count all decoder layers, at ``lengths[i]`` positions in layer i.
+
+    Raises:
+        SettingError: if only some layers have experts.
+    """
+    some = getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
+    if getattr(config, "num_local_experts", None) and some:
+        expected = "none, with decoder_sparse_step=1: all layers with experts"
+        raise SettingError("text_config.mlp_only_layers", config.mlp_only_layers, expected)
     return sum(decoder_layer(config, tokens) for tokens in lengths)
 
 
@@ -74,18 +91,26 @@ def vision_stages(
 
     Args:
         config: the multimodal model's config.
-        crops: image crops through the tower; for Qwen2.5-VL, ``grids`` determines their cost.
-        grids: (t, h, w) of every image in patches, before merging, as in ``image_grid_thw``; Qwen2.5-VL only.
-        frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; for
-            Qwen2.5-VL a video is one more entry of ``grids``.
+        crops: image crops through the tower; where it takes pictures of any size, ``grids`` says the cost.
+        grids: (t, h, w) of every image in patches, before merging, as in ``image_grid_thw``; only there.
+        frames: video frames through the tower, which LLaVA-NeXT-Video pools before the projector; where
+            ``grids`` count, a video is one more entry of them.
         tower_layers: as for :func:`vision_tower`; for Qwen2.5-VL all run.
         patches: as for :func:`vision_tower`; for Qwen2.5-VL, ``grids`` says it.
 
     Raises:
         SettingError: if there is no formula for the vision tower's architecture.
-        ValueError: if Qwen2.5-VL's images come without their grids.
+        ValueError: if images of any size come without their grids.
     """
-    vision = config.vision_config
+    vision, family = config.vision_config, ADAPTERS.get(config.model_type)
+    shape = None if family is None else family.tower_shape(config)
+    if family is not None and shape is not None:
+        if shape.crop is None and (crops or frames) and not grids:
+            raise ValueError(f"crops={crops}, frames={frames}: expected the (t, h, w) of every image")
+        return {
+            "vision_tower": tower_operations(shape, crops + frames, grids),
+            "projector": family.projector_operations(config, patches_of(shape, crops + frames, grids)),
+        }
     if vision.model_type != _QWEN:
         return {
             "vision_tower": vision_tower(vision, crops + frames, tower_layers, patches),
@@ -122,7 +147,10 @@ def projector(config: Any, crops: int, frames: int = 0, patches: int | None = No
 
     LLaVA-NeXT-Video pools a frame's tokens before the projector, LLaVA-OneVision after it.
     """
-    d, layers = config.text_config.hidden_size, config.vision_feature_layer
+    layers = getattr(config, "vision_feature_layer", None)
+    if layers is None:
+        raise SettingError("model_type", config.model_type, "a LLaVA: no other projector has a formula")
+    d = config.text_config.hidden_size
     v = config.vision_config.hidden_size * (1 if isinstance(layers, int) else len(layers))
     return int(2 * _projected_tokens(config, crops, frames, patches) * (v * d + d * d))
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.memory import peak_memory
+from script_exp.models.devices import devices_of
 from script_exp.models.families.adapter import Visual
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.stage_outputs import Prompt
@@ -91,9 +92,10 @@ def measure_latency(
         one :class:`Latency` per name.
     """
     protocol = protocol or LatencyProtocol()
-    clocks = {name: Clock(model.device) for name in pruners}
+    devices = devices_of(model.model)
+    clocks = {name: Clock(devices) for name in pruners}
     cache_bytes: dict[str, list[int]] = defaultdict(list)
-    warm = Clock(model.device)
+    warm = Clock(devices)
     graphs = model.records_graphs
     for turn in range(max(protocol.warm_up, _UNTIL_REPLAYED * len(inputs)) if graphs else protocol.warm_up):
         for pruner in pruners.values():

@@ -32,12 +32,20 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
         for number, stage in enumerate(sorted(schedule)):
             signals = pruner.reads_at(number) - {LAST_ROW}
             total += read_operations(config, signals, visual + others, visual, text[row])
+            sizes = sizes_of(config, visual, schedule[stage], text[row])
+            if number == 0 and min(schedule.values()) < visual:
+                total += pruner.preparing_operations(sizes)
             if schedule[stage] < visual:
-                sizes = StageSizes(visual, schedule[stage], text[row], config.hidden_size, head_dim(config))
                 total += pruner.operations(number, sizes)
             visual = min(visual, schedule[stage])
         totals.append(total)
     return totals
+
+
+def sizes_of(config: Any, visual: int, count: int, text: int) -> StageSizes:
+    """Return the sizes of a stage in an LLM with this config; arguments as in :class:`StageSizes`."""
+    head = head_dim(config)
+    return StageSizes(visual, count, text, config.hidden_size, head, config.num_key_value_heads * head)
 
 
 def last_rows(pruner: LayerPruner, schedule: Collection[int]) -> list[int]:
@@ -48,7 +56,7 @@ def last_rows(pruner: LayerPruner, schedule: Collection[int]) -> list[int]:
 def read_operations(
     config: Any, signals: Collection[LayerSignal], length: int, visual: int, text: int
 ) -> int:
-    """Count the attention rows of one stage; hidden states and keys cost nothing.
+    """Count the attention rows and the stage's own keys; what the LLM computes anyway costs nothing.
 
     Args:
         config: config of the LLM.
@@ -57,13 +65,18 @@ def read_operations(
         visual: visual tokens among them.
         text: tokens behind the last visual one.
     """
-    rows_of = {"last": 1, "text": text, "visual": visual}
+    rows_of = {"last": 1, "text": text, "visual": visual, "before_text": 1}
     total = 0
     for name in signals:
         if isinstance(name, Rows):
-            rows = rows_of[name.of]
-            total += rows * attention_row(config, length)
-            if not name.of_kernel:  # q of the rows and k of all tokens
-                heads = rows * config.num_attention_heads + length * config.num_key_value_heads
+            rows = queries = rows_of[name.of]
+            seen = length
+            if name.of == "before_text":  # one row, the mean of as many queries as it sees keys
+                queries = seen = length - text
+            total += rows * attention_row(config, seen)
+            if name.projected:
+                heads = queries * config.num_attention_heads + seen * config.num_key_value_heads
                 total += 2 * config.hidden_size * heads * head_dim(config)
+        elif name.projected:
+            total += 2 * config.hidden_size * visual * config.num_key_value_heads * head_dim(config)
     return int(total)

@@ -8,20 +8,25 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from script_exp.models.devices import devices_of
+
 
 def peak_memory(model: nn.Module, call: Callable[[], object]) -> int:
-    """Return the peak bytes of tensor memory on the model's device while ``call`` runs.
+    """Return the peak bytes of tensor memory on the model's devices while ``call`` runs.
 
-    On a GPU, this is torch's peak of allocated memory. On a CPU, where torch keeps no such count, it is the
-    model's weights plus the peak of allocations minus releases that the profiler sees during the call.
+    On GPUs, this is the sum of torch's peaks of allocated memory. On a CPU, where torch keeps no such count,
+    it is the model's weights plus the peak of allocations minus releases that the profiler sees during the
+    call.
     """
-    device = next(model.parameters()).device
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
+    gpus = [device for device in devices_of(model) if device.type == "cuda"]
+    if gpus:
+        for device in gpus:
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
         call()
-        torch.cuda.synchronize(device)
-        return int(torch.cuda.max_memory_allocated(device))
+        for device in gpus:
+            torch.cuda.synchronize(device)
+        return sum(int(torch.cuda.max_memory_allocated(device)) for device in gpus)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         call()
     events = profiled.profiler.kineto_results.events() if profiled.profiler else []

@@ -14,7 +14,8 @@ from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
 class PrunerOperations:
     """Counts a pruner's operations by running it once for every input size, or every input if it is adaptive.
 
-    A layer pruner counts as 0 here; ``layer_flops.py`` counts what it does inside the LLM.
+    Those of a method that compares the frames of a video vary, too, with what happens in it. A layer pruner
+    counts as 0 here; ``layer_flops.py`` counts what it does inside the LLM.
     """
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class PrunerOperations:
             () if query is None else (len(query.embeddings), 0 if query.words is None else len(query.words))
         )
         size = pruner.budget, tuple(visual.projected.shape), *asked
-        if pruner.adaptive or size not in self._counted:
+        if pruner.adaptive or pruner.needs_frames or size not in self._counted:
             with torch.inference_mode(), FlopCounterMode(display=False) as counter:
                 pruner(visual, query)
             self._counted[size] = int(counter.get_total_flops())

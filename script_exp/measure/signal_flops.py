@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.tower_signals import has_class_token
 from script_exp.pruners.contract.signals import Signal
 
 
@@ -16,17 +18,19 @@ def signal_operations(
     Args:
         config: the multimodal model's config.
         signals: what the method declares.
-        crops: crops and frames through the tower; for Qwen2.5-VL, ``grids`` determines the cost.
-        grids: (t, h, w) of every image in patches, before merging; Qwen2.5-VL only.
+        crops: crops and frames through the tower; where it takes any size, ``grids`` determines the cost.
+        grids: (t, h, w) of every image in patches, before merging; only there.
     """
-    vision = config.vision_config
+    vision, family = config.vision_config, ADAPTERS.get(config.model_type)
+    shape = None if family is None else family.tower_shape(config)
+    width = vision.hidden_size if shape is None else shape.width
     if grids:
         rows = sum(signal.kind != "keys" for signal in signals)
-        return int(2 * rows * vision.hidden_size * sum(t * (h * w) ** 2 for t, h, w in grids))
-    has_class = vision.model_type == "clip_vision_model"
-    tokens = (vision.image_size // vision.patch_size) ** 2 + has_class
+        return int(2 * rows * width * sum(t * (h * w) ** 2 for t, h, w in grids))
+    has_class = has_class_token(config)
+    crop = shape.crop if shape and shape.crop else (vision.image_size // vision.patch_size) ** 2
     layers = {signal.layer for signal in signals}
-    return crops * sum(_of_layer(signals, layer, tokens, vision.hidden_size, has_class) for layer in layers)
+    return crops * sum(_of_layer(signals, layer, crop + has_class, width, has_class) for layer in layers)
 
 
 def _of_layer(signals: Collection[Signal], layer: float, tokens: int, width: int, has_class: bool) -> int:

@@ -68,13 +68,20 @@ def last_row_attention(layer: Any, receive: Callable[[Tensor], None]) -> Iterato
     """
 
     def receive_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
-        receive(last_row(query, key, mask, scaling))
+        receive(last_row(query, key, mask, scaling, softcap_of(layer.config)))
 
     with attention_inputs(layer, receive_row):
         yield
 
 
-def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+def softcap_of(config: Any) -> float | None:
+    """Return c if a decoder caps its attention scores at c tanh(score / c), as Gemma 2 does; None if not."""
+    return getattr(config, "attn_logit_softcapping", None)
+
+
+def last_row(
+    query: Tensor, key: Tensor, mask: Tensor | None, scaling: float, softcap: float | None = None
+) -> Tensor:
     """Return the attention of the last query (batch, heads, keys) in float32.
 
     The last query sees every key, so it needs no causal mask.
@@ -84,10 +91,11 @@ def last_row(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) ->
         key: (batch, key heads, keys, width); groups of heads share one.
         mask: the attention kernel's mask.
         scaling: factor of the scores.
+        softcap: from :func:`softcap_of`.
     """
     batch, heads, _, width = query.shape
     groups = query[:, :, -1].float().reshape(batch, key.shape[1], -1, width)
-    scores = (groups @ key.float().mT).reshape(batch, heads, -1) * scaling
+    scores = _capped((groups @ key.float().mT).reshape(batch, heads, -1) * scaling, softcap)
     if mask is not None and mask.ndim == 2:  # flash attention: 1 at tokens
         scores = scores.masked_fill(~mask.bool()[:, None, -scores.shape[-1] :], -torch.inf)
     elif mask is not None:
@@ -110,7 +118,13 @@ def seen_from(rows: Tensor, token: Tensor, window: int | None) -> Tensor:
 
 
 def attention_of(
-    query: Tensor, key: Tensor, seen: Tensor, scaling: float, columns: Tensor, heads: str = "each"
+    query: Tensor,
+    key: Tensor,
+    seen: Tensor,
+    scaling: float,
+    columns: Tensor,
+    heads: str = "each",
+    softcap: float | None = None,
 ) -> Tensor:
     """Return attention in float32 at some columns: (heads, rows, columns), or (rows, columns) if reduced.
 
@@ -123,11 +137,12 @@ def attention_of(
         scaling: factor of the scores.
         columns: columns to return.
         heads: ``each``, or ``mean`` or ``max`` over them.
+        softcap: from :func:`softcap_of`.
     """
     groups = query.float().reshape(len(key), -1, *query.shape[1:])
     parts: list[Tensor] = []
     for group, own in zip(groups, key.float(), strict=True):
-        scores = (group @ own.mT * scaling).masked_fill(~seen, -torch.inf)
+        scores = _capped(group @ own.mT * scaling, softcap).masked_fill(~seen, -torch.inf)
         part = scores.softmax(dim=-1)[..., columns]
         if heads == "mean":
             parts = [sum(parts, part.sum(dim=0))]
@@ -136,3 +151,20 @@ def attention_of(
         else:
             parts.append(part)
     return torch.cat(parts) if heads == "each" else parts[0] / (len(query) if heads == "mean" else 1)
+
+
+def weighted(mask: Tensor, weights: Tensor) -> Tensor:
+    """Return a mask of numbers that also adds ``weights`` to the scores of each key.
+
+    Args:
+        mask: (batch, 1, queries, keys), of bool or of numbers that are added.
+        weights: (batch, at least keys), those of the last keys.
+    """
+    added = weights[:, None, None, -mask.shape[-1] :]
+    if mask.dtype == torch.bool:
+        return torch.where(mask, added, torch.finfo(weights.dtype).min)
+    return mask + added
+
+
+def _capped(scores: Tensor, softcap: float | None) -> Tensor:
+    return scores if softcap is None else (scores / softcap).tanh() * softcap

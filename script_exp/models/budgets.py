@@ -1,4 +1,4 @@
-"""What of a method depends on the family: its budget for images of any size, and renumbered positions."""
+"""What of a method depends on the family: budgets for images of any size, renumbered positions, frames."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.settings import all_fields
 
 AnyPruner = TypeVar("AnyPruner", bound=Pruner | LayerPruner)
 
@@ -54,5 +55,14 @@ def budget_bases(
 def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type[ModelAdapter]) -> None:
     """Raise a :class:`SettingError` if the method renumbers positions that are more than a count."""
     if isinstance(pruner, LayerPruner) and pruner.renumbers and not adapter.counts_positions:
-        expected = "keep: positions of this model are places in the picture, which cannot be renumbered"
-        raise SettingError("positions", "renumber", expected)
+        why = "positions of this model are places in the picture, which cannot be renumbered"
+        method = pruner.then
+        if "positions" in all_fields(method):
+            raise SettingError("positions", "renumber", f"keep: {why}")
+        raise SettingError("pruner", type(method).__name__, f"a method that keeps positions: {why}")
+
+
+def compares_frames(pruner: Pruner | LayerPruner) -> bool:
+    """Return whether the method, or its part before the LLM, compares the frames of a video."""
+    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
+    return first is not None and first.needs_frames

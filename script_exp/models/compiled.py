@@ -7,6 +7,7 @@ hides what pruning saves. The compiled prefill is one call for all layers, for p
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
-from transformers import AttentionInterface, DynamicCache
+from transformers import MODEL_MAPPING, AttentionInterface, DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
@@ -32,6 +33,10 @@ AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 _ARGUMENTS = {
     "inputs_embeds", "position_ids", "past_key_values", "attention_mask", "use_cache", "logits_to_keep",
 }  # fmt: skip
+
+
+# What the forward of a decoder takes besides these, the compiled prefill would not pass on.
+_PLAIN = {*_ARGUMENTS, "input_ids", "kwargs"}
 
 
 class CompiledPrefill:
@@ -55,6 +60,11 @@ class CompiledPrefill:
         given = {name for name, value in kwargs.items() if value is not None and value is not False}
         if embeddings is None or len(embeddings) > 1 or started or args or given - _ARGUMENTS:
             return self.original(*args, **kwargs)
+        mask = kwargs.get("attention_mask")
+        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
+            raise UserError(
+                "model.compile: expected off; this model says in masks of its own which tokens see each other"
+            )
         config = self.llm.config
         attention, config._attn_implementation = config._attn_implementation, _CAUSAL
         try:
@@ -86,8 +96,9 @@ def compile_prefill(llm: Any, mode: str, backend: str | Callable[..., Any] = "in
         backend: backend of ``torch.compile``.
 
     Raises:
-        UserError: if it cannot be compiled.
+        UserError: if it cannot be compiled, or takes arguments that a plain decoder does not have.
     """
+    _check_arguments(mode, llm.forward)
     llm.forward = CompiledPrefill(llm, mode, backend)
     weights = next(llm.parameters())
     prompt = torch.zeros(1, 8, llm.config.hidden_size, dtype=weights.dtype, device=weights.device)
@@ -135,9 +146,20 @@ def check_compile(mode: str, llm_config: Any, attention: str, device: torch.devi
         llm_config, "sliding_window", None
     ):
         raise SettingError("model.compile", mode, "off: the LLM of this model has a sliding window")
+    decoder = MODEL_MAPPING.get(type(llm_config), None)
+    if decoder is not None:
+        _check_arguments(mode, decoder.forward)
     variable, usual = ("CXX", ("g++",)) if device.type == "cpu" else ("CC", ("gcc", "clang"))
     given = os.environ.get(variable)
     compilers = (shlex.split(given)[0],) if given else usual
     if not any(map(shutil.which, compilers)):
         expected = f"off: torch.compile needs {' or '.join(compilers)}, which is not on the PATH"
         raise SettingError("model.compile", mode, expected)
+
+
+def _check_arguments(mode: str, forward: Callable[..., Any]) -> None:
+    """Check that a prefill of a decoder needs no argument that :class:`CompiledPrefill` does not pass on."""
+    more = inspect.signature(forward).parameters.keys() - {*_PLAIN, "self"}
+    if more:
+        names = ", ".join(sorted(more))
+        raise SettingError("model.compile", mode, f"off: the LLM of this model also takes {names}")

@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from script_exp.errors import UserError
-from script_exp.models.attention_rows import attention_of, last_row, seen_from
+from script_exp.errors import SettingError, UserError
+from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
+from script_exp.models.devices import device_of
 from script_exp.models.layer_sequence import LayerSequence, take_columns
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
 
@@ -27,6 +28,7 @@ class StageReading:
         signals: what is read.
         sequence: what the layer before the stage gets.
         embeddings: what entered the LLM, (batch, prompt's length, d); None if no stage reads it.
+        rotary: cos and sin of ``sequence`` in the layer before the stage, (..., batch or 1, length, width).
     """
 
     def __init__(
@@ -36,25 +38,27 @@ class StageReading:
         signals: Collection[LayerSignal],
         sequence: LayerSequence,
         embeddings: Tensor | None,
+        rotary: tuple[Tensor, ...],
     ) -> None:
         self.llm, self.stage, self.signals, self.sequence = llm, stage, sorted(signals, key=str), sequence
+        self.rotary = rotary
         self.values: dict[LayerSignal, list[Tensor]] = defaultdict(list)
         kinds = {name.of for name in self.signals} | {"visual"}
         self.columns = {kind: _columns(sequence, kind) for kind in kinds}
-        self._states("rotary", lambda: torch.stack(sequence.position_embeddings, dim=-2))
+        self._states("rotary", lambda: torch.stack(rotary, dim=-2))
         if embeddings is not None:
             self._states("embeddings", lambda: take_columns(embeddings, sequence.column))
 
     def before(self, hidden: Tensor) -> None:
         """Read the hidden states (batch, length, d) that enter the layer before the stage."""
         self._states("entering", lambda: hidden)
-        self._projected_rows(hidden, own=False)
+        self._projected_rows(hidden, self.rotary, own=False)
 
     def kernel(self, query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> None:
         """Read what the attention kernel of the layer before the stage gets."""
         for name in self.signals:
             if name == LAST_ROW:
-                every = last_row(query, key, mask, scaling)
+                every = last_row(query, key, mask, scaling, softcap_of(self.llm.config))
                 self.values[name] = [
                     row[:, visual.to(row.device)]
                     for row, visual in zip(every, self.columns["visual"], strict=True)
@@ -65,11 +69,16 @@ class StageReading:
                     self._rows(name, row, asking, key[row], scaling, self.stage - 1)
         self._states("keys", lambda: key.transpose(1, 2).flatten(2))
 
-    def entry(self, hidden: Tensor) -> None:
-        """Read the hidden states (batch, length, d) that enter the stage, before anything is dropped."""
+    def entry(self, hidden: Tensor, rotary: tuple[Tensor, ...]) -> None:
+        """Read the hidden states (batch, length, d) that enter the stage, before anything is dropped.
+
+        ``rotary`` is of the stage's first layer, which may have another rope than the layer before.
+        """
         self._states("leaving", lambda: hidden)
-        self._states("normed", lambda: self.llm.norm(hidden.to(_device_of(self.llm.norm))))
-        self._projected_rows(hidden, own=True)
+        self._states("normed", lambda: self.llm.norm(hidden.to(device_of(self.llm.norm))))
+        self._projected_rows(hidden, rotary, own=True)
+        if States("own_keys") in self.signals:
+            self._own_keys(hidden, rotary)
 
     def of_row(self, row: int) -> dict[LayerSignal, Tensor]:
         """Return the signals of one row of the batch.
@@ -96,7 +105,7 @@ class StageReading:
                 row[own.to(row.device)].float() for row, own in zip(rows, columns, strict=True)
             ]
 
-    def _projected_rows(self, hidden: Tensor, *, own: bool) -> None:
+    def _projected_rows(self, hidden: Tensor, rotary: tuple[Tensor, ...], *, own: bool) -> None:
         """Compute rows with a layer's norm, q and k on the states that enter it, as far as they are read."""
         index = self.stage if own else self.stage - 1
         names = [
@@ -105,39 +114,75 @@ class StageReading:
         if not names:
             return
         layer = self.llm.layers[index]
-        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(_device_of(layer)))
-        rotary = [
-            part.to(normed.device).expand(len(normed), -1, -1) for part in self.sequence.position_embeddings
-        ]
+        attention, normed = layer.self_attn, layer.input_layernorm(hidden.to(device_of(layer)))
+        turns = [part.to(normed.device).expand(len(normed), -1, -1) for part in rotary]
         for name in names:
             for row, columns in enumerate(self.columns[name.of]):
                 at = columns.to(normed.device)
-                query = _heads(attention.q_proj(normed[row, at]), attention)
-                key = _heads(attention.k_proj(normed[row]), attention)
+                if name.of == "before_text":
+                    self._mean_row(name, row, normed[row, at], attention)
+                    continue
+                query = _heads(attention.q_proj(normed[row, at]), attention, "q_norm")
+                key = _heads(attention.k_proj(normed[row]), attention, "k_norm")
                 if name.rotary:
-                    cos, sin = (part[row] for part in rotary)
+                    cos, sin = (part[row] for part in turns)
                     query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
                 self._rows(name, row, query, key, attention.scaling, index)
+
+    def _own_keys(self, hidden: Tensor, rotary: tuple[Tensor, ...]) -> None:
+        """Compute the visual tokens' keys of the stage's first layer, with positions."""
+        layer = self.llm.layers[self.stage]
+        normed = layer.input_layernorm(hidden.to(device_of(layer)))
+        turns = [part.to(normed.device).expand(len(normed), -1, -1) for part in rotary]
+        for row, columns in enumerate(self.columns["visual"]):
+            at = columns.to(normed.device)
+            cos, sin = (part[row, at] for part in turns)
+            key = _heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn, "k_norm")
+            key = _rotated(key, cos, sin)
+            self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
+
+    def _mean_row(self, name: Rows, row: int, normed: Tensor, attention: Any) -> None:
+        """Keep the attention of the mean query of ``normed`` (tokens before the text, d) to these tokens."""
+        query = _heads(attention.q_proj(normed), attention, "q_norm").mean(dim=1, keepdim=True)
+        key = _heads(attention.k_proj(normed), attention, "k_norm")
+        before = self.columns[name.of][row]
+        place = torch.full(self.sequence.token[row].shape, -1, device=before.device)
+        place[before] = torch.arange(len(before), device=before.device)
+        visual = place[self.columns["visual"][row]].to(normed.device)
+        seen = torch.ones(1, len(before), dtype=torch.bool, device=normed.device)
+        softcap = softcap_of(self.llm.config)
+        row_of_mean = attention_of(query, key, seen, attention.scaling, visual, softcap=softcap)
+        self.values[name].append(row_of_mean[:, 0])
 
     def _rows(self, name: Rows, row: int, query: Tensor, key: Tensor, scaling: float, index: int) -> None:
         """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
         token = self.sequence.token[row].to(key.device)
         rows, visual = (self.columns[kind][row].to(key.device) for kind in (name.of, "visual"))
         seen = seen_from(rows, token, window_of(self.llm.config, index))
-        values = attention_of(query, key, seen, scaling, visual, name.heads)
+        softcap = softcap_of(self.llm.config)
+        values = attention_of(query, key, seen, scaling, visual, name.heads, softcap)
         self.values[name].append(values[:, 0] if name.of == "last" else values)
 
 
 def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
     """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
-    if any(isinstance(name, Rows) and not name.of_kernel for name in signals):
+    if any(name.projected for name in signals):
         attention = llm.layers[0].self_attn
-        plain = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
-        if not plain or hasattr(attention, "q_norm"):
+        apart = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
+        norm = getattr(attention, "q_norm", None)
+        if not apart or (norm is not None and norm.weight.shape != (attention.head_dim,)):
             raise UserError(
-                f"pruning inside the LLM: {type(attention).__name__} has no plain q_proj and k_proj: "
-                "expected a method that reads what the model computes, such as fastv"
+                f"pruning inside the LLM: {type(attention).__name__} has no q_proj and k_proj, plain or with "
+                "a norm of each head: expected a method that reads what the model computes, such as fastv"
             )
+
+
+def check_weighing(method: str, attention: str) -> None:
+    """Raise a :class:`SettingError` for a kernel without a mask of numbers, which weighs merged tokens."""
+    if attention not in ("sdpa", "eager"):
+        raise SettingError(
+            "attention", attention, f"sdpa or eager: {method} weighs merged tokens in the mask"
+        )
 
 
 def kind_of(config: Any, index: int) -> str:
@@ -158,19 +203,19 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
     if of == "last":
         batch, length = sequence.token.shape
         return [torch.tensor([length - 1])] * batch
+    if of == "before_text":
+        begun = sequence.text.cumsum(dim=1) > 0
+        return [row.nonzero()[:, 0] for row in sequence.visual | sequence.token & ~begun]
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
     return [row.nonzero()[:, 0] for row in tokens]
 
 
-def _device_of(module: Any) -> torch.device:
-    """Return the device of a module's weights; a model may be spread over several."""
-    device: torch.device = next(module.parameters()).device
-    return device
-
-
-def _heads(projected: Tensor, attention: Any) -> Tensor:
-    """Return (heads, length, width) of (length, heads * width)."""
-    return projected.view(len(projected), -1, attention.head_dim).transpose(0, 1)
+def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:
+    """Return (heads, length, width) of (length, heads * width), each head normalized if ``norm`` exists."""
+    heads: Tensor = getattr(attention, norm, nn.Identity())(
+        projected.view(len(projected), -1, attention.head_dim)
+    )
+    return heads.transpose(0, 1)
 
 
 def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,16 +19,16 @@ class LayerSequence:
         token: false at padding.
         visual: true at the visual tokens.
         text: true at what asks: the tokens behind the last visual one, or the last token.
-        position_embeddings: cos and sin, (..., batch or 1, length, width).
         position_ids: (batch or 1, length), if the model passes them to its layers.
+        renumbered: whether these are not those of the prompt.
     """
 
     column: Tensor
     token: Tensor
     visual: Tensor
     text: Tensor
-    position_embeddings: tuple[Tensor, ...]
     position_ids: Tensor | None
+    renumbered: bool = False
 
     def take(self, index: Tensor, token: Tensor) -> LayerSequence:
         """Return the columns ``index`` (batch, kept); ``token`` is false at padding."""
@@ -37,8 +38,8 @@ class LayerSequence:
             token,
             self.visual.gather(1, index) & token,
             self.text.gather(1, index) & token,
-            tuple(take_columns(part, index) for part in self.position_embeddings),
             None if ids is None else ids.expand(len(index), -1).gather(1, index.to(ids.device)),
+            self.renumbered,
         )
 
     @property
@@ -49,10 +50,29 @@ class LayerSequence:
         ids = self.position_ids.expand(self.token.shape)
         return ids.gather(1, self.token.to(torch.int8).argmax(dim=1, keepdim=True).to(ids.device))
 
-    def renumbered(self, llm: Any, hidden: Tensor) -> LayerSequence:
-        """Return the same with consecutive positions; ``hidden`` (batch, length, d) has their dtype."""
-        ids = consecutive(self.token, self.start)
-        return replace(self, position_ids=ids, position_embeddings=llm.rotary_emb(hidden, ids))
+    def renumber(self) -> LayerSequence:
+        """Return the same with consecutive positions."""
+        return replace(self, position_ids=consecutive(self.token, self.start), renumbered=True)
+
+    def rotary(self, llm: Any, index: int, hidden: Tensor, own: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return cos and sin of a layer, (..., batch or 1, length, width).
+
+        Args:
+            llm: the decoder.
+            index: the layer.
+            hidden: (batch, length, d) has the dtype of what is computed anew.
+            own: what the model hands to this layer, for the whole prompt.
+        """
+        if self.renumbered:
+            return rotary_of(llm, index, hidden, self.position_ids)
+        return tuple(take_columns(part, self.column) for part in own)
+
+
+def rotary_of(llm: Any, index: int, hidden: Tensor, ids: Tensor | None) -> tuple[Tensor, ...]:
+    """Compute cos and sin of a layer at the positions ``ids``; kinds of layers may have different ropes."""
+    several = "layer_type" in inspect.signature(llm.rotary_emb.forward).parameters
+    kind = (llm.config.layer_types[index],) if several else ()
+    return llm.rotary_emb(hidden, ids, *kind)  # type: ignore[no-any-return]
 
 
 def asking(placeholder: Tensor, token: Tensor) -> Tensor:
@@ -73,10 +93,13 @@ def consecutive(token: Tensor, start: Tensor) -> Tensor:
     return (token.to(start.device).cumsum(dim=1) - 1 + start).clamp(min=0)
 
 
-def left_padded(keep: Tensor) -> Tensor:
-    """Return the columns (batch, longest) that are true in ``keep`` (batch, length), padded on the left."""
-    length = int(keep.sum(dim=1).max())
-    return keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
+def left_padded(order: Tensor) -> Tensor:
+    """Return the columns (batch, longest) in ``order`` (batch, length), padded on the left.
+
+    Those with a negative number are left out; they are what pads.
+    """
+    length = int((order >= 0).sum(dim=1).max())
+    return order.sort(dim=1, stable=True).indices[:, -length:]
 
 
 def take_columns(tensor: Tensor, index: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, UserError, check_choice
+from script_exp.models.budgets import compares_frames
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.registry import adapter_of, has_clip_tower
 from script_exp.models.loading.clip import query_encoder
@@ -27,6 +27,8 @@ from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.pruner import Pruner, Query
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
+_TYPES = ("mm_token_type_ids", "token_type_ids")
+"""What some processors say of each token of the whole prompt; a shortened prompt has its own."""
 
 
 @contextmanager
@@ -127,6 +129,13 @@ def _prunable(
 ) -> PrunableModel:
     check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
+    if compares_frames(pruner) and adapter.modality != "video":
+        raise SettingError(
+            "pruner",
+            type(pruner).__name__,
+            "a method for images; this one compares the frames of a video, which need modality=video and a "
+            "model that takes videos",
+        )
     adapter.check_reads(pruner.reads, model.config)
     processing = Processing.of(processor, adapter)
     encoder = None
@@ -172,20 +181,14 @@ def _keys(
     words = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
     pixels: list[list[int]] = [[] for _ in words]
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])
-    sums = _pixel_sums(inputs[prunable.adapter.inputs[0]], images) if images else []
+    sums = _pixel_sums(prunable.adapter.pixels_of(dict(inputs), images)) if images else []
     for row, total in zip(rows, sums, strict=True):
         pixels[row].append(total)
     return [f"{own} {sums}" for own, sums in zip(words, pixels, strict=True)]
 
 
-def _pixel_sums(pixels: Tensor, images: Sequence[EncodedImage]) -> list[int]:
-    """Return a number for each image that depends on its pixels, but not on the padding of the batch."""
-    if images[0].grid is not None:  # towers for images of any size get all patches in one tensor
-        parts = torch.split(pixels, [math.prod(image.grid or ()) for image in images])
-    else:
-        parts = tuple(
-            one if one.ndim == 3 else one[: image.crops] for one, image in zip(pixels, images, strict=True)
-        )
+def _pixel_sums(parts: Sequence[Tensor]) -> list[int]:
+    """Return a number for the pixels of each image."""
     return [int(part.bfloat16().view(torch.int16).long().sum()) for part in parts]
 
 
@@ -228,7 +231,7 @@ def _pruned_generate(
         if all(arguments.get(name) is None for name in _PIXELS):
             return generate(**arguments)
         _check_call(prunable, arguments)
-        taken = ("input_ids", "attention_mask", "mm_token_type_ids", *names)
+        taken = ("input_ids", "attention_mask", *_TYPES, *names)
         batch = {name: value for name in taken if (value := arguments.pop(name, None)) is not None}
         ids = batch["input_ids"]
         batch.setdefault("attention_mask", torch.ones_like(ids))

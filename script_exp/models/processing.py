@@ -8,7 +8,7 @@ chat template.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,10 +28,6 @@ VICUNA_V1 = (
 """The conversation ``vicuna_v1`` of LLaVA's evaluation, which its published numbers were measured with."""
 
 
-# Sizes and times that only lay out the prompt: on a GPU, every read would wait for the device.
-_ON_HOST = ("image_sizes", "batch_num_images", "second_per_grid_ts")
-
-
 @dataclass(frozen=True)
 class Processing:
     """The parts of a processor.
@@ -40,6 +36,7 @@ class Processing:
         tokenizer: the LLM's tokenizer.
         image_processor: makes the pixel tensors.
         placeholder: text of the token that stands for one visual token.
+        mark: what a prompt has in place of an image before it is filled in; in most families the placeholder.
         chat_template: Jinja; None if the checkpoint has none.
         conversation: ``chat_template``, or ``vicuna_v1``.
     """
@@ -47,15 +44,33 @@ class Processing:
     tokenizer: Any
     image_processor: Any
     placeholder: str
+    mark: str
     chat_template: str | None
     conversation: str = "chat_template"
 
     @classmethod
     def of(cls, processor: Any, adapter: ModelAdapter) -> Processing:
         """Take the parts from the user's Hugging Face processor."""
-        placeholder = processor.tokenizer.convert_ids_to_tokens(adapter.placeholder_id)
-        template = getattr(processor, "chat_template", None)
-        return cls(processor.tokenizer, processor.image_processor, placeholder, template)
+        return cls.from_parts(
+            processor.tokenizer,
+            processor.image_processor,
+            adapter,
+            adapter.model.config,
+            getattr(processor, "chat_template", None),
+        )
+
+    @classmethod
+    def from_parts(
+        cls,
+        tokenizer: Any,
+        image_processor: Any,
+        family: ModelAdapter | type[ModelAdapter],
+        config: Any,
+        chat_template: str | None,
+    ) -> Processing:
+        """Add what the family and the model's config say of placeholders."""
+        placeholder = tokenizer.convert_ids_to_tokens(family.placeholder_of(config))
+        return cls(tokenizer, image_processor, placeholder, family.mark_of(tokenizer, config), chat_template)
 
     def check(self) -> None:
         """Raise a :class:`SettingError` if the conversation is a chat template and there is none."""
@@ -76,7 +91,7 @@ class Processing:
                 which stands for an image, or ``</s>``, which ends an answer; or more tokens than the LLM has
                 positions.
         """
-        for word in (self.placeholder, *_signs(self.tokenizer)):
+        for word in (self.placeholder, self.mark, *_signs(self.tokenizer)):
             if word in text:
                 raise DataError(f"the question has {word}, which the model reads as a sign and not as text")
         there = positions_of(config)
@@ -88,7 +103,7 @@ class Processing:
     def prompt(self, text: str, modality: str) -> str:
         """Return the conversation with a question about one ``image`` or ``video``."""
         if self.conversation == "vicuna_v1":
-            return VICUNA_V1.format(placeholder=self.placeholder, text=text)
+            return VICUNA_V1.format(placeholder=self.mark, text=text)
         content = [{"type": modality}, {"type": "text", "text": text}]
         return str(
             self.tokenizer.apply_chat_template(
@@ -107,14 +122,14 @@ class Processing:
         Args:
             adapter: knows how many placeholders an image needs.
             visuals: the images of each row, none or several.
-            prompts: one per row, with one placeholder for each of its images.
+            prompts: one per row, with one :attr:`mark` for each of its images.
 
         Raises:
-            ValueError: if a prompt does not have one placeholder per image.
+            ValueError: if a prompt does not have one mark per image.
         """
         tensors = adapter.process(self.image_processor, visuals)
-        lengths = iter(adapter.lengths(tensors) if tensors else [])
-        return tensors | self.words(prompts, [[next(lengths) for _ in images] for images in visuals])
+        texts = iter(adapter.texts(tensors, self.placeholder) if tensors else [])
+        return tensors | self.words(prompts, [[next(texts) for _ in images] for images in visuals])
 
     def pixels(self, adapter: ModelAdapter, visual: Visual) -> dict[str, Tensor]:
         """Return the pixels of one image or video.
@@ -131,22 +146,22 @@ class Processing:
                 f"pixels ({error})"
             ) from error
 
-    def words(self, prompts: Sequence[str], lengths: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    def words(self, prompts: Sequence[str], fillings: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """Return the ids and mask of a batch, padded on the left.
 
         Args:
-            prompts: one per row, with one placeholder for each of its images.
-            lengths: for each row, the number of tokens that each of its images takes in the prompt.
+            prompts: one per row, with one :attr:`mark` for each of its images.
+            fillings: for each row, what stands for each of its images (:meth:`ModelAdapter.texts`).
 
         Raises:
-            ValueError: if a prompt does not have one placeholder per image.
+            ValueError: if a prompt does not have one mark per image.
         """
         texts = []
-        for prompt, images in zip(prompts, lengths, strict=True):
-            before, *parts = prompt.split(self.placeholder)
+        for prompt, images in zip(prompts, fillings, strict=True):
+            before, *parts = prompt.split(self.mark)
             if len(parts) != len(images):
                 raise ValueError(f"a prompt has {len(parts)} placeholders for {len(images)} images")
-            filled = (self.placeholder * length + part for length, part in zip(images, parts, strict=True))
+            filled = (filling + part for filling, part in zip(images, parts, strict=True))
             texts.append(before + "".join(filled))
         words = self.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
         return {name: words[name] for name in ("input_ids", "attention_mask")}
@@ -164,9 +179,11 @@ def _signs(tokenizer: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *signs]))
 
 
-def on_device(tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return a processed batch on ``device``, its floating-point tensors in ``dtype``."""
+def on_device(
+    tensors: dict[str, Tensor], device: torch.device, dtype: torch.dtype, on_host: Collection[str]
+) -> dict[str, Tensor]:
+    """Return a processed batch on ``device``, floating-point tensors in ``dtype``; ``on_host`` stay there."""
     return {
-        name: tensor if name in _ON_HOST else tensor.to(device, dtype if tensor.is_floating_point() else None)
+        name: tensor if name in on_host else tensor.to(device, dtype if tensor.is_floating_point() else None)
         for name, tensor in tensors.items()
     }

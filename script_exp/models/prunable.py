@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from script_exp.models.arguments import short_arguments, whole_arguments
 from script_exp.models.budgets import budget_bases, budget_basis, check_renumbering, fitted
+from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
 from script_exp.models.positions import tokens_left
-from script_exp.models.positions_of_short import positions_of_short
 from script_exp.models.processing import Processing, on_device
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
-from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, places_in_crops
+from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, known_of
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
@@ -60,7 +61,7 @@ class PrunableModel:
 
     @property
     def device(self) -> torch.device:
-        return self.model.device  # type: ignore[no-any-return]
+        return device_of(self.model)
 
     @property
     def records_graphs(self) -> bool:
@@ -86,14 +87,14 @@ class PrunableModel:
         """
         tensors = self._on_device(processed)
         (image,) = self.encode_images(tensors, reads)
-        (length,) = self.adapter.lengths(tensors)
+        (text,) = self.adapter.texts(tensors, self.processing.placeholder)
         sizes = {name: tensors[name] for name in self.adapter.inputs[1:] if name in tensors}
-        return Features(image, sizes, length)
+        return Features(image, sizes, text)
 
     def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Return the tensors of :meth:`preprocess` without the pixels, for one encoded image per row."""
         sizes = {name: torch.cat([image.sizes[name] for image in images]) for name in images[0].sizes}
-        return sizes | self._on_device(self.processing.words(prompts, [[image.length] for image in images]))
+        return sizes | self._on_device(self.processing.words(prompts, [[image.text] for image in images]))
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor], reads: Reads = NOTHING) -> list[EncodedImage]:
@@ -103,17 +104,20 @@ class PrunableModel:
         encoder = self._encoder() if reads.joint else None
         with unused_layers_skipped(self.model):
             if reads.smaller_to is not None:
-                return self.adapter.encode_smaller(inputs, reads.smaller_to)
-            return self.adapter.encode_images(inputs, encoder, reads.signals)
+                images = self.adapter.encode_smaller(inputs, reads.smaller_to)
+            else:
+                images = self.adapter.encode_images(inputs, encoder, reads.signals)
+        return [image.to(self.device) for image in images]  # parts of a model may run elsewhere
 
     @torch.no_grad()
     def encode_queries(self, questions: Sequence[str], reads: Reads = JOINT) -> list[Query]:
         """Embed the questions as a method ``reads`` them."""
-        queries, tokenizer = [], self.processing.tokenizer
-        for question in questions:
-            joint = self._encoder().embed_text(question) if reads.joint else torch.empty(0, 0)
-            words = embedded_words(self.model, tokenizer, question) if reads.words else None
-            queries.append(Query(joint, self.rules.relevance_sign, words))
+        queries, device = [], self.device
+        for text in questions:
+            joint = self._encoder().embed_text(text) if reads.joint else torch.empty(0, 0)
+            words = embedded_words(self.model, self.processing.tokenizer, text) if reads.words else None
+            own = joint.to(device), self.rules.relevance_sign, words if words is None else words.to(device)
+            queries.append(Query(*own))
         return queries
 
     def select(
@@ -137,15 +141,7 @@ class PrunableModel:
 
     def whole_prompt(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> Prompt:
         """Return what the stock model passes to its LLM, without choosing or counting any token."""
-        own = self.adapter.position_ids(inputs)  # the stock model computes them, too
-        if own is not None:  # transformers builds masks from the first axis
-            own[0] = (inputs["attention_mask"].cumsum(dim=-1) - 1).clamp(min=0)
-        features = [image.packed for image in images]
-        return Prompt(
-            {name: inputs[name] for name in ("input_ids", "attention_mask")}
-            | ({} if own is None else {"position_ids": own})
-            | (self.adapter.encoder_outputs(features) if features else {})
-        )
+        return Prompt(whole_arguments(self.adapter, inputs, images))
 
     @torch.no_grad()
     def prune(
@@ -193,15 +189,10 @@ class PrunableModel:
         )
         are_tokens = mark_placeholders(ids, placeholder, [image.source != SEPARATOR for image in images])
         tokens = are_tokens.gather(1, prompt.columns) & prompt.attention_mask.bool()
-        positions = positions_of_short(
-            self.adapter, inputs, prompt, images, preserved=self.rules.positions == "preserved"
+        preserved = self.rules.positions == "preserved"
+        arguments = short_arguments(
+            self.adapter, inputs, prompt, images, flags, features, preserved=preserved
         )
-        arguments = {
-            "input_ids": prompt.input_ids,
-            "attention_mask": prompt.attention_mask,
-            **({} if positions is None else {"position_ids": positions}),
-            **(self.adapter.encoder_outputs(features) if features else {}),
-        }
         entering = tokens.sum(dim=1)
         by_row = [
             [image for image, own in zip(images, rows, strict=True) if own == row] for row in range(len(ids))
@@ -217,7 +208,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
-            places=[places_in_crops(row) if first is None else None for row in by_row],
+            known=[known_of(row, pruner) for row in by_row],
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 
@@ -229,7 +220,7 @@ class PrunableModel:
             return
         crops, tokens = budget_bases(prompt.layer_pruner, prompt.budget_crops, prompt.entering, self.adapter)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
-        given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.places
+        given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.known
         with layer_pruning(self.adapter.llm, *given) as inside:
             yield inside
 
@@ -292,7 +283,7 @@ class PrunableModel:
         return self._encoder().token_count(question)
 
     def _on_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return on_device(tensors, self.device, self.model.dtype)
+        return on_device(tensors, self.device, self.model.dtype, self.adapter.on_host)
 
     def _encoder(self) -> QueryEncoder:
         if self.query_encoder is None:

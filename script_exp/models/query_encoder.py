@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from script_exp.errors import UserError
+from script_exp.models.devices import device_of
 
 
 class QueryEncoder(ABC):
@@ -76,7 +77,8 @@ class ClipQueryEncoder(QueryEncoder):
     def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:
         if tower is None:
             raise ValueError("CLIP's space needs the features of the vision tower")
-        return nn.functional.linear(self._post_layernorm(tower).float(), self._visual_projection)
+        normed = self._post_layernorm(tower).float().to(self._visual_projection.device)
+        return nn.functional.linear(normed, self._visual_projection)
 
     def token_count(self, text: str) -> int:
         return sum(map(len, self._segments(text)))
@@ -104,8 +106,7 @@ class EmbeddingQueryEncoder(QueryEncoder):
         ids = torch.tensor(_ids(self._tokenizer, text), dtype=torch.long)
         if not len(ids):
             raise UserError("the question is empty: expected a text to compare visual tokens with")
-        device = next(self._embedding.parameters()).device
-        embeddings: Tensor = self._embedding(ids.to(device)).float()
+        embeddings: Tensor = self._embedding(ids.to(device_of(self._embedding))).float()
         return embeddings
 
     def embed_patches(self, tower: Tensor | None, projected: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def _frame(prunable: PrunableModel, conversation: str) -> _Frame | None:
     tokenizer = processing.tokenizer
     parts = processing.prompt(_MARK, prunable.adapter.modality).split(_MARK)
     ids = [
-        tokenizer(part.replace(processing.placeholder, ""), add_special_tokens=False)["input_ids"]
+        tokenizer(part.replace(processing.mark, ""), add_special_tokens=False)["input_ids"]
         for part in (parts[0], parts[-1])
     ]
     before, after = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in ids)

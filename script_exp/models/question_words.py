@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import UserError
+from script_exp.models.devices import device_of
 
 # MMTok drops about 45 such words: articles, auxiliaries, pronouns, prepositions, question words.
 _FUNCTION_WORDS = (
@@ -34,5 +35,6 @@ def content_words(question: str) -> str:
 def embedded_words(model: Any, tokenizer: Any, question: str) -> Tensor:
     """Return the LLM's input embeddings (m, d) of the tokens of a question's content words."""
     ids = tokenizer(content_words(question), add_special_tokens=False)["input_ids"]
-    embedded: Tensor = model.get_input_embeddings()(torch.tensor(ids, device=model.device))
+    embedding = model.get_input_embeddings()
+    embedded: Tensor = embedding(torch.tensor(ids, device=device_of(embedding)))
     return embedded

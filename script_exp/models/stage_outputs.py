@@ -12,6 +12,8 @@ from torch import Tensor
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage
 from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner
+from script_exp.pruners.contract.layer_signals import TokensKnown
+from script_exp.pruners.contract.pruner import Pruner
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,7 @@ class PrunedPrompt(Prompt):
         offered: visual tokens of each row that a pruner chooses from, including those that the model cuts off
             as padding afterwards.
         grids: patch grids of each row's images, for towers that take images of any size.
-        places: (tokens, 2) of each row: row and column of its visual tokens in their crops; None where an
-            image's tokens form no grid.
+        known: what a method inside the LLM may know of each row's visual tokens.
         layer_pruner: the pruner if it runs inside the LLM; None otherwise.
     """
 
@@ -54,7 +55,7 @@ class PrunedPrompt(Prompt):
     budget_crops: list[int]
     offered: list[int]
     grids: list[list[tuple[int, int, int]]]
-    places: list[Tensor | None]
+    known: list[TokensKnown]
     layer_pruner: LayerPruner | None
 
 
@@ -78,12 +79,12 @@ class Features:
     Attributes:
         image: what pruners see and what the prompt's rows are made of.
         sizes: the processed tensors with its size, if the family needs them for positions.
-        length: rows that it takes in the prompt, before pruning.
+        text: what stands for it in the prompt, before pruning.
     """
 
     image: EncodedImage
     sizes: dict[str, Tensor]
-    length: int
+    text: str
 
     def to(self, device: torch.device) -> Features:
         """Return a copy on another device; sizes stay where they are."""
@@ -102,4 +103,24 @@ def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
         source = image.source[image.source != SEPARATOR] % image.visual.projected.shape[1]
         _, columns = image.visual.grid
         places.append(torch.stack([source // columns, source % columns], dim=-1))
-    return torch.cat(places) if places else None
+    return torch.cat(places)
+
+
+def known_of(images: Sequence[EncodedImage], pruner: Pruner | LayerPruner) -> TokensKnown:
+    """Return what is known of each visual token of a prompt, nothing once a method has pruned before the LLM.
+
+    What the method reads of the vision tower is in float32.
+    """
+    if not images or not isinstance(pruner, LayerPruner) or pruner.first is not None:
+        return TokensKnown()
+    own = [image.source[image.source != SEPARATOR] for image in images]
+    tower = {
+        signal: torch.cat(
+            [
+                image.visual.signals[signal].flatten(0, 1)[source].float()
+                for image, source in zip(images, own, strict=True)
+            ]
+        )
+        for signal in pruner.reads.signals
+    }
+    return TokensKnown(places_in_crops(images), tower)

@@ -1,11 +1,12 @@
-"""Read what methods declare of a CLIP or SigLIP tower, while it runs with its fast attention kernel."""
+"""Read what methods declare of a tower for crops of one size, which keeps its fast attention kernel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,30 @@ from script_exp.models.tower_layers import bare_tower, used_tower_layers
 from script_exp.pruners.contract.signals import Signal
 
 _FLAT = {"flat_saliency", "flat_keys"}
+_WITH_CLASS = {"clip_vision_model", "internvl_vision"}
 _LARGEST = 2**22
 """Attention scores held at once, per crop."""
 
 
+class TowerNames(NamedTuple):
+    """What a tower calls its parts; the defaults are CLIP's and SigLIP's names.
+
+    Attributes:
+        layers: path from the tower to its layers.
+        attention: a layer's attention, with ``q_proj`` and ``k_proj``.
+        norm: the normalization before it.
+    """
+
+    layers: str = "encoder.layers"
+    attention: str = "self_attn"
+    norm: str = "layer_norm1"
+
+
+CLIP_NAMES = TowerNames()
+
+
 def check_signals(signals: Collection[Signal], config: Any) -> None:
-    """Check that a CLIP or SigLIP tower has these signals.
+    """Check that a tower for crops of one size has these signals.
 
     Raises:
         UserError: if it has no class token, and one of them is about it.
@@ -50,34 +69,37 @@ def cannot_read(signal: Signal, has: str) -> str:
 
 def has_class_token(config: Any) -> bool:
     """Return whether the tower's sequence begins with a class token."""
-    return bool(config.vision_config.model_type == "clip_vision_model")
+    return bool(config.vision_config.model_type in _WITH_CLASS)
 
 
 @contextmanager
-def tower_signals(model: Any, signals: Collection[Signal]) -> Iterator[Mapping[Signal, Tensor]]:
-    """Within the context, every forward pass of a LLaVA's tower puts its signals into the dictionary.
+def tower_signals(
+    model: Any, signals: Collection[Signal], names: TowerNames = CLIP_NAMES
+) -> Iterator[Mapping[Signal, Tensor]]:
+    """Within the context, every forward pass of a model's tower puts its signals into the dictionary.
 
-    They belong to the tokens that ``vision_feature_select_strategy`` selects, for all crops of the batch.
+    They belong to the patches that ``vision_feature_select_strategy`` selects, for all crops of the batch.
     """
     found: dict[Signal, Tensor] = {}
-    config, tower = model.config, bare_tower(model)
+    config = model.config
+    layers = attrgetter(names.layers)(bare_tower(model))
     has_class = has_class_token(config)
     first = int(has_class and config.vision_feature_select_strategy == "default")
     read = _read_layer(config)
     with ExitStack() as hooks:
         for index in sorted({index_of(signal, read) for signal in signals}):
-            layer = tower.encoder.layers[index]
+            layer, attention = layers[index], getattr(layers[index], names.attention)
             wanted = [signal for signal in signals if index_of(signal, read) == index]
             flat = [signal for signal in wanted if signal.kind in _FLAT]
             if flat:
-                see = partial(_see_flat, found, flat, has_class=has_class, first=first)
+                see = partial(_see_flat, found, flat, names, has_class=has_class, first=first)
                 hooks.callback(layer.register_forward_pre_hook(see).remove)
             if any(signal.kind == "class_token" for signal in wanted):
                 hooks.callback(layer.register_forward_hook(partial(_see_class_token, found)).remove)
             inside = [signal for signal in wanted if signal.kind not in (*_FLAT, "class_token")]
             if inside:
                 receive = partial(_see_attention, found, inside, has_class=has_class, first=first)
-                hooks.enter_context(attention_inputs(layer.self_attn, receive))
+                hooks.enter_context(attention_inputs(attention, receive))
         yield found
 
 
@@ -151,6 +173,7 @@ def _see_attention(
 def _see_flat(
     found: dict[Signal, Tensor],
     signals: Sequence[Signal],
+    names: TowerNames,
     layer: Any,
     args: tuple[Tensor, ...],
     *,
@@ -158,16 +181,22 @@ def _see_flat(
     first: int,
 ) -> None:
     """Compute a layer's q and k as one head from its input; the layer itself need not run."""
-    states = layer.layer_norm1(args[0])
-    key = layer.self_attn.k_proj(states)
+    states, attention = getattr(layer, names.norm)(args[0]), getattr(layer, names.attention)
+    key = _normed(attention, "k", attention.k_proj(states))
     for signal in signals:
         if signal.kind == "flat_keys":
             found[signal] = key.float()[:, first:]
             continue
         asking = states[:, :1] if has_class else states
-        query = layer.self_attn.q_proj(asking)[:, None]
-        attention = _class_row if has_class else received
-        found[signal] = attention(query, key[:, None], key.shape[-1] ** -0.5)[:, first:]
+        query = _normed(attention, "q", attention.q_proj(asking))[:, None]
+        rows = _class_row if has_class else received
+        found[signal] = rows(query, key[:, None], key.shape[-1] ** -0.5)[:, first:]
+
+
+def _normed(attention: Any, name: str, values: Tensor) -> Tensor:
+    """Return q or k as an attention normalizes it over all heads, if it does."""
+    norm = getattr(attention, f"{name}_norm", None)
+    return values if norm is None else norm(values)
 
 
 def _see_class_token(found: dict[Signal, Tensor], _: nn.Module, __: Any, output: Any) -> None:

@@ -1,4 +1,7 @@
-"""Read what methods declare of Qwen2.5-VL's tower, whose patches run in the order of attention windows."""
+"""Read what methods declare of the towers of Qwen-VL and its kin, for pictures of any size.
+
+Those with attention windows (Qwen2.5-VL) run their patches in the order of the windows.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ _KNOWN = ("received", "saliency", "keys")
 
 
 def check_signals(signals: Collection[Signal], config: Any) -> None:
-    """Check that Qwen2.5-VL's tower has these signals.
+    """Check that such a tower has these signals.
 
     Raises:
         UserError: if it does not have such a signal.
         SettingError: for a layer that it lacks, or whose attention stays within windows.
     """
     vision = config.vision_config
-    layers = [block - vision.depth + 1 for block in sorted(vision.fullatt_block_indexes)]
+    layers = [block - vision.depth + 1 for block in _across(vision)]
     for signal in sorted(signals):
         if signal.kind not in _KNOWN:
             raise UserError(cannot_read(signal, "saliency, received or keys"))
@@ -66,10 +69,10 @@ def window_signals(
             wanted = {signal: part for signal, part in parts.items() if block_of(signal, config) == index}
             hooks.enter_context(attention_inputs(tower.blocks[index].attn, partial(_see, wanted, frames)))
         yield found
-    raster = torch.cat(_window_orders(grids, config)).argsort()
+    raster = torch.cat(_window_orders(grids, config)).argsort() if _has_windows(config) else None
     for signal, values in parts.items():
         merged = _mean_of(torch.cat(values), config.spatial_merge_size**2)
-        found[signal] = merged[raster.to(merged.device)]
+        found[signal] = merged if raster is None else merged[raster.to(merged.device)]
 
 
 def block_of(signal: Signal, config: Any) -> int:
@@ -77,8 +80,17 @@ def block_of(signal: Signal, config: Any) -> int:
     index = index_of(signal, config.depth - 1)
     if isinstance(signal.layer, int):
         return index
-    across: list[int] = sorted(config.fullatt_block_indexes, reverse=True)
-    return min(across, key=lambda block: abs(block - index))
+    return min(reversed(_across(config)), key=lambda block: abs(block - index))
+
+
+def _has_windows(config: Any) -> bool:
+    """Return whether attention stays within windows in most blocks."""
+    return hasattr(config, "window_size")
+
+
+def _across(config: Any) -> list[int]:
+    """Return the blocks whose attention spans a whole frame."""
+    return sorted(config.fullatt_block_indexes) if _has_windows(config) else list(range(config.depth))
 
 
 def _see(

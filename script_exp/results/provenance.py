@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,10 +17,25 @@ _PACKAGES = ("script-exp", "torch", "transformers", "hydra-core", "numpy", "toke
 
 
 def provenance(
-    checkpoint: str, weights: str, device: torch.device, dtype: torch.dtype, attention: str, compiled: str
+    checkpoint: str,
+    weights: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    compiled: str,
+    placement: str,
 ) -> dict[str, Any]:
-    """Return what distinguishes the conditions of two runs; ``checkpoint`` is ``model.path``,
-    ``compiled`` is ``model.compile``."""
+    """Return what distinguishes the conditions of two runs.
+
+    Args:
+        checkpoint: ``model.path``.
+        weights: ``model.weights``.
+        device: the device, or one of those of a spread model.
+        dtype: dtype of the weights.
+        attention: the attention kernel.
+        compiled: ``model.compile``.
+        placement: ``model.placement``.
+    """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "checkpoint": checkpoint,
@@ -27,15 +43,22 @@ def provenance(
         "git": git_state(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
-        "device": device_name(device),
+        "device": device_name(device) if placement == "one_device" else gpu_names(),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
         "attention": attention,
         "compile": compiled,
+        "placement": placement,
         "host": platform.node(),
         "system": platform.platform(),
     }
+
+
+def gpu_names() -> str:
+    """Return the names of all GPUs, with their numbers."""
+    names = Counter(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
+    return " + ".join(f"{count} x {name}" for name, count in names.items())
 
 
 def device_name(device: torch.device) -> str:

@@ -9,6 +9,7 @@ import weakref
 import pytest
 import torch
 from families import TEXT, build, visuals
+from transformers import Qwen3VLTextConfig
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
@@ -188,6 +189,21 @@ def test_what_cannot_be_compiled(config, attention, in_llm, expected):
     check_compile("off", config, attention, CPU, in_llm)
     with pytest.raises(SettingError, match=f"model.compile=default: expected {expected}"):
         check_compile("default", config, attention, CPU, in_llm)
+
+
+def test_arguments_of_its_own_are_refused_instead_of_running_uncompiled(tmp_path):
+    """DeepStack's rows, as Qwen3-VL's LLM takes them: before loading, and at a decoder that is loaded."""
+    with pytest.raises(SettingError, match=r"compile=default: expected off: .* deepstack_visual_embeds, vis"):
+        check_compile("default", Qwen3VLTextConfig(), "sdpa", CPU, in_llm=False)
+    llm = build("llava_onevision", tmp_path).adapter.llm
+    plain = llm.forward
+    llm.forward = lambda inputs_embeds=None, deep=None, **kwargs: plain(inputs_embeds=inputs_embeds, **kwargs)
+    with pytest.raises(SettingError, match=r"off: the LLM of this model also takes deep$"):
+        compile_prefill(llm, "default", "eager")
+    llm.forward = plain
+    compile_prefill(llm, "default", "eager")
+    with pytest.raises(UserError, match="masks of its own"):
+        llm(inputs_embeds=torch.zeros(1, 3, 32), attention_mask={"full_attention": None})
 
 
 @pytest.mark.parametrize(("device", "variable"), [("cpu", "CXX"), ("cuda", "CC")])

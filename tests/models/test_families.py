@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import pytest
@@ -22,14 +23,15 @@ def inputs(model, family):
 
 
 def stock(model, inputs):
-    """What the unmodified model needs besides what the framework passes."""
-    if model.adapter.model.config.model_type != "qwen2_5_vl":
-        return inputs
-    kind = {"image": 1, "video": 2}[model.adapter.modality]
-    more = {"mm_token_type_ids": kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()}
-    if "second_per_grid_ts" in inputs:
-        more["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
-    return inputs | more
+    """What the unmodified model takes: without what only the framework passes, with what it asks for."""
+    known = inspect.signature(model.model.forward).parameters
+    taken = {name: values for name, values in inputs.items() if name in known}
+    if "mm_token_type_ids" in known:
+        kind = {"image": 1, "video": 2}[model.adapter.modality]
+        taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
+    if "second_per_grid_ts" in taken:
+        taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
+    return taken
 
 
 def pruned(model, inputs, pruner):
@@ -41,6 +43,14 @@ def pruned(model, inputs, pruner):
     )
     keys = [str(row) for row in range(len(inputs["input_ids"]))]
     return model.prune(inputs, images, pruner, queries, keys)
+
+
+def rows_by_image(model, prompt, images):
+    """The rows of each image that enter the model, which may take them as one tensor."""
+    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    flat = torch.cat([part.reshape(-1, part.shape[-1]) for part in features])
+    lengths = [len(image.keep(kept, True)[1]) for image, kept in zip(images, prompt.kept, strict=True)]
+    return torch.split(flat, lengths)
 
 
 def rows_alone(model, family):
@@ -118,9 +128,7 @@ def test_kept_rows_are_the_models_own_in_its_order(model, inputs):
     images = model.encode_images(inputs)
     for pruner in (Random(budget=6), DivPrune(budget=6)):  # crops keep equally many tokens, or not
         prompt = pruned(model, inputs, pruner)
-        features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
-        for image, kept, rows in zip(images, prompt.kept, features, strict=True):
-            rows = rows.reshape(-1, rows.shape[-1])
+        for image, kept, rows in zip(images, prompt.kept, rows_by_image(model, prompt, images), strict=True):
             chosen = {tuple(row.tolist()) for row in kept.rows}
             every = {tuple(row.tolist()) for row in image.visual.projected.flatten(0, 1)}
             wanted = [row for row in image.packed.tolist() if tuple(row) in chosen or tuple(row) not in every]
@@ -132,7 +140,7 @@ def test_text_only_rows_and_several_images(model, family, inputs):
     text = model.processing.tokenizer.decode(
         model.processing.tokenizer("what is it?", add_special_tokens=False)["input_ids"]
     )
-    mark = model.processing.placeholder
+    mark = model.processing.mark
     batch = model.preprocess([[], [*first, *second]], [text, f"{mark} and {mark} what?"])
     for pruner in (NoPruning(), Graph(budget=4), FastV(budget=4, layer=1, budget_as="after")):
         prompt = pruned(model, batch, pruner)
@@ -191,10 +199,10 @@ def test_trim_puts_its_token_last(model, family, inputs):
             pruned(model, inputs, Trim(budget=4))
         return
     prompt = pruned(model, inputs, Trim(budget=4))
-    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    features = rows_by_image(model, prompt, model.encode_images(inputs))
     for kept, rows in zip(prompt.kept, features, strict=True):
         crops = kept.tokens.shape[0]
-        assert torch.equal(rows.reshape(-1, rows.shape[-1])[-crops:], kept.tokens[:, -1])
+        assert torch.equal(rows[-crops:], kept.tokens[:, -1])
 
 
 def test_the_context_manager_and_select_agree_with_the_stages(model, family, inputs):

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from families import pruned_rows, visuals
 
 from script_exp.errors import SettingError
-from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, PyramidDrop, SparseVLMPlus, V2Drop
+from script_exp.pruners import (
+    DART,
+    PACT,
+    VTW,
+    Feather,
+    FitPrune,
+    HiMAP,
+    MustDrop,
+    PyramidDrop,
+    SparseVLM,
+    SparseVLMPlus,
+    V2Drop,
+)
+from script_exp.pruners.contract.signals import SALIENCY
 
 METHODS = [
     DART(budget=5, layer=2, budget_as="after"),
     FitPrune(budget=0.2, budget_as="after"),
     HiMAP(budget=5, stages=[1, 2], budget_as="after"),
+    PACT(budget=5, layer=2, budget_as="after"),
     SparseVLMPlus(budget=5, stages=[1, 2, 3], budget_as="after"),
     V2Drop(budget=0.5, stages=[1, 2, 3]),
     VTW(budget=0.5),
 ]
+
+MUSTDROP = MustDrop(budget=5, stages=[1, 2], budget_as="after", positions="keep", key=0.3)
 
 
 def answers(model, rows, pruner):
@@ -40,6 +59,13 @@ def test_a_batch_gives_what_its_rows_give(model, family):
     rows = [(images, number) for number, images in enumerate(visuals(family)[:2])]
     counts = model.adapter.counts_positions
     pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
+    pruners.append(replace(MUSTDROP, positions="renumber" if counts else "keep"))
+    merging = SparseVLM(budget=5, stages=[1, 2, 3], budget_as="after")
+    if counts:
+        pruners.append(merging)
+    else:
+        with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions"):
+            answers(model, rows, merging)
     for pruner in pruners:
         together, *_, prompt = answers(model, rows, pruner)
         shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())
@@ -56,9 +82,23 @@ def test_a_grid_is_that_of_a_crop(model, family):
     rows, columns = image.visual.grid
     of_crop = [[row, column] for row in range(rows) for column in range(columns)]
     every = torch.tensor(of_crop * image.visual.projected.shape[0])
-    assert torch.equal(prompt.places[0], every[image.source[image.source >= 0]])
+    assert torch.equal(prompt.known[0].grid, every[image.source[image.source >= 0]])
     answers(model, [(images, 0)], pruner)
     if family == "llava_onevision":
         scaled = [(visuals(family)[2], 2)]
         with pytest.raises(SettingError, match="pruner=Feather: expected a method that needs no grid"):
             answers(model, scaled, Feather(budget=0.3, stages=[1, 2], budget_as="after"))
+
+
+def test_the_towers_attention_is_that_of_each_token(model, family):
+    """With more in the key set than stay, only tokens of the key set stay."""
+    (images, *_) = visuals(family)
+    prompt, (image,) = pruned_rows(model, [(images, 0)], replace(MUSTDROP, budget=2))
+    every = image.visual.signals[SALIENCY].flatten(0, 1)[image.source[image.source >= 0]].float()
+    assert torch.equal(prompt.known[0].tower[SALIENCY], every)
+    with torch.inference_mode(), model.pruning_inside(prompt) as inside:
+        model.prefill(prompt)
+    left = inside.remaining[prompt.tokens].nonzero()[:, 0]
+    count = math.ceil(0.3 * len(every))
+    assert len(left) < count
+    assert set(left.tolist()) <= set(every.sort(descending=True, stable=True).indices[:count].tolist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from checkpoints import IMAGE
@@ -16,21 +18,22 @@ from layer_reference import (
     check,
     generate,
     held,
+    known,
     llava_inputs,
     llava_row,
-    places,
     reference,
 )
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
-from script_exp.measure.layer_flops import last_rows, read_operations
+from script_exp.measure.layer_flops import last_rows, read_operations, sizes_of
 from script_exp.models.attention_rows import last_row_attention
 from script_exp.models.budgets import check_renumbering
 from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.layer_hooks import layer_pruning
-from script_exp.pruners import PyramidDrop
-from script_exp.pruners.contract.layer_signals import LAST_ROW, StageSizes
+from script_exp.models.layer_reading import check_weighing
+from script_exp.pruners import PyramidDrop, SparseVLM
+from script_exp.pruners.contract.layer_signals import LAST_ROW
 
 WITHOUT_RENUMBERING = [name for name, method in METHODS.items() if not method.renumber]
 
@@ -75,6 +78,16 @@ def test_positions_on_three_axes_cannot_be_renumbered():
     with pytest.raises(SettingError, match="positions=renumber: expected keep: positions of this model are"):
         check_renumbering(PyramidDrop(budget=4), ADAPTERS["qwen2_5_vl"])
     check_renumbering(PyramidDrop(budget=4, positions="keep"), ADAPTERS["qwen2_5_vl"])
+    with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions: posit"):
+        check_renumbering(SparseVLM(budget=4), ADAPTERS["qwen2_5_vl"])
+
+
+def test_a_kernel_without_a_mask_of_numbers_cannot_weigh():
+    check_weighing("PACT", "eager")
+    with pytest.raises(
+        SettingError, match="attention=flash_attention_2: expected sdpa or eager: PACT weighs"
+    ):
+        check_weighing("PACT", "flash_attention_2")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -101,15 +114,37 @@ def test_beams_and_flops(name):
         visual, asking = lengths[stage - 1], len(TEXTS[0][1])
         reads = method.pruner.reads_at(number) - {LAST_ROW}
         inside += read_operations(config, reads, visual + text, visual, asking)
-        sizes = StageSizes(visual, schedule[stage], asking, config.hidden_size, flops.head_dim(config))
+        sizes = sizes_of(config, visual, schedule[stage], asking)
         inside += method.pruner.operations(number, sizes)
+        inside += method.pruner.preparing_operations(sizes) if number == 0 else 0
     with layer_pruning(
-        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], grids=[places(VISUAL)]
+        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], known=[known(VISUAL)]
     ):
         both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))
     decoder = flops.decoder(config, [visual + text for visual in lengths]) + flops.lm_head(config)
     assert inside == both - vision - decoder
+
+
+@pytest.mark.parametrize("name", ["sparsevlm", "sparsevlm_plus"])
+def test_a_first_stage_that_keeps_all_of_a_row_prepares_the_later_ones(name):
+    """As where the model cuts off padding of the picture: the counts are those of a larger one."""
+    (model, _), inputs, method = llava("llama"), llava_inputs(1), METHODS[name]
+    pruner = replace(method.pruner, budget=34)
+    schedule = pruner.row_schedule(VISUAL, 1, LAYERS, 48)
+    assert schedule[1] == VISUAL > min(schedule.values())
+    llm, visual = model.model.language_model, inputs["input_ids"] == IMAGE
+    with torch.inference_mode(), layer_pruning(llm, pruner, visual, [1], [48]):
+        output = model.generate(
+            **inputs,
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    later = {layer: count for layer, count in schedule.items() if count < VISUAL}
+    row = llava_row(model, inputs, 0)
+    check(model, output, [row], [later], choose=method.choose, renumber=method.renumber)
 
 
 def test_the_next_layers_row_is_what_its_kernel_computes():

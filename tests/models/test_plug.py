@@ -93,6 +93,15 @@ def test_caches_that_do_not_fit(llava, more, message):
         generate(llava, inputs, **more)
 
 
+def test_types_of_tokens_are_those_of_the_whole_prompt(llava):
+    """Some processors return them; a shortened prompt cannot take them."""
+    inputs, _ = batch(llava, 1)
+    with prune(llava.model, llava.processing, Random(budget=40)):
+        plain = generate(llava, inputs)
+        typed = generate(llava, inputs, token_type_ids=torch.zeros_like(inputs["input_ids"]))
+    assert torch.equal(plain, typed)
+
+
 def test_right_padding_inside_the_llm(llava):
     inputs, _ = batch(llava, 2)
     flipped = inputs | {name: inputs[name].flip(1) for name in ("input_ids", "attention_mask")}

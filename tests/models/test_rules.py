@@ -11,6 +11,8 @@ from small_llava import batch
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF
 from script_exp.config.settings import RunSettings
+from script_exp.errors import SettingError
+from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.registry import ADAPTERS, has_clip_tower
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.prunable import PrunableModel
@@ -25,6 +27,8 @@ LLAVA = (
     "keep",
     "vicuna_v1",
 )  # OpenAI's CLIP at layer -2: TRIM and CDPruner found it inverted
+WORDS = (1, "contiguous", "keep", "chat_template")  # compared in the LLM's input space
+PLACES = (1, "preserved", "keep", "chat_template")  # positions are places in the picture
 RULES = {
     "tiny": (
         1,
@@ -37,8 +41,11 @@ RULES = {
     "llava_next_7b": LLAVA,
     "llava_next_13b": LLAVA,
     "llava_next_video_7b": LLAVA,
-    "llava_onevision_7b": (1, "contiguous", "keep", "chat_template"),  # compared in the LLM's input space
-    "qwen2_5_vl_7b": (1, "preserved", "keep", "chat_template"),  # positions are places in the picture
+    "llava_onevision_7b": WORDS,
+    "qwen2_5_vl_7b": PLACES,
+    **{f"internvl3_{size}": WORDS for size in ("1b", "2b", "8b", "14b", "38b", "5_4b", "5_8b", "5_14b")},
+    **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
+    **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
 }
 
 
@@ -50,6 +57,13 @@ def conf():
 
 def settings(*overrides):
     return RunSettings.from_config(compose("config", list(overrides)))
+
+
+def test_the_message_about_positions_names_no_other_family():
+    """Families with places as positions share an adapter."""
+    for adapter in (Qwen25VLAdapter, Qwen25VLAdapter.video):
+        with pytest.raises(SettingError, match=r"of this family are places in the (picture|video)$"):
+            adapter.check_rules(PruningRules(1, "contiguous", "keep"))
 
 
 def test_every_model_has_a_line():

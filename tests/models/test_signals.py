@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from families import CONFIGS, build, visuals
+from families import CONFIGS, NATIVE, build, visuals
 from flop_counter import counted
 from torch.nn import functional
 from transformers import LlavaConfig, LlavaOnevisionConfig, Qwen2_5_VLConfig
@@ -22,13 +22,13 @@ from script_exp.models.tower_signals import index_of
 from script_exp.models.window_signals import block_of
 from script_exp.pruners.contract.signals import NOTHING, Reads, Signal
 
-CLASS_TOKEN = {"llava", "llava_next", "llava_next_video"}
+CLASS_TOKEN = {"llava", "llava_next", "llava_next_video", "internvl"}
 WITH_CLASS = [Signal("cls"), Signal("cls", -1), Signal("flat_saliency", 1), Signal("flat_keys", 1)]
 ALL = [Signal("saliency"), Signal("received"), Signal("keys")]
 
 
 def signals_of(family):
-    if family.startswith("qwen"):
+    if family.startswith(NATIVE):
         return [*ALL, Signal("received", -2), Signal("saliency", 0.3)]
     shallow = [
         *ALL,
@@ -37,6 +37,8 @@ def signals_of(family):
         Signal("flat_keys"),
         Signal("flat_saliency"),
     ]
+    if family == "internvl":  # reads its last layer, and has no token of one patch
+        return [*shallow, Signal("cls"), Signal("cls", -1)]
     return [*shallow, *WITH_CLASS, Signal("class_token")] if family in CLASS_TOKEN else shallow
 
 
@@ -58,7 +60,10 @@ def layers_of(model):
     visual = getattr(model.model.model, "visual", None)
     if visual is not None:
         return [block.attn for block in visual.blocks]
-    return [layer.self_attn for layer in bare_tower(model.model).encoder.layers]
+    encoder = bare_tower(model.model).encoder
+    if hasattr(encoder, "layer"):
+        return [layer.attention for layer in encoder.layer]
+    return [layer.self_attn for layer in encoder.layers]
 
 
 def slow(model, inputs, monkeypatch):
@@ -86,19 +91,21 @@ def in_raster(model, inputs, patches):
     """Qwen's patches (patches, ...) in the order of windows as merged tokens in raster order."""
     vision = model.model.config.vision_config
     grids = inputs[model.adapter.inputs[1]]
+    if not hasattr(vision, "window_size"):
+        return patches.unflatten(0, (-1, 4)).mean(dim=1)
     index, _ = get_vision_window_index(grids, 2, vision.window_size, vision.patch_size)
     merged = patches.unflatten(0, (-1, 4)).mean(dim=1)
     return merged[index.argsort()]
 
 
 def pooled(family, values):
-    """A frame's values (frames, n, ...) pooled as the family pools its tokens."""
-    if not family.startswith("llava") or not family.endswith("video"):
+    """A crop's values (crops, n, ...) pooled as the family pools its tokens."""
+    if family not in ("llava_next_video", "llava_onevision_video", "internvl"):
         return values
     flat = values.reshape(*values.shape[:2], -1).mT
     side = math.isqrt(flat.shape[-1])
     squares = flat.unflatten(-1, (side, side))
-    if family == "llava_next_video":
+    if family in ("llava_next_video", "internvl"):
         small = functional.avg_pool2d(squares, 2)
     else:
         small = functional.interpolate(squares, size=[-(-side // 2)] * 2, mode="bilinear")
@@ -107,7 +114,7 @@ def pooled(family, values):
 
 def expected(model, family, inputs, signal, weights, keys):
     """The signal of all crops of the batch, by the definition."""
-    if family.startswith("qwen"):
+    if family.startswith(NATIVE):
         index = block_of(signal, model.model.config.vision_config)
         if signal.kind == "keys":
             values = torch.cat([key.mean(dim=1)[0] for key in keys[index]])
@@ -122,6 +129,11 @@ def expected(model, family, inputs, signal, weights, keys):
     if signal.kind == "cls" or (signal.kind == "saliency" and first):
         return pooled(family, attention[:, 0, first:])
     return pooled(family, attention.mean(dim=1)[:, first:])
+
+
+def in_order(family, crops):
+    """Crops as the tower gets them; a pruner sees the thumbnail first."""
+    return crops.roll(-1, dims=0) if family == "internvl" else crops
 
 
 def crops_of(images, signal):
@@ -139,7 +151,7 @@ def test_signals_are_those_of_eager_attention(model, family, monkeypatch):
         reference = expected(model, family, inputs, signal, weights, keys)
         if family == "llava_onevision":  # the last picture is scaled down
             images, reference = images[:2], reference[: sum(image.crops for image in images[:2])]
-        own = torch.cat([image.visual.signals[signal].flatten(0, 1) for image in images])
+        own = torch.cat([in_order(family, image.visual.signals[signal]).flatten(0, 1) for image in images])
         torch.testing.assert_close(own, reference.reshape(own.shape).float(), atol=1e-6, rtol=1e-4)
 
 

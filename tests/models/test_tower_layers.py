@@ -12,7 +12,7 @@ from transformers import LlavaConfig, Qwen2_5_VLConfig
 
 from script_exp.models.tower_layers import bare_tower, unused_layers_skipped, used_tower_layers
 
-LLAVAS = [name for name in CONFIGS if not name.startswith("qwen")]
+LLAVAS = [name for name in CONFIGS if name.startswith("llava")]
 LAYERS = 3
 
 

@@ -26,6 +26,8 @@ from script_exp.pruners import (
     FastV,
     Feather,
     Graph,
+    MustDrop,
+    NoPruning,
     PyramidDrop,
     Random,
     SparseVLMPlus,
@@ -73,8 +75,17 @@ def test_what_does_not_fit_is_one_sentence():
             lambda: composed(inside=Graph(budget=1)),
             "inside=Graph: expected a method that prunes inside the LLM",
         ),
+        (
+            lambda: composed(before=NoPruning()),
+            "before=NoPruning: expected a method that prunes; to prune inside",
+        ),
+        (lambda: composed(0.1, before=NoPruning()), "before=NoPruning: expected a method that prunes"),
         (lambda: composed(inside=composed()), "inside=Composed: expected a method that prunes inside"),
         (lambda: composed(inside=Feather(budget=1)), "inside=Feather: expected a method that needs no grid"),
+        (
+            lambda: composed(inside=MustDrop(budget=1)),
+            "inside=MustDrop: expected a method that reads nothing of the vision tower",
+        ),
         (
             lambda: composed(400).lengths(576, 4),
             "budget=400: expected at most 384, since 1.5 times as many enter",

@@ -8,8 +8,8 @@ from layer_llms import llava
 from layer_reference import llava_inputs, llava_row, shaped
 
 from script_exp.errors import SettingError
-from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, SparseVLMPlus, V2Drop
-from script_exp.pruners.contract.layer_signals import LayerState, States
+from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, SparseVLM, SparseVLMPlus, V2Drop
+from script_exp.pruners.contract.layer_signals import LayerState, Rows, States
 
 
 def average(pruner, tokens=576, layers=32):
@@ -36,10 +36,18 @@ def test_darts_default_leaves_132():
 
 PUBLISHED = [  # list, mean over the layers' inputs, what is left at the end
     (SparseVLMPlus, 192, 206.8, 118), (SparseVLMPlus, 128, 144.1, 60), (SparseVLMPlus, 96, 113.9, 28),
-    (SparseVLMPlus, 64, 81.8, 20), (V2Drop, 192, 193.4, 0), (V2Drop, 128, 130.7, 0), (V2Drop, 64, 66.8, 0),
+    (SparseVLMPlus, 64, 81.8, 20), (SparseVLM, 192, 206.5, 113), (SparseVLM, 128, 145.4, 39),
+    (SparseVLM, 96, 114.1, 27), (SparseVLM, 64, 82.3, 18),
+    (V2Drop, 192, 193.4, 0), (V2Drop, 128, 130.7, 0), (V2Drop, 64, 66.8, 0),
     (HiMAP, 144, 144.0, 72), (FitPrune, 302, 302, 173), (FitPrune, 245, 245, 127), (FitPrune, 188, 188, 88),
     (FitPrune, 131, 131, 62), (FitPrune, 73, 73, 37), (Feather, 208, 208.0, 19),
 ]  # fmt: skip
+
+
+OUTPUTS = {
+    SparseVLM: {192: 192.03, 128: 128.6, 96: 96.9, 64: 64.8},
+    SparseVLMPlus: {192: 192.4, 128: 128.0, 96: 96.8, 64: 64.4},
+}
 
 
 @pytest.mark.parametrize(("make", "name", "mean", "final"), PUBLISHED)
@@ -48,14 +56,14 @@ def test_published_lists_have_the_means_that_are_said(make, name, mean, final):
     lengths = pruner.lengths(576, 32)
     assert average(pruner) == pytest.approx(mean, abs=0.5 if make is FitPrune else 0.051)
     assert lengths[-1] == final
-    if make is SparseVLMPlus:  # its name is the mean over the layers' outputs
+    if make in OUTPUTS:  # its name is the mean over the layers' outputs
         outputs = [*lengths[1:], lengths[-1]]
-        assert sum(outputs) / 32 == pytest.approx({192: 192.4, 96: 96.8, 64: 64.4}.get(name, name), abs=0.05)
+        assert sum(outputs) / 32 == pytest.approx(OUTPUTS[make][name], abs=0.05)
     with pytest.raises(SettingError, match=f"budget={name + 1}: expected one of .*{name}"):
         make(budget=name + 1, budget_as="published")
 
 
-@pytest.mark.parametrize("make", [SparseVLMPlus, V2Drop, HiMAP, FitPrune, Feather])
+@pytest.mark.parametrize("make", [SparseVLM, SparseVLMPlus, V2Drop, HiMAP, FitPrune, Feather])
 @pytest.mark.parametrize("layers", [32, 28, 40, 6])
 def test_the_mean_over_the_layers_is_the_budget(make, layers):
     for share in (0.4, 0.55, 0.9):
@@ -98,3 +106,29 @@ def test_words_that_agree_with_the_image_rate():
     assert SparseVLMPlus(budget=4).prepare(state).tolist() == [True, False]
     equal = {**signals, States("embeddings", "text"): torch.ones(1, 3)}
     assert SparseVLMPlus(budget=4).prepare(LayerState(0, torch.arange(2), equal)).tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "merged"),
+    [
+        (192, [300, 200, 110], [9, 4, 3]), (128, [303, 110, 36], [9, 7, 3]), (96, [238, 48, 26], [11, 7, 1]),
+        (64, [66, 30, 17], [16, 2, 1]),
+    ],
+)  # fmt: skip
+def test_sparsevlms_counts_are_kept_and_merged_as_published(name, kept, merged):
+    """Merged tokens are means that stand for the best of what is not kept, and come last."""
+    pruner, present = SparseVLM(budget=name, budget_as="published"), 576
+    torch.manual_seed(0)
+    for number, count in enumerate(pruner.schedule(576, 32).values()):
+        rows, states = torch.rand(2, present), torch.randn(present, 8)
+        signals = {Rows("text", heads="mean"): rows, States("leaving"): states}
+        state = LayerState(number, torch.arange(present), signals, prepared=torch.tensor([False, True]))
+        choice = pruner.choose(state, count)
+        assert (count - choice.moved, choice.moved) == (kept[number], merged[number])
+        ranked = rows[1].argsort(descending=True)
+        assert choice.chosen[: -choice.moved].tolist() == ranked[: kept[number]].tolist()
+        assert torch.equal(choice.states[: -choice.moved], states[ranked[: kept[number]]])
+        recycled = int(0.3 * (present - kept[number])) + 1
+        pool = set(ranked[kept[number] : kept[number] + recycled].tolist())
+        assert set(choice.chosen[-choice.moved :].tolist()) <= pool
+        present = count

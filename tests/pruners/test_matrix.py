@@ -12,10 +12,12 @@ from small_llava import batch, load
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import (
     DART,
+    PACT,
     VTW,
     ApET,
     CDPruner,
     DivPrune,
+    Downsample,
     FasterVLM,
     FastV,
     Feather,
@@ -28,6 +30,7 @@ from script_exp.pruners import (
     HoloV,
     LayerPruner,
     MMTok,
+    MustDrop,
     NoPruning,
     Pool,
     PruMerge,
@@ -43,6 +46,7 @@ from script_exp.pruners import (
     ScorePruner,
     Script,
     ScriptReleased,
+    SparseVLM,
     SparseVLMPlus,
     Stride,
     ToMe,
@@ -53,12 +57,14 @@ from script_exp.pruners import (
     VisualTokens,
     VScan,
 )
+from script_exp.pruners.contract.budget import grid_within
 from script_exp.pruners.contract.signals import Reads, Signal
 
 METHODS = {
     "none": NoPruning,
     "cdpruner": CDPruner,
     "divprune": DivPrune,
+    "downsample": Downsample,
     "fastervlm": FasterVLM,
     "gprune": GPrune,
     "hiprune": HiPrune,
@@ -87,8 +93,11 @@ METHODS = {
     "fitprune": lambda budget: FitPrune(budget=budget, budget_as="after"),
     "himap": lambda budget: HiMAP(budget=budget, budget_as="after"),
     "feather": lambda budget: Feather(budget=budget, budget_as="after"),
+    "sparsevlm": lambda budget: SparseVLM(budget=budget, budget_as="after"),
     "sparsevlm_plus": lambda budget: SparseVLMPlus(budget=budget, budget_as="after"),
+    "mustdrop": lambda budget: MustDrop(budget=budget, budget_as="after", positions="keep"),
     "dart": lambda budget: DART(budget=budget, budget_as="after"),
+    "pact": lambda budget: PACT(budget=budget, layer=2, budget_as="after"),
     "released_head": ScriptReleased,
     "released_first": lambda budget: ScriptReleased(budget=budget, version="first"),
     "released_build": lambda budget: ScriptReleased(budget=budget, version="build"),
@@ -105,6 +114,8 @@ METHODS = {
 }
 LAYER_METHODS = [name for name, make in METHODS.items() if isinstance(make(budget=1), LayerPruner)]
 SIGNALS = frozenset[Signal]().union(*(make(budget=1).reads.signals for make in METHODS.values()))
+CHOOSE_NOTHING = ("none", "random", "vtw", "downsample")
+"""Methods that keep the same tokens whatever their values are."""
 BUDGETS = [1, 2, 31, 64, 575, 576]
 TOKENS, LAYERS = 576, 4
 
@@ -138,18 +149,26 @@ def prepared(request, llava_folder):
     return model, inputs, model.encode_images(inputs, every), model.encode_queries(questions, every)
 
 
-def run(prepared, pruner):
+def as_read(prepared, pruner):
+    """The same with the picture at the size that the method sees."""
     model, inputs, images, queries = prepared
+    if pruner.reads.smaller_to is not None and images[0].visual.smaller is None:
+        images = model.encode_images(inputs, pruner.reads)
+    return model, inputs, images, queries
+
+
+def run(prepared, pruner):
+    model, inputs, images, queries = as_read(prepared, pruner)
     return model.prune(inputs, images, pruner, queries, keys=[f"sample-{i}" for i in range(len(images))])
 
 
 @pytest.mark.parametrize(("name", "budget"), CELLS)
 def test_exact_deterministic_and_the_text_stays(prepared, name, budget):
     """Every budget is met to the token, twice the same way, and no word of the prompt is touched."""
-    model, inputs, images, _ = prepared
     pruner = METHODS[name](budget=budget)
+    model, inputs, images, _ = as_read(prepared, pruner)
     prompt, again = run(prepared, pruner), run(prepared, METHODS[name](budget=budget))
-    wanted = TOKENS if name == "none" else budget
+    wanted = budget if isinstance(pruner, LayerPruner) else pruner.kept_of(TOKENS)
     output, lengths = prefilled(model, prompt)
     text = (inputs["attention_mask"].sum(dim=1) - TOKENS).max().item()
     check_text(model, inputs, prompt)
@@ -281,6 +300,8 @@ def test_a_picture_of_one_crop_or_five(name):
         except SettingError:  # a method that cannot meet it says so for every crop
             continue
         visual, query = made_picture(crops)
+        if pruner.reads.smaller_to is not None:
+            visual = replace(visual, smaller=grid_within(k, (12, 12)))
         kept, again = pruner(visual, query), METHODS[name](budget=budget)(visual, query)
         assert sum(kept.counts) == len(kept.places) + len(kept.aggregated) == crops * k
         assert sum(map(len, kept.by_crop)) == len(kept.rows) == len(kept.places)
@@ -327,16 +348,21 @@ def overflown(image, value):
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("none", "random", "vtw")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in CHOOSE_NOTHING])
 def test_nothing_is_chosen_by_what_is_not_finite(prepared, name, value):
     """NaN would be ranked highest, and with it what it spreads to; where all is kept nothing is ranked."""
-    model, inputs, images, queries = prepared
-    broken = model, inputs, [*images[:-1], overflown(images[-1], value)], queries
+
+    def answer(budget):
+        pruner = METHODS[name](budget=budget)
+        model, inputs, images, queries = as_read(prepared, pruner)
+        broken = [*images[:-1], overflown(images[-1], value)]
+        return logits(model, run((model, inputs, broken, queries), pruner))
+
     budget = 64 if refusal(name, 64) is None else 300
     method = type(METHODS[name](budget=budget)).__name__
     with pytest.raises(UserError, match=f"^{method}: the .* are not finite.*dtype=bfloat16 or dtype=float32"):
-        logits(model, run(broken, METHODS[name](budget=budget)))
-    assert logits(model, run(broken, METHODS[name](budget=TOKENS))).isnan().any()
+        answer(budget)
+    assert answer(TOKENS).isnan().any()
 
 
 class Ratio(ScorePruner):

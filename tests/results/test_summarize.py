@@ -18,6 +18,7 @@ from script_exp.pruners import (
     FasterVLM,
     FastV,
     MMTok,
+    MustDrop,
     NoPruning,
     Pyramid,
     QueryConditioned,
@@ -36,6 +37,7 @@ PRUNERS = {
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
     "raters": SparseVLMPlus(budget=5, stages=(1, 2, 3), budget_as="after"),
+    "key_set": MustDrop(budget=5, stages=(1, 2), budget_as="after", positions="keep"),
 }
 
 
@@ -70,7 +72,7 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
     taken = [calls(model, pruner, *one) for one in zip(pictures, QUESTIONS, strict=True)]
     means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
     stages = flops["stages"]
-    inside = stages["pruner"] if name in ("fastv", "pyramid", "raters") else 0
+    inside = stages["pruner"] if name in ("fastv", "pyramid", "raters", "key_set") else 0
     assert {
         "vision_tower": stages["vision_tower"],
         "projector": stages["projector"],
@@ -113,11 +115,17 @@ def calls(model, pruner, picture, question):
 
 def counted_in_projector(model, inputs, reads):
     core, given = model.model.model, []
-    projector = core.visual.merger if hasattr(core, "visual") else core.multi_modal_projector
-    handle = projector.register_forward_pre_hook(lambda _, args: given.append(args))
+    if hasattr(core, "visual"):
+        projectors = [core.visual.merger, *getattr(core.visual, "deepstack_merger_list", [])]
+    else:
+        projectors = [core.multi_modal_projector]
+    handles = [
+        one.register_forward_pre_hook(lambda module, args: given.append((module, args))) for one in projectors
+    ]
     model.encode_images(inputs, reads)
-    handle.remove()
-    return sum(counted(lambda args=args: projector(*args)) for args in given)
+    for handle in handles:
+        handle.remove()
+    return sum(counted(lambda module=module, args=args: module(*args)) for module, args in given)
 
 
 @pytest.mark.parametrize("name", ["none", "query", "fastv"])

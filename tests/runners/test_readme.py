@@ -37,3 +37,17 @@ def test_every_method_has_a_line():
     sheets = set(re.findall(r"^## (\w+)$", METHODS, re.MULTILINE))
     assert set(re.findall(r"\(docs/methods.md#(\w+)\)", README)) == sheets
     assert set(re.findall(r"\(#(\w+)\)", METHODS)) == sheets
+
+
+def test_every_picture_of_a_page_exists():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        text = page.read_text()
+        for name in [*re.findall(r"!\[[^]]*\]\(([^)]+)\)", text), *re.findall(r'<img src="([^"]+)"', text)]:
+            assert (page.parent / name).is_file(), f"{page.name}: {name}"
+
+
+def test_every_picture_is_on_a_page():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    text = "".join(page.read_text() for page in pages)
+    for picture in (ROOT / "docs" / "images").rglob("*.png"):
+        assert picture.relative_to(ROOT / "docs").as_posix() in text, picture

@@ -15,6 +15,8 @@ from script_exp.errors import UserError
 from script_exp.sweeps.experiment import composed_cells, experiment_cells
 
 IMAGE10 = ["vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn", "mmvet"]
+VIDEO4 = ["mvbench", "videomme", "longvideobench", "mlvu"]
+OVER_TIME = {"evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom", "framefusion"}
 FIVE_BUDGETS = [192, 128, 64, 32, 16]
 
 
@@ -48,9 +50,23 @@ def test_budget_sweep():
 
 
 def test_catalogue_has_every_method():
-    methods = names("pruner") - {"none", "script_released", "composed"}
+    methods = names("pruner") - {"none", "script_released", "composed"} - OVER_TIME
     pruned = {tiny(pruner, budget) for pruner in methods for budget in (192, 128, 64, 32)}
     assert cells("catalogue", "seed=0") == {tiny("none", None)} | pruned
+
+
+def test_catalogue_video():
+    """Every method that compares frames, but the one that cannot have these budgets."""
+    params = OmegaConf.load(CONF / "experiment" / "catalogue_video.yaml").hydra.sweeper.params
+    assert params.benchmark.split(",") == VIDEO4
+    methods = OVER_TIME - {"dycoke"} | {"random", "divprune", "visionzip", "fastv"}
+    model = "llava_onevision_7b"
+    pruned = {(model, "mlvu", pruner, budget) for pruner in methods for budget in (0.25, 0.2, 0.15, 0.1)}
+    assert cells("catalogue_video", "benchmark=mlvu") == {(model, "mlvu", "none", None)} | pruned
+    ((_, fastv),) = composed_cells(
+        ["experiment=catalogue_video", "benchmark=mlvu", "pruner=fastv", "budget=0.1"]
+    )
+    assert fastv.pruner.budget_as == "average"
 
 
 def test_graph_threshold():

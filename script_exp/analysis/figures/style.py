@@ -44,7 +44,8 @@ KNOWN |= dict(  # published methods
             "apet", "cdpruner", "divprune", "downsample", "fastervlm", "gprune", "hiprune", "hired", "holov",
             "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
             "visionzip", "vscan", "pyramiddrop", "vtw", "dart", "sparsevlm_plus", "v2drop", "fitprune",
-            "himap", "feather",
+            "himap", "feather", "sparsevlm", "mustdrop", "pact", "evs", "vidcom2", "dycoke", "fastvid",
+            "prunevid", "holitom", "framefusion",
         ),
         _POOL, strict=False,
     )

@@ -20,6 +20,7 @@ from script_exp.models.families.adapter import (
     square_patches,
 )
 from script_exp.models.families.smaller import encode_smaller_crops
+from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
@@ -30,6 +31,10 @@ class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
 
     shrinks = True
+
+    @classmethod
+    def check_config(cls, config: Any) -> None:
+        check_tower(config, CLIP)
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:

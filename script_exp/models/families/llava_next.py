@@ -22,6 +22,7 @@ from script_exp.models.families.adapter import (
     square_patches,
 )
 from script_exp.models.families.smaller import encode_smaller_crops
+from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, tower_signals
 from script_exp.pruners.contract.pruner import VisualTokens
@@ -34,6 +35,11 @@ class LlavaNextAdapter(ModelAdapter):
     has_separators = True
     shrinks = True
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "image_sizes")
+    on_host: ClassVar[tuple[str, ...]] = ("image_sizes",)
+
+    @classmethod
+    def check_config(cls, config: Any) -> None:
+        check_tower(config, CLIP)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from transformers import CLIPImageProcessorPil
 
+from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, projector_seen, square_grid
+from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.families.video import VideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, per_token, tower_signals
@@ -27,6 +29,12 @@ class LlavaNextVideoAdapter(VideoAdapter):
 
     frames = 32  # "sampled uniformly to be 32 frames per clip": model card of llava-hf/LLaVA-NeXT-Video-7B-hf
     lmms_name = "llava_vid"
+
+    @classmethod
+    def check_config(cls, config: Any) -> None:
+        check_tower(config, CLIP)
+        if config.spatial_pool_mode not in ("average", "max"):
+            raise SettingError("spatial_pool_mode", config.spatial_pool_mode, "average or max")
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
@@ -60,7 +68,9 @@ class LlavaNextVideoAdapter(VideoAdapter):
         grid = square_grid(projected.shape[1])
         return [
             EncodedImage(
-                VisualTokens(video, own_joint, own_tower, core.multi_modal_projector, signals=own, grid=grid),
+                VisualTokens(
+                    video, own_joint, own_tower, core.multi_modal_projector, signals=own, grid=grid, frames=1
+                ),
                 video.flatten(0, 1),
                 source,
                 frames,

@@ -11,6 +11,7 @@ from torch import Tensor
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, Visual
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_onevision_video import LlavaOnevisionVideoAdapter
+from script_exp.models.families.tower_read import SIGLIP, check_tower
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import per_token
 from script_exp.pruners.contract.pruner import VisualTokens
@@ -27,8 +28,13 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     variable_size = True
     has_projector = False  # a scaled-down picture has none
     inputs = ("pixel_values", "image_sizes", "batch_num_images")
+    on_host = ("image_sizes", "batch_num_images")
     default_rules = PruningRules(relevance_sign=1)
     video = LlavaOnevisionVideoAdapter
+
+    @classmethod
+    def check_config(cls, config: Any) -> None:
+        check_tower(config, SIGLIP)
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Process images by row: the model splits an image into crops only if it is alone in its row."""

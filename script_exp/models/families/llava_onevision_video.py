@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import SiglipImageProcessorPil
 
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, square_grid
+from script_exp.models.families.tower_read import SIGLIP, check_tower
 from script_exp.models.families.video import VideoAdapter, video_settings
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
@@ -35,6 +36,10 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
     has_projector = False
     default_rules = PruningRules(relevance_sign=1)
     frames = 32  # as published
+
+    @classmethod
+    def check_config(cls, config: Any) -> None:
+        check_tower(config, SIGLIP)
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
@@ -70,6 +75,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(packed), device=packed.device)
             source[-1] = SEPARATOR
-            tokens = VisualTokens(projected, joint, signals=own, grid=square_grid(projected.shape[1]))
+            grid = square_grid(projected.shape[1])
+            tokens = VisualTokens(projected, joint, signals=own, grid=grid, frames=1)
             videos.append(EncodedImage(tokens, packed, source, frames, frames))
         return videos

@@ -43,7 +43,7 @@ class Qwen25VLAdapter(ModelAdapter):
     def check_rules(cls, rules: PruningRules) -> None:
         if rules.positions != "preserved":
             raise SettingError(
-                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the picture"
+                "positions", rules.positions, "preserved: positions of this family are places in the picture"
             )
 
     @classmethod
@@ -70,7 +70,7 @@ class Qwen25VLAdapter(ModelAdapter):
             )
         images = []
         own = by_image(found, self.lengths(inputs))
-        for rows, grid, read in zip(output.pooler_output, grids, own, strict=True):
+        for index, (rows, grid, read) in enumerate(zip(output.pooler_output, grids, own, strict=True)):
             projected = rows[None]
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(rows), device=rows.device)
@@ -80,8 +80,13 @@ class Qwen25VLAdapter(ModelAdapter):
                 signals={signal: values[None] for signal, values in read.items()},
                 grid=merged_grid(grid, self.model.config.vision_config),
             )
-            images.append(EncodedImage(tokens, rows, source, crops=1, budget_crops=1, grid=grid))
+            deep = self.deep_of(output, index)
+            images.append(EncodedImage(tokens, rows, source, 1, 1, grid=grid, deep=deep))
         return images
+
+    def deep_of(self, output: Any, index: int) -> Tensor | None:
+        """Return :attr:`EncodedImage.deep` of one image of the tower's output; None without DeepStack."""
+        return None
 
     def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
         vision = self.model.config.vision_config
@@ -103,10 +108,11 @@ class Qwen25VLAdapter(ModelAdapter):
         }
         images = []
         for image, grid, shape in zip(self.encode_images(small, None), merged, shapes, strict=True):
-            rows = image.packed[covering(shape, grid, image.packed.device)]
+            cells = covering(shape, grid, image.packed.device)
+            rows, deep = image.packed[cells], None if image.deep is None else image.deep[:, cells]
             tokens = VisualTokens(rows[None], grid=grid, smaller=shape)
             source = torch.arange(len(rows), device=rows.device)
-            images.append(replace(image, visual=tokens, packed=rows, source=source))
+            images.append(replace(image, visual=tokens, packed=rows, source=source, deep=deep))
         return images
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -20,9 +20,9 @@ from script_exp.models.window_signals import Grid, check_signals, merged_grid, w
 from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
 
-# Limits of the authors' qwen-vl-utils (VIDEO_MIN_PIXELS and VIDEO_MAX_PIXELS per frame, VIDEO_TOTAL_PIXELS);
-# transformers' video processor has the same with cap_pixels_per_frame.
-_LOWEST, _HIGHEST, _TOTAL = 128 * 28 * 28, 768 * 28 * 28, int(128_000 * 28 * 28 * 0.9)
+# Limits of the authors' qwen-vl-utils, in tokens of a frame, and of all frames (VIDEO_MIN_PIXELS,
+# VIDEO_MAX_PIXELS, VIDEO_TOTAL_PIXELS); transformers' video processor has the same with cap_pixels_per_frame.
+_LOWEST, _HIGHEST, _TOTAL = 128, 768, int(128_000 * 0.9)
 _RATE = 2.0  # frames per second in qwen-vl-utils, also for frames without a rate
 
 
@@ -37,6 +37,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     has_projector = False
     counts_positions = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
+    on_host = ("second_per_grid_ts",)
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
     frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # defaults of qwen-vl-utils
 
@@ -44,7 +45,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
     def check_rules(cls, rules: PruningRules) -> None:
         if rules.positions != "preserved":
             raise SettingError(
-                "positions", rules.positions, "preserved: positions of Qwen2.5-VL are places in the video"
+                "positions", rules.positions, "preserved: positions of this family are places in the video"
             )
 
     @classmethod
@@ -83,8 +84,9 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         processor repeats each image in time; only the first repetition of every frame is used.
         """
         frames = [*video, *[video[-1]] * (-len(video) % pair)]
-        share = max(min(_HIGHEST, _TOTAL * pair // len(video)), int(_LOWEST * 1.05))
-        size = {"shortest_edge": _LOWEST, "longest_edge": share}
+        token = (image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
+        share = max(min(_HIGHEST * token, _TOTAL * token * pair // len(video)), int(_LOWEST * token * 1.05))
+        size = {"shortest_edge": _LOWEST * token, "longest_edge": share}
         given = image_processor(frames, size=size, return_tensors="pt")
         grid = given["image_grid_thw"]
         if (grid != grid[0]).any():
@@ -111,7 +113,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
             )
         videos = []
         own = by_image(found, self.lengths(inputs))
-        for rows, grid, read in zip(output.pooler_output, grids, own, strict=True):
+        for index, (rows, grid, read) in enumerate(zip(output.pooler_output, grids, own, strict=True)):
             projected = rows.unflatten(0, (grid[0], -1))
             joint = None if encoder is None else encoder.embed_patches(None, projected)
             source = torch.arange(len(rows), device=rows.device)
@@ -123,9 +125,15 @@ class Qwen25VLVideoAdapter(ModelAdapter):
                     signal: values.reshape(steps, -1, *values.shape[1:]) for signal, values in read.items()
                 },
                 grid=merged_grid(grid, self.model.config.vision_config),
+                frames=int(self.model.config.vision_config.temporal_patch_size),
             )
-            videos.append(EncodedImage(tokens, rows, source, steps, steps, grid=grid))
+            deep = self.deep_of(output, index)
+            videos.append(EncodedImage(tokens, rows, source, steps, steps, grid=grid, deep=deep))
         return videos
+
+    def deep_of(self, output: Any, index: int) -> Tensor | None:
+        """Return :attr:`EncodedImage.deep` of one video of the tower's output; None without DeepStack."""
+        return None
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return (4, batch, length): a count for the mask, then time, row and column."""

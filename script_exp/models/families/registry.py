@@ -6,11 +6,14 @@ from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
+from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
+from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
 
 # model_type of a checkpoint's config.json -> adapter
 ADAPTERS: dict[str, type[ModelAdapter]] = {
@@ -19,6 +22,10 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "llava_onevision": LlavaOnevisionAdapter,
     "llava_next_video": LlavaNextVideoAdapter,
     "qwen2_5_vl": Qwen25VLAdapter,
+    "qwen3_vl": Qwen3VLAdapter,
+    "qwen3_vl_moe": Qwen3VLAdapter,
+    "internvl": InternVLAdapter,
+    "qwen2_vl": Qwen2VLAdapter,
 }
 
 
@@ -32,8 +39,11 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
 
     Raises:
         UserError: if the model's family is not supported.
+        SettingError: if the adapter does not fit its config.
     """
     family = getattr(model.config, "model_type", None)
     if family not in ADAPTERS:
         raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
-    return ADAPTERS[family].taking(modality)(model)
+    adapter = ADAPTERS[family].taking(modality)
+    adapter.check_config(model.config)
+    return adapter(model)

@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.benchmarks.reading.frame_count import FrameCount, PerSecond, frame_count
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.adapter import ModelAdapter, Visual
+from script_exp.models.families.crops import one_tensor
 from script_exp.models.json_object import read_object
 
 
@@ -38,10 +39,10 @@ class VideoAdapter(ModelAdapter):
         frames = [image_processor(list(video), return_tensors="pt")["pixel_values"] for video in videos]
         return {"pixel_values_videos": torch.stack(frames)} if frames else {}
 
-    def encoder_outputs(self, features: list[Tensor]) -> dict[str, Any]:
-        # One tensor if the lengths are equal, like the model's own: beam search does not repeat a list.
-        equal = len({len(video) for video in features}) == 1
-        videos = torch.stack(features) if equal else torch.cat(features)[None]
+    def encoder_outputs(self, features: list[Tensor], deep: list[Tensor]) -> dict[str, Any]:
+        if len({len(video) for video in features}) > 1:
+            return {"mm_encoder_outputs": {"video": one_tensor(features)}}
+        videos = torch.stack(features)  # the model's own layout
         return {"mm_encoder_outputs": {"video": BaseModelOutputWithPooling(pooler_output=videos)}}
 
 

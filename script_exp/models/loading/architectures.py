@@ -23,6 +23,9 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
+from script_exp.models.loading.qwen_sizes import qwen2_vl, qwen3_vl
+
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 _ONEVISION_SIDES = range(384, 2304 + 1, 384)
 _VICUNA_7B = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
@@ -194,5 +197,21 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen2_5_vl_7b": _qwen2_5_vl,
     "llava_onevision_7b": _llava_onevision,
     "llava_next_video_7b": _llava_next_video,
+    "qwen3_vl_2b": lambda: qwen3_vl("1_7b"),
+    "qwen3_vl_4b": lambda: qwen3_vl("4b"),
+    "qwen3_vl_8b": lambda: qwen3_vl("8b"),
+    "qwen3_vl_32b": lambda: qwen3_vl("32b"),
+    "qwen3_vl_30b_a3b": lambda: qwen3_vl("30b_a3b"),
+    "qwen2_vl_2b": lambda: qwen2_vl("1_5b"),
+    "qwen2_vl_7b": lambda: qwen2_vl("7b"),
+    "qwen2_vl_72b": lambda: qwen2_vl("72b"),
+    "internvl3_1b": lambda: internvl3("0_5b"),
+    "internvl3_2b": lambda: internvl3("1_5b"),
+    "internvl3_8b": lambda: internvl3("7b"),
+    "internvl3_14b": lambda: internvl3("14b"),
+    "internvl3_38b": lambda: internvl3("32b"),
+    "internvl3_5_4b": lambda: internvl3_5("4b"),
+    "internvl3_5_8b": lambda: internvl3_5("8b"),
+    "internvl3_5_14b": lambda: internvl3_5("14b"),
 }
 """Name of an architecture -> a fresh config of it at full size."""

@@ -20,6 +20,12 @@ from script_exp.models.families.video import frames_of_checkpoint
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.loading.clip import check_clip
+from script_exp.models.loading.original_internvl import (
+    LAYOUT,
+    internvl_config,
+    is_original_internvl,
+    load_internvl,
+)
 from script_exp.models.loading.original_llava import check_original, is_original, original_config
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
@@ -33,7 +39,8 @@ class Checkpoint:
     """A checkpoint that was checked but not loaded.
 
     Attributes:
-        layout: ``huggingface``, ``original`` (LLaVA's own) or ``random`` (no weights at all).
+        layout: ``huggingface``, ``original`` (LLaVA's own), ``internvl`` (InternVL's own) or ``random`` (no
+            weights at all).
         config: Hugging Face config, with the defaults of its architecture filled in.
         adapter: the adapter class of its family.
         source: where the weights are; None for random weights.
@@ -101,23 +108,39 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
         UserError: if a file is missing, damaged or truncated, or the architecture is not the expected one.
     """
     own_adapter = None if wanted.adapter is None else _import_adapter(wanted.adapter)
-    if wanted.weights == "random":
-        return _random(wanted, own_adapter)
     setting = f"model.path={wanted.path}"
+    if wanted.weights == "random":
+        return _fitting(setting, _random(wanted, own_adapter))
     source = Source(setting, WEIGHTS) if wanted.path == "embedded" else locate("model.path", wanted.path)
     raw = _read_config(setting, source.folder)
     if is_original(raw):
         checkpoint = _original(source, wanted.clip, own_adapter)
+    elif is_original_internvl(raw):
+        config = internvl_config(source.folder)
+        if source.repository is None or source.has_weights:
+            _check_internvl(source)
+        checkpoint = Checkpoint(LAYOUT, config, own_adapter or ADAPTERS[config.model_type], source, None)
     else:
         family = own_adapter or _adapter(setting, raw.get("model_type"))
-        if source.repository is None or source.has_weights:
-            _check_tensors(source)
         config = _read_transformers_config(source)
         checkpoint = Checkpoint("huggingface", config, family, source, None)
+    _fitting(setting, checkpoint)
+    if checkpoint.layout == "huggingface" and (source.repository is None or source.has_weights):
+        _check_tensors(source)
     _check_name(setting, wanted.name, checkpoint.config, sizes=True)
     if not has_clip_tower(checkpoint.config) or not needs_query:
         return checkpoint
     return _with_clip(checkpoint, source, wanted.clip)
+
+
+def _fitting(setting: str, checkpoint: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose adapters fit its config."""
+    for modality in ("image", "video"):
+        try:
+            checkpoint.adapter.taking(modality).check_config(checkpoint.config)
+        except SettingError as error:
+            raise UserError(f"{setting}: {checkpoint.adapter.__name__} does not fit: {error}") from error
+    return checkpoint
 
 
 def _with_clip(checkpoint: Checkpoint, source: Source, clip: str | None) -> Checkpoint:
@@ -199,6 +222,14 @@ def _check_tensors(source: Source) -> None:
             ignore_mismatched_sizes=True,
         )
     check_report(source.setting, report)
+
+
+@lru_cache
+def _check_internvl(source: Source) -> None:
+    """As :func:`_check_tensors`, for InternVL's own layout."""
+    folder = source.with_weights()
+    with quiet_transformers():
+        load_internvl(folder, internvl_config(folder), source.setting, device_map="meta")
 
 
 @lru_cache

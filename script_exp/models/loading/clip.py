@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPConfig, CLIPTextModelWithProjection
 
 from script_exp.errors import UserError
+from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import ModelAdapter
 from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.json_object import read_object
@@ -39,7 +40,7 @@ def query_encoder(adapter: ModelAdapter, tokenizer: Any, clip: Source | None) ->
     if clip is None:
         raise ValueError("the vision tower is CLIP's, but there is no CLIP checkpoint")
     folder, tower = clip.with_weights(), model.config.vision_config
-    return load_clip(clip.setting, folder, tower, adapter.post_layernorm, model.device)
+    return load_clip(clip.setting, folder, tower, adapter.post_layernorm, device_of(model))
 
 
 def load_clip(

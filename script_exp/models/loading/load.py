@@ -13,8 +13,15 @@ from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.loading.clip import query_encoder
+from script_exp.models.loading.original_internvl import (
+    LAYOUT,
+    internvl_image_processor,
+    internvl_tokenizer,
+    load_internvl,
+)
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
+from script_exp.models.loading.placement import check_placed, device_map
 from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_image_processor,
@@ -34,6 +41,7 @@ def load_model(
     device: torch.device,
     dtype: torch.dtype,
     attention: str,
+    placement: str = "one_device",
     with_query: bool = False,
     rules: PruningRules | None = None,
 ) -> PrunableModel:
@@ -44,6 +52,7 @@ def load_model(
         device: from :func:`resolve_device`.
         dtype: from :func:`resolve_dtype`.
         attention: name of the attention kernel in transformers.
+        placement: ``one_device``, or ``auto`` for all GPUs and what does not fit in the host's memory.
         with_query: also load the query encoder; ``find_checkpoint`` needs ``needs_query=True`` for that.
         rules: the family's default rules if None.
 
@@ -55,7 +64,7 @@ def load_model(
     """
     with quiet_transformers():
         processing = _processing(checkpoint)  # first, because it is quick and may fail
-        model = _load_weights(checkpoint, device, dtype, attention).eval()
+        model = _load_weights(checkpoint, device, dtype, attention, placement).eval()
         loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
     if with_query:
         loaded.query_encoder = load_query_encoder(checkpoint, loaded)
@@ -77,23 +86,36 @@ def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEnc
         return query_encoder(adapter, model.processing.tokenizer, checkpoint.clip)
 
 
-def _load_weights(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+def _load_weights(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, placement: str
+) -> Any:
     if checkpoint.source is None:
         return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
     folder = checkpoint.source.with_weights()
     if checkpoint.layout == "original":
         vision = _vision_folder(checkpoint)
         return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
+    if checkpoint.layout == LAYOUT:
+        return load_internvl(
+            folder,
+            checkpoint.config,
+            checkpoint.source.setting,
+            dtype=dtype,
+            device_map={"": device},
+            attn_implementation=attention,
+        )
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
-        device_map={"": device},
+        device_map=device_map(placement, device),
         attn_implementation=attention,
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
     check_report(checkpoint.source.setting, report)
+    if placement == "auto":
+        check_placed(checkpoint.source.setting, model)
     return model
 
 
@@ -107,6 +129,9 @@ def _processing(checkpoint: Checkpoint) -> Processing:
     elif checkpoint.layout == "original":
         tokenizer = original_tokenizer(checkpoint.source.folder, config)
         image_processor = original_image_processor(config, _vision_folder(checkpoint))
+    elif checkpoint.layout == LAYOUT:
+        tokenizer = internvl_tokenizer(checkpoint.source.folder)
+        image_processor = internvl_image_processor(checkpoint.source.folder, config)
     else:
         folder = checkpoint.source.folder
         try:
@@ -119,8 +144,7 @@ def _processing(checkpoint: Checkpoint) -> Processing:
                 "files tokenizer.json and preprocessor_config.json of the checkpoint"
             ) from error
         template = _chat_template(folder)
-    placeholder = tokenizer.convert_ids_to_tokens(adapter.placeholder_of(config))
-    return Processing(tokenizer, image_processor, placeholder, template)
+    return Processing.from_parts(tokenizer, image_processor, adapter, config, template)
 
 
 def _vision_folder(checkpoint: Checkpoint) -> Path:

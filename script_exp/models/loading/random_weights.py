@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from script_exp.errors import SettingError
+from script_exp.models.families.registry import ADAPTERS
 
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 _SIGLIP_MEAN = _SIGLIP_STD = [0.5, 0.5, 0.5]
@@ -120,6 +121,9 @@ def random_image_processor(config: Any, modality: str = "image") -> Any:
         SettingError: if the family is not known.
     """
     vision, family, video = config.vision_config, config.model_type, modality == "video"
+    own = ADAPTERS[family].random_image_processor(config) if family in ADAPTERS else None
+    if own is not None:
+        return own
     if family == "qwen2_5_vl":
         return Qwen2VLImageProcessorPil(
             patch_size=vision.patch_size,

@@ -62,4 +62,4 @@ class Trim(ScorePruner):
             raise SettingError("aggregate", True, NO_PROJECTOR)
         dropped = torch.ones(visual.projected.shape[:2], device=indices.device).scatter_(1, indices, 0.0)
         mean = (visual.tower.float() * dropped[..., None]).sum(dim=1) / dropped.sum(dim=1, keepdim=True)
-        return torch.cat([kept, visual.project(mean.to(visual.tower.dtype))[:, None]], dim=1)
+        return torch.cat([kept, visual.enter(mean)[:, None]], dim=1)

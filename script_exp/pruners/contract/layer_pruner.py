@@ -12,7 +12,14 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.contract.budget import check_budget, tokens_kept
-from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, LayerState, Rows, StageSizes
+from script_exp.pruners.contract.layer_signals import (
+    LAST_ROW,
+    LayerSignal,
+    LayerState,
+    Rows,
+    StageChoice,
+    StageSizes,
+)
 from script_exp.pruners.contract.pruner import Pruner, check_finite, top_indices
 from script_exp.pruners.contract.signals import NOTHING, Reads
 
@@ -22,10 +29,10 @@ class LayerPruner(ABC):
     """A method that drops visual tokens between decoder layers during prefill, at one or more stages.
 
     A subclass defines the layers before which tokens are dropped (:meth:`stage_layers`), how many tokens each
-    stage leaves (:meth:`counts`) and how it ranks them (:meth:`score`) or chooses them (:meth:`select`). This
-    class turns the budget into a checked schedule. A stage reads what :meth:`reads_at` declares, and nothing
-    else is computed: by default the attention of the last prompt token in the layer before it. The hooks
-    that drop the tokens are in ``models/layer_hooks.py``.
+    stage leaves (:meth:`counts`) and how it ranks them (:meth:`score`), chooses them (:meth:`select`), or
+    merges them (:meth:`choose`). This class turns the budget into a checked schedule. A stage reads what
+    :meth:`reads_at` declares, and nothing else is computed: by default the attention of the last prompt token
+    in the layer before it. The hooks that drop the tokens are in ``models/layer_hooks.py``.
 
     Attributes:
         budget: visual tokens per crop, or a share of them in (0, 1).
@@ -42,7 +49,9 @@ class LayerPruner(ABC):
     stages_key: ClassVar[str]
     fewest: ClassVar[int] = 1
     needs_grid: ClassVar[bool] = False
-    """Whether it reads :attr:`LayerState.grid`, which is lost once another method has pruned."""
+    """Whether it reads :attr:`TokensKnown.grid`, which is lost once another method has pruned."""
+    weighs: ClassVar[bool] = False
+    """Whether log(size) of what its one stage leaves is added to the attention to it in all later layers."""
     meanings: ClassVar[tuple[str, ...]] = ("average", "after")
 
     def __post_init__(self) -> None:
@@ -104,7 +113,10 @@ class LayerPruner(ABC):
         return frozenset([LAST_ROW])
 
     def prepare(self, state: LayerState) -> Tensor | None:
-        """Return what all stages share for one prompt; called with what the first stage reads."""
+        """Return what all stages share for one prompt; called with what the first stage reads.
+
+        Also if that stage keeps all of the prompt's tokens and a later one does not.
+        """
         return None
 
     def select(self, state: LayerState, count: int) -> Tensor:
@@ -115,8 +127,16 @@ class LayerPruner(ABC):
         (rows,) = (value for signal, value in state.signals.items() if isinstance(signal, Rows))
         return self.best(self.score(rows), count)
 
+    def choose(self, state: LayerState, count: int) -> StageChoice:
+        """Return what stays, as for :meth:`select`; a method that merges overrides this."""
+        return StageChoice(self.select(state, count))
+
     def operations(self, stage: int, sizes: StageSizes) -> int:
-        """Count the matrix products of :meth:`select`, and at stage 0 of :meth:`prepare`."""
+        """Count the matrix products of :meth:`choose`."""
+        return 0
+
+    def preparing_operations(self, sizes: StageSizes) -> int:
+        """Count the matrix products of :meth:`prepare`."""
         return 0
 
     def score(self, attention: Tensor) -> Tensor:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from script_exp.errors import check_choice
+from script_exp.pruners.contract.signals import Signal
 
-STATES = ("keys", "entering", "leaving", "normed", "embeddings", "rotary")
+STATES = ("keys", "own_keys", "entering", "leaving", "normed", "embeddings", "rotary")
 
 
 @dataclass(frozen=True, order=True)
@@ -21,12 +23,14 @@ class Rows:
 
     Attributes:
         of: ``last``, the prompt's last token; ``text``, all tokens behind the last visual one, or the last
-            token where nothing follows; or ``visual``, all visual tokens that are left.
+            token where nothing follows; ``visual``, all visual tokens that are left; or ``before_text``, the
+            mean query of all tokens before the text, which sees these (``own`` without ``rotary`` alone).
         own: false for the layer before the stage, true for the stage's first layer itself: its norm, q and k
             on the states that enter it, before anything is dropped.
         rotary: false for q and k without positions.
         heads: ``each`` for (heads, rows, m); ``mean`` or ``max`` over the heads for (rows, m), which is all
-            that is held in memory. ``last`` has no axis of rows and keeps its heads: (heads, m).
+            that is held in memory. ``last`` and ``before_text`` have no axis of rows and keep their heads:
+            (heads, m).
     """
 
     of: str = "last"
@@ -35,13 +39,26 @@ class Rows:
     heads: str = "each"
 
     def __post_init__(self) -> None:
-        check_choice("of", self.of, ("last", "text", "visual"))
-        check_choice("heads", self.heads, ("each", "mean", "max") if self.of != "last" else ("each",))
+        check_choice("of", self.of, ("last", "text", "visual", "before_text"))
+        check_choice("heads", self.heads, ("each",) if self.single else ("each", "mean", "max"))
+        if self.of == "before_text":
+            check_choice("own", self.own, (True,))
+            check_choice("rotary", self.rotary, (False,))
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one row."""
+        return self.of in ("last", "before_text")
 
     @property
     def of_kernel(self) -> bool:
         """Whether the rows follow from what the layer's attention kernel gets; others are projected anew."""
         return self.rotary and not self.own
+
+    @property
+    def projected(self) -> bool:
+        """Whether it needs projections beside those of the kernel."""
+        return not self.of_kernel
 
 
 @dataclass(frozen=True, order=True)
@@ -52,6 +69,7 @@ class States:
     kind            shape      value
     ==============  =========  ======================================================================
     ``keys``        (m, w)     keys of the layer before the stage with positions, heads side by side
+    ``own_keys``    (m, w)     the same of the stage's first layer, of the states that enter it
     ``entering``    (m, d)     hidden states that enter the layer before the stage
     ``leaving``     (m, d)     hidden states that leave it
     ``normed``      (m, d)     ``leaving`` after the LLM's final norm
@@ -76,6 +94,11 @@ class States:
         """Whether the layer's attention kernel has them."""
         return self.kind == "keys"
 
+    @property
+    def projected(self) -> bool:
+        """Whether it needs projections beside those of the kernel."""
+        return self.kind == "own_keys"
+
 
 LayerSignal: TypeAlias = Rows | States
 LAST_ROW = Rows()
@@ -92,6 +115,7 @@ class StageSizes:
         text: tokens that ask, as in :class:`Rows`.
         hidden: d, width of the LLM's hidden states.
         head: width of an attention head.
+        keys: width of a token's keys, all heads.
     """
 
     visual: int
@@ -99,6 +123,25 @@ class StageSizes:
     text: int
     hidden: int
     head: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class TokensKnown:
+    """What is known of one prompt's visual tokens before the LLM runs.
+
+    Attributes:
+        grid: (tokens, 2) row and column of each in its crop; None where they form no grid.
+        tower: (tokens, ...) what the vision tower knows of each, of each signal in the method's ``reads``.
+    """
+
+    grid: Tensor | None = None
+    tower: Mapping[Signal, Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> TokensKnown:
+        """Return a copy on another device."""
+        grid = None if self.grid is None else self.grid.to(device)
+        return TokensKnown(grid, {name: value.to(device) for name, value in self.tower.items()})
 
 
 @dataclass(frozen=True)
@@ -107,10 +150,10 @@ class LayerState:
 
     Attributes:
         stage: number of the stage, from 0.
-        places: (m,) which of the prompt's visual tokens are left, ascending, counted before the first stage.
+        places: (m,) which of the prompt's visual tokens are left, counted before the first stage: ascending,
+            but for tokens that a stage has moved behind the others (:class:`StageChoice`).
         signals: what the method declares for the stage.
-        grid: (tokens, 2) row and column in its crop of each of the prompt's visual tokens; None where they
-            form no grid.
+        known: what is known of all of the prompt's visual tokens.
         prepared: what :meth:`~script_exp.pruners.contract.layer_pruner.LayerPruner.prepare` returned for this
             prompt.
     """
@@ -118,5 +161,25 @@ class LayerState:
     stage: int
     places: Tensor
     signals: Mapping[LayerSignal, Tensor]
-    grid: Tensor | None = None
+    known: TokensKnown = TokensKnown()
     prepared: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StageChoice:
+    """What a stage leaves of the m visual tokens of one prompt.
+
+    Attributes:
+        chosen: (count,) indices below m, distinct: the tokens that stay.
+        states: (count, d) hidden states that enter the stage in their places, for methods that merge; None
+            for their own.
+        moved: how many of ``chosen``, the last ones, stand behind all other visual tokens from now on, in
+            this order. A merged token without a place of its own takes that of one of its members, and moves.
+        sizes: (count,) how many tokens each stands for, if the method weighs them
+            (:attr:`~script_exp.pruners.contract.layer_pruner.LayerPruner.weighs`); None for 1 each.
+    """
+
+    chosen: Tensor
+    states: Tensor | None = None
+    moved: int = 0
+    sizes: Tensor | None = None

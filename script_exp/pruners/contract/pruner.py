@@ -36,6 +36,7 @@ class VisualTokens:
             places of ``projected`` that it covers; None for the picture as it is.
         padding: (top, bottom, left, right) rows and columns of the grid that lie wholly in what was added to
             make the picture a square; None where nothing was added, or it is not known.
+        frames: frames of a video that each crop shows: 1, or as many as the tower merges; None for an image.
     """
 
     projected: Tensor
@@ -48,6 +49,7 @@ class VisualTokens:
     tiles: tuple[int, int] | None = None
     smaller: tuple[int, int] | None = None
     padding: tuple[int, int, int, int] | None = None
+    frames: int | None = None
 
     @property
     def features(self) -> Tensor:
@@ -57,7 +59,9 @@ class VisualTokens:
     def enter(self, features: Tensor) -> Tensor:
         """Return (..., d) what enters the LLM for features (..., v) made of :attr:`features`."""
         features = features.to(self.features.dtype)
-        return features if self.project is None else self.project(features)
+        if self.project is None:
+            return features
+        return self.project(features).to(features.device)  # a spread model's projector may be elsewhere
 
     def tensors(self) -> dict[str | Signal, Tensor]:
         """Return every tensor by the name of its attribute, or by its signal."""
@@ -115,6 +119,7 @@ class Pruner(ABC):
     """What the query encoder sees if the run does not say: the ``bare`` question, or as ``released`` code."""
     draws: ClassVar[bool] = False
     """Whether the method draws at random, seeded by :attr:`VisualTokens.key`."""
+    needs_frames: ClassVar[bool] = False  # whether it compares the frames of a video, which are its crops
 
     def __post_init__(self) -> None:
         self.budget = check_budget(self.budget)
@@ -147,11 +152,15 @@ class Pruner(ABC):
         """Return how many tokens are kept of a crop with ``tokens`` visual tokens."""
         return tokens_kept(self.budget, tokens)
 
+    def total_of(self, crops: int, tokens: int) -> int:
+        """Return how many tokens are kept of an image with ``crops`` crops of ``tokens`` visual tokens."""
+        return crops * self.kept_of(tokens)
+
     @abstractmethod
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         """Return the tokens to keep, distinct, in any order; fewer if ``aggregates`` or ``adaptive``.
 
-        They are indices (crops, k), or, if crops may keep different numbers, places (crops * k,), which count
+        They are indices (crops, k), or, if crops may keep different numbers, places (total,), which count
         through all crops: crop * n + index. 1 <= k < n; k <= n if ``adaptive``. The tensors are in float32.
         """
 
@@ -175,14 +184,14 @@ class Pruner(ABC):
         """
         self._check(visual, query)
         crops, n, d = visual.projected.shape
-        k = self.kept_of(n)
-        if k == n and not self.adaptive:
+        k, total = self.kept_of(n), self.total_of(crops, n)
+        if total == crops * n and not self.adaptive:
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
             return Kept.of_each_crop(every, visual.projected, n)
         self._check_finite(visual, query)
         chosen = self.select(visual.map(Tensor.float), _query_in_float32(query), k).sort(dim=-1).values
         by_crop = chosen.ndim == 2
-        most = k if by_crop else crops * k
+        most = k if by_crop else total
         if chosen.shape[:-1] != (crops,) * by_crop or not 1 <= chosen.shape[-1] <= most:
             shape = tuple(chosen.shape)
             raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from script_exp.errors import SettingError, check_number
+from script_exp.pruners.contract.budget import tokens_kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner, by_layer
 from script_exp.pruners.contract.pruner import Pruner
 from script_exp.pruners.contract.signals import Reads
@@ -40,6 +41,9 @@ class Composed(LayerPruner):
         if self.inside.needs_grid:
             expected = "a method that needs no grid: what enters the LLM has none any more"
             raise SettingError("inside", type(self.inside).__name__, expected)
+        if self.inside.reads.signals:
+            expected = "a method that reads nothing of the vision tower, where all tokens still were"
+            raise SettingError("inside", type(self.inside).__name__, expected)
         check_number(
             "expansion",
             self.expansion,
@@ -51,6 +55,10 @@ class Composed(LayerPruner):
         if share and entering >= 1:
             raise SettingError("expansion", self.expansion, f"less than 1 / budget = {1 / self.budget:g}")
         self.before = replace(self.before, budget=entering if share else round(entering))
+        tokens = 10**6 if share else 2 * round(entering)
+        if self.before.kept_of(tokens) > tokens_kept(self.before.budget, tokens):
+            expected = "a method that prunes; to prune inside the LLM alone, choose a method that does"
+            raise SettingError("before", type(self.before).__name__, expected)
         left = 1 / self.expansion if share else self.budget
         try:
             self.inside = replace(self.inside, budget=left, budget_as=self.budget_as)

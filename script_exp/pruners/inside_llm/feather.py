@@ -57,8 +57,8 @@ class Feather(ListedPruner):
         ranked = self.best(self.score(state.signals[_ROW]), len(state.places))
         if state.stage > 0:
             return ranked[:count]
-        if state.grid is None:
+        if state.known.grid is None:
             expected = "a method that needs no grid: this image's tokens form none"
             raise SettingError("pruner", type(self).__name__, expected)
-        in_grid = (state.grid[state.places] % self.stride == 0).all(dim=-1)[ranked]
+        in_grid = (state.known.grid[state.places] % self.stride == 0).all(dim=-1)[ranked]
         return torch.cat([ranked[in_grid], ranked[~in_grid]])[:count]

@@ -18,7 +18,7 @@ from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, R
 from script_exp.pruners.contract.listed_pruner import ListedPruner
 
 _ROWS = Rows("text")
-_WORDS = frozenset(States("embeddings", of) for of in ("visual", "text"))
+WORDS = frozenset(States("embeddings", of) for of in ("visual", "text"))
 _PLACES = frozenset(States("rotary", of) for of in ("visual", "text"))
 
 
@@ -56,13 +56,10 @@ class SparseVLMPlus(ListedPruner):
         check_whole("heads", self.heads, lowest=1)
 
     def reads_at(self, stage: int) -> frozenset[LayerSignal]:
-        return frozenset({_ROWS}) | _PLACES | (_WORDS if stage == 0 else frozenset())
+        return frozenset({_ROWS}) | _PLACES | (WORDS if stage == 0 else frozenset())
 
     def prepare(self, state: LayerState) -> Tensor:
-        visual, text = (state.signals[States("embeddings", of)] for of in ("visual", "text"))
-        rating = (visual @ text.mT).softmax(dim=-1).mean(dim=0)
-        raters = rating > rating.mean()
-        return raters if raters.any() else ~raters
+        return raters(state)
 
     def select(self, state: LayerState, count: int) -> Tensor:
         ones = {of: _rotated_ones(state.signals[States("rotary", of)]) for of in ("visual", "text")}
@@ -74,8 +71,18 @@ class SparseVLMPlus(ListedPruner):
         return self.best(corrected[chosen].mean(dim=(0, 1)), count)
 
     def operations(self, stage: int, sizes: StageSizes) -> int:
-        words = sizes.hidden if stage == 0 else 0
-        return 2 * sizes.text * sizes.visual * (words + sizes.head)
+        return 2 * sizes.text * sizes.visual * sizes.head
+
+    def preparing_operations(self, sizes: StageSizes) -> int:
+        return 2 * sizes.text * sizes.visual * sizes.hidden
+
+
+def raters(state: LayerState) -> Tensor:
+    """Return which text tokens rate, (text,) bool, from :data:`WORDS`; all if none is above the mean."""
+    visual, text = (state.signals[States("embeddings", of)] for of in ("visual", "text"))
+    rating = (visual @ text.mT).softmax(dim=-1).mean(dim=0)
+    above = rating > rating.mean()
+    return above if above.any() else ~above
 
 
 def _rotated_ones(rotary: Tensor) -> Tensor:

@@ -1,0 +1,52 @@
+"""The tower of Qwen3-VL: what it hands to the first decoder layers, its operations and its processor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Qwen2VLImageProcessorPil
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.tower_shape import TowerShape
+
+
+class Qwen3VLTower(ModelAdapter):
+    """What images and videos share in Qwen3-VL."""
+
+    def deep_of(self, output: Any, index: int) -> Tensor:
+        return torch.stack([level[index] for level in output.deepstack_features])
+
+    def encoder_outputs(self, features: list[Tensor], deep: list[Tensor]) -> dict[str, Any]:
+        levels = [list(level) for level in zip(*deep, strict=True)]
+        output = BaseModelOutputWithDeepstackFeatures(pooler_output=features, deepstack_features=levels)
+        return {"mm_encoder_outputs": {self.modality: output}}
+
+    @classmethod
+    def tower_shape(cls, config: Any) -> TowerShape:
+        vision = config.vision_config
+        patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        return TowerShape(vision.hidden_size, vision.intermediate_size, vision.depth, patch)
+
+    @classmethod
+    def projector_operations(cls, config: Any, patches: int) -> int:
+        """Count the merger, and one of its kind for each level of DeepStack."""
+        vision = config.vision_config
+        group = vision.spatial_merge_size**2
+        width = vision.hidden_size * group
+        mergers = 1 + len(vision.deepstack_visual_indexes)
+        return int(mergers * 2 * (patches // group) * (width * width + width * vision.out_hidden_size))
+
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        vision = config.vision_config
+        return Qwen2VLImageProcessorPil(
+            patch_size=vision.patch_size,
+            temporal_patch_size=vision.temporal_patch_size,
+            merge_size=vision.spatial_merge_size,
+            size={"shortest_edge": 65536, "longest_edge": 16777216},  # pixels, as published
+            image_mean=[0.5, 0.5, 0.5],
+            image_std=[0.5, 0.5, 0.5],
+        )

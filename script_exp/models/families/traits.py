@@ -1,0 +1,119 @@
+"""What a model's config alone says about its family: an adapter's class attributes and class methods."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, ClassVar
+
+from transformers import AutoImageProcessor
+
+from script_exp.benchmarks.reading.frame_count import FrameCount
+from script_exp.errors import UserError
+from script_exp.models.rules import PruningRules
+from script_exp.models.tower_shape import TowerShape
+from script_exp.models.tower_signals import check_signals
+from script_exp.pruners.contract.signals import Reads, Signal
+
+
+class FamilyTraits(ABC):
+    """The part of an adapter that needs no model in memory.
+
+    Attributes:
+        modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
+        variable_size: whether images of different size give different numbers of tokens per crop. If so, an
+            image with fewer tokens than the budget keeps all of them; otherwise that is an error.
+        has_separators: whether the model puts its own tokens between the visual ones.
+        counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
+        shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
+        has_projector: whether every image has tower features and a projector, as aggregated tokens need.
+        adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
+        inputs: names of the image tensors in a processed batch, pixels first.
+        on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
+        default_rules: the rules that suit the family's released checkpoints.
+        frames: frames per video if the checkpoint's config does not say; None for images.
+        lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
+    """
+
+    modality: ClassVar[str] = "image"
+    variable_size: ClassVar[bool] = False
+    has_separators: ClassVar[bool] = False
+    counts_positions: ClassVar[bool] = True
+    shrinks: ClassVar[bool] = False
+    has_projector: ClassVar[bool] = True
+    adds_words: ClassVar[bool] = False
+    inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    on_host: ClassVar[tuple[str, ...]] = ()
+    default_rules: ClassVar[PruningRules] = PruningRules()
+    frames: ClassVar[FrameCount | None] = None
+    lmms_name: ClassVar[str] = "default"
+
+    @classmethod  # noqa: B027 - most families come with one tower only
+    def check_config(cls, config: Any) -> None:
+        """Raise a :class:`SettingError` for a config of the family's ``model_type`` that the adapter does not
+        fit.
+        """
+
+    @classmethod  # noqa: B027 - most families permit every choice
+    def check_rules(cls, rules: PruningRules) -> None:
+        """Raise a :class:`SettingError` for a choice that the family does not support."""
+
+    @classmethod
+    def check_reads(cls, reads: Reads, config: Any) -> None:
+        """Raise a :class:`UserError` for something that a method reads and the model cannot give."""
+        if reads.smaller_to is not None and not cls.shrinks:
+            raise UserError(
+                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes tokens"
+            )
+        cls.check_signals(reads.signals, config)
+
+    @classmethod
+    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
+        """Raise a :class:`UserError` for a signal that the tower does not have."""
+        check_signals(signals, config)
+
+    @classmethod
+    def placeholder_of(cls, config: Any) -> int:
+        """Return the id of the token that is repeated once for every visual token."""
+        return int(config.image_token_id)
+
+    @classmethod
+    def mark_of(cls, tokenizer: Any, config: Any) -> str:
+        """Return what the chat template writes where an image belongs; in most families the placeholder."""
+        return str(tokenizer.convert_ids_to_tokens(cls.placeholder_of(config)))
+
+    @classmethod
+    @abstractmethod
+    def tokens_per_crop(cls, config: Any) -> int | None:
+        """Return the visual tokens of one crop; None if they depend on the image."""
+
+    @classmethod
+    def tower_shape(cls, config: Any) -> TowerShape | None:
+        """Return the sizes of the vision tower that its operations follow from.
+
+        None for the towers and projectors whose formulas ``measure/flops.py`` has: CLIP's and SigLIP's behind
+        LLaVA's projector, and Qwen2.5-VL's.
+        """
+        return None
+
+    @classmethod
+    def projector_operations(cls, config: Any, patches: int) -> int:
+        """Count what stands between the tower and the LLM, for ``patches`` patches of all images.
+
+        2 per multiply-accumulate. Only called for a family with a :meth:`tower_shape`.
+        """
+        raise NotImplementedError(f"{cls.__name__} has a tower_shape, but no projector_operations")
+
+    @classmethod
+    def load_image_processor(cls, folder: Path) -> Any:
+        """Load a checkpoint's image processor as in its official evaluation, without torchvision."""
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", local_files_only=True)
+
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        """Build the image processor of the family's released checkpoints at the size of a config's tower.
+
+        None for the families that ``loading/random_weights.py`` knows by their processor class.
+        """
+        return None

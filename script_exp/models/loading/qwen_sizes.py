@@ -1,0 +1,95 @@
+"""Full-size configs of Qwen2-VL and Qwen3-VL, as :mod:`script_exp.models.loading.architectures` has them.
+
+Widths and depths are those of the text models of the same name; they were compared with the number of
+parameters in the name, and not with the hub's ``config.json``, which could not be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from transformers import PretrainedConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
+
+
+class LLMSize(NamedTuple):
+    """Sizes of a decoder, in the order in which tables list them."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+
+
+QWEN2 = {
+    "0_5b": LLMSize(896, 4864, 24, 14, 2),
+    "1_5b": LLMSize(1536, 8960, 28, 12, 2),
+    "7b": LLMSize(3584, 18944, 28, 28, 4),
+    "14b": LLMSize(5120, 13824, 48, 40, 8),
+    "32b": LLMSize(5120, 27648, 64, 40, 8),
+    "72b": LLMSize(8192, 29568, 80, 64, 8),
+}
+QWEN3 = {
+    "0_6b": LLMSize(1024, 3072, 28, 16, 8),
+    "1_7b": LLMSize(2048, 6144, 28, 16, 8),
+    "4b": LLMSize(2560, 9728, 36, 32, 8),
+    "8b": LLMSize(4096, 12288, 36, 32, 8),
+    "14b": LLMSize(5120, 17408, 40, 40, 8),
+    "32b": LLMSize(5120, 25600, 64, 64, 8),
+    "30b_a3b": LLMSize(2048, 6144, 48, 32, 4),
+}
+_SMALL_TOWER = {
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "deepstack_visual_indexes": [5, 11, 17],
+}
+_LARGE_TOWER = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "deepstack_visual_indexes": [8, 16, 24],
+}
+
+
+def qwen2_vl(size: str) -> PretrainedConfig:
+    """Qwen/Qwen2-VL-*-Instruct; 2B has the text of Qwen2-1.5B, and the tower is the same for all."""
+    text: dict[str, Any] = QWEN2[size]._asdict() | {
+        "vocab_size": 151936 if size == "1_5b" else 152064,
+        "max_position_embeddings": 32768,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+    }
+    return Qwen2VLConfig(
+        dtype="bfloat16",
+        vision_config={"hidden_size": text["hidden_size"]},
+        text_config=text,
+        image_token_id=151655,
+        video_token_id=151656,
+        vision_start_token_id=151652,
+        vision_end_token_id=151653,
+        tie_word_embeddings=size == "1_5b",
+    )
+
+
+def qwen3_vl(size: str) -> PretrainedConfig:
+    """Qwen/Qwen3-VL-*-Instruct; 2B, with the text of Qwen3-1.7B, and 4B have the smaller tower."""
+    small, experts = size in ("1_7b", "4b"), size == "30b_a3b"
+    text: dict[str, Any] = QWEN3[size]._asdict() | {
+        "vocab_size": 151936,
+        "head_dim": 128,
+        "max_position_embeddings": 262144,
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
+    }
+    if experts:
+        text |= {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    tower = _SMALL_TOWER if small else _LARGE_TOWER
+    return (Qwen3VLMoeConfig if experts else Qwen3VLConfig)(
+        dtype="bfloat16",
+        vision_config=tower | {"out_hidden_size": text["hidden_size"]},
+        text_config=text,
+        tie_word_embeddings=small,
+    )
