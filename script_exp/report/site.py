@@ -139,20 +139,27 @@ def _index(site: Site, made: Sequence[Board], pages: dict[str, str]) -> str:
 
 
 def _method_table(site: Site, made: Sequence[Board], pages: dict[str, str]) -> Table:
-    """Return the list of methods, with the number of their runs and where they lead."""
-    firsts: dict[str, list[str]] = {}
+    """Return the list of methods, with the best place and the number of runs of each."""
+    best: dict[str, tuple[int, str]] = {}
     for board in made:
         for row, point in zip(_rows(board.table), board.points, strict=True):
-            if row.entries[1].text == "1":
-                firsts.setdefault(point["method"], []).append(f"{point['budget']} on {point['column']}")
+            place = row.entries[1]
+            if place.text:
+                at = f"{place.small} at {point['budget']} on {point['column']}"
+                one = (int(place.text), at)
+                best[point["method"]] = min(best.get(point["method"], one), one, key=lambda found: found[0])
     counts = site.cells.runs["pruner"].value_counts()
     rows = [
-        Row([Entry(name, link=page), Entry("; ".join(firsts.get(name, []))), Entry(str(counts[name]))])
+        Row(
+            [
+                Entry(name, link=page),
+                Entry(str(best[name][0]), best[name][1]) if name in best else Entry(),
+                Entry(str(counts[name])),
+            ]
+        )
         for name, page in pages.items()
     ]
-    return Table(
-        "methods", "Methods", ["Method", "Best at", "Runs"], [Group("", rows)], pd.DataFrame(), texts=2
-    )
+    return Table("methods", "Methods", ["Method", "Best place", "Runs"], [Group("", rows)], pd.DataFrame())
 
 
 def _rows(table: Table) -> list[Row]:

@@ -61,6 +61,20 @@ def test_every_page_loads_only_files_of_the_site_and_every_link_leads_somewhere(
         assert policy.startswith("default-src 'none'; img-src data:;")
 
 
+def test_the_list_has_the_best_place_of_each_method(site):
+    """The smallest of its page; methods above the budget have none."""
+    page = Page((site / "index.html").read_text())
+    listed = next(table for table in page.tables if table[0] == ["Method", "Best place", "Runs"])
+    assert [row[0] for row in listed[1:]] == ["none", "random", "cdpruner", "fastv", "trim"]
+    for name, best, runs in listed[1:]:
+        own = Page((site / "methods" / f"{name}.html").read_text())
+        place = next(table for table in own.tables if table[0][:3] == ["Budget", "Method", "Place"])
+        places = [row[2] for row in place[1:] if row[2] != "–"]
+        assert best.split(" at ")[0] == (min(places, key=lambda one: int(one.split()[0])) if places else "–")
+        assert int(runs) == {"none": 1, "random": 20}.get(name, 4)
+        assert (best == "–") == (name in ("none", "fastv"))
+
+
 def test_each_method_has_its_sheet_place_and_commands(site):
     page = Page((site / "methods" / "cdpruner.html").read_text())
     assert "A determinantal point process (DPP) over" in page.text
