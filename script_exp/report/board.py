@@ -81,8 +81,12 @@ def _board(cells: pd.DataFrame, column: str, pages: Mapping[str, str]) -> Board:
         first = group.iloc[0]
         budget = "unpruned" if pd.isna(first["budget"]) else budget_text(first["budget"])
         kind = {"model": str(first["model"]), "benchmark": column, "budget": budget, "tokens": tokens}
-        groups.append(Group(title, _rows(group, tokens == WITHIN, pages), kind))
-        points += [_point(cell, budget, tokens) for _, cell in group.iterrows()]
+        rows = _rows(group, tokens == WITHIN, pages)
+        groups.append(Group(title, rows, kind))
+        points += [
+            _point(cell, budget, tokens) | {"place": f"{row.entries[1].text} {row.entries[1].small}".strip()}
+            for (_, cell), row in zip(group.iterrows(), rows, strict=True)
+        ]
     table = Table(
         name="leaderboard",
         title=f"{column} ({setup_title(cells)})",

@@ -142,11 +142,10 @@ def _method_table(site: Site, made: Sequence[Board], pages: dict[str, str]) -> T
     """Return the list of methods, with the best place and the number of runs of each."""
     best: dict[str, tuple[int, str]] = {}
     for board in made:
-        for row, point in zip(_rows(board.table), board.points, strict=True):
-            place = row.entries[1]
-            if place.text:
-                at = f"{place.small} at {point['budget']} on {point['column']}"
-                one = (int(place.text), at)
+        for point in board.points:
+            if point["place"]:
+                place, _, of = point["place"].partition(" ")
+                one = (int(place), f"{of} at {point['budget']} on {point['column']}")
                 best[point["method"]] = min(best.get(point["method"], one), one, key=lambda found: found[0])
     counts = site.cells.runs["pruner"].value_counts()
     rows = [

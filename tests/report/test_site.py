@@ -191,6 +191,8 @@ def test_bad_inputs_are_said(tmp_path, capsys, monkeypatch):
     save_run(outputs, "trim", 32, [1.0], weights="random")
     assert main([str(outputs), "--to", str(folder)]) == 2
     assert "no run with an accuracy, so there is nothing to compare" in capsys.readouterr().err
+    save_run(outputs, "none", None, draw(1, 0.9))  # nothing to rank
+    assert main([str(outputs), "--to", str(folder)]) == 0
 
 
 def test_pictures_are_on_the_page_of_their_method(tmp_path, capsys, monkeypatch):
