@@ -52,9 +52,13 @@ def _settings(run: pd.Series) -> dict[str, dict[str, Any]]:
     own = {"dtype": run["dtype"], "attention": run["attention"], "device": run["device_type"]}
     own["latency"] = "off" if pd.isna(run["llm_prefill_ms"]) else "on"
     drawn = json.loads(run["pruner_settings"]).items()
+    model = {"path": run["checkpoint"], "weights": run["weights"], "compile": run["compile"]}
+    model["placement"] = json.loads(run["provenance"])[-1].get(
+        "placement", "one_device"
+    )  # older ones lack it
     return {
         "": {key: value for key, value in known.items() if value is not None} | own,
-        "model": {"path": run["checkpoint"], "weights": run["weights"], "compile": run["compile"]},
+        "model": model,
         "benchmark": json.loads(run["benchmark_settings"]),
         "pruner": {key: value for key, value in drawn if key.rpartition(".")[2] != "seed"},
     }

@@ -111,8 +111,14 @@ def test_a_command_makes_the_cell_that_was_recorded():
         assert made == json.loads(file.read_text())["cell"]
     run = runs[runs["pruner"] == "script"].iloc[0].copy()
     run["pruner_settings"], run["attention"] = '{"graph.threshold": 0.5, "padding": "it\'s [a]"}', "eager"
+    run["provenance"] = '[{"placement": "auto"}]'
     words = shlex.split(command(run))
-    assert {"attention=eager", "pruner.graph.threshold=0.5", 'pruner.padding="it\'s [a]"'} <= {*words}
+    assert {
+        "attention=eager",
+        "model.placement=auto",
+        "pruner.graph.threshold=0.5",
+        'pruner.padding="it\'s [a]"',
+    } <= {*words}
     run["pruner"] = "mine"
     assert command(run) is None
 
