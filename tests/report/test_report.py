@@ -171,7 +171,8 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     first = result["provenance"][0]
     later = first | {
         "git": {"commit": "a" * 40, "dirty": True}, "python": "3.12.1", "packages": {"torch": "2.13.0"},
-        "host": "node7", "compile": "default", "placement": "auto", "threads": 2, "time": "2026-11-24T10:20:30+00:00",
+        "host": "node7", "compile": "default", "placement": "auto", "threads": 2,
+        "time": "2026-11-24T10:20:30+00:00",
     }  # fmt: skip
     file.write_text(json.dumps(result | {"provenance": [first, later, later], "rescored": [{}, {}]}))
     frame = load_runs(tmp_path).frame
