@@ -13,14 +13,15 @@ from script_exp.analysis.table import Entry, Group, Row, Table, mark_best, witho
 from script_exp.benchmarks import METRICS
 from script_exp.results.read import draws
 
-_INTERVAL = (
+INTERVAL = (
     "±: half of the 95 % interval, over units (the questions on one image are one unit). With several seeds "
     "it includes Student's t interval over the seeds. "
     "In simulations with 5 to 500 units it covers the truth in about 95 % of the cases, at worst in 92 % for "
     "accuracies of 50 to 90 %, 89 % at 95 % and 86 % at 99 %."
 )
 
-_MORE = "More tokens than the budget, mean over the LLM's layers"
+MORE = "More tokens than the budget, mean over the LLM's layers"
+"""Heading of the methods that are not ranked with the others."""
 
 
 def accuracy_tables(cells: Cells, published: pd.DataFrame | None = None) -> list[Table]:
@@ -70,7 +71,7 @@ def asked(cells: pd.DataFrame) -> pd.Series:
     return cells["budget"] * cells["budget_crops"].where(cells["budget"] >= 1, cells["offered"])
 
 
-def _exceeds(cells: pd.DataFrame) -> pd.Series:
+def exceeds(cells: pd.DataFrame) -> pd.Series:
     """Return whether the LLM's layers have more tokens on average than the budget allows.
 
     So it is where a method inside the LLM keeps the budget after its last stage. It has an advantage over
@@ -108,8 +109,8 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
             for name, values in references.rows(budget)
         ]
         groups.append(Group(heading(group), [*map(Row, rows), *gray]))
-    notes = ["Tokens: visual tokens, mean over the LLM's layers.", _INTERVAL]
-    if _exceeds(cells).any():
+    notes = ["Tokens: visual tokens, mean over the LLM's layers.", INTERVAL]
+    if exceeds(cells).any():
         notes.append("Not ranked: methods with more tokens than the budget, mean over the LLM's layers.")
     if several and cells["retained"].notna().any():
         notes.append("Retained: the share of the unpruned accuracy in %, averaged over the benchmarks.")
@@ -132,7 +133,7 @@ def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) 
     """Return the rows of one budget, with the best entries of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
     means = group.groupby("label")["layer_average"].mean()
-    unranked = {*group[_exceeds(group)]["label"]}
+    unranked = {*group[exceeds(group)]["label"]}
     tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
     parts = [[Entry(label) for label in labels], tokens]
     for column in columns:
@@ -178,7 +179,7 @@ def _inside_the_llm(cells: pd.DataFrame) -> list[str]:
     notes = []
     for label, group in cells.groupby("label", sort=True):
         group = group.sort_values("budget", ascending=False)
-        more = group[_exceeds(group)]
+        more = group[exceeds(group)]
         if len(more):
             means = ", ".join(f"{mean:.0f}" for mean in more["layer_average"])
             budgets = ", ".join(budget_text(budget) for budget in more["budget"])
@@ -190,7 +191,7 @@ def _budget_table(cells: pd.DataFrame) -> Table:
     unpruned = cells[cells["budget"].isna()]
     pruned = cells[cells["budget"].notna()]
     budgets = [budget for budget, _ in by_budget(pruned)]
-    more = pruned["label"].isin(pruned[_exceeds(pruned)]["label"])
+    more = pruned["label"].isin(pruned[exceeds(pruned)]["label"])
     before = "The unpruned run is missing"
     if len(unpruned):
         entry = accuracy_entry(unpruned.iloc[0])
@@ -202,7 +203,7 @@ def _budget_table(cells: pd.DataFrame) -> Table:
         columns=["Method", *map(budget_text, budgets)],
         groups=[
             Group(title, _rows_by_budget(own, budgets))
-            for title, own in ((before, pruned[~more]), (_MORE, pruned[more]))
+            for title, own in ((before, pruned[~more]), (MORE, pruned[more]))
             if len(own)
         ],
         notes=[

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -67,7 +68,7 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
     """
     runs = load_wandb(arguments.wandb) if arguments.wandb else load_runs(arguments.outputs)
     print_problems(runs.problems)
-    cells = make_cells(_chosen(runs, arguments))
+    cells = make_cells(chosen_runs(runs, arguments, arguments.wandb or arguments.outputs))
     print_problems(cells.problems)
     labels = set(cells.frame["label"])
     if arguments.reference not in {*labels, "script"}:
@@ -97,8 +98,12 @@ def print_problems(problems: Iterable[str]) -> None:
         print(f"left out: {printable(problem)}", file=sys.stderr)
 
 
-def _chosen(runs: Runs, arguments: argparse.Namespace) -> pd.DataFrame:
-    place = arguments.wandb or arguments.outputs
+def chosen_runs(runs: Runs, arguments: argparse.Namespace, place: Path | str) -> pd.DataFrame:
+    """Return the runs that match the options of :func:`script_exp.analysis.filters.add_filters`.
+
+    Raises:
+        UserError: if there are none; the message names their ``place``.
+    """
     if runs.frame.empty:
         raise UserError(f"no finished runs in {place}; python runners/run.py makes one")
     frame = chosen(runs.frame, arguments)

@@ -39,8 +39,11 @@ class Flips:
         """Compare the samples of two runs (:func:`script_exp.results.read.load_samples`).
 
         Raises:
-            ValueError: if they did not answer the same samples.
+            ValueError: if they did not answer the same samples, or a sample has no score or unit.
         """
+        for samples, name in ((first, "score"), (second, "score"), (first, "unit")):
+            if name not in samples or samples[name].isna().any():
+                raise ValueError(f"not every sample has a {name}")
         if set(first.index) != set(second.index):
             raise ValueError("the runs did not answer the same samples")
         change = first["score"] - second["score"].reindex(first.index)

@@ -53,7 +53,7 @@ def power_tables(
             try:
                 first, second = (load_samples(Path(_folder(cells, one))) for one in (ours, cell))
                 flips = Flips.of(first, second)
-            except (UserError, ValueError, TypeError, KeyError) as error:
+            except (UserError, ValueError, TypeError) as error:
                 problems.append(f"{ours['label']} and {cell['label']} on {cell['column']}: {error}")
                 continue
             found = [simulation.samples_for(flips, difference, power) for difference in points]

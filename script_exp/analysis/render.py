@@ -157,7 +157,8 @@ def html_rows(table: Table, caption: str = "") -> str:
     )
     lines = [f"<table>{caption}", f"<thead><tr>{head}</tr></thead>"]
     for group in table.groups:
-        lines.append("<tbody>")
+        kinds = "".join(f' data-{name}="{_escaped(value)}"' for name, value in group.kind.items())
+        lines.append(f"<tbody{kinds}>")
         if group.heading:
             heading = _escaped(group.heading)
             lines.append(
@@ -211,6 +212,8 @@ def _latex_entry(entry: Entry) -> str:
 def _html(entry: Entry) -> str:
     shown = _escaped(entry.text)
     shown = {1: f"<b>{shown}</b>", 2: f"<u>{shown}</u>"}.get(entry.place, shown)
+    if entry.link:
+        shown = f'<a href="{_escaped(entry.link)}">{shown}</a>'
     return shown + (f" <small>{_escaped(entry.small)}</small>" if entry.small else "") or _HOLE
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -16,11 +16,13 @@ class Entry:
         text: the main text; empty if nothing was measured.
         small: what follows in small type, such as an interval.
         place: 1 for the best of its group, 2 for the second, 0 for all others.
+        link: where the text leads, in HTML.
     """
 
     text: str = ""
     small: str = ""
     place: int = 0
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows under one heading, such as those of one budget."""
+    """Rows under one heading, such as those of one budget.
+
+    Attributes:
+        heading: what they have in common.
+        rows: the rows.
+        kind: what a page can choose groups by: names and values of data attributes in HTML.
+    """
 
     heading: str
     rows: list[Row]
+    kind: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ def without_empty(table: Table) -> Table:
         Group(
             group.heading,
             [Row([row.entries[place] for place in kept], row.reference) for row in group.rows],
+            group.kind,
         )
         for group in table.groups
     ]

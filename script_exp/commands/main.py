@@ -23,6 +23,7 @@ COMMANDS = {
     "tables": "print accuracy and cost of all finished runs",
     "make": "write tables and figures of all finished runs",
     "report": "make one HTML page of all finished runs",
+    "site": "make a static site of all finished runs",
     "power": "say how many samples tell two methods apart",
     "kept": "draw which visual tokens were kept",
     "wandb_workspace": "make a W&B workspace that shows the runs",

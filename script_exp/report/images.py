@@ -10,12 +10,13 @@ import base64
 import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from script_exp.analysis.cells import Cells
-from script_exp.analysis.figures import draw
+from script_exp.analysis.figures import draw, figures
 from script_exp.analysis.figures.kept import Answer, KeptPicture, kept_figure
 from script_exp.analysis.figures.style import style
 from script_exp.inspection.choose import answers, side_by_side, worst_regressions
@@ -46,6 +47,8 @@ _SAID = {
     ),
 }
 """Title and caption of each kind of figure."""
+
+_AGAINST_COST = ("accuracy_by_budget", "accuracy_by_flops", "accuracy_by_prefill_time")
 
 _PIXELS_PER_INCH = 130  # makes 8-point type as large as the text around it
 
@@ -81,14 +84,27 @@ def figure_images(cells: Cells, colored: Collection[str] | None = None) -> tuple
     images: list[Image] = []
 
     def take(kind: str, name: str, figure: Figure) -> None:
-        title, caption = _SAID[kind]
-        panels = ", ".join(one.get_title() for one in figure.axes if one.get_title())
-        keys = ", ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
-        words = [title, f"Panels: {panels}" if panels else "", f"Shown: {keys}" if keys else ""]
-        alt = ". ".join(filter(None, words)) + "."
-        images.append(_image(figure, "svg", f"{title} ({name})", caption, alt))
+        images.append(_figure_image(kind, name, figure))
 
     return images, draw(cells, take, colored)
+
+
+def cost_images(cells: Cells) -> list[Image]:
+    """Return the figures of accuracy against a cost; no samples are read."""
+    with style():
+        drawn = takewhile(
+            lambda one: one[0] != "overlap", figures(cells)
+        )  # the last kind, which reads samples
+        return [_figure_image(*one) for one in drawn if one[0] in _AGAINST_COST]
+
+
+def _figure_image(kind: str, name: str, figure: Figure) -> Image:
+    title, caption = _SAID[kind]
+    panels = ", ".join(one.get_title() for one in figure.axes if one.get_title())
+    keys = ", ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
+    words = [title, f"Panels: {panels}" if panels else "", f"Shown: {keys}" if keys else ""]
+    alt = ". ".join(filter(None, words)) + "."
+    return _image(figure, "svg", f"{title} ({name})", caption, alt)
 
 
 def kept_images(runs: pd.DataFrame, most: int) -> tuple[list[Image], list[str]]:

@@ -59,24 +59,24 @@ def report_page(report: Report) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["rows"] = lambda table: Markup(html_rows(table))  # already escaped
-    script = f"\n{_source('sort_and_filter.js')}\n"  # as in the element: the policy allows its hash
+    script = f"\n{source('sort_and_filter.js')}\n"  # as in the element: the policy allows its hash
     environments, runs = provenance_tables(report.cells.runs, report.place)
-    return environment.from_string(_source("page.html")).render(
+    return environment.from_string(source("page.html")).render(
         report=report,
-        style=Markup(_source("page.css")),
+        style=Markup(source("page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=metadata.version("script-exp"),
-        facts=dict(_facts(report.cells)),
+        facts=dict(facts_of(report.cells)),
         sections=_sections(report.tables),
-        caveats=_caveats(report.cells, report.tables),
+        caveats=caveats_of(report.cells, report.tables),
         environments=environments,
         runs=runs,
     )
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
     """Read a file in the folder of this module."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
@@ -90,7 +90,7 @@ def _sections(tables: Sequence[Table]) -> dict[str, list[Table]]:
     return {title: sections[title] for title in order if title in sections}
 
 
-def _facts(cells: Cells) -> Iterator[tuple[str, str]]:
+def facts_of(cells: Cells) -> Iterator[tuple[str, str]]:
     """Yield the facts of the overview: a name and a few words each."""
     runs = cells.runs
     pruned = runs[runs["budget"].notna()]
@@ -133,7 +133,8 @@ class Caveats:
     tested: bool
 
 
-def _caveats(cells: Cells, tables: Sequence[Table]) -> Caveats:
+def caveats_of(cells: Cells, tables: Sequence[Table] = ()) -> Caveats:
+    """Return the warnings that apply to the cells, and to these tables of them."""
     runs = cells.runs
     return Caveats(
         embedded=bool((runs["checkpoint"] == "embedded").any()),

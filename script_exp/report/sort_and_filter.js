@@ -1,11 +1,12 @@
 "use strict";
-// A click on a column's head sorts the rows of each group; words filter the rows of all tables.
+// A click on a column's head sorts the rows of each group; words filter the rows of all tables. A list of
+// choices in the form filters the groups that say what they are of its kind, in a data attribute of its name.
 // Without this script the page is the same, with plain tables.
 
 const HOLE = "–";
 const NUMBER = /^([<+−-]*)(\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)(?=$|[\s,†%×])/;
 
-const tables = [...document.querySelectorAll("table")];
+const tables = [...document.querySelectorAll("table:not(.plain)")];
 const isText = (cell) => cell.classList.contains("text");
 const rowsIn = (body) => [...body.rows].filter((row) => !row.classList.contains("heading"));
 const allRows = (table) => [...table.tBodies].flatMap(rowsIn);
@@ -93,6 +94,10 @@ function matcher(word) {
   return (text) => whole.test(text);
 }
 
+const lists = [...document.querySelectorAll("#filter select")];
+const isChosen = (body) =>
+  lists.every(({ name, value }) => value === "" || !(name in body.dataset) || body.dataset[name] === value);
+
 let texts = null; // built at the first word: there may be thousands of rows
 
 function filter() {
@@ -103,14 +108,15 @@ function filter() {
     let inTable = 0;
     for (const body of table.tBodies) {
       let inBody = 0;
+      const chosen = isChosen(body);
       for (const row of rowsIn(body)) {
-        row.hidden = !matchers.every((match) => match(texts.get(row)));
+        row.hidden = !chosen || !matchers.every((match) => match(texts.get(row)));
         inBody += !row.hidden;
       }
       body.hidden = inBody === 0;
       inTable += inBody;
     }
-    table.closest("section").hidden = inTable === 0 && matchers.length > 0;
+    table.closest("section").hidden = inTable === 0 && allRows(table).length > 0;
     shown += inTable;
   }
   say(shown);

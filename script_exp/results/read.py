@@ -142,7 +142,9 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
     try:
         samples = pd.DataFrame([values for _, values in read_lines(file, remedy)])
     except FileNotFoundError as error:
-        raise UserError(f"{file} cannot be read: it is missing; {remedy}") from error
+        alone = not (run_dir / "config.yaml").exists()
+        why = "the result was copied without its run" if alone else remedy
+        raise UserError(f"{file} cannot be read: it is missing; {why}") from error
     except UserError as error:
         raise UserError(f"{file} cannot be read: {str(error).removeprefix(f'{file}, ')}") from error
     if "id" not in samples or samples["id"].isna().any() or samples["id"].duplicated().any():

@@ -80,6 +80,12 @@ def test_flips_are_counted_by_unit():
     assert Flips.of(first, second.iloc[::-1]).counts.tolist() == [[1, 0, 1], [0, 1, 0]]
     with pytest.raises(ValueError, match="same samples"):
         Flips.of(first, second.iloc[:2])
+    for name in ("score", "unit"):
+        for damaged in (first.drop(columns=name), first.assign(**{name: [*first[name][:2], None]})):
+            with pytest.raises(ValueError, match=f"not every sample has a {name}"):
+                Flips.of(damaged, second)
+    with pytest.raises(ValueError, match="not every sample has a score"):
+        Flips.of(first, second.drop(columns="score"))
 
 
 QUICK = ["--repeats", "100", "--points", "20,50"]

@@ -171,7 +171,8 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     first = result["provenance"][0]
     later = first | {
         "git": {"commit": "a" * 40, "dirty": True}, "python": "3.12.1", "packages": {"torch": "2.13.0"},
-        "host": "node7", "compile": "default", "threads": 2, "time": "2026-11-24T10:20:30+00:00",
+        "host": "node7", "compile": "default", "placement": "auto", "threads": 2,
+        "time": "2026-11-24T10:20:30+00:00",
     }  # fmt: skip
     file.write_text(json.dumps(result | {"provenance": [first, later, later], "rescored": [{}, {}]}))
     frame = load_runs(tmp_path).frame
@@ -179,7 +180,8 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     shown = [[entry.text for entry in row.entries] for row in environments.groups[0].rows]
     assert [row[:2] for row in shown] == [["1", "c0ffee"], ["2", f"{'a' * 12} +"]]
     assert shown[1][2:] == [
-        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "default", "pretrained", "embedded", "node7", "",
+        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "default", "auto", "pretrained", "embedded",
+        "node7", "",
         "torch 2.13.0", "1",
     ]  # fmt: skip
     assert shown[0][-1] == "2"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-
 import pytest
+from browser import asked_for, show
 from made_runs import draw, save_grid, save_run
 from processes import run
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -28,38 +23,11 @@ def page(tmp_path_factory):
     return f"file://{folder}/analysis/report.html"
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        missing = "needs chromium and chromium-driver (Debian)"
-        if os.environ.get("BROWSER_TESTS") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    started = webdriver.Chrome(options, Service(driver))
-    yield started
-    started.quit()
-
-
 @pytest.fixture
 def opened(chromium, page):
     """The page, freshly loaded on a desktop's screen."""
     show(chromium, page)
     return chromium
-
-
-def show(browser, page, width=1280):
-    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(page)
 
 
 def head(browser, table, column):
@@ -193,13 +161,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_is_complained_of(chromium, 
     show(chromium, page)
     head(chromium, "accuracy-1", "Tokens").find_element(By.TAG_NAME, "button").click()
     assert chromium.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    asked = [
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    ]
-    assert [url for url in asked if not url.startswith("data:")] == [page]
+    assert [url for url in asked_for(chromium) if not url.startswith("data:")] == [page]
     sizes = chromium.execute_script("return [...document.images].map((image) => image.naturalWidth)")
     assert len(sizes) >= 4
     assert min(sizes) > 0

@@ -280,6 +280,16 @@ def test_samples_that_no_test_can_use(copied, values):
         load_samples(run_dir)
 
 
+def test_samples_that_are_missing(copied):
+    run_dir = copied()
+    (run_dir / "samples.jsonl").unlink()
+    with pytest.raises(UserError, match=f"it is missing; remove {run_dir} to run this cell again"):
+        load_samples(run_dir)
+    (run_dir / "config.yaml").unlink()
+    with pytest.raises(UserError, match="it is missing; the result was copied without its run"):
+        load_samples(run_dir)
+
+
 def test_a_finished_run_on_a_disk_that_can_only_be_read(copied):
     run_dir = copied("disk")
     disk = run_dir.parents[2]

@@ -120,8 +120,10 @@ def check_its_files(place):
     for folder, inside in (
         (ROOT / "conf", "conf"),
         (ROOT / "script_exp" / "tiny" / "weights", "tiny/weights"),
+        (ROOT / "script_exp" / "report", "report"),
     ):
-        files = {file.relative_to(folder) for file in folder.rglob("*") if file.is_file()}
+        there = [file for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+        files = {file.relative_to(folder) for file in there}
         assert {file for file in files if not (packages / inside / file).is_file()} == set()
     assert not list(packages.parent.glob("runners")) + list(packages.parent.glob("analysis"))
 
