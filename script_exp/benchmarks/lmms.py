@@ -16,9 +16,11 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from inspect import signature
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -34,6 +36,8 @@ from script_exp.benchmarks.reading.lmms_eval import (
 )
 from script_exp.benchmarks.rules.metric import MeanScore, Metric, Scored
 from script_exp.errors import SettingError, UserError, unknown_key
+
+log = logging.getLogger(__name__)
 
 _RELEASES = "0.7."
 """Releases whose tasks are known to work so."""
@@ -51,13 +55,21 @@ class TaskScore(MeanScore):
 
     def by_kind(self, answers: Sequence[Scored]) -> dict[str, float]:
         results = [json.loads(answer.answer) for answer in answers]
-        numbers: dict[str, float] = {}
+        numbers = super().by_kind(answers)
         for name, aggregate in self._task.aggregation().items():
             given = [result[name] for result in results if name in result]
-            number = aggregate(given) if given else None
+            if not given or "args" in signature(aggregate).parameters:  # those write files for a server
+                continue
+            try:
+                number = aggregate(given)
+            except (
+                Exception
+            ) as error:  # code of the task; the answers and their scores are there all the same
+                log.warning("lmms-eval cannot aggregate %s of these answers: %r", name, error)
+                continue
             if isinstance(number, int | float):
                 numbers[f"lmms-eval {name}"] = float(number)
-        return super().by_kind(answers) | numbers
+        return numbers
 
 
 @dataclass(kw_only=True)
@@ -146,8 +158,8 @@ class LmmsTask(Benchmark):
         results = self._task.process_results(copy.deepcopy(self._task.eval_docs_no_media[0]), [""])
         scoring = [name for name in self._task.aggregation() if _score(results.get(name)) is not None]
         if self.score_of is None and scoring:
-            return scoring[0]
-        if self.score_of not in scoring:
+            return str(scoring[0])
+        if self.score_of is None or self.score_of not in scoring:
             expected = (
                 f"one of {', '.join(scoring)}" if scoring else f"another task: {self.task} has no scores"
             )

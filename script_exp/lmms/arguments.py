@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -23,6 +24,7 @@ MODALITIES = ("image", "video")
 _GROUPS = ("model", "pruner")
 _SETTINGS = ("budget", "seed", "device", "dtype", "attention", "batch_size", "feature_cache_gib")
 _OWN = ("pretrained", "clip", "question", "modality", "frames")
+_NAME = re.compile(r"[\w.-]+")
 # lmms-eval passes it to every model.
 _IGNORED = ("max_batch_size",)
 
@@ -68,9 +70,9 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
         words["model.path"] = pretrained
     if clip is not None:
         words["model.clip"] = clip
-    words = {"device": own_device(), "pruner": "none"} | words
-    overrides = [f"{key}={_value(value)}" for key, value in words.items()]
-    check_arguments([*overrides, "outputs=."])
+    words = {"pruner": "none"} | words | {"device": own_device(words.get("device", "auto"))}
+    overrides = ["tracker=none", "outputs=.", *(f"{key}={_value(value)}" for key, value in words.items())]
+    check_arguments(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         settings = RunSettings.from_config(compose("config", with_groups_keys(overrides)))
     asked = "AskedAboutVideos" if modality == "video" else "AskedAboutImages"
@@ -99,18 +101,18 @@ def model_named(pretrained: str) -> str:
     )
 
 
-def own_device() -> str:
-    """Return the GPU of this process among those that accelerate or torchrun has started, or ``auto``."""
+def own_device(given: str) -> str:
+    """Return the GPU of this process among those that accelerate or torchrun has started, else ``given``."""
     import torch
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if several and torch.cuda.is_available():
+    if several and given in ("auto", "cuda") and torch.cuda.is_available():
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    return "auto"
+    return given
 
 
 def _value(value: Any) -> str:
-    """Return a value as Hydra reads it: text in quotes, unless it is a number, as ``--batch_size``."""
+    """Return a value as a word of our command line: text in quotes, where it is more than a name."""
     if isinstance(value, str):
-        return value if value.isdigit() else quoted(value)
+        return value if _NAME.fullmatch(value) else quoted(value)
     return "null" if value is None else str(value)
