@@ -56,11 +56,11 @@ def heading(cells: pd.DataFrame) -> str:
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
-    removed = max(0.0, 1 - (_asked(cells) / cells["offered"]).median())
     kept = tokens_text(budget)
     if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
-    return f"{kept}, {100 * removed:.1f} % removed"
+    share = (_asked(cells) / cells["offered"]).median()
+    return kept if pd.isna(share) else f"{kept}, {100 * max(0.0, 1 - share):.1f} % removed"
 
 
 def _asked(cells: pd.DataFrame) -> pd.Series:
@@ -118,7 +118,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
 def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) -> list[list[Entry]]:
     """Return the rows of one budget, with the best entries of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
-    means = group.groupby("label")["layer_average"].mean()
+    means = group.groupby("label")["layer_average"].mean().dropna()
     tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
     parts = [[Entry(label) for label in labels], tokens]
     for column in columns:

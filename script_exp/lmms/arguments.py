@@ -66,8 +66,8 @@ def read_arguments(given: Mapping[str, Any]) -> Arguments:
     if frames is not None and modality == "image":
         raise SettingError("frames", frames, "it together with modality=video")
     if pretrained is not None:
-        words = {"model": model_named(str(pretrained)), "pruner": "none"} | words
-        words["model.path"] = pretrained
+        words["model"] = words["model"] if "model" in words else model_named(str(pretrained))
+        words["model.path"] = str(pretrained)
     if clip is not None:
         words["model.clip"] = clip
     words = {"pruner": "none"} | words | {"device": own_device(words.get("device", "auto"))}

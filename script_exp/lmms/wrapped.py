@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from script_exp.benchmarks.reading.lmms_eval import prompt_of, without_prompts
@@ -21,7 +22,7 @@ from script_exp.pruners import LayerPruner, Pruner
 
 
 class Wrapped:
-    """Goes before a model of lmms-eval that answers one question at a time by ``self.model.generate``.
+    """Goes before a model of lmms-eval that asks for its documents and then calls ``self.model.generate``.
 
     Args:
         pruner: the method with its budget.
@@ -43,7 +44,7 @@ class Wrapped:
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        self._asked = ("", "")
+        self._asked: list[tuple[str, str]] = []  # question and name of each row of the next call
         self._open = ExitStack()
         with loud():
             self._open.enter_context(
@@ -52,8 +53,8 @@ class Wrapped:
                     getattr(self, processor),
                     pruner,
                     clip=clip,
-                    questions=lambda ids: [self._asked[0]],
-                    keys=lambda ids: [self._asked[1]],
+                    questions=lambda ids: [question for question, _ in self._asked],
+                    keys=lambda ids: [name for _, name in self._asked],
                     **rules or {},
                 )
             )
@@ -61,20 +62,29 @@ class Wrapped:
 
         def generate(*given: Any, **named: Any) -> Any:
             with loud():
-                return pruned(*given, **named)
+                try:
+                    return pruned(*given, **named)
+                finally:
+                    self._asked.clear()
 
         self.model.generate = generate
 
     def generate_until(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer one by one, so that each question is known to the pruner."""
-        answers = []
-        for request in requests:
-            context, *_, number, task, split = request.args
-            callable_of_task = next(value for value in request.args if callable(value))
-            bare, _ = without_prompts(prompt_of(context), getattr(callable_of_task, "__self__", None))
-            self._asked = bare, f"{task}/{split}/{number}"
-            answers += super().generate_until([request])  # type: ignore[misc]  # of the other base
-        return answers
+        """Answer as the model does, and note each question when its document is asked for."""
+        noted: list[Any] = super().generate_until([self._noting(one) for one in requests])  # type: ignore[misc]
+        return noted
+
+    def _noting(self, request: Any) -> Any:
+        context, *_, number, task, split = request.args
+        (place,) = (place for place, value in enumerate(request.args) if callable(value))
+        inner = request.args[place]
+        bare, _ = without_prompts(prompt_of(context), getattr(inner, "__self__", None))
+
+        def noting(*given: Any, **named: Any) -> Any:
+            self._asked.append((bare, f"{task}/{split}/{number}"))
+            return inner(*given, **named)
+
+        return replace(request, arguments=(*request.args[:place], noting, *request.args[place + 1 :]))
 
     def loglikelihood(self, requests: Sequence[Any]) -> NoReturn:
         with loud():

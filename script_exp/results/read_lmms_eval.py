@@ -2,7 +2,7 @@
 
 A task becomes the benchmark ``lmms-TASK``, as when one of our runs asks it
 (:mod:`script_exp.benchmarks.lmms`). The number is the mean score of the first metric that scores all answers.
-Tokens, FLOPs, times and the device are missing; so are samples in our form, which paired tests need.
+Tokens, FLOPs, times and the device's name are missing; so are samples in our form, which paired tests need.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ def _row(file: Path, place: Path) -> dict[str, Any]:
         "ci_low": None if accuracy.ci95 is None else accuracy.ci95[0],
         "ci_high": None if accuracy.ci95 is None else accuracy.ci95[1],
         **{key: asdict(accuracy)[key] for key in ("n", "partial", "skipped")},
+        "device_type": str(config.get("device") or "unknown").partition(":")[0],
+        "dtype": str(rest.get("dtype", "auto")),
         "attention": str(rest.get("attention", rest.get("attn_implementation", ""))) or None,
         "compile": "off",
         "dirty": False,

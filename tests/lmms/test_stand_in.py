@@ -7,11 +7,14 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from families import save
 from lmms_tasks import POST, SCENES, questions
-from official import finished
+from official import finished, write_json
 from PIL import Image
 from processes import run
+from videos import write_video
 
+from script_exp.benchmarks.reading.frames import video_frames
 from script_exp.benchmarks.reading.lmms_eval import new_tokens, until
 from script_exp.errors import SettingError, UserError
 from script_exp.lmms.arguments import read_arguments
@@ -89,6 +92,30 @@ def test_answers_are_those_of_a_run(model, tmp_path, capsys):
     refused(2, "budget=900: expected", lambda: model(**ARGUMENTS | {"budget": 900}), capsys)
 
 
+def test_videos(model, tmp_path):
+    """Frames as many as the checkpoint says; the answers are those of one question at a time."""
+    folder = save("llava_next_video", tmp_path / "model")
+    write_json(folder / "video_preprocessor_config.json", {"num_frames": 4})
+    videos = [write_video(tmp_path / "a.mp4", frames=20), write_video(tmp_path / "b.mp4", frames=30)]
+    arguments = {"model": "tiny", "pretrained": folder, "modality": "video", "pruner": "stride", "budget": 5}
+    made = model(**arguments, device="cpu", batch_size=2)
+    made.task_dict = {"clips": {"test": videos}}
+    requests = [
+        SimpleNamespace(
+            args=(text, {"max_new_tokens": 3}, lambda video: [str(video)], number, "clips", "test")
+        )
+        for number, text in enumerate(("What happens?", "Why?"))
+    ]
+    own, expected = made._model, []
+    for request, video in zip(requests, videos, strict=True):
+        frames = video_frames(tmp_path, video.name, "", 4)()
+        inputs = own.preprocess([[frames]], [own.chat_prompt(request.args[0])])
+        images = own.encode_images(inputs)
+        assert images[0].crops == 4
+        expected.append(own.generate(own.prune(inputs, images, made._cell.pruner), 3).texts[0])
+    assert made.generate_until(requests) == expected
+
+
 def refused(code, message, work, capsys):
     with pytest.raises(SystemExit) as ended:
         work()
@@ -109,7 +136,9 @@ def test_arguments():
     assert (settings.model.clip, settings.model.positions) == ("/models/clip", "preserved")
     assert (settings.pruner["graph"]["threshold"], settings.budget) == (0.3, 0.25)
     assert (settings.batch_size, read.question) == ("auto", "prompt")
-    video = read_arguments({"model": "llava_next_video_7b", "modality": "video", "frames": 8}).settings
+    given = {"pretrained": "/my/video", "model": "llava_next_video_7b", "modality": "video", "frames": 8}
+    video = read_arguments(given).settings
+    assert (video.model.name, video.model.path) == ("llava_next_video_7b", "/my/video")
     assert (video.benchmark["frames"], video.pruner["name"]) == (8, "none")
 
 
