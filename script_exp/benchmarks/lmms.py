@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.metadata
-import importlib.util
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -28,6 +26,7 @@ from PIL import Image
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.reading.lmms_eval import (
     as_image,
+    installed_release,
     new_tokens,
     only_visual,
     prompt_of,
@@ -38,9 +37,6 @@ from script_exp.benchmarks.rules.metric import MeanScore, Metric, Scored
 from script_exp.errors import SettingError, UserError, unknown_key
 
 log = logging.getLogger(__name__)
-
-_RELEASES = "0.7."
-"""Releases whose tasks are known to work so."""
 
 
 class TaskScore(MeanScore):
@@ -167,14 +163,10 @@ class LmmsTask(Benchmark):
         return self.score_of
 
     def _installed(self) -> str:
-        if importlib.util.find_spec("lmms_eval") is None:
-            raise SettingError("benchmark", "lmms", "lmms-eval to be installed (docs/lmms_eval.md)")
-        release = importlib.metadata.version("lmms_eval")
-        if not release.startswith(_RELEASES):
-            raise SettingError("benchmark", "lmms", f"lmms-eval {_RELEASES}x; {release} is installed")
+        release = installed_release()
         if self.protocol_version not in (None, release):
-            given = self.protocol_version
-            raise SettingError("benchmark.protocol_version", given, f"{release}, which is installed, or null")
+            expected = f"{release}, which is installed, or null"
+            raise SettingError("benchmark.protocol_version", self.protocol_version, expected)
         return release
 
     @cached_property

@@ -6,17 +6,17 @@ lmms-eval --model script_exp --model_args pretrained=llava-hf/llava-1.5-7b-hf,pr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from lmms_eval.api.model import lmms
 
 from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.reading.ahead import in_batches
-from script_exp.benchmarks.reading.lmms_eval import new_tokens, until
+from script_exp.benchmarks.reading.lmms_eval import installed_release, new_tokens, until
 from script_exp.cell.answer import Answering, BatchSize
 from script_exp.cell.prepared import RunCell
 from script_exp.cell.skipped import Skipped
@@ -27,6 +27,7 @@ from script_exp.lmms.loud import loud
 from script_exp.terminal.progress import counted
 
 _THREADS = 8
+_Thing = TypeVar("_Thing")
 
 
 class ScriptExp(lmms):  # type: ignore[misc]  # lmms-eval has no types
@@ -42,6 +43,7 @@ class ScriptExp(lmms):  # type: ignore[misc]  # lmms-eval has no types
         """See :func:`script_exp.lmms.arguments.read_arguments`."""
         super().__init__()
         with loud():
+            installed_release()
             read = read_arguments(arguments)
             self._question = read.question
             self._cell = RunCell.prepare(read.settings)
@@ -83,7 +85,7 @@ class ScriptExp(lmms):  # type: ignore[misc]  # lmms-eval has no types
         batches = in_batches(skipped.askable(self._model, samples), size.value)
         loop = Answering(self._model, benchmark, cell.pruner, cell.features(), skipped, size)
         records = (record for records in loop.answer(batches) for record in records)
-        return {one.id: one.prediction for one in counted(records, len(samples), cell.name)}
+        return {one.id: one.prediction for one in self._shown(records, len(samples), cell.name)}
 
     def _samples(self, requests: Sequence[Any]) -> list[Sample]:
         """Return the requests as samples; an image that cannot be asked about is found before any answer."""
@@ -94,7 +96,11 @@ class ScriptExp(lmms):  # type: ignore[misc]  # lmms-eval has no types
             return self._cell.asking(sample_of(request, self.task_dict[task][split], self._question, frames))
 
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as threads:
-            return list(counted(threads.map(sample, requests), len(requests), "images"))
+            return list(self._shown(threads.map(sample, requests), len(requests), "images"))
+
+    def _shown(self, things: Iterable[_Thing], total: int, name: str) -> Iterable[_Thing]:
+        """Return the things under a progress bar, in one of several processes."""
+        return counted(things, total, name) if self.rank == 0 else things
 
     def _check_types(self, requests: Sequence[Any]) -> None:
         """Refuse tasks of other types: those whose requests come later, and those that ask one by one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import PackageNotFoundError
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -16,6 +17,8 @@ from videos import write_video
 
 from script_exp.benchmarks.reading.frames import video_frames
 from script_exp.benchmarks.reading.lmms_eval import new_tokens, until
+from script_exp.cell.build import build_benchmark
+from script_exp.config.benchmark_config import benchmark_config
 from script_exp.errors import SettingError, UserError
 from script_exp.lmms.arguments import read_arguments
 from script_exp.lmms.asked import sample_of
@@ -56,7 +59,9 @@ def model(monkeypatch):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     sys.modules[names[-1]].lmms = Base
     monkeypatch.delitem(sys.modules, "script_exp.lmms.model", raising=False)
-    yield importlib.import_module("script_exp.lmms.model").ScriptExp
+    module = importlib.import_module("script_exp.lmms.model")
+    monkeypatch.setattr(module, "installed_release", lambda: "0.7.3")
+    yield module.ScriptExp
     del sys.modules["script_exp.lmms.model"]
 
 
@@ -191,6 +196,20 @@ def test_length_and_end_of_answers():
     assert until("A\n\nB###C", ["\n\n", "###"]) == "A\n\nB"
     assert until("A B", "B") == "A "
     assert until("A", None) == "A"
+
+
+def test_another_lmms_eval_or_none(monkeypatch):
+    settings = benchmark_config("lmms") | {"task": "mmstar"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.0.0")
+    with pytest.raises(UserError, match="0 is installed: expected 0"):
+        build_benchmark(settings).in_full(settings)
+
+    def missing(name):
+        raise PackageNotFoundError
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    with pytest.raises(UserError, match="lmms-eval is not installed: expected 0"):
+        build_benchmark(settings).in_full(settings)
 
 
 def test_an_image_in_any_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,24 @@ from PIL import Image
 from script_exp.errors import SettingError, UserError
 
 _TOKENS = 1024  # of an answer if the task does not say, as for lmms-eval's own LLaVA
+
+_RELEASES = "0.7."
+"""The releases whose tasks and requests are as expected here."""
+
+
+def installed_release() -> str:
+    """Return the release of lmms-eval.
+
+    Raises:
+        UserError: if it is not installed, or another one than expected.
+    """
+    try:
+        release = metadata.version("lmms_eval")
+    except metadata.PackageNotFoundError as error:
+        raise UserError(f"lmms-eval is not installed: expected {_RELEASES}x (docs/lmms_eval.md)") from error
+    if not release.startswith(_RELEASES):
+        raise UserError(f"lmms-eval {release} is installed: expected {_RELEASES}x (docs/lmms_eval.md)")
+    return release
 
 
 def prompt_of(context: str) -> str:
