@@ -3,7 +3,7 @@
 class PrunedLlava(Wrapped, LlavaHf):
     pass
 
-model = PrunedLlava(Script(budget=64), pretrained=..., device_map="cuda:0")
+model = PrunedLlava(Script(budget=64), pretrained=..., device="cuda:0", device_map="cuda:0")
 simple_evaluate(model=model, tasks=["mmstar"])
 """
 

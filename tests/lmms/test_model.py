@@ -108,9 +108,8 @@ def test_our_loop_and_wrapped_models(tasks, ours, capsys):
     example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "lmms_eval.md").read_text(), re.DOTALL)[1]
     names = {}
     exec(example, names)
-    wrapped = names["PrunedLlava"](
-        names["Script"](budget=48), rules={"relevance_sign": 1}, pretrained=str(WEIGHTS), device_map="cpu"
-    )
+    place = {"pretrained": str(WEIGHTS), "device": "cpu", "device_map": "cpu"}
+    wrapped = names["PrunedLlava"](names["Script"](budget=48), rules={"relevance_sign": 1}, **place)
     assert evaluate(wrapped, tasks, "shapes_local") == ours["script"]
     with pytest.raises(SystemExit) as ended:
         evaluate(wrapped, tasks, "shapes_choice")
