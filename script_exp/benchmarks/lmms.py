@@ -38,6 +38,8 @@ from script_exp.errors import SettingError, UserError, unknown_key
 
 log = logging.getLogger(__name__)
 
+_FEW = 32
+
 
 class TaskScore(MeanScore):
     """The mean score, with the numbers by lmms-eval's own aggregation beside those of the kinds.
@@ -150,9 +152,15 @@ class LmmsTask(Benchmark):
 
     @cached_property
     def _score_of(self) -> str:
-        """The metric, taken from what the task gives an empty answer."""
-        results = self._task.process_results(copy.deepcopy(self._task.eval_docs_no_media[0]), [""])
-        scoring = [name for name in self._task.aggregation() if _score(results.get(name)) is not None]
+        """The metric, taken from what the task gives empty answers to a few of its questions."""
+        documents = self._task.eval_docs_no_media
+        few = range(0, len(documents), max(1, len(documents) // _FEW))
+        results = [self._task.process_results(copy.deepcopy(documents[place]), [""]) for place in few]
+        scoring = [
+            name
+            for name in self._task.aggregation()
+            if all(_score(result.get(name)) is not None for result in results)
+        ]
         if self.score_of is None and scoring:
             return str(scoring[0])
         if self.score_of is None or self.score_of not in scoring:

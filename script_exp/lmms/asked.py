@@ -85,11 +85,13 @@ def sample_of(request: Any, documents: Any, question: str, frames: FrameCount | 
         frames: frames of a video; None for images.
 
     Raises:
-        UserError: if it is not about one image, or one video.
+        UserError: if it has no text, or is not about one image, or one video.
     """
     context, _, doc_to_visual, number, task, split = request.args
     name = f"{task}/{split}/{number}"
     text = prompt_of(context)
+    if not text:
+        raise UserError(f"{name} has no text: expected a question")
     bare, released = without_prompts(text, getattr(doc_to_visual, "__self__", None))
     if frames is None:
         visual: Callable[[], Any] = partial(_image, doc_to_visual, documents, number, name)

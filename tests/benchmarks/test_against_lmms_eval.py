@@ -30,8 +30,9 @@ import vqav2_data
 from datasets import Dataset, DatasetDict, Image
 from lmms_eval.api.task import ConfigurableTask
 from lmms_eval.utils import load_yaml_config
-from official import answered
+from official import answered, cell
 
+from script_exp.benchmarks.lmms import LmmsTask
 from script_exp.cell.build import build_benchmark
 from script_exp.config.benchmark_config import benchmark_config
 
@@ -141,7 +142,34 @@ def test_the_subtasks_of_mvbench(tmp_path):
         check(ours, task, list(zip(samples, rows, strict=True)))
 
 
-def check(ours, task, pairs):
+def test_a_task_as_a_benchmark():
+    """MMStar has a metric for each category, and an average over them that is no mean of the scores."""
+    asked = [("math", "geometry"), ("math", "numeric commonsense and calculation"), ("math", "geometry")]
+    rows = [
+        {"index": n, "question": f"How many are {n}? A: 1, B: 2", "answer": "AB"[n % 2], "category": category,
+         "l2_category": part, "image": {"bytes": cell(str(n // 2))["bytes"], "path": None}}
+        for n, (category, part) in enumerate([*asked, ("coarse perception", "image emotion")])
+    ]  # fmt: skip
+    task = Made("mmstar/mmstar.yaml", Dataset.from_list(rows).cast_column("image", Image()))
+    ours = LmmsTask(task="mmstar")
+    ours.__dict__["_task"] = task
+    assert ours.in_full({"task": "mmstar"})["score_of"] == "average"
+    pairs = list(zip(ours.samples(), rows, strict=True))
+    check(ours, task, pairs, lambda row, text: task.results(row, text)["average"])
+    assert [sample.unit for sample in ours.samples()[:2]] == [ours.samples()[0].unit] * 2
+    assert len({sample.unit for sample in ours.samples()}) == 2
+    given = ["A", "B", "C", "The answer is B."]
+    answers = answered(ours, given)
+    results = [task.results(row, text) for row, text in zip(rows, given, strict=True)]
+    numbers = ours.metric.by_kind(answers)
+    for name, aggregate in task.aggregation().items():
+        given = [result[name] for result in results if name in result]
+        if given:
+            assert numbers[f"lmms-eval {name}"] == aggregate(given)
+    assert ours.metric.of(answers) == 0.75 != numbers["lmms-eval average"]
+
+
+def check(ours, task, pairs, scored=None):
     for sample, row in pairs:
         assert sample.prompt == task.doc_to_text(row)
     assert ours.max_new_tokens == task.config.generation_kwargs.get("max_new_tokens", 1024)
@@ -151,5 +179,6 @@ def check(ours, task, pairs):
         if "mmbench" in ours.name and int(sample.id) >= 1_000_000:
             continue  # another order of the options
         for text in {*SAID, *sample.references}:
-            own, theirs = ours.score(sample, ours.parse(sample, text)), score(task, row, text)
+            own = ours.score(sample, ours.parse(sample, text))
+            theirs = score(task, row, text) if scored is None else scored(row, text)["score"]
             assert theirs is None or own == pytest.approx(theirs), (sample.id, sample.references, text)

@@ -183,6 +183,9 @@ def test_what_is_asked():
     task.doc_to_visual = None
     clip = SimpleNamespace(args=("Why?", {}, lambda document: ["/videos/a.mp4"], 0, "clips", "test"))
     assert sample_of(clip, [None], "bare", 4).unit == "/videos/a.mp4"
+    silent = SimpleNamespace(args=(" <image>", *clip.args[1:]))
+    with pytest.raises(UserError, match="clips/test/0 has no text: expected a question"):
+        sample_of(silent, [None], "bare", 4)
     with pytest.raises(UserError, match="expected an image; modality=video takes videos"):
         sample_of(clip, [None], "bare", None)
 
