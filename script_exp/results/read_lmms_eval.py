@@ -70,6 +70,8 @@ def _row(file: Path, place: Path) -> dict[str, Any]:
     is_pruned = pruner != "none"
     checkpoint = str(rest.get("pretrained", config["model"]))
     accuracy = _accuracy(scores, config.get("limit"))
+    packages = {"lmms_eval": _release(results)}
+    provenance = {"checkpoint": checkpoint, "weights": "pretrained", "packages": packages, "config": config}
     return {
         "model": str(rest.get("model", Path(checkpoint).name)),
         "checkpoint": checkpoint,
@@ -96,7 +98,7 @@ def _row(file: Path, place: Path) -> dict[str, Any]:
         "compile": "off",
         "dirty": False,
         "finished": str(results.get("date", "")),
-        "provenance": json.dumps([config], default=str),
+        "provenance": json.dumps([provenance], default=str),
         "rescored": 0,
         "place": str(place),
     }

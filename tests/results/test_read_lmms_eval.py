@@ -42,12 +42,8 @@ def test_their_runs_beside_ours(tmp_path):
     runs = load_lmms_eval(theirs)
     assert runs.problems == []
     one, two, three = (row for _, row in runs.frame.iterrows())
-    assert (one["benchmark"], one["pruner"], one["accuracy"], one["metric"]) == (
-        "lmms-mmstar",
-        "none",
-        0.75,
-        "mean",
-    )
+    first = ["lmms-mmstar", "none", 0.75, "mean"]
+    assert one[["benchmark", "pruner", "accuracy", "metric"]].tolist() == first
     assert one["ci_low"] < 0.75 < one["ci_high"]
     settings = {
         "harness": "lmms-eval",
@@ -62,11 +58,11 @@ def test_their_runs_beside_ours(tmp_path):
     assert three["identity"] not in (one["identity"], two["identity"])
 
     save_run(ours, "none", None, draw(1, 0.9))
-    made = run(ours, "--lmms", theirs, "--figures", "off", script="analysis/make.py")
+    made = run(ours, "--lmms", theirs, script="analysis/make.py")
     assert made.returncode == 0, made.stderr
     assert "lmms-mmstar" in made.stdout
     assert "shapes" in made.stdout
-    assert "66.7%" in made.stdout or "66.7" in made.stdout  # what script retains
+    assert "66.7" in made.stdout  # what script retains
 
 
 def test_results_that_are_not_right(tmp_path):
