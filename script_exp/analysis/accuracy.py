@@ -56,11 +56,11 @@ def heading(cells: pd.DataFrame) -> str:
     budget = cells["budget"].iloc[0]
     if pd.isna(budget):
         return "Unpruned"
+    removed = max(0.0, 1 - (_asked(cells) / cells["offered"]).median())
     kept = tokens_text(budget)
     if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
-    share = (_asked(cells) / cells["offered"]).median()
-    return kept if pd.isna(share) else f"{kept}, {100 * max(0.0, 1 - share):.1f} % removed"
+    return kept if cells["offered"].isna().all() else f"{kept}, {100 * removed:.1f} % removed"
 
 
 def _asked(cells: pd.DataFrame) -> pd.Series:
