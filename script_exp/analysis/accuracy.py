@@ -63,7 +63,7 @@ def heading(cells: pd.DataFrame) -> str:
     kept = tokens_text(budget)
     if budget >= 1 and cells["budget_crops"].max() > 1:
         kept += " per crop"
-    return f"{kept}, {100 * removed:.1f} % removed"
+    return kept if cells["offered"].isna().all() else f"{kept}, {100 * removed:.1f} % removed"
 
 
 def asked(cells: pd.DataFrame) -> pd.Series:
@@ -132,7 +132,7 @@ def _accuracy_table(cells: pd.DataFrame, published: pd.DataFrame | None, more_no
 def _ranked(labels: Sequence[str], columns: Sequence[str], group: pd.DataFrame) -> list[list[Entry]]:
     """Return the rows of one budget, with the best entries of every column marked."""
     at = {(row["label"], row["column"]): row for _, row in group.iterrows()}
-    means = group.groupby("label")["layer_average"].mean()
+    means = group.groupby("label")["layer_average"].mean().dropna()
     unranked = {*group[exceeds(group)]["label"]}
     tokens = [Entry(f"{means[label]:.0f}") if label in means else Entry() for label in labels]
     parts = [[Entry(label) for label in labels], tokens]

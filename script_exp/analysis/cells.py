@@ -218,7 +218,7 @@ def _cell(runs: pd.DataFrame, accuracies: pd.Series) -> dict[str, Any]:
     row |= {
         "n": runs["n"].max(),
         "skipped": runs["skipped"].max(),
-        "device": " and ".join(sorted(set(runs["device"]))),
+        "device": " and ".join(sorted(set(runs["device"].dropna()))) or None,
         "seeds": len(runs),
         "runs": list(runs.index),
     }

@@ -19,6 +19,7 @@ from script_exp.analysis.significance import PairedTests, ablation_tables, pair_
 from script_exp.analysis.table import Table
 from script_exp.errors import UserError, printable
 from script_exp.results.read import Runs, load_runs
+from script_exp.results.read_lmms_eval import load_lmms_eval
 from script_exp.results.read_wandb import load_wandb
 
 PRINTED = ("accuracy", "efficiency")
@@ -45,6 +46,9 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     add_filters(parser)
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="read this W&B project instead of a folder")
     parser.add_argument(
+        "--lmms", type=Path, metavar="FOLDER", help="also read results that lmms-eval wrote to this folder"
+    )
+    parser.add_argument(
         "--reference", metavar="METHOD", default="script", help="test the others against this method (script)"
     )
     parser.add_argument("--published", action="store_true", help="also show published numbers, in gray")
@@ -67,6 +71,10 @@ def analyze(arguments: argparse.Namespace) -> Analysis:
         UserError: if there are no runs, or an option names something that no run has.
     """
     runs = load_wandb(arguments.wandb) if arguments.wandb else load_runs(arguments.outputs)
+    if arguments.lmms is not None:
+        others = load_lmms_eval(arguments.lmms)
+        frames = [frame for frame in (runs.frame, others.frame) if len(frame)]
+        runs = Runs(pd.concat(frames) if frames else runs.frame, [*runs.problems, *others.problems])
     print_problems(runs.problems)
     cells = make_cells(chosen_runs(runs, arguments, arguments.wandb or arguments.outputs))
     print_problems(cells.problems)

@@ -106,7 +106,7 @@ def facts_of(cells: Cells) -> Iterator[tuple[str, str]]:
         budgets = sorted(set(pruned["budget"]), reverse=True)
         yield "Budgets", _listed([budget_text(budget) for budget in budgets])
     yield "Seeds", _listed([str(seed) for seed in sorted(set(runs["seed"]))])
-    yield "Devices", _listed(sorted(set(runs["device"])))
+    yield "Devices", _listed(sorted(set(runs["device"].dropna())))
     yield "Dates", dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     yield "Code", (_count(commits, "commit") if commits else "not from a git checkout") + changed
 

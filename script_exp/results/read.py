@@ -110,10 +110,19 @@ def collect(sources: Iterable[tuple[str, Callable[[], dict[str, Any]], Path | No
         sources: for each run, the name of its place, a function that reads its ``result.json``, and the run
             directory, if any.
     """
+    return collect_rows((place, partial(_row_of, read, place, run_dir)) for place, read, run_dir in sources)
+
+
+def collect_rows(sources: Iterable[tuple[str, Callable[[], dict[str, Any]]]]) -> Runs:
+    """Collect rows from any source into the table of runs; a column that a row lacks is missing.
+
+    Args:
+        sources: for each run, the name of its place, and a function that returns its row.
+    """
     rows, problems = [], []
-    for place, read, run_dir in sources:
+    for place, row in sources:
         try:
-            rows.append(_typed(_row(read(), place, run_dir)))
+            rows.append(_typed(row()))
         except UserError as error:
             problems.append(str(error))
         except (
@@ -180,6 +189,10 @@ def _typed(row: dict[str, Any]) -> dict[str, Any]:
         if value is not None and (wrong or (kind == _COUNT and abs(value) > LARGEST)):
             raise ValueError(f"{name}={value!r}: expected {_WORDS[kind]}")
     return {name: row.get(name) for name in COLUMNS}
+
+
+def _row_of(read: Callable[[], dict[str, Any]], place: str, run_dir: Path | None) -> dict[str, Any]:
+    return _row(read(), place, run_dir)
 
 
 def _row(result: dict[str, Any], place: str, run_dir: Path | None) -> dict[str, Any]:

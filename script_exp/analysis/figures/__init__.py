@@ -77,9 +77,12 @@ def draw(
 def figures(cells: Cells, colored: Collection[str] | None = None) -> Iterator[tuple[str, str, Figure]]:
     """Yield the kind, name and figure of all figures; names include the setup if there are several.
 
-    Bars and heat maps have no line to draw in gray: they show only the methods in color.
+    Bars and heat maps have no line to draw in gray: they show only the methods in color. Setups without token
+    counts, as read from another harness, are in no figure.
     """
-    setups = [(whole, for_figures(whole)) for whole in cells.setups()]
+    setups = [(own, for_figures(own)) for own in cells.setups() if own["layer_average"].notna().all()]
+    if not setups:
+        return
     looks = Looks(pd.concat([setup for _, setup in setups]), colored)
     for whole, setup in setups:
         end = _ending(setup, cells.frame)
