@@ -16,6 +16,7 @@ from script_exp.models.loading.clip import query_encoder
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.loading.placement import check_placed, device_map
+from script_exp.models.loading.quantization import quantization_config
 from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_image_processor,
@@ -36,6 +37,7 @@ def load_model(
     dtype: torch.dtype,
     attention: str,
     placement: str = "one_device",
+    quantization: str = "off",
     with_query: bool = False,
     rules: PruningRules | None = None,
 ) -> PrunableModel:
@@ -47,6 +49,7 @@ def load_model(
         dtype: from :func:`resolve_dtype`.
         attention: name of the attention kernel in transformers.
         placement: ``one_device``, or ``auto`` for all GPUs and what does not fit in the host's memory.
+        quantization: ``off``, or ``int8`` or ``int4`` for the weights of the LLM.
         with_query: also load the query encoder; ``find_checkpoint`` needs ``needs_query=True`` for that.
         rules: the family's default rules if None.
 
@@ -58,7 +61,7 @@ def load_model(
     """
     with quiet_transformers():
         processing = _processing(checkpoint)  # first, because it is quick and may fail
-        model = _load_weights(checkpoint, device, dtype, attention, placement).eval()
+        model = _load_weights(checkpoint, device, dtype, attention, placement, quantization).eval()
         loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
     if with_query:
         loaded.query_encoder = load_query_encoder(checkpoint, loaded)
@@ -81,7 +84,12 @@ def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEnc
 
 
 def _load_weights(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, placement: str
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    placement: str,
+    quantization: str,
 ) -> Any:
     if checkpoint.source is None:
         return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
@@ -89,6 +97,7 @@ def _load_weights(
     if checkpoint.layout == "original":
         vision = _vision_folder(checkpoint)
         return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
+    own = quantization_config(quantization, checkpoint.config, checkpoint.adapter, dtype)
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
@@ -97,6 +106,7 @@ def _load_weights(
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
+        **({} if own is None else {"quantization_config": own}),
     )
     check_report(checkpoint.source.setting, report)
     if placement == "auto":
