@@ -165,7 +165,7 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
         batch, length = sequence.token.shape
         return [torch.tensor([length - 1])] * batch
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
-    return [row.nonzero()[:, 0] for row in tokens]
+    return [row.nonzero()[:, 0] for row in tokens]  # waits for the device: rows have unequal numbers of them
 
 
 def _heads(projected: Tensor, attention: Any) -> Tensor:
