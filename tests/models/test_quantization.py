@@ -100,7 +100,11 @@ def test_quantized_checkpoints_that_cannot_be_loaded_are_refused(monkeypatch, tm
         ("int4", {"packages": ("torchao",)}, "expected off; or pip install bitsandbytes"),
         ("int4", {"device": CPU}, "model.quantization=int4: expected int8 or off on a CPU"),
         ("int8", {"layout": "random"}, "model.quantization=int8: expected off with random weights"),
-        ("int8", {"layout": "original"}, "expected off with a checkpoint in LLaVA's original layout"),
+        (
+            "int8",
+            {"layout": "original"},
+            "expected off with a checkpoint that is not in Hugging Face's layout",
+        ),
         ("int8", {"compiled": "default"}, "model.compile=default: expected off with quantized weights"),
     ],
 )

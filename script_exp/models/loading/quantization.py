@@ -84,7 +84,7 @@ def check_quantization(
     if quantization == "off":
         return
     if layout != "huggingface":
-        what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
+        what = "random weights" if layout == "random" else "a checkpoint that is not in Hugging Face's layout"
         raise SettingError(key, quantization, f"off with {what}")
     package = _PACKAGES[quantization]
     if importlib.util.find_spec(package) is None:
