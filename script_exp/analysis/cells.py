@@ -18,7 +18,9 @@ from scipy.special import stdtrit
 from script_exp.errors import on_one_line
 from script_exp.results.read import COLUMNS
 
-SETUP = ["model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "limit"]
+SETUP = [
+    "model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "quantization", "limit",
+]  # fmt: skip
 """Columns that have the same value in all runs of one table."""
 
 _CELL = [*SETUP, "column", "label", "budget"]
@@ -128,6 +130,8 @@ def setup_title(cells: pd.DataFrame) -> str:
     parts = [f"{first['model']}, {first['dtype']}"]
     if first["compile"] != "off":
         parts[0] += f", compiled ({first['compile']})"
+    if first["quantization"] != "off":
+        parts[0] += f", weights in {first['quantization']}"
     parts[0] += first["told"]
     if first["weights"] == "random":
         parts.append("random weights: no accuracy")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import torch
+
 from script_exp.benchmarks.base import Benchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
 from script_exp.models.budgets import check_renumbering, compares_frames
+from script_exp.models.compiled import check_compile
 from script_exp.models.layer_reading import check_weighing
 from script_exp.models.loading.checkpoint import Checkpoint
+from script_exp.models.loading.load import check_attention
+from script_exp.models.loading.placement import check_placement
+from script_exp.models.loading.quantization import check_quantization
 from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.pruners.before_llm.trim import NO_PROJECTOR
@@ -68,3 +74,23 @@ def check_fit(
             check_positions(settings.model.rules)
     except SettingError as error:
         raise error.within("model") from error
+
+
+def check_here(
+    settings: RunSettings,
+    pruner: Pruner | LayerPruner,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Check that the model can be loaded on this machine as the settings say.
+
+    Raises:
+        SettingError: for the first setting that cannot be followed here.
+    """
+    model, config, layout = settings.model, checkpoint.config, checkpoint.layout
+    check_attention(settings.attention, device, dtype)
+    check_placement(model.placement, settings.device, device, layout, model.compile)
+    check_quantization(model.quantization, config, layout, device, model.compile)
+    in_llm = isinstance(pruner, LayerPruner)
+    check_compile(model.compile, config.get_text_config(), settings.attention, device, in_llm)

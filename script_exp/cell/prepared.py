@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,20 @@ from script_exp.benchmarks.reading.frame_count import frame_setting
 from script_exp.benchmarks.reading.video import VideoBenchmark
 from script_exp.cell.answer import BatchSize
 from script_exp.cell.build import build_benchmark, build_pruner, build_tracker
-from script_exp.cell.fit import check_fit
+from script_exp.cell.fit import check_fit, check_here
 from script_exp.config.renamed import first_name
 from script_exp.config.settings import PROTOCOL_VERSION, RunSettings
 from script_exp.errors import SettingError, UserError
-from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
+from script_exp.models.compiled import compile_prefill, forget_compiled, is_compiled
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.loading.checkpoint import Checkpoint, find_checkpoint
 from script_exp.models.loading.load import (
-    check_attention,
     load_model,
     load_query_encoder,
     resolve_device,
     resolve_dtype,
 )
-from script_exp.models.loading.placement import check_placement
+from script_exp.models.loading.quantization import packages_of, quantized_by
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import LayerPruner, NoPruning, Pruner
 from script_exp.pruners.contract.settings import all_fields, non_default_fields
@@ -95,17 +95,7 @@ class RunCell:
         tracker = build_tracker(settings)
         device = resolve_device(settings.device)
         dtype = resolve_dtype(settings.dtype, device, checkpoint.config.dtype)
-        check_attention(settings.attention, device, dtype)
-        check_placement(
-            settings.model.placement, settings.device, device, checkpoint.layout, settings.model.compile
-        )
-        check_compile(
-            settings.model.compile,
-            checkpoint.config.get_text_config(),
-            settings.attention,
-            device,
-            in_llm=isinstance(pruner, LayerPruner),
-        )
+        check_here(settings, pruner, checkpoint, device, dtype)
         return cls(settings, checkpoint, benchmark, pruner, tracker, device, dtype)
 
     def unpruned(self) -> RunCell:
@@ -139,6 +129,7 @@ class RunCell:
             "positions": model.positions if shortened else None,
             "newline": model.newline if newline else None,
             **({} if model.compile == "off" else {"compile": model.compile}),
+            **({} if model.quantization == "off" else {"quantization": model.quantization}),
             "device": self.device.type,
             "dtype": str(self.dtype),
         }
@@ -197,7 +188,10 @@ class RunCell:
         circumstances = provenance(
             model.path, model.weights, self.device, self.dtype, attention, model.compile, model.placement
         )
-        return circumstances | {"pruner_code": self.pruner_code}
+        own = quantized_by(self.checkpoint.config) or model.quantization
+        needed = packages_of(model.quantization, self.checkpoint.config)
+        circumstances["packages"] |= {name: metadata.version(name) for name in needed}
+        return circumstances | {"quantization": own, "pruner_code": self.pruner_code}
 
     @cached_property
     def pruner_code(self) -> str | None:
@@ -221,6 +215,7 @@ class RunCell:
                 dtype=self.dtype,
                 attention=settings.attention,
                 placement=settings.model.placement,
+                quantization=settings.model.quantization,
             )
             if settings.model.compile != "off":
                 compile_prefill(model.adapter.llm, settings.model.compile)
@@ -288,8 +283,8 @@ class RunCell:
     @property
     def _model_key(self) -> tuple[Any, ...]:
         adapter, settings = self.checkpoint.adapter, self.settings  # the adapter depends on the modality
-        kernels = settings.attention, settings.model.compile, settings.model.placement
-        return settings.model.wanted, adapter, self.device, self.dtype, *kernels
+        how = settings.attention, *map(vars(settings.model).get, ("compile", "placement", "quantization"))
+        return settings.model.wanted, adapter, self.device, self.dtype, *how
 
 
 _loaded: dict[tuple[Any, ...], PrunableModel] = {}

@@ -32,7 +32,8 @@ _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE_MODES = ("off", "default", "reduce-overhead")
 PLACEMENTS = ("one_device", "auto")
-_LATER_KEYS = {"compile": "off", "placement": "one_device"}
+QUANTIZATIONS = ("off", "int8", "int4")
+_LATER_KEYS = {"compile": "off", "placement": "one_device", "quantization": "off"}
 """Keys of a model that older runs and configs do not have, and what they meant."""
 QUERY_TEXTS = ("bare", "released")
 _UNPRUNED = "none"
@@ -58,6 +59,7 @@ class ModelSettings:
     newline: str
     in_llm: dict[str, Any]
     placement: str
+    quantization: str
 
     @classmethod
     def from_config(cls, plain: dict[str, Any]) -> ModelSettings:
@@ -79,9 +81,11 @@ class ModelSettings:
         if plain["adapter"] is not None:
             plain["adapter"] = current_name("model.adapter", plain["adapter"])
         check_choice("model.weights", plain["weights"], ("pretrained", "random"))
-        if plain["compile"] is False:  # YAML's bare off
-            plain["compile"] = "off"
+        for key in ("compile", "quantization"):
+            if plain[key] is False:  # YAML's bare off
+                plain[key] = "off"
         check_choice("model.compile", plain["compile"], COMPILE_MODES)
+        check_choice("model.quantization", plain["quantization"], QUANTIZATIONS)
         check_choice("model.placement", plain["placement"], PLACEMENTS)
         check_choice("model.conversation", plain["conversation"], CONVERSATIONS)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from script_exp.models.devices import devices_of
@@ -34,4 +34,12 @@ def peak_memory(model: nn.Module, call: Callable[[], object]) -> int:
     for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return sum(parameter.nbytes for parameter in model.parameters()) + peak
+    return sum(map(_bytes_of, model.parameters())) + peak
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    """Return what a tensor takes; one of quantized weights consists of others."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return tensor.nbytes
+    names, _ = tensor.__tensor_flatten__()
+    return sum(_bytes_of(getattr(tensor, name)) for name in names)

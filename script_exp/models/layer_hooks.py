@@ -173,7 +173,7 @@ def layer_pruning(
             without what the method reads.
     """
     layers = len(llm.layers)
-    marked = visual.sum(dim=1).tolist()
+    marked = visual.sum(dim=1).tolist()  # waits for the device: the counts of the stages follow from these
     given = [None] * len(marked) if tokens is None else tokens
     schedules = [
         pruner.row_schedule(count, number, layers, basis)

@@ -207,7 +207,7 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
         begun = sequence.text.cumsum(dim=1) > 0
         return [row.nonzero()[:, 0] for row in sequence.visual | sequence.token & ~begun]
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
-    return [row.nonzero()[:, 0] for row in tokens]
+    return [row.nonzero()[:, 0] for row in tokens]  # waits for the device: rows have unequal numbers of them
 
 
 def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:

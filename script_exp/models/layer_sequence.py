@@ -63,16 +63,16 @@ class LayerSequence:
             hidden: (batch, length, d) has the dtype of what is computed anew.
             own: what the model hands to this layer, for the whole prompt.
         """
-        if self.renumbered:
+        if self.renumbered and self.position_ids is not None:
             return rotary_of(llm, index, hidden, self.position_ids)
         return tuple(take_columns(part, self.column) for part in own)
 
 
-def rotary_of(llm: Any, index: int, hidden: Tensor, ids: Tensor | None) -> tuple[Tensor, ...]:
+def rotary_of(llm: Any, index: int, hidden: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
     """Compute cos and sin of a layer at the positions ``ids``; kinds of layers may have different ropes."""
     several = "layer_type" in inspect.signature(llm.rotary_emb.forward).parameters
     kind = (llm.config.layer_types[index],) if several else ()
-    return llm.rotary_emb(hidden, ids, *kind)  # type: ignore[no-any-return]
+    return llm.rotary_emb(hidden, ids.to(hidden.device), *kind)  # type: ignore[no-any-return]
 
 
 def asking(placeholder: Tensor, token: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def left_padded(order: Tensor) -> Tensor:
 
     Those with a negative number are left out; they are what pads.
     """
-    length = int((order >= 0).sum(dim=1).max())
+    length = int((order >= 0).sum(dim=1).max())  # waits for the device: it is the shape of what follows
     return order.sort(dim=1, stable=True).indices[:, -length:]
 
 

@@ -36,6 +36,7 @@ def rows_of_images(input_ids: Tensor, placeholder_id: int, lengths: Sequence[int
         ValueError: if the prompt's placeholders do not match the images.
     """
     rows: list[int] = []
+    # Waits for the device, before anything is chosen: the caller's prompt may not fit the images.
     for row, count in enumerate((input_ids == placeholder_id).sum(dim=1).tolist()):
         while count > 0 and len(rows) < len(lengths):
             count -= lengths[len(rows)]
@@ -55,7 +56,8 @@ def mark_placeholders(input_ids: Tensor, placeholder_id: int, flags: Sequence[Te
     """Return (batch, length) bool: ``flags``, (length,) per image, at the placeholders; false elsewhere."""
     marked = torch.zeros_like(input_ids, dtype=torch.bool)
     if flags:
-        marked[input_ids == placeholder_id] = torch.cat(list(flags)).to(marked.device)
+        own = torch.cat(list(flags)).to(marked.device)
+        marked = marked.masked_scatter(input_ids == placeholder_id, own)  # an index would wait for the device
     return marked
 
 
@@ -72,7 +74,7 @@ def shorten_prompt(
         pad_token_id: pads on the left.
     """
     keep = ((input_ids != placeholder_id) | kept) & attention_mask.bool()
-    length = int(keep.sum(dim=1).max())
+    length = int(keep.sum(dim=1).max())  # waits for the device: it is the shape of what follows
     columns = keep.to(torch.int8).sort(dim=1, stable=True).indices[:, -length:]
     mask = keep.gather(1, columns)
     ids = input_ids.gather(1, columns).masked_fill(~mask, pad_token_id)

@@ -194,7 +194,8 @@ class PrunableModel:
         arguments = short_arguments(
             self.adapter, inputs, prompt, images, flags, features, preserved=preserved
         )
-        entering = tokens.sum(dim=1)
+        marks = are_tokens, tokens, prompt.input_ids == placeholder
+        before, entering, marked = torch.stack([one.sum(dim=1) for one in marks]).tolist()  # one wait for all
         by_row = [
             [image for image, own in zip(images, rows, strict=True) if own == row] for row in range(len(ids))
         ]
@@ -202,9 +203,9 @@ class PrunableModel:
             arguments,
             kept,
             tokens,
-            before=are_tokens.sum(dim=1).tolist(),
-            entering=entering.tolist(),
-            separators=((prompt.input_ids == placeholder).sum(dim=1) - entering).tolist(),
+            before=before,
+            entering=entering,
+            separators=[every - own for every, own in zip(marked, entering, strict=True)],
             crops=[sum(image.crops for image in row) for row in by_row],
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],

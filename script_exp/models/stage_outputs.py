@@ -100,6 +100,7 @@ def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
     for image in images:
         if image.visual.grid is None:
             return None
+        # Waits for the device: how many rows are separators.
         source = image.source[image.source != SEPARATOR] % image.visual.projected.shape[1]
         _, columns = image.visual.grid
         places.append(torch.stack([source // columns, source % columns], dim=-1))

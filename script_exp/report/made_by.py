@@ -53,9 +53,9 @@ def _settings(run: pd.Series) -> dict[str, dict[str, Any]]:
     own["latency"] = "off" if pd.isna(run["llm_prefill_ms"]) else "on"
     drawn = json.loads(run["pruner_settings"]).items()
     model = {"path": run["checkpoint"], "weights": run["weights"], "compile": run["compile"]}
-    model["placement"] = json.loads(run["provenance"])[-1].get(
-        "placement", "one_device"
-    )  # older ones lack it
+    own_quantization = run["quantization"] in ("int8", "int4")  # else it is the checkpoint's
+    model["quantization"] = run["quantization"] if own_quantization else "off"
+    model["placement"] = json.loads(run["provenance"])[-1].get("placement", "one_device")  # new in results
     return {
         "": {key: value for key, value in known.items() if value is not None} | own,
         "model": model,

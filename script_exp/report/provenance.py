@@ -12,8 +12,8 @@ from script_exp.analysis.table import Entry, Group, Row, Table
 
 _TOLD = {
     "Python": "python", "Device": "device", "CUDA": "cuda", "Threads": "threads", "Dtype": "dtype",
-    "Attention": "attention", "Compile": "compile", "Placement": "placement", "Weights": "weights",
-    "Checkpoint": "checkpoint", "Host": "host", "System": "system",
+    "Attention": "attention", "Compile": "compile", "Placement": "placement", "Quantization": "quantization",
+    "Weights": "weights", "Checkpoint": "checkpoint", "Host": "host", "System": "system",
 }  # fmt: skip
 """Columns of the table of environments, and their keys in a run's provenance."""
 

@@ -20,7 +20,7 @@ from script_exp.results.read import STAGES
 def print_table(result: dict[str, Any]) -> None:
     """Print medians by stage, totals with their speed-up, memory, operations and the share of the ceiling."""
     device = result["provenance"]["device"]
-    what = f"{result['model']}{_compiled(result)} on {device}"
+    what = f"{result['model']}{_changed(result)} on {device}"
     title = on_one_line(f"{what}, batch 1, medians of {_repeats(result)} passes")
     table = Table(title=Text(title, style="italic"))
     table.add_column("", no_wrap=True)
@@ -65,7 +65,7 @@ def bench_figure(result: dict[str, Any]) -> Figure:
     times = pd.DataFrame([_medians(method) for method in methods], index=names, columns=list(STAGES))
     provenance = result["provenance"]
     weights = " (random weights)" if provenance["weights"] == "random" else ""
-    kind = f"{provenance['device']}, {provenance['dtype']}{_compiled(result)}"
+    kind = f"{provenance['device']}, {provenance['dtype']}{_changed(result)}"
     figure, axes = panels(1, height=0.17 * len(times) + 0.75)
     figure.set_figwidth(FULL_WIDTH)
     stage_bars(axes[0], times)
@@ -79,9 +79,11 @@ def _peak(size: int | None) -> str:
     return "" if size is None else f"{size / 2**20:.1f}"
 
 
-def _compiled(result: dict[str, Any]) -> str:
-    mode = result["provenance"]["compile"]
-    return "" if mode == "off" else f", compiled ({mode})"
+def _changed(result: dict[str, Any]) -> str:
+    """Return how the model differs from the stock one, for a title."""
+    mode, quantization = (result["provenance"].get(key, "off") for key in ("compile", "quantization"))
+    compiled = "" if mode == "off" else f", compiled ({mode})"
+    return compiled + ("" if quantization == "off" else f", weights in {quantization}")
 
 
 def _medians(method: dict[str, Any]) -> dict[str, float]:

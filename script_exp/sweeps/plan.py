@@ -120,7 +120,7 @@ def _prepared(settings: RunSettings, device: str | None) -> RunCell:
 
     if device is None or settings.device != "auto" or resolve_device("auto").type == device:
         return RunCell.prepare(settings)
-    anywhere = replace(settings.model, compile="off", placement="one_device")
+    anywhere = replace(settings.model, compile="off", placement="one_device", quantization="off")
     cell = RunCell.prepare(replace(settings, device="cpu", dtype="auto", attention="sdpa", model=anywhere))
     as_given = replace(
         cell.settings,

@@ -78,7 +78,10 @@ def test_a_model_that_would_be_read_from_the_disk_again_and_again_is_refused(mon
         ({"device": CPU}, "model.placement=auto: expected one_device with device=cpu"),
         ({"device": torch.device("cuda:1"), "named": "cuda:1"}, "device=cuda:1: expected auto or cuda with"),
         ({"layout": "random"}, "model.placement=auto: expected one_device with random weights"),
-        ({"layout": "original"}, "expected one_device with a checkpoint in LLaVA's original layout"),
+        (
+            {"layout": "original"},
+            "expected one_device with a checkpoint that is not in Hugging Face's layout",
+        ),
         ({"compiled": "default"}, "model.compile=default: expected off with model.placement=auto"),
     ],
 )

@@ -180,7 +180,7 @@ def test_provenance_of_every_process_of_every_run(tmp_path):
     shown = [[entry.text for entry in row.entries] for row in environments.groups[0].rows]
     assert [row[:2] for row in shown] == [["1", "c0ffee"], ["2", f"{'a' * 12} +"]]
     assert shown[1][2:] == [
-        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "default", "auto", "pretrained", "embedded",
+        "3.12.1", "CPU X", "", "2", "float32", "sdpa", "default", "auto", "", "pretrained", "embedded",
         "node7", "",
         "torch 2.13.0", "1",
     ]  # fmt: skip

@@ -110,7 +110,7 @@ def test_what_cannot_change_a_result_leaves_the_run(folders, given, change):
 
 def test_the_tables_name_every_key():
     config = compose("config")
-    here = {"model.placement"}  # not on a CPU: see the next test
+    here = {"model.placement", "model.quantization"}  # need more than a CPU: see the next test
     keys = {*config} - {"device"} | {f"model.{key}" for key in config.model} - here
     changed = {word.partition("=")[0] for _, change in ANOTHER_RUN + SAME_RUN for word in change.split()}
     parents = {".".join(key.split(".")[:depth]) for key in changed for depth in (1, 2)}
@@ -122,6 +122,8 @@ def test_the_kind_of_device_makes_another_run_and_its_number_does_not():
     first, second = (replace(on_cpu, device=torch.device("cuda", number)) for number in (0, 1))
     model = replace(on_cpu.settings.model, placement="auto")
     spread = replace(first, settings=replace(on_cpu.settings, model=model))
+    eight = replace(on_cpu.settings.model, quantization="int8")
+    assert replace(on_cpu, settings=replace(on_cpu.settings, model=eight)).identity != on_cpu.identity
     assert on_cpu.identity != first.identity == second.identity == spread.identity
 
 

@@ -103,8 +103,9 @@ def test_local_processes_need_a_number_without_gpu(tmp_path):
 
 def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
     monkeypatch.setattr(command_line, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install -e '.\[slurm\]'"):
-        command_line.check_arguments(["-m", "hydra/launcher=slurm"])
+    for launcher in ("slurm", "slurm_two_gpus", "local_processes"):
+        with pytest.raises(UserError, match=r"pip install -e '.\[slurm\]'"):
+            command_line.check_arguments(["-m", f"hydra/launcher={launcher}"])
     command_line.check_arguments(["-m", "hydra/launcher=basic"])
 
 

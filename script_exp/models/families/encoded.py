@@ -64,8 +64,12 @@ class EncodedImage:
         slot[kept.places] = torch.arange(len(kept.places), device=device)
         wanted = torch.where(is_token, slot[self.source.clamp(min=0)], -1)
         rows = torch.where(is_token, wanted >= 0, torch.tensor(separators, device=device))
-        features = torch.where(is_token[rows, None], kept.rows[wanted[rows].clamp(min=0)], self.packed[rows])
-        free = (~rows & is_token).nonzero()[:, 0]
+        left = rows.nonzero()[:, 0]  # waits for the device: how many rows remain decides the prompt's length
+        own = kept.rows[wanted[left].clamp(min=0)]
+        features = torch.where(is_token[left, None], own, self.packed[left])
+        if not len(kept.first) and not len(kept.last):
+            return rows, features
+        free = (~rows & is_token).nonzero()[:, 0]  # waits again, for methods that merge
         first = kept.first[: len(free)]
         last = kept.last[: len(free) - len(first)]
         rows[free[: len(first)]] = True

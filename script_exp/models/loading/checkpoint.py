@@ -27,6 +27,7 @@ from script_exp.models.loading.original_internvl import (
     load_internvl,
 )
 from script_exp.models.loading.original_llava import check_original, is_original, original_config
+from script_exp.models.loading.quantization import check_quantized, quantized_by
 from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
 from script_exp.models.loading.wanted import Wanted
@@ -125,8 +126,10 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
         config = _read_transformers_config(source)
         checkpoint = Checkpoint("huggingface", config, family, source, None)
     _fitting(setting, checkpoint)
-    if checkpoint.layout == "huggingface" and (source.repository is None or source.has_weights):
-        _check_tensors(source)
+    check_quantized(setting, checkpoint.config)
+    here = source.repository is None or source.has_weights
+    if checkpoint.layout == "huggingface" and here and quantized_by(checkpoint.config) is None:
+        _check_tensors(source)  # those of quantized weights are checked while they are loaded
     _check_name(setting, wanted.name, checkpoint.config, sizes=True)
     if not has_clip_tower(checkpoint.config) or not needs_query:
         return checkpoint

@@ -22,6 +22,7 @@ from script_exp.models.loading.original_internvl import (
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
 from script_exp.models.loading.placement import check_placed, device_map
+from script_exp.models.loading.quantization import quantization_config
 from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_image_processor,
@@ -42,6 +43,7 @@ def load_model(
     dtype: torch.dtype,
     attention: str,
     placement: str = "one_device",
+    quantization: str = "off",
     with_query: bool = False,
     rules: PruningRules | None = None,
 ) -> PrunableModel:
@@ -53,6 +55,7 @@ def load_model(
         dtype: from :func:`resolve_dtype`.
         attention: name of the attention kernel in transformers.
         placement: ``one_device``, or ``auto`` for all GPUs and what does not fit in the host's memory.
+        quantization: ``off``, or ``int8`` or ``int4`` for the weights of the LLM.
         with_query: also load the query encoder; ``find_checkpoint`` needs ``needs_query=True`` for that.
         rules: the family's default rules if None.
 
@@ -64,7 +67,7 @@ def load_model(
     """
     with quiet_transformers():
         processing = _processing(checkpoint)  # first, because it is quick and may fail
-        model = _load_weights(checkpoint, device, dtype, attention, placement).eval()
+        model = _load_weights(checkpoint, device, dtype, attention, placement, quantization).eval()
         loaded = PrunableModel(model, processing, checkpoint.adapter(model), None, rules)
     if with_query:
         loaded.query_encoder = load_query_encoder(checkpoint, loaded)
@@ -87,7 +90,12 @@ def load_query_encoder(checkpoint: Checkpoint, model: PrunableModel) -> QueryEnc
 
 
 def _load_weights(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, attention: str, placement: str
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+    placement: str,
+    quantization: str,
 ) -> Any:
     if checkpoint.source is None:
         return random_model(checkpoint.config, device=device, dtype=dtype, attention=attention)
@@ -104,6 +112,7 @@ def _load_weights(
             device_map={"": device},
             attn_implementation=attention,
         )
+    own = quantization_config(quantization, checkpoint.config, checkpoint.adapter, dtype)
     model, report = transformers.AutoModelForImageTextToText.from_pretrained(
         folder,
         dtype=dtype,
@@ -112,6 +121,7 @@ def _load_weights(
         local_files_only=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
+        **({} if own is None else {"quantization_config": own}),
     )
     check_report(checkpoint.source.setting, report)
     if placement == "auto":

@@ -35,7 +35,7 @@ def check_placement(placement: str, named: str, device: torch.device, layout: st
     if torch.device(device).index is not None:
         raise SettingError("device", named, "auto or cuda with model.placement=auto, which uses all GPUs")
     if layout != "huggingface":
-        what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
+        what = "random weights" if layout == "random" else "a checkpoint that is not in Hugging Face's layout"
         raise SettingError("model.placement", placement, f"one_device with {what}")
     if compiled != "off":
         raise SettingError("model.compile", compiled, "off with model.placement=auto")

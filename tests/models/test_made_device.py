@@ -1,0 +1,96 @@
+"""All families on a device that is not the host, and on two: see made_device.py for what that can find."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+from families import CONFIGS, build, modality, pruned_rows, visuals
+from made_device import FIRST, SECOND, Made, MadeDevices, put
+
+from script_exp.models.devices import devices_of
+from script_exp.pruners import DivPrune, FastV, NoPruning, PyramidDrop, Script, Trim
+
+# Where choosing tokens waits for the device, with a comment in the code: once for a batch, or for an image.
+BATCH = {"prompt.py:rows_of_images", "prompt.py:shorten_prompt", "prunable.py:prune"}
+IMAGE = {"pruner.py:check_finite", "encoded.py:keep"}
+
+
+def logits(model, rows, pruner):
+    prompt, _ = pruned_rows(model, rows, pruner)
+    with model.pruning_inside(prompt):
+        first = model.prefill(prompt)
+        return first.logits, model.decode_step(first, prompt, 1).logits
+
+
+def move(model, place):
+    """Move a model and its query encoder."""
+    put(model.model, place)
+    for name, own in vars(model.query_encoder).items():
+        if isinstance(own, torch.nn.Module):
+            put(own, place)
+        elif isinstance(own, torch.Tensor):
+            setattr(model.query_encoder, name, Made(own.detach(), place))
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+@torch.no_grad()
+def test_every_tensor_is_on_the_models_device(family, tmp_path):
+    model = build(family, tmp_path)
+    rows = [(own, row) for row, own in enumerate(visuals(family)[: 2 if modality(family) == "image" else 1])]
+    pruners = [Script(budget=5), FastV(budget=4, layer=1, budget_as="after")]
+    if model.adapter.has_projector:
+        pruners.append(Trim(budget=5, aggregate=True))
+    expected = [logits(model, rows, pruner) for pruner in pruners]
+    with MadeDevices():
+        move(model, FIRST)
+        assert model.device == FIRST
+        for pruner, wanted in zip(pruners, expected, strict=True):
+            for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
+                assert found.device == FIRST
+                torch.testing.assert_close(found.host, own, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_where_choosing_waits_for_the_device(tmp_path):
+    model = build("llava_next", tmp_path)
+    own = visuals("llava_next")[:2]
+    with MadeDevices() as devices:
+        move(model, FIRST)
+        inputs = model.preprocess(own, [model.chat_prompt("what is it?")] * 2)
+        for pruner in (DivPrune(budget=5), Script(budget=5), FastV(budget=4, layer=1, budget_as="after")):
+            images = model.encode_images(inputs, pruner.reads)
+            queries = model.encode_queries(["what is it?"] * 2, pruner.reads) if pruner.needs_query else None
+            devices.waits.clear()
+            model.prune(inputs, images, pruner, queries)
+            before = dict.fromkeys(BATCH, 1)
+            if isinstance(pruner, FastV):
+                before["stage_outputs.py:places_in_crops"] = 2
+            else:
+                before |= dict.fromkeys(IMAGE, 2)
+            assert devices.waits == before
+
+
+@torch.no_grad()
+def test_decoder_layers_on_another_device(tmp_path):
+    """accelerate's hooks move what a layer gets; masks, ropes and choices have to follow."""
+    model = build("llava", tmp_path)
+    rows = [(own, row) for row, own in enumerate(visuals("llava")[:2])]
+    pruners = [
+        NoPruning(),
+        Script(budget=5),
+        FastV(budget=4, layer=2, budget_as="after"),  # ranked on the first device, dropped on the second
+        PyramidDrop(budget=4, stages=[1, 3], budget_as="after"),
+    ]
+    expected = [logits(model, rows, pruner) for pruner in pruners]
+    llm = model.model.model.language_model
+    with MadeDevices():
+        move(model, FIRST)
+        for part in (*llm.layers[2:], llm.norm, model.model.lm_head):
+            put(part, SECOND)
+            add_hook_to_module(part, AlignDevicesHook(execution_device=SECOND))
+        add_hook_to_module(model.model, AlignDevicesHook(execution_device=FIRST, io_same_device=True))
+        assert devices_of(model.model) == [FIRST, SECOND]
+        for pruner, wanted in zip(pruners, expected, strict=True):
+            for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
+                torch.testing.assert_close(found.host, own, atol=2e-5, rtol=1e-4)
