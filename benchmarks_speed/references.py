@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.pruners.before_llm.query import QueryDPP
-from script_exp.pruners.contract.pruner import Query, VisualTokens
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 def straightforward_map(kernel: Tensor, k: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from script_exp.benchmarks.base import Benchmark
+from script_exp.benchmarks.reading.video import VideoBenchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
 from script_exp.models.budgets import check_renumbering, compares_frames
@@ -94,3 +95,30 @@ def check_here(
     check_quantization(model.quantization, config, layout, device, model.compile)
     in_llm = isinstance(pruner, LayerPruner)
     check_compile(model.compile, config.get_text_config(), settings.attention, device, in_llm)
+
+
+def check_frames(
+    settings: RunSettings, benchmark: Benchmark, checkpoint: Checkpoint, shortens_prompt: bool
+) -> None:
+    """Check that the LLM has a position for every visual token of a fixed number of frames.
+
+    Args:
+        shortens_prompt: whether the pruner drops tokens before the LLM.
+
+    Raises:
+        SettingError: if it has not.
+    """
+    if not isinstance(benchmark, VideoBenchmark):
+        return
+    frames, tokens = benchmark.frame_count, checkpoint.tokens_per_crop
+    there, model = checkpoint.llm_positions, settings.model
+    if shortens_prompt and model.rules.positions == "contiguous":
+        return
+    if isinstance(frames, int) and tokens is not None and frames * tokens > there:
+        raise SettingError(
+            "benchmark.frames",
+            frames,
+            f"at most {there // tokens} for pruner={settings.pruner['name']}: a frame has {tokens} "
+            f"tokens and the LLM of model={model.name} {there:,} positions; with unpruned=off, a method "
+            "that prunes before the LLM may use more frames",
+        )

@@ -15,13 +15,12 @@ import torch
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.benchmarks.reading.ahead import in_batches
 from script_exp.benchmarks.reading.frame_count import frame_setting
-from script_exp.benchmarks.reading.video import VideoBenchmark
 from script_exp.cell.answer import BatchSize
 from script_exp.cell.build import build_benchmark, build_pruner, build_tracker
-from script_exp.cell.fit import check_fit, check_here
+from script_exp.cell.fit import check_fit, check_frames, check_here
 from script_exp.config.renamed import first_name
 from script_exp.config.settings import PROTOCOL_VERSION, RunSettings
-from script_exp.errors import SettingError, UserError
+from script_exp.errors import UserError
 from script_exp.models.compiled import compile_prefill, forget_compiled, is_compiled
 from script_exp.models.feature_cache import FeatureCache
 from script_exp.models.loading.checkpoint import Checkpoint, find_checkpoint
@@ -74,7 +73,7 @@ class RunCell:
             UserError: for the first setting that is wrong.
         """
         cell = cls._checked(settings)
-        cell._check_positions()
+        check_frames(settings, cell.benchmark, cell.checkpoint, cell._shortens_prompt)
         return cell
 
     @classmethod
@@ -201,7 +200,7 @@ class RunCell:
 
     def load(self) -> PrunableModel:
         """Return the model; cells of one process that share it load it only once."""
-        self._check_positions()
+        check_frames(self.settings, self.benchmark, self.checkpoint, self._shortens_prompt)
         settings = self.settings
         if self._model_key not in _loaded:
             compiled = any(is_compiled(model.adapter.llm) for model in _loaded.values())
@@ -253,23 +252,6 @@ class RunCell:
         batches = in_batches(self.samples(), size)
         shards, shard = self.settings.shards, self.settings.shard or 0
         return batches[shard * len(batches) // shards : (shard + 1) * len(batches) // shards]
-
-    def _check_positions(self) -> None:
-        """Check that the LLM has a position for every visual token of a fixed number of frames."""
-        if not isinstance(self.benchmark, VideoBenchmark):
-            return
-        frames, tokens = self.benchmark.frame_count, self.checkpoint.tokens_per_crop
-        there, model = self.checkpoint.llm_positions, self.settings.model
-        if self._shortens_prompt and model.rules.positions == "contiguous":
-            return
-        if isinstance(frames, int) and tokens is not None and frames * tokens > there:
-            raise SettingError(
-                "benchmark.frames",
-                frames,
-                f"at most {there // tokens} for pruner={self.settings.pruner['name']}: a frame has {tokens} "
-                f"tokens and the LLM of model={model.name} {there:,} positions; with unpruned=off, a method "
-                "that prunes before the LLM may use more frames",
-            )
 
     @property
     def _shortens_prompt(self) -> bool:

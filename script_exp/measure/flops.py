@@ -1,7 +1,6 @@
 """Floating-point operations of one prefill, 2 per multiply-accumulate, by stage.
 
-The formulas count matrix multiplications only, as ``torch.utils.flop_counter`` does; the tests compare the
-two exactly. Attention is counted in full, without halving for causality.
+Only matrix products count, as in ``torch.utils.flop_counter``; attention in full, not halved for causality.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 class PrunerOperations:

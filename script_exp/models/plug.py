@@ -24,7 +24,8 @@ from script_exp.models.prompt import rows_of_images
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.question import bare_questions
 from script_exp.pruners.contract.layer_pruner import LayerPruner
-from script_exp.pruners.contract.pruner import Pruner, Query
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query
 
 _PIXELS = ("pixel_values", "pixel_values_videos")
 _TYPES = ("mm_token_type_ids", "token_type_ids")

@@ -31,8 +31,9 @@ from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner, by_layer
-from script_exp.pruners.contract.pruner import Pruner, Query
+from script_exp.pruners.contract.pruner import Pruner
 from script_exp.pruners.contract.signals import JOINT, NOTHING, Reads
+from script_exp.pruners.contract.visual_tokens import Query
 
 
 class PrunableModel:

@@ -32,11 +32,11 @@ from .before_llm.vscan import VScan as VScan
 from .contract.kept import Kept as Kept
 from .contract.layer_pruner import LayerPruner as LayerPruner
 from .contract.pruner import Pruner as Pruner
-from .contract.pruner import Query as Query
 from .contract.pruner import ScorePruner as ScorePruner
-from .contract.pruner import VisualTokens as VisualTokens
 from .contract.video_pruner import MergingVideoPruner as MergingVideoPruner
 from .contract.video_pruner import VideoPruner as VideoPruner
+from .contract.visual_tokens import Query as Query
+from .contract.visual_tokens import VisualTokens as VisualTokens
 from .inside_llm.composed import Composed as Composed
 from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV

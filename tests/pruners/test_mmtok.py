@@ -13,8 +13,8 @@ from PIL import Image
 from script_exp.errors import SettingError, UserError
 from script_exp.models.question_words import content_words
 from script_exp.pruners import MMTok
-from script_exp.pruners.contract.pruner import Query, VisualTokens
 from script_exp.pruners.contract.signals import JOINT, Reads
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 def drawn(seed, crops=2, n=20, words=3, tower=True):

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from script_exp.pruners.contract.kept import Kept
-from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 Visual: TypeAlias = Image.Image | Sequence[Image.Image]
 """What one placeholder of a prompt stands for: an image, or the frames of a video."""

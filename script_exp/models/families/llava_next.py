@@ -25,8 +25,8 @@ from script_exp.models.families.smaller import encode_smaller_crops
 from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, tower_signals
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 class LlavaNextAdapter(ModelAdapter):

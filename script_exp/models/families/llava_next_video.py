@@ -16,8 +16,8 @@ from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.families.video import VideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, per_token, tower_signals
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 class LlavaNextVideoAdapter(VideoAdapter):

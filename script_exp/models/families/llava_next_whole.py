@@ -9,7 +9,7 @@ from torch import Tensor
 
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.llava_next import LlavaNextAdapter
-from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 class LlavaNextWholeAdapter(LlavaNextAdapter):

@@ -14,7 +14,7 @@ from script_exp.models.families.llava_onevision_video import LlavaOnevisionVideo
 from script_exp.models.families.tower_read import SIGLIP, check_tower
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import per_token
-from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 class LlavaOnevisionAdapter(LlavaNextAdapter):

@@ -17,8 +17,8 @@ from script_exp.models.families.video import VideoAdapter, video_settings
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image, per_token, tower_signals
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 _FRAME_SETTINGS = (
     "do_resize", "size", "resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean",

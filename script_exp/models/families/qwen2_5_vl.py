@@ -20,8 +20,8 @@ from script_exp.models.tower_signals import by_image
 from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
 from script_exp.pruners.arithmetic.cells import covering
 from script_exp.pruners.contract.budget import grid_within
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 class Qwen25VLAdapter(ModelAdapter):

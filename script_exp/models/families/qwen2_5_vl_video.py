@@ -17,8 +17,8 @@ from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image
 from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 # Limits of the authors' qwen-vl-utils, in tokens of a frame, and of all frames (VIDEO_MIN_PIXELS,
 # VIDEO_MAX_PIXELS, VIDEO_TOTAL_PIXELS); transformers' video processor has the same with cap_pixels_per_frame.

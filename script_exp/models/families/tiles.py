@@ -13,8 +13,8 @@ from script_exp.models.families.crops import square_grid
 from script_exp.models.families.encoded import EncodedImage
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_signals import by_image, per_token
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 Shape = tuple[int, int]
 """(rows, columns) of a picture's tiles, without the thumbnail."""

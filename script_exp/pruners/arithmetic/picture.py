@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import check_choice
-from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 def check_over(over: object) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from script_exp.pruners.contract.pruner import VisualTokens
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 def outliers(values: Tensor) -> int:

@@ -14,7 +14,8 @@ from torch import Tensor
 from script_exp.errors import check_whole
 from script_exp.pruners.arithmetic.merging import dropped, join_nearest, mean_with_host, raster
 from script_exp.pruners.arithmetic.seeded import generator
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, gather_tokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, gather_tokens, top_indices
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _RIDGE = 1e-5
 

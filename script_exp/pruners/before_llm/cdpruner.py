@@ -13,7 +13,7 @@ from torch import Tensor
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.similarity import min_max
 from script_exp.pruners.before_llm.query import QueryConditioned
-from script_exp.pruners.contract.pruner import Query, VisualTokens
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 from script_exp.pruners.arithmetic.max_min import max_min
 from script_exp.pruners.arithmetic.picture import check_over
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

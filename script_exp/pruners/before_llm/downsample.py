@@ -14,8 +14,9 @@ from torch import Tensor
 from script_exp.pruners.arithmetic.cells import centers
 from script_exp.pruners.contract.budget import grid_within
 from script_exp.pruners.contract.kept import Kept
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, gather_tokens, grid_of
+from script_exp.pruners.contract.pruner import Pruner, gather_tokens, grid_of
 from script_exp.pruners.contract.signals import Reads
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.pruner import ScorePruner
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from script_exp.errors import check_number, check_whole
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.pruner import ScorePruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _NO_EDGE = -5000.0
 _ZERO = 1e-6

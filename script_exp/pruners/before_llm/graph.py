@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import check_number
-from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.pruner import ScorePruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

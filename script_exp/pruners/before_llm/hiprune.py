@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import check_number
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
 from script_exp.pruners.contract.signals import Signal, check_layer
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _DEEP = Signal("received")
 

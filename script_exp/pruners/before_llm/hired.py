@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import check_choice, check_number
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, grid_of, top_indices
+from script_exp.pruners.contract.pruner import Pruner, grid_of, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal, check_layer
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

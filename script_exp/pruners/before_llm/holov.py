@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from script_exp.errors import SettingError, check_number, check_whole
 from script_exp.pruners.arithmetic.picture import check_over, picture_order
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _RUNS_PER_TOKEN = 1024 / 576
 _SCALE, _EPSILON = 1000.0, 1e-6

@@ -16,7 +16,8 @@ from torch.nn import functional
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.coverage import greedy_coverage
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from script_exp.errors import SettingError, check_choice
 from script_exp.pruners.arithmetic.cells import centers
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, grid_of
+from script_exp.pruners.contract.pruner import Pruner, grid_of
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

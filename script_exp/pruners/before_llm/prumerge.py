@@ -16,8 +16,9 @@ from script_exp.pruners.arithmetic.merging import dropped
 from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.arithmetic.unequal import outliers, output_of_each_crop
 from script_exp.pruners.before_llm.trim import NO_PROJECTOR
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, gather_tokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, gather_tokens, top_indices
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

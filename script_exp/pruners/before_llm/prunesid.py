@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.arithmetic.suppression import unsuppressed
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,8 @@ from torch.nn import functional
 from script_exp.errors import check_choice
 from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
 from script_exp.pruners.arithmetic.similarity import cosines, min_max
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from script_exp.errors import check_whole
 from script_exp.pruners.arithmetic.seeded import generator
-from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.pruner import ScorePruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.coverage import greedy_coverage
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -18,7 +18,8 @@ from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
 from script_exp.pruners.arithmetic.similarity import cosines
 from script_exp.pruners.before_llm.graph import GraphRedundancy
 from script_exp.pruners.before_llm.query import QueryDPP, precise
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

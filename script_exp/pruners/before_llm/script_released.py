@@ -16,7 +16,8 @@ from script_exp.pruners.arithmetic.dpp import dpp_kernel, greedy_map
 from script_exp.pruners.arithmetic.merging import merge_dropped
 from script_exp.pruners.arithmetic.released_script import intersect, released_loop, released_redundancy
 from script_exp.pruners.arithmetic.similarity import cosines, min_max
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _EPSILON = 1e-6
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

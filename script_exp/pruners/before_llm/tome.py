@@ -12,8 +12,9 @@ from torch import Tensor
 
 from script_exp.errors import check_choice
 from script_exp.pruners.arithmetic.merging import MergedTokens, bipartite_round
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, gather_tokens
+from script_exp.pruners.contract.pruner import Pruner, gather_tokens
 from script_exp.pruners.contract.signals import Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 KEYS = Signal("keys")
 

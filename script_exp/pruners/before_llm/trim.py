@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice
-from script_exp.pruners.contract.pruner import Query, ScorePruner, VisualTokens
+from script_exp.pruners.contract.pruner import ScorePruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 NO_PROJECTOR = "false: the model has no projector to make an aggregated token"
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from script_exp.errors import SettingError, check_choice, check_number, check_whole
 from script_exp.pruners.arithmetic.merging import dropped, host_plus_mean, join_nearest, raster
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 KEYS, CLASS_TOKEN = Signal("keys"), Signal("class_token")
 

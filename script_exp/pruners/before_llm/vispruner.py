@@ -13,8 +13,9 @@ from torch import Tensor
 
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.similarity import cosines
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import Pruner, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 _PER_ROUND = 8
 

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from script_exp.errors import check_whole
 from script_exp.pruners.arithmetic.merging import merge_dropped
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens, grid_of, top_indices
+from script_exp.pruners.contract.pruner import Pruner, grid_of, top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal, check_layer
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

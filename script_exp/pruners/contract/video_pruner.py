@@ -10,7 +10,8 @@ from torch import Tensor
 
 from script_exp.pruners.contract.budget import tokens_kept
 from script_exp.pruners.contract.kept import Kept
-from script_exp.pruners.contract.pruner import Pruner, Query, VisualTokens
+from script_exp.pruners.contract.pruner import Pruner
+from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
 
 @dataclass(kw_only=True)

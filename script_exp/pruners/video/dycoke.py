@@ -14,8 +14,9 @@ from torch import Tensor
 from script_exp.errors import SettingError, check_whole
 from script_exp.pruners.arithmetic.apportion import apportion
 from script_exp.pruners.arithmetic.over_time import change
-from script_exp.pruners.contract.pruner import VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.contract.video_pruner import VideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

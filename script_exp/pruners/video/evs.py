@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.pruners.arithmetic.over_time import change
-from script_exp.pruners.contract.pruner import VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.contract.video_pruner import VideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

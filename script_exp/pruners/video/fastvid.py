@@ -17,9 +17,10 @@ from script_exp.pruners.arithmetic.apportion import apportion
 from script_exp.pruners.arithmetic.dpc_knn import dpc_knn
 from script_exp.pruners.arithmetic.over_time import likeness
 from script_exp.pruners.arithmetic.segments import Segment, by_cuts, mean_features
-from script_exp.pruners.contract.pruner import VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 from script_exp.pruners.contract.video_pruner import MergingVideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

@@ -16,9 +16,10 @@ from script_exp.errors import check_number, check_whole
 from script_exp.pruners.arithmetic.over_time import likeness
 from script_exp.pruners.arithmetic.segments import Segment
 from script_exp.pruners.arithmetic.static_parts import Part, clustered, fewer_static, parts_of, reduced
-from script_exp.pruners.contract.pruner import VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.contract.signals import SALIENCY, Signal
 from script_exp.pruners.contract.video_pruner import MergingVideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

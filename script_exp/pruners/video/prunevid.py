@@ -15,8 +15,8 @@ from torch.nn import functional
 from script_exp.errors import check_number, check_whole
 from script_exp.pruners.arithmetic.segments import by_clusters, mean_features
 from script_exp.pruners.arithmetic.static_parts import Part, clustered, fewer_static, parts_of, reduced
-from script_exp.pruners.contract.pruner import VisualTokens
 from script_exp.pruners.contract.video_pruner import MergingVideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
 @dataclass(kw_only=True)

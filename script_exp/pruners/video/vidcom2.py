@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.apportion import apportion
-from script_exp.pruners.contract.pruner import VisualTokens, top_indices
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.contract.video_pruner import VideoPruner
+from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 _WIDTHS = (1 / 8, 1 / 4, 1 / 2, 1, 2)
 
