@@ -114,14 +114,13 @@ def known_of(images: Sequence[EncodedImage], pruner: Pruner | LayerPruner) -> To
     """
     if not images or not isinstance(pruner, LayerPruner) or pruner.first is not None:
         return TokensKnown()
-    own = [image.source[image.source != SEPARATOR] for image in images]
-    tower = {
-        signal: torch.cat(
-            [
+    signals, tower = pruner.reads.signals, {}
+    if signals:
+        own = [image.source[image.source != SEPARATOR] for image in images]  # waits for the device
+        for signal in signals:
+            values = [
                 image.visual.signals[signal].flatten(0, 1)[source].float()
                 for image, source in zip(images, own, strict=True)
             ]
-        )
-        for signal in pruner.reads.signals
-    }
+            tower[signal] = torch.cat(values)
     return TokensKnown(places_in_crops(images), tower)

@@ -154,6 +154,6 @@ def test_a_strip_that_the_model_does_not_take(tiny):
     def refuse(*_, **__):
         raise ValueError("absolute aspect ratio must be smaller than 200")
 
-    processing = type(tiny.processing)(tiny.processing.tokenizer, refuse, "<image>", None)
+    processing = replace(tiny.processing, image_processor=refuse)
     with pytest.raises(UserError, match=r"does not take the image of 10,000 x 1 pixels .absolute aspect"):
         processing.pixels(tiny.adapter, Image.new("RGB", (10_000, 1)))

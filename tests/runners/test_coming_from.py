@@ -50,6 +50,8 @@ def test_every_setting_in_a_table():
         else:
             settings[key] = values.get(value, value)
     assert len(settings) > 8
+    task = settings.pop("benchmark.task")
+    assert len(list(composed_cells(["benchmark=lmms", f"benchmark.task={task}"]))) == 1
     words = [f"{key}={value}" for key, value in settings.items()]
     assert len(list(composed_cells(["benchmark=pope", "pruner=visionzip", *words]))) == 1
 

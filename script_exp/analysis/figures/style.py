@@ -37,7 +37,9 @@ KNOWN = {
 }  # fmt: skip
 """Color and marker of methods that always look the same."""
 
-_POOL = [(color, marker) for marker in "<dh>pDv^" for color in _OTHERS]
+_POOL = [
+    look for marker in "<dh>pDv^" for color in _OTHERS if (look := (color, marker)) not in KNOWN.values()
+]
 KNOWN |= dict(  # published methods
     zip(
         (

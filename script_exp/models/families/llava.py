@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from PIL.Image import Image
@@ -31,6 +31,7 @@ class LlavaAdapter(ModelAdapter):
     """``LlavaForConditionalGeneration``."""
 
     shrinks = True
+    on_host: ClassVar[tuple[str, ...]] = ("unpadded_sizes",)
 
     @classmethod
     def check_config(cls, config: Any) -> None:
@@ -50,7 +51,7 @@ class LlavaAdapter(ModelAdapter):
         images = [visual for row in visuals for visual in row if isinstance(visual, Image)]
         padded = getattr(image_processor, "do_pad", False)
         if padded and any(image.height != image.width for image in images):
-            tensors["image_sizes"] = torch.tensor([(image.height, image.width) for image in images])
+            tensors["unpadded_sizes"] = torch.tensor([(image.height, image.width) for image in images])
         return tensors
 
     @classmethod
@@ -71,7 +72,7 @@ class LlavaAdapter(ModelAdapter):
         source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)
         own = by_image(found, [1] * len(packed))
         grid = square_grid(len(source))
-        sizes = inputs["image_sizes"].tolist() if "image_sizes" in inputs else []
+        sizes = inputs["unpadded_sizes"].tolist() if "unpadded_sizes" in inputs else []
         padding = [_padding(size, grid) for size in sizes] if grid is not None else []
         return [
             EncodedImage(
