@@ -77,7 +77,7 @@ def exceeds(cells: pd.DataFrame) -> pd.Series:
     So it is where a method inside the LLM keeps the budget after its last stage. It has an advantage over
     methods that keep the budget in every layer, and is not ranked with them.
     """
-    return cells["layer_average"] > 1.05 * asked(cells)
+    return (cells["layer_average"] > 1.05 * asked(cells)).fillna(False).astype(bool)  # unknown elsewhere
 
 
 def by_budget(cells: pd.DataFrame) -> list[tuple[float, pd.DataFrame]]:

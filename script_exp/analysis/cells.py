@@ -130,7 +130,7 @@ def setup_title(cells: pd.DataFrame) -> str:
     parts = [f"{first['model']}, {first['dtype']}"]
     if first["compile"] != "off":
         parts[0] += f", compiled ({first['compile']})"
-    if first["quantization"] != "off":
+    if not pd.isna(first["quantization"]) and first["quantization"] != "off":
         parts[0] += f", weights in {first['quantization']}"
     parts[0] += first["told"]
     if first["weights"] == "random":
