@@ -6,19 +6,16 @@ import base64
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata, resources
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
 from script_exp.analysis.accuracy import budget_text
 from script_exp.analysis.cells import Cells, rank
-from script_exp.analysis.render import html_rows
 from script_exp.analysis.table import Table
 from script_exp.report.images import Image
 from script_exp.report.provenance import provenance_tables
+from script_exp.report.templates import render, source
 from script_exp.results.read import draws
 
 _SECTIONS = {"accuracy": "Accuracy", "by_budget": "Accuracy", "ablation": "Accuracy", "efficiency": "Cost"}
@@ -55,30 +52,20 @@ class Report:
 
 def report_page(report: Report) -> str:
     """Return the page as HTML; text from runs is escaped, and the content policy forbids loading anything."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["rows"] = lambda table: Markup(html_rows(table))  # already escaped
     script = f"\n{source('sort_and_filter.js')}\n"  # as in the element: the policy allows its hash
     environments, runs = provenance_tables(report.cells.runs, report.place)
-    return environment.from_string(source("page.html")).render(
+    return render(
+        "page.html",
         report=report,
         style=Markup(source("page.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        version=metadata.version("script-exp"),
         facts=dict(facts_of(report.cells)),
         sections=_sections(report.tables),
         caveats=caveats_of(report.cells, report.tables),
         environments=environments,
         runs=runs,
     )
-
-
-def source(name: str) -> str:
-    """Read a file in the folder of this module."""
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _sections(tables: Sequence[Table]) -> dict[str, list[Table]]:

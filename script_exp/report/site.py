@@ -11,27 +11,22 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
 from script_exp.analysis.accuracy import budget_text, tokens_text
 from script_exp.analysis.cells import Cells, rank
 from script_exp.analysis.published import References, load_published
-from script_exp.analysis.render import html_rows
 from script_exp.analysis.table import Entry, Group, Row, Table
 from script_exp.report.board import Board, boards
 from script_exp.report.images import Image, cost_images
 from script_exp.report.made_by import command
-from script_exp.report.page import caveats_of, facts_of, source
+from script_exp.report.page import caveats_of, facts_of
 from script_exp.report.provenance import provenance_tables
 from script_exp.report.sheets import Sheets
+from script_exp.report.templates import render, source
 from script_exp.results.files import write_atomically
 
 _ASSETS = ("d3.min.js", "plot.min.js", "d3_and_plot_LICENSE.txt", "sort_and_filter.js", "site.js")
@@ -68,7 +63,7 @@ def write_site(site: Site, folder: Path) -> list[Path]:
     files["assets/site.css"] = source("page.css") + source("site.css")
     files["assets/boards.js"] = _boards_script(made, pages)
     files["index.html"] = _index(site, made, pages)
-    files["published.html"] = _render("site_published.html", root="", plots=False, tables=published_tables())
+    files["published.html"] = render("site_published.html", root="", plots=False, tables=published_tables())
     for name, page in pages.items():
         files[page] = _method(site, name, made, pages)
     for path, text in files.items():
@@ -120,7 +115,7 @@ def _published_heading(frame: pd.DataFrame, budget: float) -> str:
 def _index(site: Site, made: Sequence[Board], pages: dict[str, str]) -> str:
     environments, runs = provenance_tables(site.cells.runs, site.place)
     kinds = [group.kind for board in made for group in board.table.groups]
-    return _render(
+    return render(
         "site_index.html",
         root="",
         plots=True,
@@ -173,7 +168,7 @@ def _method(site: Site, name: str, made: Sequence[Board], pages: dict[str, str])
         return f"../{pages[other]}" if other in pages else None
 
     tables = [(number, _place_table(board, name)) for number, board in enumerate(made)]
-    return _render(
+    return render(
         "site_method.html",
         root="../",
         plots=True,
@@ -242,20 +237,3 @@ def _boards_script(made: Sequence[Board], pages: dict[str, str]) -> str:
         for board in made
     ]
     return f"const BOARDS = {json.dumps(shown, allow_nan=False)};\n"
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    """Return the environment of the templates, which are compiled once for all pages."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-        loader=jinja2.FunctionLoader(source),
-    )  # fmt: skip
-    environment.filters["rows"] = lambda table: Markup(html_rows(table))  # already escaped
-    return environment
-
-
-def _render(template: str, **values: Any) -> str:
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    version = metadata.version("script-exp")
-    return _environment().get_template(template).render(made=made, version=version, **values)
