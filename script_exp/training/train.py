@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from script_exp.training.architecture import Sizes
-from script_exp.training.export import save_checkpoint
+from script_exp.training.finish import finish
 from script_exp.training.monitor import accuracy, relevance_auc
 from script_exp.training.optimization import Progress
 from script_exp.training.pools import PoolSizes, render_pools
-from script_exp.training.train_joint import JOINT, POLISH, JointStage, train_joint
+from script_exp.training.train_joint import JOINT, POLISH, JointStage
 from script_exp.training.train_language import train_language
 from script_exp.training.train_vision import VisionStage, train_vision
 
@@ -78,27 +78,16 @@ def train(recipe: Recipe, out: Path, progress: Progress, vision_only: bool = Fal
         progress,
         lambda model: accuracy(model, recipe.monitor_scenes),
     )
-    both = JointStage(vision, llava)
-    for course, steps in ((JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)):
-        train_joint(
-            both,
-            course,
-            pools,
-            steps,
-            recipe.seed,
-            out / "checkpoints" / f"{course.name}.pt",
-            progress,
-            lambda model: accuracy(model, recipe.monitor_scenes),
-        )
-    measured = {
-        "accuracy": accuracy(llava, 3 * recipe.monitor_scenes),
-        "accuracy_without_image": accuracy(llava, 3 * recipe.monitor_scenes, blind=True),
-        "relevance_auc": relevance_auc(vision.clip, 3 * recipe.monitor_scenes),
-    }
-    progress.note(f"monitoring scenes: {measured}")
-    notes = {"recipe": asdict(recipe), "torch": str(torch.__version__), "monitoring": measured}
-    save_checkpoint(llava, vision.clip, out / "weights", notes)
-    progress.note(
-        f"exported to {out / 'weights'} after {(time.monotonic() - begun) / 60:.1f} minutes in this run"
+    courses = (JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)
+    weights = finish(
+        JointStage(vision, llava),
+        courses,
+        pools,
+        recipe.seed,
+        recipe.monitor_scenes,
+        out,
+        progress,
+        {"recipe": asdict(recipe)},
     )
-    return out / "weights"
+    progress.note(f"exported to {weights} after {(time.monotonic() - begun) / 60:.1f} minutes in this run")
+    return weights

@@ -15,12 +15,12 @@ import torch
 
 from script_exp.shapes.second_questions import SECOND_WORLD
 from script_exp.tiny import WEIGHTS
-from script_exp.training.export import save_checkpoint
-from script_exp.training.monitor import accuracy, relevance_auc
+from script_exp.training.finish import finish
+from script_exp.training.monitor import relevance_auc
 from script_exp.training.optimization import Progress
 from script_exp.training.pools import PoolSizes, render_second_pools
 from script_exp.training.start import load_start
-from script_exp.training.train_joint import Course, JointStage, train_joint
+from script_exp.training.train_joint import Course, JointStage
 from script_exp.training.train_vision import train_vision
 from script_exp.training.vocabulary import SECOND_WORDS
 
@@ -83,26 +83,16 @@ def train_second(recipe: SecondRecipe, out: Path, progress: Progress, vision_onl
     )
     if vision_only:
         return out / "checkpoints"
-    both = JointStage(vision, llava)
-    for course, steps in ((JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)):
-        train_joint(
-            both,
-            course,
-            pools,
-            steps,
-            recipe.seed,
-            out / "checkpoints" / f"{course.name}.pt",
-            progress,
-            lambda model: accuracy(model, recipe.monitor_scenes, world=SECOND_WORLD),
-        )
-    scenes = 3 * recipe.monitor_scenes
-    measured = {
-        "accuracy": accuracy(llava, scenes, world=SECOND_WORLD),
-        "accuracy_without_image": accuracy(llava, scenes, blind=True, world=SECOND_WORLD),
-        "relevance_auc": relevance_auc(vision.clip, scenes, world=SECOND_WORLD),
-    }
-    progress.note(f"monitoring scenes: {measured}")
-    notes = {"world": 2, "recipe": asdict(recipe), "torch": str(torch.__version__), "monitoring": measured}
-    save_checkpoint(llava, vision.clip, out / "weights", notes)
-    progress.note(f"exported to {out / 'weights'}")
-    return out / "weights"
+    courses = (JOINT, recipe.joint_steps), (POLISH, recipe.polish_steps)
+    weights = finish(
+        JointStage(vision, llava),
+        courses,
+        pools,
+        recipe.seed,
+        recipe.monitor_scenes,
+        out,
+        progress,
+        {"world": 2, "recipe": asdict(recipe)},
+    )
+    progress.note(f"exported to {weights}")
+    return weights
