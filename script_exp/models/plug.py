@@ -221,7 +221,7 @@ def _pruned_generate(
     questions: PerRow | None,
     keys: PerRow | None,
 ) -> Callable[..., Any]:
-    names = prunable.adapter.inputs
+    names = dict.fromkeys([*prunable.adapter.inputs, *prunable.adapter.on_host])
 
     @torch.no_grad()
     def pruned(inputs: Tensor | None = None, generation_config: Any = None, **arguments: Any) -> Any:
