@@ -133,6 +133,9 @@ def method_case(name: str, visual: VisualTokens, query: Query, given: Given) -> 
     """Time one method, from the tokens to those that enter the LLM, beside its loop if there is one."""
     make, loop = METHODS[name]
     pruner = make(budget=_K)
+    visual = replace(visual, signals={signal: visual.signals[signal] for signal in pruner.signals})
+    if not pruner.needs_query:  # as in a run: the model computes what the method reads
+        visual = replace(visual, joint=None)
     calls: dict[str, Callable[[], object]] = {"ours": lambda: pruner(visual, query)}
     case: dict[str, Any] = {"case": name}
     if loop is not None:

@@ -57,10 +57,11 @@ class ApET(Pruner):
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         return top_indices(self._basis_and_errors(visual)[1], k)
 
-    def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        n, k = visual.projected.shape[1], indices.shape[1]
+    def keep(self, visual: VisualTokens, query: Query | None, k: int) -> tuple[Tensor, Tensor]:
+        n = visual.projected.shape[1]
         x = visual.features.float()
         basis, errors = self._basis_and_errors(visual)
+        indices = top_indices(errors, k).sort(dim=-1).values
         basis = basis[:, : k - 1]
         count = basis.shape[1]
         slots = top_indices(-errors.gather(1, indices), count).sort(dim=-1).values
@@ -72,7 +73,7 @@ class ApET(Pruner):
         if visual.tower is None:
             written = (written + gather_tokens(rows, slots)) / 2
         order = torch.cat([slots, others], dim=1).argsort(dim=-1)
-        return visual.enter(gather_tokens(torch.cat([written, means], dim=1), order))
+        return indices, visual.enter(gather_tokens(torch.cat([written, means], dim=1), order))
 
     def _basis_and_errors(self, visual: VisualTokens) -> tuple[Tensor, Tensor]:
         """Return the indices (crops, b) of the basis tokens in the order of sampling, and e (crops, n)."""

@@ -57,10 +57,10 @@ class ToMe(Pruner):
     def select(self, visual: VisualTokens, query: Query | None, k: int) -> Tensor:
         return self._merged(visual, k).place
 
-    def output(self, visual: VisualTokens, indices: Tensor) -> Tensor:
-        merged = self._merged(visual, indices.shape[1])
-        in_raster = merged.place.argsort(dim=-1)
-        return gather_tokens(merged.tokens, in_raster).to(visual.projected.dtype)
+    def keep(self, visual: VisualTokens, query: Query | None, k: int) -> tuple[Tensor, Tensor]:
+        merged = self._merged(visual.map(Tensor.float), k)
+        place, in_raster = merged.place.sort(dim=-1)
+        return place, gather_tokens(merged.tokens, in_raster).to(visual.projected.dtype)
 
     def _merged(self, visual: VisualTokens, k: int) -> MergedTokens:
         metric = visual.signals[KEYS] if self.metric == "keys" else None

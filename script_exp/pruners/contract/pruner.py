@@ -93,6 +93,15 @@ class Pruner(ABC):
             return visual.projected.flatten(0, 1)[indices]
         return gather_tokens(visual.projected, indices)
 
+    def keep(self, visual: VisualTokens, query: Query | None, k: int) -> tuple[Tensor, Tensor]:
+        """Return the result of :meth:`select`, ascending, and that of :meth:`output` for it.
+
+        A method whose selection already makes the tokens overrides this, so that nothing is computed twice.
+        """
+        chosen = self.select(visual.map(Tensor.float), query, k).sort(dim=-1).values
+        self._check_chosen(visual, chosen, k)
+        return chosen, self.output(visual, chosen)
+
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
         """Prune one image.
 
@@ -108,13 +117,9 @@ class Pruner(ABC):
             every = torch.arange(n, device=visual.projected.device).expand(crops, n)
             return Kept.of_each_crop(every, visual.projected, n)
         self._check_finite(visual, query)
-        chosen = self.select(visual.map(Tensor.float), _query_in_float32(query), k).sort(dim=-1).values
+        chosen, tokens = self.keep(visual, _query_in_float32(query), k)
         by_crop = chosen.ndim == 2
         most = k if by_crop else total
-        if chosen.shape[:-1] != (crops,) * by_crop or not 1 <= chosen.shape[-1] <= most:
-            shape = tuple(chosen.shape)
-            raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
-        tokens = self.output(visual, chosen)
         count = tokens.shape[chosen.ndim - 1] if tokens.ndim > chosen.ndim else 0
         exact = chosen.shape[-1] <= count <= most if self.adaptive else count == most
         if not exact or tokens.shape != (*chosen.shape[:-1], count, d):
@@ -145,6 +150,14 @@ class Pruner(ABC):
                 f"joint embeddings {tuple(visual.joint.shape)} do not match the projected tokens "
                 f"{tuple(visual.projected.shape)}"
             )
+
+    def _check_chosen(self, visual: VisualTokens, chosen: Tensor, k: int) -> None:
+        crops, n, _ = visual.projected.shape
+        by_crop = chosen.ndim == 2
+        most = k if by_crop else self.total_of(crops, n)
+        if chosen.shape[:-1] != (crops,) * by_crop or not 1 <= chosen.shape[-1] <= most:
+            shape = tuple(chosen.shape)
+            raise ValueError(f"{type(self).__name__} selected {shape} for {crops} crops and k={k}")
 
     def _check_finite(self, visual: VisualTokens, query: Query | None) -> None:
         asked = [] if query is None else [query.embeddings, query.words]

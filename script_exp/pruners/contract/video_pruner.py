@@ -9,7 +9,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from script_exp.pruners.contract.budget import tokens_kept
-from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.pruner import Pruner
 from script_exp.pruners.contract.visual_tokens import Query, VisualTokens
 
@@ -66,21 +65,9 @@ class MergingVideoPruner(VideoPruner):
     def choose(self, video: VisualTokens, total: int) -> Tensor:
         return self.merged(video, total)[0]
 
-    def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
-        """Prune one video; places and tokens come from one call of :meth:`merged`.
-
-        Raises:
-            ValueError, SettingError, UserError: as for other methods.
-        """
-        self._check(visual, query)
-        frames, n, d = visual.projected.shape
-        total = self.total_of(frames, n)
-        if total == frames * n:
-            return super().__call__(visual, query)
-        self._check_finite(visual, query)
+    def keep(self, visual: VisualTokens, query: Query | None, k: int) -> tuple[Tensor, Tensor]:
+        total = self.total_of(*visual.projected.shape[:2])
         places, tokens = self.merged(visual.map(Tensor.float), total)
-        if places.shape != (total,) or tokens.shape != (total, d):
-            shapes = tuple(places.shape), tuple(tokens.shape)
-            raise ValueError(f"{type(self).__name__} returned {shapes} for a total of {total}")
+        self._check_chosen(visual, places, k)
         order = places.argsort()
-        return Kept(places[order], tokens[order].to(visual.projected.dtype), tokens[:0], frames, n)
+        return places[order], tokens[order].to(visual.projected.dtype)
