@@ -226,7 +226,8 @@ def top_indices(scores: Tensor, k: int) -> Tensor:
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     """Return the rows ``indices`` (crops, k) of ``tokens`` (crops, n, d): (crops, k, d)."""
-    return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
+    crops = torch.arange(len(tokens), device=tokens.device)
+    return tokens[crops[:, None], indices]  # on a CPU faster than a gather of each number
 
 
 def _query_in_float32(query: Query | None) -> Query | None:
