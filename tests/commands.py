@@ -51,10 +51,12 @@ def imports(script, *arguments):
         return process, set(file.read_text().split())
 
 
-def wait_until(true, seconds=120):
-    """Wait for a condition; returns its value."""
+def wait_until(true, process=None, seconds=600):
+    """Wait for a condition that a process makes true; returns its value. A busy machine is given its time."""
     deadline = time.monotonic() + seconds
     while not (value := true()):
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended with {process.returncode}: {process.communicate()[1]}")
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.05)
     return value

@@ -123,7 +123,7 @@ def test_online_sends_the_whole_of_a_resumed_run(server, tmp_path):
     assert [row["_step"] for row in rows] == list(range(1, len(answers(run_dir)) + 1))
     assert len(rows) > before > 0
     log = next(iter(sorted(run_dir.glob("wandb/offline-run-*"))))
-    wait_until(lambda: not uploads(log), 60)
+    wait_until(lambda: not uploads(log))
 
 
 def uploads(log: Path) -> list[int]:

@@ -129,10 +129,10 @@ def test_a_preempted_job_goes_on_by_itself(slurm, tmp_path):
     process = start(
         "runners/run.py", "-m", *slow, *LAUNCHER, *QUICK, timeout, f"outputs={outputs}", env=slurm
     )
-    run_dir = wait_until(lambda: answered(outputs, 4))
+    run_dir = wait_until(lambda: answered(outputs, 4), process)
     signal_job(run_dir, slurm)
     wait_until(lambda: json.loads((run_dir / "status.json").read_text())["state"] == "interrupted")
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "1 of 1 cells finished" in errors
     (expected,) = run_dirs(tmp_path / "whole").values()
@@ -150,9 +150,9 @@ def test_a_job_that_timed_out_too_often_is_named(slurm, tmp_path):
     process = start(
         "runners/run.py", "-m", *slow, *LAUNCHER, *QUICK, *limits, f"outputs={tmp_path}", env=slurm
     )
-    run_dir = wait_until(lambda: answered(tmp_path, 2))
+    run_dir = wait_until(lambda: answered(tmp_path, 2), process)
     signal_job(run_dir, slurm)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "0 of 1 cells finished" in errors
     assert "failed: pruner=random" in errors
