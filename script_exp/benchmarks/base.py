@@ -25,20 +25,21 @@ class TextError(UserError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One question about one image or video.
+    """One question about one image or video, or about several images.
 
     Attributes:
         id: stable name, unique in the benchmark.
         visual: loads the image, or the frames of the video
-            (:class:`~script_exp.benchmarks.reading.frame_count.Frames`), when called.
+            (:class:`~script_exp.benchmarks.reading.frame_count.Frames`), or the several images, when called.
         question: the bare question.
         prompt: the user's text of the official protocol, without the model's conversation around it.
         references: accepted answers.
         kind: group for the score by kind.
-        unit: name of the image or video. Samples of one unit share it: it is loaded and encoded once for all
-            of them, and intervals take them together, since they are not independent.
+        unit: name of the image or video, or of all images. Samples of one unit share it: it is loaded and
+            encoded once for all of them, and intervals take them together, since they are not independent.
         extra: other data that the rule needs, for example the choices.
         query_text: what the query encoder sees; None for the bare question.
+        images: how many images ``visual`` loads; they come first in the prompt. 1 for a video.
 
     Raises:
         TextError: if id, kind, unit or question is empty or not text, if one of the first three has control
@@ -46,7 +47,7 @@ class Sample:
     """
 
     id: str
-    visual: Callable[[], Image.Image | Sequence[Image.Image]] = field(repr=False)
+    visual: Callable[[], Any] = field(repr=False)
     question: str
     prompt: str
     references: tuple[str, ...]
@@ -54,6 +55,12 @@ class Sample:
     unit: str
     extra: Mapping[str, Any] = field(default_factory=dict)
     query_text: str | None = None
+    images: int = 1
+
+    def visuals(self) -> Sequence[Image.Image | Sequence[Image.Image]]:
+        """Load the images, or the video as a list of one."""
+        loaded = self.visual()
+        return [loaded] if self.images == 1 else loaded
 
     @property
     def query(self) -> str:

@@ -87,7 +87,7 @@ def prompt_problem(
     Token counts are compared as far as they follow from the texts, the budget and each other: images are not
     loaded.
     """
-    prompt = model.chat_prompt(sample.prompt)
+    prompt = model.chat_prompt(sample.prompt, sample.images)
     if record.prompt_hash != prompt_hash(prompt):
         return f"sample {sample.id} was asked with another prompt"
     fewest = pruner.fewest if isinstance(pruner, LayerPruner) else 1

@@ -8,7 +8,7 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from script_exp.models.positions import positions_needed, positions_of
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.stage_outputs import Features, PrunedPrompt
 from script_exp.pruners import LayerPruner, Pruner
+from script_exp.pruners.contract.kept import Kept
 from script_exp.results.record import SampleRecord, SampleTokens
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class Answering:
         """Return the pixels of an image; None if it is already encoded."""
         if self._key(sample.unit) in self.cache:
             return None
-        return self.model.process(sample.visual())
+        return self.model.process(*sample.visuals())
 
     def _key(self, unit: str) -> Hashable:
         return unit, self.pruner.reads
@@ -142,8 +143,8 @@ class Answering:
         for sample in samples:
             if sample.unit not in features:
                 features[sample.unit] = self._encoded(sample.unit, processed[sample.unit])
-        images = [features[sample.unit] for sample in samples]
-        batch = _prune_batch(self.model, self.pruner, samples, images, count)
+        rows = [features[sample.unit] for sample in samples]
+        batch = _prune_batch(self.model, self.pruner, samples, rows, count)
         fitting = self._fitting(samples, batch)
         if len(fitting) < len(samples):
             return self._answer(fitting, processed, features, count) if fitting else []
@@ -152,7 +153,7 @@ class Answering:
         records = []
         for row, sample in enumerate(samples):
             parsed = self.benchmark.parse(sample, generated.texts[row])
-            kept = _kept(batch.pruned, row, images[row], generated.remaining)
+            kept = _kept(batch, row, rows[row], generated.remaining)
             records.append(
                 SampleRecord(
                     **vars(_sizes(self.model, batch, row, sample, self.pruner)),
@@ -168,7 +169,7 @@ class Answering:
                     seconds=seconds,
                     batch=len(samples),
                     kept_indices=kept,
-                    kept_by_crop=_counts(batch.pruned, row, kept),
+                    kept_by_crop=_counts(batch, row, kept),
                     rule=self.benchmark.rule_version,
                 )
             )
@@ -195,8 +196,8 @@ def count_tokens(
     """Return the prompt sizes of ``samples`` without answering them, as for random weights."""
     counted, count = [], PrunerOperations()
     for sample in samples:
-        image = model.encode(model.process(sample.visual()), pruner.reads)
-        batch = _prune_batch(model, pruner, [sample], [image], count)
+        features = model.encode(model.process(*sample.visuals()), pruner.reads)
+        batch = _prune_batch(model, pruner, [sample], [features], count)
         counted.append(_sizes(model, batch, 0, sample, pruner))
     return counted
 
@@ -206,6 +207,7 @@ class _Batch:
     prompts: list[str]
     text: list[int]
     pruned: PrunedPrompt
+    kept: list[list[Kept]]  # of each image of each row, if a method prunes before the LLM
     operations: list[int]
 
 
@@ -216,23 +218,28 @@ def _prune_batch(
     features: Sequence[Features],
     count: PrunerOperations,
 ) -> _Batch:
-    prompts = [model.chat_prompt(sample.prompt) for sample in samples]
-    inputs, images = model.words(features, prompts), [one.image for one in features]
+    prompts = [model.chat_prompt(sample.prompt, sample.images) for sample in samples]
+    inputs, images = model.words(features, prompts), [image for row in features for image in row.images]
     questions = [sample.query for sample in samples]
     queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
     words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
     first = pruner.first if isinstance(pruner, LayerPruner) else pruner
     before = [
-        count(
-            fitted(first or pruner, image, model.adapter),
-            replace(image.visual, key=samples[row].id),
-            queries[row] if queries else None,
+        sum(
+            count(
+                fitted(first or pruner, image, model.adapter),
+                replace(image.visual, key=samples[row].id),
+                queries[row] if queries else None,
+            )
+            for image in own.images
         )
-        for row, image in enumerate(images)
+        for row, own in enumerate(features)
     ]
     operations = [sum(both) for both in zip(before, inside_operations(model, pruned), strict=True)]
-    return _Batch(prompts, words.sum(dim=1).tolist(), pruned, operations)
+    left = iter(pruned.kept)
+    kept = [list(islice(left, len(own.images))) for own in features]
+    return _Batch(prompts, words.sum(dim=1).tolist(), pruned, kept, operations)
 
 
 def _sizes(
@@ -258,23 +265,29 @@ def _sizes(
     )
 
 
-def _counts(pruned: PrunedPrompt, row: int, kept: list[list[int]]) -> list[int]:
+def _counts(batch: _Batch, row: int, kept: list[list[int]]) -> list[int]:
     """Return how many tokens each crop keeps, given the indices, which leave out aggregated ones."""
-    return pruned.kept[row].counts if pruned.layer_pruner is None else [len(crop) for crop in kept]
+    if batch.pruned.layer_pruner is None:
+        return [count for image in batch.kept[row] for count in image.counts]
+    return [len(crop) for crop in kept]
 
 
-def _kept(pruned: PrunedPrompt, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
+def _kept(batch: _Batch, row: int, features: Features, remaining: Tensor) -> list[list[int]]:
     """Return, for each crop, the indices of the tokens that the pruner kept after its last stage."""
-    if pruned.layer_pruner is None:
-        indices = pruned.kept[row].by_crop
+    if batch.pruned.layer_pruner is None:
+        indices = [crop for image in batch.kept[row] for crop in image.by_crop]
         if any(first == second for crop in indices for first, second in pairwise(crop)):
             raise ValueError("the pruner selected a token twice: select() has to return distinct indices")
         return indices
-    image = features.image
-    crops, n, _ = image.visual.projected.shape
-    entering = image.source != SEPARATOR
-    if pruned.kept:  # a method before the LLM, too
-        entering &= image.keep(pruned.kept[row], separators=True)[0]
-    sources = image.source[entering]
-    left = sources[remaining[row][pruned.tokens[row]].to(sources.device)]
-    return [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]
+    entering = [image.source != SEPARATOR for image in features.images]
+    if batch.pruned.kept:  # a method before the LLM, too
+        both = zip(entering, features.images, batch.kept[row], strict=True)
+        entering = [own & image.keep(kept, separators=True)[0] for own, image, kept in both]
+    stays = remaining[row][batch.pruned.tokens[row]].cpu()
+    indices = []
+    for image, own in zip(features.images, entering, strict=True):
+        crops, n, _ = image.visual.projected.shape
+        sources = image.source[own].cpu()
+        left, stays = sources[stays[: len(sources)]], stays[len(sources) :]
+        indices += [left[left // n == crop].remainder(n).tolist() for crop in range(crops)]
+    return indices

@@ -260,7 +260,8 @@ def _measured(
 def _latency(cell: RunCell, model: PrunableModel, samples: Sequence[Sample]) -> dict[str, Latency]:
     """Measure the pruned and the unpruned model side by side; an unpruned cell only itself."""
     inputs = [
-        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.query) for sample in samples
+        LatencyInput(sample.visuals(), model.chat_prompt(sample.prompt, sample.images), sample.query)
+        for sample in samples
     ]
     pruners: dict[str, Pruner | LayerPruner] = {"unpruned": NoPruning()}
     if not isinstance(cell.pruner, NoPruning):

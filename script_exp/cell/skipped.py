@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-
-from PIL import Image
 
 from script_exp.benchmarks.base import Sample
 from script_exp.errors import DataError, UserError
@@ -52,14 +50,14 @@ class Skipped:
         good = []
         for sample in self.askable(model, samples):
             try:
-                visual = sample.visual()
-                model.process(visual)
+                held = replace(sample, visual=partial(_same, sample.visual()))
+                model.process(*held.visuals())
             except DataError as error:
                 self.leave_out(sample, error)
             else:
-                good.append(replace(sample, visual=partial(_same, visual)))
+                good.append(held)
         return good
 
 
-def _same(visual: Image.Image | Sequence[Image.Image]) -> Image.Image | Sequence[Image.Image]:
-    return visual
+def _same(loaded: object) -> object:
+    return loaded

@@ -131,7 +131,7 @@ def _picture(model: PrunableModel, sample: Sample, record: SampleRecord) -> Imag
     """Return a picture of the kept tokens, if they are known and form a grid that can be drawn."""
     if record.kept_indices is None:
         return None
-    pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
+    pictures = model.adapter.pictures(model.processing.image_processor, model.process(*sample.visuals()))
     tokens = model.adapter.tokens_per_crop(model.model.config)  # includes tokens that are cut off as padding
     if pictures is None or tokens is None:
         return None

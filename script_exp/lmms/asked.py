@@ -85,7 +85,7 @@ def sample_of(request: Any, documents: Any, question: str, frames: FrameCount | 
         frames: frames of a video; None for images.
 
     Raises:
-        UserError: if it has no text, or is not about one image, or one video.
+        UserError: if it has no text, or is not about images, or one video.
     """
     context, _, doc_to_visual, number, task, split = request.args
     name = f"{task}/{split}/{number}"
@@ -93,9 +93,12 @@ def sample_of(request: Any, documents: Any, question: str, frames: FrameCount | 
     if not text:
         raise UserError(f"{name} has no text: expected a question")
     bare, released = without_prompts(text, getattr(doc_to_visual, "__self__", None))
+    count = 1
     if frames is None:
-        visual: Callable[[], Any] = partial(_image, doc_to_visual, documents, number, name)
-        unit = _pixels(visual())
+        load = partial(_images, doc_to_visual, documents, number, name)
+        images = load()
+        count, unit = len(images), "-".join(map(_pixels, images))
+        visual: Callable[[], Any] = load if count > 1 else partial(_first, load)
     else:
         path = as_video(only_visual(doc_to_visual, documents, number, name), name)
         visual, unit = video_frames(path.parent, path.name, name, frames), str(path)
@@ -108,11 +111,19 @@ def sample_of(request: Any, documents: Any, question: str, frames: FrameCount | 
         kind=task,
         unit=unit,
         extra={"released": released},
+        images=count,
     )
 
 
-def _image(doc_to_visual: Callable[[Any], Any], documents: Any, number: int, name: str) -> Image.Image:
-    return as_image(only_visual(doc_to_visual, documents, number, name), name)
+def _images(doc_to_visual: Callable[[Any], Any], documents: Any, number: int, name: str) -> list[Image.Image]:
+    visuals = doc_to_visual(documents[number])
+    if not isinstance(visuals, list | tuple) or not visuals:
+        raise UserError(f"{name} has no images: expected one or several; without any, nothing is pruned")
+    return [as_image(visual, name) for visual in visuals]
+
+
+def _first(load: Callable[[], list[Image.Image]]) -> Image.Image:
+    return load()[0]
 
 
 def _pixels(image: Image.Image) -> str:

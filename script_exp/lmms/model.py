@@ -124,7 +124,7 @@ class ScriptExp(lmms):  # type: ignore[misc]  # lmms-eval has no types
         return asked
 
 
-_ONLY = "tasks of the type generate_until, with one image or video and one answer per question"
+_ONLY = "tasks of the type generate_until, about images or one video, with one answer per question"
 
 
 class _NoneSkipped(Skipped):

@@ -44,9 +44,9 @@ class LatencyProtocol:
 
 @dataclass(frozen=True)
 class LatencyInput:
-    """One image or video with its prompt and the text that the query encoder sees."""
+    """A question's images or video with its prompt and the text that the query encoder sees."""
 
-    visual: Visual
+    visuals: Sequence[Visual]
     prompt: str
     query: str
 
@@ -118,7 +118,7 @@ def _one_pass(
     with ExitStack() as hooks:
         with clock.stage("ttft"):
             with clock.stage("preprocess"):
-                inputs = model.preprocess([[sample.visual]], [sample.prompt])
+                inputs = model.preprocess([sample.visuals], [sample.prompt])
             with clock.stage("vision"):
                 images = model.encode_images(inputs, pruner.reads)
             queries = None
@@ -143,7 +143,7 @@ def _one_pass(
 
 
 def _peak(model: PrunableModel, sample: LatencyInput, pruner: Pruner | LayerPruner) -> int:
-    inputs = model.preprocess([[sample.visual]], [sample.prompt])
+    inputs = model.preprocess([sample.visuals], [sample.prompt])
     images = model.encode_images(inputs, pruner.reads)
     queries = model.encode_queries([sample.query], pruner.reads) if pruner.reads.question else None
 

@@ -33,6 +33,6 @@ class FeatureCache:
     def put(self, key: Hashable, features: Features) -> None:
         """Keep ``features`` if there is room."""
         on_host = features.to(torch.device("cpu"))
-        if key not in self._features and self.held + on_host.image.nbytes <= self.limit:
+        if key not in self._features and self.held + on_host.nbytes <= self.limit:
             self._features[key] = on_host
-            self.held += on_host.image.nbytes
+            self.held += on_host.nbytes

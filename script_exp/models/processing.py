@@ -100,11 +100,14 @@ class Processing:
             if count > there:
                 raise DataError(f"the question has {count:,} tokens, and the LLM {there:,} positions")
 
-    def prompt(self, text: str, modality: str) -> str:
-        """Return the conversation with a question about one ``image`` or ``video``."""
+    def prompt(self, text: str, modality: str, visuals: int = 1) -> str:
+        """Return the conversation with a question about ``visuals`` images or videos, which come first.
+
+        ``modality`` is ``image`` or ``video``.
+        """
         if self.conversation == "vicuna_v1":
-            return VICUNA_V1.format(placeholder=self.mark, text=text)
-        content = [{"type": modality}, {"type": "text", "text": text}]
+            return VICUNA_V1.format(placeholder="\n".join([self.mark] * visuals), text=text)
+        content = [*({"type": modality} for _ in range(visuals)), {"type": "text", "text": text}]
         return str(
             self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],
@@ -131,19 +134,19 @@ class Processing:
         texts = iter(adapter.texts(tensors, self.placeholder) if tensors else [])
         return tensors | self.words(prompts, [[next(texts) for _ in images] for images in visuals])
 
-    def pixels(self, adapter: ModelAdapter, visual: Visual) -> dict[str, Tensor]:
-        """Return the pixels of one image or video.
+    def pixels(self, adapter: ModelAdapter, visuals: Sequence[Visual]) -> dict[str, Tensor]:
+        """Return the pixels of a question's images or videos.
 
         Raises:
-            DataError: if the model does not take it, for example a strip of 1 x 10,000 pixels.
+            DataError: if the model does not take them, for example a strip of 1 x 10,000 pixels.
         """
         try:
-            return adapter.process(self.image_processor, [[visual]])
+            return adapter.process(self.image_processor, [visuals])
         except (ValueError, ArithmeticError, UserError) as error:
-            first = visual if isinstance(visual, Image.Image) else visual[0]
+            firsts = [one if isinstance(one, Image.Image) else one[0] for one in visuals]
+            sizes = " and ".join(f"{first.width:,} x {first.height:,}" for first in firsts)
             raise DataError(
-                f"the model does not take the {adapter.modality} of {first.width:,} x {first.height:,} "
-                f"pixels ({error})"
+                f"the model does not take the {adapter.modality} of {sizes} pixels ({error})"
             ) from error
 
     def words(self, prompts: Sequence[str], fillings: Sequence[Sequence[str]]) -> dict[str, Tensor]:

@@ -69,34 +69,34 @@ class PrunableModel:
         """Whether the first prefills of each length record a CUDA graph and are slower than later ones."""
         return getattr(self.adapter.llm.forward, "records_graphs", False)
 
-    def chat_prompt(self, text: str) -> str:
-        """Return the model's conversation with a question about one image or video."""
-        return self.processing.prompt(text, self.adapter.modality)
+    def chat_prompt(self, text: str, visuals: int = 1) -> str:
+        """Return the conversation with a question about so many images or videos, which come first."""
+        return self.processing.prompt(text, self.adapter.modality, visuals)
 
     def preprocess(self, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Return a batch's tensors, on the model's device and in its dtype; ``visuals`` are images by row."""
         return self._on_device(self.processing.batch(self.adapter, visuals, prompts))
 
-    def process(self, visual: Visual) -> dict[str, Tensor]:
-        """Return pixels and sizes of one image, on the host; may run in any thread."""
-        return self.processing.pixels(self.adapter, visual)
+    def process(self, *visuals: Visual) -> dict[str, Tensor]:
+        """Return pixels and sizes of a question's images, on the host; may run in any thread."""
+        return self.processing.pixels(self.adapter, visuals)
 
     def encode(self, processed: dict[str, Tensor], reads: Reads = NOTHING) -> Features:
-        """Run one image after :meth:`process` through the tower and the projector.
+        """Run a question's images after :meth:`process` through the tower and the projector.
 
-        It runs alone, with all of its crops, so the result is bitwise the same whatever batch it is used in.
+        They run alone, with all of their crops: the result is bitwise the same whatever batch it is used in.
         """
         tensors = self._on_device(processed)
-        (image,) = self.encode_images(tensors, reads)
-        (text,) = self.adapter.texts(tensors, self.processing.placeholder)
+        images = self.encode_images(tensors, reads)
+        texts = self.adapter.texts(tensors, self.processing.placeholder)
         needed = set(self.adapter.inputs[1:]) - set(self.adapter.pixels_only)
         sizes = {name: values for name, values in tensors.items() if name in needed}
-        return Features(image, sizes, text)
+        return Features(tuple(images), sizes, tuple(texts))
 
-    def words(self, images: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
-        """Return the tensors of :meth:`preprocess` without the pixels, for one encoded image per row."""
-        sizes = {name: torch.cat([image.sizes[name] for image in images]) for name in images[0].sizes}
-        return sizes | self._on_device(self.processing.words(prompts, [[image.text] for image in images]))
+    def words(self, features: Sequence[Features], prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Return the tensors of :meth:`preprocess` without the pixels, for the encoded images of each row."""
+        sizes = {name: torch.cat([row.sizes[name] for row in features]) for name in features[0].sizes}
+        return sizes | self._on_device(self.processing.words(prompts, [row.texts for row in features]))
 
     @torch.no_grad()
     def encode_images(self, inputs: dict[str, Tensor], reads: Reads = NOTHING) -> list[EncodedImage]:

@@ -74,21 +74,31 @@ class Generated:
 
 @dataclass(frozen=True)
 class Features:
-    """One encoded image, with all that a prompt about it needs, but without its pixels.
+    """The encoded images of a question, with all that a prompt about them needs, but without their pixels.
 
     Attributes:
-        image: what pruners see and what the prompt's rows are made of.
-        sizes: the processed tensors with its size, if the family needs them for positions.
-        text: what stands for it in the prompt, before pruning.
+        images: what pruners see and what the prompt's rows are made of; or one video.
+        sizes: the processed tensors with their sizes, if the family needs them for positions.
+        texts: what stands for each in the prompt, before pruning.
     """
 
-    image: EncodedImage
+    images: tuple[EncodedImage, ...]
     sizes: dict[str, Tensor]
-    text: str
+    texts: tuple[str, ...]
+
+    @property
+    def image(self) -> EncodedImage:
+        """The image, of a question about one."""
+        (image,) = self.images
+        return image
+
+    @property
+    def nbytes(self) -> int:
+        return sum(image.nbytes for image in self.images)
 
     def to(self, device: torch.device) -> Features:
         """Return a copy on another device; sizes stay where they are."""
-        return replace(self, image=self.image.to(device))
+        return replace(self, images=tuple(image.to(device) for image in self.images))
 
 
 def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:

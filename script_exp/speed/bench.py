@@ -83,7 +83,8 @@ def run_bench(cells: Sequence[RunCell], settings: BenchSettings) -> dict[str, An
     asking = next((cell for cell in cells if cell.pruner.reads.question), unpruned)  # the text is its own
     samples = _samples(asking, model, settings)
     inputs = [
-        LatencyInput(sample.visual(), model.chat_prompt(sample.prompt), sample.query) for sample in samples
+        LatencyInput(sample.visuals(), model.chat_prompt(sample.prompt, sample.images), sample.query)
+        for sample in samples
     ]
     ceiling = matmul_ceiling(unpruned.device, unpruned.dtype)
     pruners = {name: cell.pruner for name, cell in by_name.items()}

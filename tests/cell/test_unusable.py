@@ -156,4 +156,4 @@ def test_a_strip_that_the_model_does_not_take(tiny):
 
     processing = replace(tiny.processing, image_processor=refuse)
     with pytest.raises(UserError, match=r"does not take the image of 10,000 x 1 pixels .absolute aspect"):
-        processing.pixels(tiny.adapter, Image.new("RGB", (10_000, 1)))
+        processing.pixels(tiny.adapter, [Image.new("RGB", (10_000, 1))])

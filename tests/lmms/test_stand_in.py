@@ -17,6 +17,7 @@ from videos import write_video
 
 from script_exp.benchmarks.reading.frames import video_frames
 from script_exp.benchmarks.reading.lmms_eval import new_tokens, until
+from script_exp.cell.answer import Answering
 from script_exp.cell.build import build_benchmark
 from script_exp.config.benchmark_config import benchmark_config
 from script_exp.errors import SettingError, UserError
@@ -81,8 +82,7 @@ def test_answers_are_those_of_a_run(model, tmp_path, capsys):
 
     for other, name, message in (
         (Task(output_type="generate_until_agentic"), "shapes", "--tasks=shapes: expected tasks of the type"),
-        (Task(visuals=2), "shapes", "shapes/test/0 has 2 images or videos: expected one"),
-        (Task(visuals=0), "shapes", "shapes/test/0 has 0 images or videos: expected one"),
+        (Task(visuals=0), "shapes", "shapes/test/0 has no images: expected one or several"),
         (Task(), "others", "--tasks=shapes: expected tasks of the type"),  # its requests come later
     ):
         made.task_dict |= {"others": {"test": other.documents}} if name == "others" else {}
@@ -95,6 +95,54 @@ def test_answers_are_those_of_a_run(model, tmp_path, capsys):
     made.task_dict = {"shapes": {"test": None}}
     refused(1, "TypeError", lambda: made.generate_until(requests), capsys)
     refused(2, "budget=900: expected", lambda: model(**ARGUMENTS | {"budget": 900}), capsys)
+
+
+@pytest.mark.parametrize("pruner", ["script", "visionzip", "random"])
+def test_several_images(model, pruner, capsys):
+    """Each is pruned by itself, and they come before the question, in order."""
+    made, task = model(**ARGUMENTS | {"pruner": pruner}), Task()
+    last = task.documents[-1]
+    task.doc_to_visual = lambda sample: [sample.visual(), last.visual()]
+    made.task_dict = {"shapes": {"test": task.documents}}
+    requests = task.requests()[:3]
+    answers = made.generate_until(requests)
+    own, expected = made._model, []
+    for number, sample in enumerate(task.documents[:3]):
+        prompt = own.chat_prompt("TEXT", 2)
+        assert prompt.index(own.processing.mark) < prompt.rindex(own.processing.mark) < prompt.index("TEXT")
+        inputs = own.preprocess([[sample.visual(), last.visual()]], [prompt.replace("TEXT", sample.prompt)])
+        images = own.encode_images(inputs, made._cell.pruner.reads)
+        queries = own.encode_queries([sample.query]) if made._cell.pruner.needs_query else None
+        pruned = own.prune(inputs, images, made._cell.pruner, queries, keys=[f"shapes/test/{number}"])
+        assert pruned.entering == [96]
+        expected.append(own.generate(pruned, 4).texts[0])
+    assert answers == expected
+    unpruned = model(**ARGUMENTS | {"pruner": "none"})
+    unpruned.task_dict = made.task_dict
+    refused(2, "positions, and the LLM has 1,024", lambda: unpruned.generate_until(requests), capsys)
+
+
+@pytest.mark.parametrize("pruner", ["fastv", "composed"])
+def test_several_images_of_several_crops_inside_the_llm(model, pruner, tmp_path):
+    """What the record says was kept is counted image by image, crop by crop."""
+    arguments = {"model": "tiny", "pretrained": save("llava_next", tmp_path), "pruner": pruner, "budget": 6}
+    made, task = model(**arguments, device="cpu", batch_size=2), Task()
+    task.doc_to_visual = lambda sample: [Image.new("RGB", (60, 30), "red"), Image.new("RGB", (30, 30))]
+    made.task_dict = {"shapes": {"test": task.documents}}
+    kept = []
+    records = Answering.answer
+
+    def watched(self, batches):
+        for batch in records(self, batches):
+            kept.extend(batch)
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Answering, "answer", watched)
+        made.generate_until(task.requests()[:3])
+    for record in kept:
+        assert len(record.kept_indices) == record.crops > 2
+        assert sum(record.kept_by_crop) == sum(map(len, record.kept_indices)) == record.kept
 
 
 def test_videos(model, tmp_path):

@@ -54,7 +54,7 @@ def only_calls_take_time(monkeypatch):
 
 def questions(model, count):
     return [
-        LatencyInput(image, model.chat_prompt(question), question)
+        LatencyInput([image], model.chat_prompt(question), question)
         for image, question in zip(images(count), QUESTIONS, strict=False)
     ]
 
@@ -109,7 +109,7 @@ def test_cuda_graphs_are_recorded_before_anything_counts(llava, monkeypatch, cal
 def test_cache_bytes_are_those_of_the_prefill(llava):
     inputs = questions(llava, 1)
     measured = measure_latency(llava, inputs, {"script": Script(budget=16)})["script"]
-    text = llava.preprocess([[inputs[0].visual]], [inputs[0].prompt])["input_ids"].shape[1] - 576
+    text = llava.preprocess([inputs[0].visuals], [inputs[0].prompt])["input_ids"].shape[1] - 576
     config = llava.model.config.text_config
     values = 2 * 4 * (16 + text) * config.num_key_value_heads * config.head_dim
     assert measured.kv_cache_bytes == 4 * values
@@ -130,7 +130,7 @@ def test_peak_memory_is_what_a_call_holds_at_most():
 
 def test_the_baseline_is_bitwise_the_stock_model(llava):
     (sample,) = questions(llava, 1)
-    inputs = llava.preprocess([[sample.visual]], [sample.prompt])
+    inputs = llava.preprocess([sample.visuals], [sample.prompt])
     whole = llava.whole_prompt(inputs, llava.encode_images(inputs))
     with torch.no_grad():
         stock = llava.model(**inputs, logits_to_keep=1)
