@@ -6,6 +6,7 @@ from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.glm4v import Glm4vAdapter
 from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.llava_next import LlavaNextAdapter
@@ -29,6 +30,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen2_vl": Qwen2VLAdapter,
     "smolvlm": SmolVLMAdapter,
     "idefics3": SmolVLMAdapter,
+    "glm4v": Glm4vAdapter,
 }
 
 REFUSED: dict[str, str] = {
