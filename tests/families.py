@@ -22,6 +22,9 @@ from transformers import (
     LlavaNextConfig,
     LlavaNextVideoConfig,
     LlavaOnevisionConfig,
+    Mistral3Config,
+    MistralConfig,
+    PixtralVisionConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2VLConfig,
@@ -162,7 +165,12 @@ CONFIGS["glm4v"] = lambda: Glm4vConfig(
     },
     image_token_id=IMAGE, video_token_id=VIDEO,
 )  # fmt: skip
-NATIVE = ("qwen", "glm")
+CONFIGS["mistral3"] = lambda: Mistral3Config(
+    vision_config=PixtralVisionConfig(**TOWER, image_size=280, patch_size=14),
+    text_config=MistralConfig(**TEXT, sliding_window=None), image_token_index=IMAGE,
+    tie_word_embeddings=False,
+)  # fmt: skip
+NATIVE = ("qwen", "glm", "mistral")
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 
 

@@ -12,6 +12,7 @@ from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
+from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
@@ -31,6 +32,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "smolvlm": SmolVLMAdapter,
     "idefics3": SmolVLMAdapter,
     "glm4v": Glm4vAdapter,
+    "mistral3": Mistral3Adapter,
 }
 
 REFUSED: dict[str, str] = {

@@ -101,6 +101,7 @@ def random_tokenizer(config: Any) -> Any:
         "<|vision_end|>": getattr(config, "vision_end_token_id", None),
         "<s>": start,
         "</s>": end,
+        **(ADAPTERS[config.model_type].word_ids if config.model_type in ADAPTERS else {}),
         "<pad>": next((token for token in (padding, start, end) if token is not None), None),
     }
     template = "<s> $A" if text.model_type == "llama" else "$A"
