@@ -14,6 +14,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    Glm4vConfig,
     Idefics3Config,
     InternVLConfig,
     LlamaConfig,
@@ -21,6 +22,9 @@ from transformers import (
     LlavaNextConfig,
     LlavaNextVideoConfig,
     LlavaOnevisionConfig,
+    Mistral3Config,
+    MistralConfig,
+    PixtralVisionConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2VLConfig,
@@ -148,7 +152,25 @@ CONFIGS["internvl"] = lambda: InternVLConfig(
 )  # fmt: skip
 CONFIGS["smolvlm"] = lambda: SmolVLMConfig(**SMOL)
 VARIANTS["idefics3"] = lambda: Idefics3Config(**SMOL)
-NATIVE = ("qwen",)
+CONFIGS["glm4v"] = lambda: Glm4vConfig(
+    vision_config={
+        "depth": 3, "hidden_size": 24, "num_heads": 3, "out_hidden_size": 32, "intermediate_size": 40,
+        "image_size": 56, "patch_size": 14,
+    },
+    text_config=TEXT | {  # six of a head's eight places turn, in pairs of neighbors
+        "rope_parameters": {
+            "rope_type": "default", "mrope_section": [1, 1, 1], "rope_theta": 100.0,
+            "partial_rotary_factor": 0.75,
+        },
+    },
+    image_token_id=IMAGE, video_token_id=VIDEO,
+)  # fmt: skip
+CONFIGS["mistral3"] = lambda: Mistral3Config(
+    vision_config=PixtralVisionConfig(**TOWER, image_size=280, patch_size=14),
+    text_config=MistralConfig(**TEXT, sliding_window=None), image_token_index=IMAGE,
+    tie_word_embeddings=False,
+)  # fmt: skip
+NATIVE = ("qwen", "glm", "mistral")
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 
 

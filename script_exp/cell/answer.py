@@ -223,7 +223,9 @@ def _prune_batch(
     questions = [sample.query for sample in samples]
     queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
     pruned = model.prune(inputs, images, pruner, queries, keys=[sample.id for sample in samples])
-    words = inputs["attention_mask"].bool() & (inputs["input_ids"] != model.adapter.placeholder_id)
+    ids = inputs["input_ids"]
+    words = inputs["attention_mask"].bool() & (ids != model.adapter.placeholder_id)
+    words &= ~model.processing.ends_row(ids)
     first = pruner.first if isinstance(pruner, LayerPruner) else pruner
     before = [
         sum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from typing import Any
@@ -45,7 +46,7 @@ class StageReading:
         self.values: dict[LayerSignal, list[Tensor]] = defaultdict(list)
         kinds = {name.of for name in self.signals} | {"visual"}
         self.columns = {kind: _columns(sequence, kind) for kind in kinds}
-        self._states("rotary", lambda: torch.stack(rotary, dim=-2))
+        self._states("ones", self._ones)
         if embeddings is not None:
             self._states("embeddings", lambda: take_columns(embeddings, sequence.column))
 
@@ -105,6 +106,13 @@ class StageReading:
                 row[own.to(row.device)].float() for row, own in zip(rows, columns, strict=True)
             ]
 
+    def _ones(self) -> Tensor:
+        """Return a vector of ones with positions, (batch or 1, length, width), in float32."""
+        attention = self.llm.layers[self.stage - 1].self_attn
+        cosines, sines = (part.float() for part in self.rotary)
+        ones = cosines.new_ones(1, cosines.shape[1], attention.head_dim)
+        return torch.cat([_rotated(attention, ones, *of_row) for of_row in zip(cosines, sines, strict=True)])
+
     def _projected_rows(self, hidden: Tensor, rotary: tuple[Tensor, ...], *, own: bool) -> None:
         """Compute rows with a layer's norm, q and k on the states that enter it, as far as they are read."""
         index = self.stage if own else self.stage - 1
@@ -126,7 +134,8 @@ class StageReading:
                 key = _heads(attention.k_proj(normed[row]), attention, "k_norm")
                 if name.rotary:
                     cos, sin = (part[row] for part in turns)
-                    query, key = _rotated(query, cos[at], sin[at]), _rotated(key, cos, sin)
+                    query = _rotated(attention, query, cos[at], sin[at])
+                    key = _rotated(attention, key, cos, sin)
                 self._rows(name, row, query, key, attention.scaling, index)
 
     def _own_keys(self, hidden: Tensor, rotary: tuple[Tensor, ...]) -> None:
@@ -138,7 +147,7 @@ class StageReading:
             at = columns.to(normed.device)
             cos, sin = (part[row, at] for part in turns)
             key = _heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn, "k_norm")
-            key = _rotated(key, cos, sin)
+            key = _rotated(layer.self_attn, key, cos, sin)
             self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
 
     def _mean_row(self, name: Rows, row: int, normed: Tensor, attention: Any) -> None:
@@ -165,7 +174,14 @@ class StageReading:
 
 
 def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
-    """Raise a :class:`UserError` for rows that need projections which the LLM's layers do not have apart."""
+    """Raise a :class:`UserError` for signals that need parts of a layer which the LLM does not have apart."""
+    if any(name.rotated for name in signals):
+        module = type(llm.layers[0].self_attn).__module__
+        if not hasattr(sys.modules[module], "apply_rotary_pos_emb"):
+            raise UserError(
+                f"pruning inside the LLM: {module} has no apply_rotary_pos_emb: expected a method that reads "
+                "what the model computes, such as fastv"
+            )
     if any(name.projected for name in signals):
         attention = llm.layers[0].self_attn
         apart = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
@@ -218,7 +234,11 @@ def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:
     return heads.transpose(0, 1)
 
 
-def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return (heads, length, width) with positions, as the model's own rotary embedding does it."""
-    first, second = vectors.chunk(2, dim=-1)
-    return vectors * cos + torch.cat([-second, first], dim=-1) * sin
+def _rotated(attention: Any, vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return (heads, length, width) with positions, by the rotary embedding of the model's own module.
+
+    Models differ in which places of a head make a pair, and in how many places turn at all.
+    """
+    rotate = sys.modules[type(attention).__module__].apply_rotary_pos_emb
+    turned: Tensor = rotate(vectors[None], vectors[None, :0], cos[None], sin[None])[0]
+    return turned[0]

@@ -38,6 +38,7 @@ class Processing:
         placeholder: text of the token that stands for one visual token.
         mark: what a prompt has in place of an image before it is filled in; in most families the placeholder.
         chat_template: Jinja; None if the checkpoint has none.
+        row_ends: ids of the family's ``row_ends``.
         conversation: ``chat_template``, or ``vicuna_v1``.
     """
 
@@ -46,6 +47,7 @@ class Processing:
     placeholder: str
     mark: str
     chat_template: str | None
+    row_ends: tuple[int, ...] = ()
     conversation: str = "chat_template"
 
     @classmethod
@@ -68,9 +70,18 @@ class Processing:
         config: Any,
         chat_template: str | None,
     ) -> Processing:
-        """Add what the family and the model's config say of placeholders."""
+        """Add what the family and the model's config say of placeholders.
+
+        Raises:
+            UserError: if the tokenizer lacks a word of the family.
+        """
         placeholder = tokenizer.convert_ids_to_tokens(family.placeholder_of(config))
-        return cls(tokenizer, image_processor, placeholder, family.mark_of(tokenizer, config), chat_template)
+        mark = family.mark_of(tokenizer, config)
+        ends = tuple(tokenizer.convert_tokens_to_ids(word) for word in family.row_ends)
+        for word, token in zip(family.row_ends, ends, strict=True):
+            if token in (None, tokenizer.unk_token_id):
+                raise UserError(f"the tokenizer has no token {word}: expected the one of the checkpoint")
+        return cls(tokenizer, image_processor, placeholder, mark, chat_template, ends)
 
     def check(self) -> None:
         """Raise a :class:`SettingError` if the conversation is a chat template and there is none."""
@@ -148,6 +159,13 @@ class Processing:
             raise DataError(
                 f"the model does not take the {adapter.modality} of {sizes} pixels ({error})"
             ) from error
+
+    def ends_row(self, ids: Tensor) -> Tensor:
+        """Return where a prompt's ids are words between the rows of an image's placeholders; bool."""
+        found = torch.zeros_like(ids, dtype=torch.bool)
+        for token in self.row_ends:
+            found |= ids == token
+        return found
 
     def words(self, prompts: Sequence[str], fillings: Sequence[Sequence[str]]) -> dict[str, Tensor]:
         """Return the ids and mask of a batch, padded on the left.

@@ -170,6 +170,7 @@ class PrunableModel:
         ids, placeholder = inputs["input_ids"], self.adapter.placeholder_id
         rows = rows_of_images(ids, placeholder, [len(image.packed) for image in images])
         kept: list[Kept] = []
+        left = inputs["attention_mask"]
         first = pruner.first if isinstance(pruner, LayerPruner) else pruner
         check_renumbering(pruner, self.adapter)
         if first is None:
@@ -182,9 +183,11 @@ class PrunableModel:
             separators = self.rules.newline == "keep" or isinstance(first, NoPruning)
             keep = [image.keep(one, separators) for image, one in zip(images, kept, strict=True)]
             flags, features = [flag for flag, _ in keep], [feature for _, feature in keep]
+            if not separators:
+                left = left.masked_fill(self.processing.ends_row(ids), 0)
         prompt = shorten_prompt(
             ids,
-            inputs["attention_mask"],
+            left,
             placeholder,
             mark_placeholders(ids, placeholder, flags),
             self.processing.tokenizer.pad_token_id or 0,  # it is masked
@@ -195,7 +198,8 @@ class PrunableModel:
         arguments = short_arguments(
             self.adapter, inputs, prompt, images, flags, features, preserved=preserved
         )
-        marks = are_tokens, tokens, prompt.input_ids == placeholder
+        between = (prompt.input_ids == placeholder) | self.processing.ends_row(prompt.input_ids)
+        marks = are_tokens, tokens, between
         before, entering, marked = torch.stack([one.sum(dim=1) for one in marks]).tolist()  # one wait for all
         by_row = [
             [image for image, own in zip(images, rows, strict=True) if own == row] for row in range(len(ids))

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_inputs
@@ -32,7 +32,16 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
         SettingError: for a layer that it lacks, or whose attention stays within windows.
     """
     vision = config.vision_config
-    layers = [block - vision.depth + 1 for block in _across(vision)]
+    check_layers(signals, [block - vision.depth + 1 for block in _across(vision)])
+
+
+def check_layers(signals: Collection[Signal], layers: Sequence[int]) -> None:
+    """Check that a tower for pictures of any size has these signals, in ``layers``, of which 0 is the last.
+
+    Raises:
+        UserError: if it does not have such a signal.
+        SettingError: for another layer.
+    """
     for signal in sorted(signals):
         if signal.kind not in _KNOWN:
             raise UserError(cannot_read(signal, "saliency, received or keys"))
@@ -60,19 +69,34 @@ def window_signals(
     They belong to the merged tokens of all ``grids`` in raster order, (tokens,) or (tokens, width): the mean
     over the patches of each. The keys are those that attention uses, with rotary embedding.
     """
-    parts: dict[Signal, list[Tensor]] = {signal: [] for signal in signals}
     found: dict[Signal, Tensor] = {}
     frames = [rows * columns for time, rows, columns in grids for _ in range(time)]
     config = tower.config
-    with ExitStack() as hooks:
-        for index in sorted({block_of(signal, config) for signal in signals}):
-            wanted = {signal: part for signal, part in parts.items() if block_of(signal, config) == index}
-            hooks.enter_context(attention_inputs(tower.blocks[index].attn, partial(_see, wanted, frames)))
+    layers = {signal: tower.blocks[block_of(signal, config)].attn for signal in signals}
+    with patch_signals(layers, frames) as parts:
         yield found
     raster = torch.cat(_window_orders(grids, config)).argsort() if _has_windows(config) else None
     for signal, values in parts.items():
         merged = _mean_of(torch.cat(values), config.spatial_merge_size**2)
         found[signal] = merged if raster is None else merged[raster.to(merged.device)]
+
+
+@contextmanager
+def patch_signals(
+    layers: Mapping[Signal, nn.Module], frames: Sequence[int]
+) -> Iterator[Mapping[Signal, list[Tensor]]]:
+    """Within the context, one forward pass of a tower adds each signal of its patches to a list, in parts.
+
+    Args:
+        layers: the attention layer that each signal is about.
+        frames: the patches of each frame in the order of the tower; attention never crosses frames.
+    """
+    parts: dict[Signal, list[Tensor]] = {signal: [] for signal in layers}
+    with ExitStack() as hooks:
+        for layer in dict.fromkeys(layers.values()):
+            wanted = {signal: part for signal, part in parts.items() if layers[signal] is layer}
+            hooks.enter_context(attention_inputs(layer, partial(_see, wanted, frames)))
+        yield parts
 
 
 def block_of(signal: Signal, config: Any) -> int:

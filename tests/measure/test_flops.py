@@ -35,6 +35,8 @@ ONE_SIZE = [
     "internvl3_1b",
     "internvl3_5_4b",
     "qwen2_vl_2b",
+    "glm_4_1v_9b",
+    "mistral_small_3_1_24b",
 ]  # of the newer families, whose sizes differ in numbers alone
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 

@@ -121,6 +121,7 @@ def test_exactly_the_budget_enters_for_every_crop(model, inputs):
         entering = prompt.entering[row]
         assert 5 * image.budget_crops - cut_off <= entering <= 5 * image.budget_crops
     words = (inputs["input_ids"] != model.adapter.placeholder_id) & inputs["attention_mask"].bool()
+    words &= ~model.processing.ends_row(inputs["input_ids"])
     lengths = prompt.arguments["attention_mask"].sum(dim=1)
     wanted = words.sum(dim=1) + torch.tensor(prompt.entering) + torch.tensor(prompt.separators)
     assert lengths.tolist() == wanted.tolist()

@@ -150,7 +150,7 @@ def test_tokenizer(name):
         if token is not None:
             assert tokenizer(tokenizer.decode([token]), add_special_tokens=False)["input_ids"] == [token]
     assert tokenizer.eos_token_id == config.text_config.eos_token_id
-    assert tokenizer.bos_token_id == config.text_config.bos_token_id
+    assert tokenizer.bos_token_id == getattr(config.text_config, "bos_token_id", None)
     assert (ids[0] == tokenizer.bos_token_id) == (config.text_config.model_type == "llama")
     assert tokenizer.decode([5000, 31999]) == ""  # a random model says tokens that are no bytes
 

@@ -14,7 +14,7 @@ from families import QUESTIONS, build, visuals
 from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
 NEW = 3
-FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3"]
+FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
 CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES)]
 SMALLEST = torch.finfo(torch.float32).min
 

@@ -45,6 +45,8 @@ RULES = {
     "qwen2_5_vl_7b": PLACES,
     **{f"internvl3_{size}": WORDS for size in ("1b", "2b", "8b", "14b", "38b", "5_4b", "5_8b", "5_14b")},
     "smolvlm2_2b": WORDS,
+    "glm_4_1v_9b": PLACES,
+    "mistral_small_3_1_24b": WORDS,
     **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
     **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
 }

@@ -60,7 +60,10 @@ def layers_of(model):
     visual = getattr(model.model.model, "visual", None)
     if visual is not None:
         return [block.attn for block in visual.blocks]
-    encoder = bare_tower(model.model).encoder
+    tower = bare_tower(model.model)
+    if hasattr(tower, "transformer"):
+        return [layer.attention for layer in tower.transformer.layers]
+    encoder = tower.encoder
     if hasattr(encoder, "layer"):
         return [layer.attention for layer in encoder.layer]
     return [layer.self_attn for layer in encoder.layers]
@@ -98,6 +101,23 @@ def in_raster(model, inputs, patches):
     return merged[index.argsort()]
 
 
+def in_tokens(inputs, patches, keys):
+    """Pixtral's patches of all images, which one call has in raster order, as tokens: each image by itself.
+
+    ``patches`` are keys (patches, width), or attention (patches, patches) that the mask keeps in its image.
+    """
+    tokens, first = [], 0
+    for height, width in (inputs["image_sizes"] // 14).tolist():
+        own = patches[first : first + height * width]
+        if not keys:
+            own = own[:, first : first + height * width].mean(dim=0)[:, None]
+        first += height * width
+        grid = own.reshape(height, width, -1).permute(2, 0, 1)
+        tokens.append(functional.avg_pool2d(grid, 2).flatten(1).T)
+    every = torch.cat(tokens)
+    return every if keys else every[:, 0]
+
+
 def pooled(family, values):
     """A crop's values (crops, n, ...) pooled as the family pools its tokens."""
     if family not in ("llava_next_video", "llava_onevision_video", "internvl", "smolvlm"):
@@ -114,6 +134,10 @@ def pooled(family, values):
 
 def expected(model, family, inputs, signal, weights, keys):
     """The signal of all crops of the batch, by the definition."""
+    if family == "mistral3":
+        read, wanted = index_of(signal, len(layers_of(model)) - 1), signal.kind == "keys"
+        (only,) = (keys if wanted else weights)[read]
+        return in_tokens(inputs, only.mean(dim=1)[0], wanted)
     if family.startswith(NATIVE):
         index = block_of(signal, model.model.config.vision_config)
         if signal.kind == "keys":

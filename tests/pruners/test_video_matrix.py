@@ -44,7 +44,7 @@ METHODS = {
     "holitom": HoliTom,
     "framefusion": FrameFusion,
 }
-FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video"]
+FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video", "qwen3_vl_video"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -117,6 +117,7 @@ def counted_in_projector(model, inputs, reads):
     core, given = model.model.model, []
     if hasattr(core, "visual"):
         projectors = [core.visual.merger, *getattr(core.visual, "deepstack_merger_list", [])]
+        projectors += [core.visual.downsample] if hasattr(core.visual, "downsample") else []
     elif hasattr(core, "connector"):
         projectors = [core.connector.modality_projection]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Qwen25VLAdapter(ModelAdapter):
     counts_positions = False
     inputs = ("pixel_values", "image_grid_thw")
     default_rules = PruningRules(relevance_sign=1, positions="preserved")
-    video = Qwen25VLVideoAdapter
+    video: ClassVar[type[ModelAdapter] | None] = Qwen25VLVideoAdapter
 
     @classmethod
     def check_rules(cls, rules: PruningRules) -> None:

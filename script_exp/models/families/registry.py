@@ -6,11 +6,13 @@ from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.glm4v import Glm4vAdapter
 from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
+from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
@@ -29,6 +31,8 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen2_vl": Qwen2VLAdapter,
     "smolvlm": SmolVLMAdapter,
     "idefics3": SmolVLMAdapter,
+    "glm4v": Glm4vAdapter,
+    "mistral3": Mistral3Adapter,
 }
 
 REFUSED: dict[str, str] = {

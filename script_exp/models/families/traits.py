@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,11 +24,14 @@ class FamilyTraits(ABC):
         modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
-        has_separators: whether the model puts its own tokens between the visual ones.
+        has_separators: whether the model puts its own tokens between the visual ones, or the prompt words of
+            ``row_ends``.
+        row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
+        word_ids: such words that are single tokens, and their ids in the released tokenizers.
         inputs: names of the image tensors in a processed batch, pixels first.
         pixels_only: those of ``inputs`` besides the first that no prompt needs once an image is encoded.
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
@@ -40,10 +43,12 @@ class FamilyTraits(ABC):
     modality: ClassVar[str] = "image"
     variable_size: ClassVar[bool] = False
     has_separators: ClassVar[bool] = False
+    row_ends: ClassVar[tuple[str, ...]] = ()
     counts_positions: ClassVar[bool] = True
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
+    word_ids: ClassVar[Mapping[str, int]] = {}
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pixels_only: ClassVar[tuple[str, ...]] = ()
     on_host: ClassVar[tuple[str, ...]] = ()

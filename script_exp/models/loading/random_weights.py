@@ -92,8 +92,8 @@ def random_tokenizer(config: Any) -> Any:
     """
     text = config.get_text_config()
     qwen = getattr(config, "vision_start_token_id", None) is not None
-    start, end = _first(text.bos_token_id), _first(text.eos_token_id)
-    padding = _first(text.pad_token_id)
+    ids = (getattr(text, f"{role}_token_id", None) for role in ("bos", "eos", "pad"))  # some lack a role
+    start, end, padding = map(_first, ids)
     specials = {
         "<|image_pad|>" if qwen else "<image>": config.image_token_id,
         "<|video_pad|>" if qwen else "<video>": getattr(config, "video_token_id", None),
@@ -101,7 +101,8 @@ def random_tokenizer(config: Any) -> Any:
         "<|vision_end|>": getattr(config, "vision_end_token_id", None),
         "<s>": start,
         "</s>": end,
-        "<pad>": start if padding is None else padding,
+        **(ADAPTERS[config.model_type].word_ids if config.model_type in ADAPTERS else {}),
+        "<pad>": next((token for token in (padding, start, end) if token is not None), None),
     }
     template = "<s> $A" if text.model_type == "llama" else "$A"
     tokenizer = _byte_tokenizer(specials, text.vocab_size, template)

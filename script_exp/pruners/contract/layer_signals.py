@@ -12,7 +12,7 @@ from torch import Tensor
 from script_exp.errors import check_choice
 from script_exp.pruners.contract.signals import Signal
 
-STATES = ("keys", "own_keys", "entering", "leaving", "normed", "embeddings", "rotary")
+STATES = ("keys", "own_keys", "entering", "leaving", "normed", "embeddings", "ones")
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +60,11 @@ class Rows:
         """Whether it needs projections beside those of the kernel."""
         return not self.of_kernel
 
+    @property
+    def rotated(self) -> bool:
+        """Whether it needs the model's rotary embedding besides."""
+        return self.rotary and self.own
+
 
 @dataclass(frozen=True, order=True)
 class States:
@@ -74,7 +79,7 @@ class States:
     ``leaving``     (m, d)     hidden states that leave it
     ``normed``      (m, d)     ``leaving`` after the LLM's final norm
     ``embeddings``  (m, d)     what enters the LLM
-    ``rotary``      (m, 2, w)  cosine and sine of the positions, for one head
+    ``ones``        (m, w)     a vector of ones with positions, as a head of the layer before the stage
     ==============  =========  ======================================================================
 
     Attributes:
@@ -98,6 +103,11 @@ class States:
     def projected(self) -> bool:
         """Whether it needs projections beside those of the kernel."""
         return self.kind == "own_keys"
+
+    @property
+    def rotated(self) -> bool:
+        """Whether it needs the model's rotary embedding besides."""
+        return self.kind in ("own_keys", "ones")
 
 
 LayerSignal: TypeAlias = Rows | States

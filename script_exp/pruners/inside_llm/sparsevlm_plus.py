@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from script_exp.errors import check_whole
@@ -19,7 +18,7 @@ from script_exp.pruners.contract.listed_pruner import ListedPruner
 
 _ROWS = Rows("text")
 WORDS = frozenset(States("embeddings", of) for of in ("visual", "text"))
-_PLACES = frozenset(States("rotary", of) for of in ("visual", "text"))
+_PLACES = frozenset(States("ones", of) for of in ("visual", "text"))
 
 
 @dataclass(kw_only=True)
@@ -62,7 +61,7 @@ class SparseVLMPlus(ListedPruner):
         return raters(state)
 
     def select(self, state: LayerState, count: int) -> Tensor:
-        ones = {of: _rotated_ones(state.signals[States("rotary", of)]) for of in ("visual", "text")}
+        ones = {of: state.signals[States("ones", of)] for of in ("visual", "text")}
         largest = ones["text"].shape[-1] ** 0.5
         weight = (ones["text"] @ ones["visual"].mT / largest).clamp(min=largest / 10)
         corrected = (state.signals[_ROWS] / weight)[:, state.prepared]
@@ -83,10 +82,3 @@ def raters(state: LayerState) -> Tensor:
     rating = (visual @ text.mT).softmax(dim=-1).mean(dim=0)
     above = rating > rating.mean()
     return above if above.any() else ~above
-
-
-def _rotated_ones(rotary: Tensor) -> Tensor:
-    """Return a vector of ones at each position of (m, 2, width) cosines and sines: (m, width)."""
-    cos, sin = rotary.unbind(dim=1)
-    first, second = sin.chunk(2, dim=-1)
-    return cos + torch.cat([-first, second], dim=-1)
