@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -72,8 +71,9 @@ def see(cell: RunCell, samples: Iterable[Sample], others: Reads = NOTHING) -> It
         processed = model.process(sample.visual())
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
         image = model.encode(processed, reads | others.of_whole_picture).image
-        crops, n, _ = image.visual.projected.shape
-        if pictures is None or math.isqrt(n) ** 2 != n or len(pictures) != crops:
+        grid = image.visual.grid
+        square = grid is not None and grid[0] == grid[1]
+        if pictures is None or not square or len(pictures) != len(image.visual.projected):
             raise UserError(
                 f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
             )

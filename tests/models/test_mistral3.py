@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from families import CONFIGS, QUESTIONS, build, picture, pruned_rows
+from flop_counter import counted
 from transformers import LlamaConfig
 
 from script_exp.errors import SettingError, UserError
+from script_exp.inspection.seen import see
+from script_exp.measure import flops
 from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.loading.random_weights import random_tokenizer
 from script_exp.models.processing import Processing
@@ -48,6 +52,17 @@ def test_a_picture_larger_than_the_tower_is_scaled_to_whole_tokens(model):
     assert model.adapter.lengths(inputs) == [30]
 
 
+def test_the_tower_attends_across_all_images_of_a_call(tmp_path):
+    """The mask hides other images, but their products are computed: more than the sum of single images."""
+    model = build("mistral3", tmp_path, attention="eager")
+    inputs = model.preprocess([[IMAGES[0], IMAGES[0]]], [model.processing.mark * 2])
+    grids = [image.grid for image in model.encode_images(inputs)]
+    assert grids == [(1, 6, 8)] * 2
+    together, alone = (flops.vision_stages(model.model.config, len(own), own) for own in (grids, grids[:1]))
+    assert sum(together.values()) == counted(lambda: model.encode_images(inputs))
+    assert together["vision_tower"] > 2 * alone["vision_tower"]
+
+
 @pytest.mark.parametrize("newline", ["keep", "drop"])
 def test_breaks_are_separators_and_the_end_is_text(tmp_path, newline):
     model = build("mistral3", tmp_path, newline=newline, positions="preserved")
@@ -70,6 +85,22 @@ def test_breaks_are_separators_and_the_end_is_text(tmp_path, newline):
 def test_the_question_is_found_among_the_words_of_an_image(model):
     inputs = model.preprocess([[picture(56, 140)]] * 3, [model.chat_prompt(text) for text in QUESTIONS])
     assert bare_questions(model, inputs["input_ids"]) == QUESTIONS
+
+
+def test_tokens_are_shown_only_in_their_own_grid(model):
+    """36 tokens of 4 x 9 are not those of 6 x 6."""
+    cell = SimpleNamespace(
+        load=lambda: model, pruner=Graph(budget=3),
+        settings=SimpleNamespace(model=SimpleNamespace(name="mistral3")),
+    )  # fmt: skip
+    square, wide = (
+        SimpleNamespace(visual=lambda size=size: picture(*size)) for size in ((168, 168), (112, 252))
+    )
+    (seen,) = see(cell, [square])
+    assert seen.pictures.shape == (1, 168, 168, 3)
+    assert seen.tokens == 36
+    with pytest.raises(UserError, match="model=mistral3: expected a model whose tokens form a square grid"):
+        next(see(cell, [wide]))
 
 
 def test_what_does_not_fit_is_refused(model):
