@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from wandb_server import KEY, ReceivedRun, StandIn, stand_in
 from script_exp.results.metrics import final_metrics
 from script_exp.results.tracker import TrackedRun, WandbTracker
 from script_exp.results.wandb_upload import is_sent
+from script_exp.sweeps.record import group_of
 
 CELL = ["benchmark.scenes=1", "latency=off", "unpruned=off", "pruner=random", "budget=8"]
 QUICK = [*CELL, "tracker.mode=offline"]
@@ -97,6 +100,27 @@ def test_online_sends_every_cell_of_a_sweep(server, tmp_path):
     for run_dir in run_dirs:
         assert_whole(received(server, run_dir), run_dir)
     assert sweep.stderr.count("W&B: http") == 2
+
+
+def test_a_repeated_sweep_is_the_same_group(tmp_path):
+    """One run is started anew, the other only logged, while the sweep plans."""
+    arguments = ["-m", *QUICK, "budget=4,16", "limit=2", f"outputs={tmp_path}"]
+    groups = set()
+    for _ in range(2):
+        run(*arguments)
+        run_dirs = sorted(file.parent for file in tmp_path.glob("tiny/shapes/*/result.json"))
+        logs = [read_wandb(next(folder.rglob("*.wandb"))) for folder in run_dirs]
+        groups |= {log.group for log in logs}
+        assert len(logs) == 2
+        shutil.rmtree(run_dirs[0])
+        shutil.rmtree(run_dirs[1] / "wandb")
+    (group,) = groups
+    assert re.fullmatch("budget-[0-9a-f]{8}", group)
+    folder, cells = Path("2026-11-29_10-00-00-123456"), [["budget=4", "x=1"], ["budget=16", "x=1"]]
+    assert group_of(folder, cells) == group_of(folder.with_name("2026-11-30_10-00-00-1"), cells[::-1])
+    assert group_of(folder, cells) != group_of(folder, cells[:1])
+    assert group_of(Path("mine"), cells) == "mine"
+    assert group_of(Path("mine"), [[*cell, "experiment=readme"] for cell in cells]) == "readme"
 
 
 @pytest.mark.slow

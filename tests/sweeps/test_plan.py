@@ -17,7 +17,7 @@ QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off"]
 
 
 def planned(*arguments, device=None):
-    return plan_cells(composed_cells(arguments), device)
+    return plan_cells(Path("sweep"), composed_cells(arguments), device)
 
 
 @pytest.mark.parametrize(
