@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,6 +104,13 @@ def test_the_config_is_not_changed():
     before = copy.deepcopy(config.to_dict())
     random_model(config, device=CPU, dtype=torch.float16, attention="eager")
     assert config.to_dict() == before
+
+
+def test_a_model_larger_than_the_memory_is_a_sentence(monkeypatch):
+    free = SimpleNamespace(available=1000)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: free)
+    with pytest.raises(SettingError, match=r"device=cpu: expected one with 0\.0 GiB for the weights alone"):
+        random_small("qwen2_5_vl_7b", torch.bfloat16)
 
 
 def test_tied_embeddings_stay_tied():

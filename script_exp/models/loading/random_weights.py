@@ -28,6 +28,7 @@ from transformers import (
 
 from script_exp.errors import SettingError
 from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.loading.memory import check_memory
 
 _CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 _SIGLIP_MEAN = _SIGLIP_STD = [0.5, 0.5, 0.5]
@@ -73,10 +74,14 @@ def random_model(
         dtype: dtype of the weights; rotary frequencies stay float32, as when a checkpoint is loaded.
         attention: name of the attention kernel in transformers.
         seed: seed of the weights.
+
+    Raises:
+        SettingError: if the device has less memory free than the weights take.
     """
     config = copy.deepcopy(config)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation=attention)
+    check_memory(model, device)
     return _materialize(model, device, config.get_text_config().initializer_range, seed)
 
 
