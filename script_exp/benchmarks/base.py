@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
+from script_exp.benchmarks.reading.frame_count import FrameCount
 from script_exp.benchmarks.rules.metric import MeanScore, Metric
 from script_exp.errors import UserError
 
@@ -127,6 +128,11 @@ class Benchmark(ABC):
     @abstractmethod
     def max_new_tokens(self) -> int:
         """Maximum length of an answer in the official protocol."""
+
+    @property
+    def frame_count(self) -> FrameCount | None:
+        """How many frames of a video the model gets; None for images."""
+        return None
 
     def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings as a run records them: with what is used for those that are null.
