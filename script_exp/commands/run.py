@@ -31,7 +31,9 @@ from script_exp.terminal.signals import Terminated, end_on_signals
 def run(config: DictConfig, job: SweepJob | None) -> None:
     """Run one cell, after the unpruned one if the settings ask for it; ``job`` is its place in a sweep."""
     launch = HydraConfig.get()
-    group = launch.runtime.choices.get("experiment") if job is None else job.group
+    # An experiment keeps its name when it resumes; other sweeps are named by their folder.
+    experiment = launch.runtime.choices.get("experiment")
+    group = experiment or (None if job is None else Path(launch.sweep.dir).name)
     settings = RunSettings.from_config(config, group)
 
     from script_exp.cell.finished import read_finished

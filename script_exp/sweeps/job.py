@@ -34,11 +34,6 @@ class SweepJob:
         """Return the job of Hydra's current config, in the process of the sweep or in one of its own."""
         return cls(current_sweep() or SweepRecord(Path(hydra.sweep.dir)), hydra.job.num)
 
-    @property
-    def group(self) -> str:
-        """The sweep's name in the tracker."""
-        return self._sweep.group
-
     def runs_in(self, run_dir: Path) -> None:
         """Record the run directory of the cell."""
         self._run_dir = run_dir

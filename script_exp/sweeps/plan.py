@@ -48,7 +48,7 @@ def plan_sweep(
     Raises:
         UserError: if the folder is not writable.
     """
-    planned = plan_cells(folder, cells, device)
+    planned = plan_cells(cells, device)
     sweep = SweepRecord(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,18 +65,13 @@ def plan_sweep(
     return jobs
 
 
-def plan_cells(
-    folder: Path, cells: Iterable[tuple[list[str], DictConfig]], device: str | None = None
-) -> list[CellState]:
+def plan_cells(cells: Iterable[tuple[list[str], DictConfig]], device: str | None = None) -> list[CellState]:
     """Return the distinct cells: ``finished``, ``invalid``, or ``missing`` if there is work left.
-
-    A finished cell that the tracker does not have yet is logged from its files.
 
     Cells with the same identity are one cell, unless they are different shards of it or want different things
     from it (``latency``, ``record_kept``). Nothing heavy is imported if all settings are invalid.
 
     Args:
-        folder: the sweep's folder.
         cells: overrides and composed config of every cell.
         device: what ``device=auto`` means where the cells run; None: the same as here.
     """
@@ -89,7 +84,6 @@ def plan_cells(
         except UserError as error:
             planned[" ".join(overrides)] = CellState(overrides, "invalid", str(error))
     benchmarks: dict[str, RunCell] = {}
-    finished: list[tuple[RunCell, dict[str, Any]]] = []
     for overrides, settings in checked.values():
         key: object = repr(settings)
         try:
@@ -98,35 +92,25 @@ def plan_cells(
             cell = replace(cell, benchmark=shared.benchmark)  # reads the questions once
             key = (cell.directory.absolute(), settings.shard, settings.latency, settings.record_kept)
             if key not in planned:
-                done = _done(cell)
-                planned[key] = CellState(overrides, "missing")
-                if done is not None:
-                    planned[key] = CellState(overrides, "finished", run_dir=cell.directory)
-                    finished.append((cell, done))
+                planned[key] = _state(cell, overrides)
         except UserError as error:
             planned[key] = CellState(overrides, "invalid", str(error))
-    group = group_of(folder, [cell.overrides for cell in planned.values()])
-    for cell, done in finished:
-        _log(replace(cell, settings=replace(cell.settings, group=group)), done)
     return list(planned.values())
 
 
-def _done(cell: RunCell) -> dict[str, Any] | None:
-    """Return the result of a cell with nothing left to do; None if there is work left."""
-    from script_exp.cell.finished import read_done
-
-    requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then the sweep resumes its own runs
-    return None if cell.settings.force and not requeued else read_done(cell)
-
-
-def _log(cell: RunCell, done: dict[str, Any]) -> None:
-    from script_exp.cell.finished import note_changed_code
+def _state(cell: RunCell, overrides: list[str]) -> CellState:
+    from script_exp.cell.finished import note_changed_code, read_done
     from script_exp.cell.tracked import log_finished
     from script_exp.results.run_directory import RunDirectory, RunIsBusyError
 
+    requeued = bool(os.environ.get("SLURM_RESTART_COUNT"))  # then the sweep resumes its own runs
+    done = None if cell.settings.force and not requeued else read_done(cell)
+    if done is None:
+        return CellState(overrides, "missing")
     note_changed_code(cell, RunDirectory(cell.directory))
     with suppress(RunIsBusyError):  # another command is logging it
         log_finished(cell, done)
+    return CellState(overrides, "finished", run_dir=cell.directory)
 
 
 def _prepared(settings: RunSettings, device: str | None) -> RunCell:

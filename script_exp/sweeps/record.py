@@ -8,9 +8,6 @@ multirun.yaml    the config of the sweep (Hydra's file)
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +18,6 @@ from script_exp.results.checked import problem_of
 from script_exp.results.files import read_json, write_json
 from script_exp.results.state import RunState, read_shards, read_split, read_state
 
-_TIME = re.compile(r"\d{4}(-\d\d){2}_\d\d(-\d\d){2}-\d+")
 _AGAIN = "repeat the sweep's command: the new sweep skips finished runs"
 
 
@@ -72,14 +68,6 @@ class SweepRecord:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._unwritten: dict[int, dict[str, Any]] = {}
-
-    @property
-    def group(self) -> str:
-        """The sweep's name in the tracker, which is the same when its command is repeated.
-
-        The experiment; or the folder's name if it is not the time; or the keys that vary with a hash of the cells.
-        """
-        return group_of(self.folder, [planned.overrides for planned in self._read_plan()])
 
     def plan(self, cells: Sequence[CellState]) -> None:
         """Write the list of distinct cells; the ``missing`` ones are launched, in order."""
@@ -168,17 +156,3 @@ def _planned(cell: CellState) -> dict[str, Any]:
 
 def _unfinished_shard(run_dir: Path) -> RunState | None:
     return next((shard for shard in read_shards(run_dir) if shard.state != "finished"), None)
-
-
-def group_of(folder: Path, cells: Sequence[Sequence[str]]) -> str:
-    """Return :attr:`SweepRecord.group` of a sweep's folder and the overrides of its cells."""
-    words = sorted({word for cell in cells for word in cell})
-    experiments = [word.removeprefix("experiment=") for word in words if word.startswith("experiment=")]
-    if experiments:
-        return experiments[0]
-    if not _TIME.fullmatch(folder.name):
-        return folder.name
-    keys = [word.partition("=")[0] for word in words]
-    varying = [key.lstrip("+") for key in dict.fromkeys(keys) if keys.count(key) > 1]
-    digest = hashlib.sha256(json.dumps(sorted(map(sorted, cells))).encode()).hexdigest()[:8]
-    return "-".join([*varying, digest])
