@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from script_exp.benchmarks.reading.frame_count import FrameCount
 from script_exp.benchmarks.rules.metric import MeanScore, Metric
 from script_exp.errors import UserError
 
@@ -130,8 +129,8 @@ class Benchmark(ABC):
         """Maximum length of an answer in the official protocol."""
 
     @property
-    def frame_count(self) -> FrameCount | None:
-        """How many frames of a video the model gets; None for images."""
+    def frame_count(self) -> object:
+        """How many frames of a video the model gets: a number if each has as many; None for images."""
         return None
 
     def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:

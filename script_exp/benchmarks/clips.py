@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
@@ -17,6 +18,7 @@ from script_exp.benchmarks.reading.frame_count import Frames
 from script_exp.errors import check_whole
 from script_exp.shapes.clip_questions import made_clips
 from script_exp.shapes.clips import FEWEST_FRAMES, MOST_FRAMES, Clip
+from script_exp.shapes.world import Question
 
 FRAMES_PER_SECOND = 2.0
 """What the clips say of their time, for models that put seconds into the prompt."""
@@ -57,17 +59,16 @@ class Clips(Benchmark):
     def _samples(self) -> list[Sample]:
         samples = []
         for number, (clip, questions) in enumerate(made_clips(self.clip_seed, self.clips, self.frames)):
-            unit = f"{self.clip_seed}-{number:04d}"
             load = _loader(clip)
             samples += [
                 Sample(
-                    id=f"{unit}-{question.kind}",
+                    id=self._id(number, question),
                     visual=load,
                     question=question.text,
                     prompt=question.text,
                     references=(question.answer,),
                     kind=question.kind,
-                    unit=unit,
+                    unit=self._unit(number),
                 )
                 for question in questions
             ]
@@ -75,6 +76,21 @@ class Clips(Benchmark):
 
     def samples(self) -> Sequence[Sample]:
         return self._samples
+
+    def evidence(self) -> dict[str, np.ndarray]:
+        """Return (objects, T, 24, 24) by sample: the share of each patch that each needed object covers."""
+        needed = {}
+        for number, (clip, questions) in enumerate(made_clips(self.clip_seed, self.clips, self.frames)):
+            _, coverage = clip.paint()
+            for question in questions:
+                needed[self._id(number, question)] = coverage[list(question.objects)]
+        return needed
+
+    def _id(self, number: int, question: Question) -> str:
+        return f"{self._unit(number)}-{question.kind}"
+
+    def _unit(self, number: int) -> str:
+        return f"{self.clip_seed}-{number:04d}"
 
     def fingerprint(self) -> str | None:
         """Return None: settings and ``prompt_version`` determine the samples. Not in subclasses."""

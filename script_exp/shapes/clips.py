@@ -114,8 +114,8 @@ class _Stage:
         free = np.ones((_CORNERS, _CORNERS), bool)
         for passed, frame in enumerate(frames):
             at = rows + passed * step[0], columns + passed * step[1]
-            row, column = (np.clip(where, 0, _CORNERS - 1) for where in at)
-            free &= (row == at[0]) & (column == at[1]) & self._free[frame, row, column]
+            near = tuple(np.clip(where, 0, _CORNERS - 1) for where in at)
+            free &= (near[0] == at[0]) & (near[1] == at[1]) & self._free[frame][near]
         corners = np.argwhere(free)
         if not len(corners):
             return
@@ -124,8 +124,8 @@ class _Stage:
             frame: (row + passed * step[0], column + passed * step[1]) for passed, frame in enumerate(frames)
         }
         for frame, (top, left) in shown.items():
-            near = slice(max(0, top - CELL + 1), top + CELL), slice(max(0, left - CELL + 1), left + CELL)
-            self._free[frame][near] = False
+            around = slice(max(0, top - CELL + 1), top + CELL), slice(max(0, left - CELL + 1), left + CELL)
+            self._free[frame][around] = False
         self.actors.append(Actor(look, shown, int(self._rng.integers(2**31))))
 
 

@@ -22,8 +22,8 @@ from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 POOLED = 3
-"""Patches along one side of a bin: 24 x 24 patches become 8 x 8 tokens. So 8 frames of the embedded model are 512
-tokens, and its LLM was trained with up to 576."""
+"""Patches along one side of a bin: 24 x 24 patches become 8 x 8 tokens. So 8 frames of the embedded model
+are 512 tokens, and its LLM was trained with up to 576."""
 
 
 class LlavaVideoAdapter(VideoAdapter):
