@@ -128,6 +128,11 @@ class Benchmark(ABC):
     def max_new_tokens(self) -> int:
         """Maximum length of an answer in the official protocol."""
 
+    @property
+    def frame_count(self) -> object:
+        """How many frames of a video the model gets: a number if each has as many; None for images."""
+        return None
+
     def in_full(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings as a run records them: with what is used for those that are null.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from script_exp.benchmarks.base import Benchmark
-from script_exp.benchmarks.reading.video import VideoBenchmark
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
 from script_exp.models.budgets import check_renumbering, compares_frames
@@ -108,7 +107,7 @@ def check_frames(
     Raises:
         SettingError: if it has not.
     """
-    if not isinstance(benchmark, VideoBenchmark):
+    if benchmark.frame_count is None:
         return
     frames, tokens = benchmark.frame_count, checkpoint.tokens_per_crop
     there, model = checkpoint.llm_positions, settings.model

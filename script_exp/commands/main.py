@@ -25,6 +25,7 @@ COMMANDS = {
     "report": "make one HTML page of all finished runs",
     "site": "make a static site of all finished runs",
     "power": "say how many samples tell two methods apart",
+    "evidence": "say which share of the evidence methods kept on made clips",
     "kept": "draw which visual tokens were kept",
     "wandb_workspace": "make a W&B workspace that shows the runs",
     "train_tiny": "train the embedded model from scratch",

@@ -111,14 +111,14 @@ class Processing:
             if count > there:
                 raise DataError(f"the question has {count:,} tokens, and the LLM {there:,} positions")
 
-    def prompt(self, text: str, modality: str, visuals: int = 1) -> str:
+    def prompt(self, text: str, content_type: str, visuals: int = 1) -> str:
         """Return the conversation with a question about ``visuals`` images or videos, which come first.
 
-        ``modality`` is ``image`` or ``video``.
+        ``content_type`` is ``image`` or ``video``, as the chat template names it.
         """
         if self.conversation == "vicuna_v1":
             return VICUNA_V1.format(placeholder="\n".join([self.mark] * visuals), text=text)
-        content = [*({"type": modality} for _ in range(visuals)), {"type": "text", "text": text}]
+        content = [*({"type": content_type} for _ in range(visuals)), {"type": "text", "text": text}]
         return str(
             self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}],

@@ -71,7 +71,7 @@ class PrunableModel:
 
     def chat_prompt(self, text: str, visuals: int = 1) -> str:
         """Return the conversation with a question about so many images or videos, which come first."""
-        return self.processing.prompt(text, self.adapter.modality, visuals)
+        return self.processing.prompt(text, self.adapter.content_type, visuals)
 
     def preprocess(self, visuals: Sequence[Sequence[Visual]], prompts: Sequence[str]) -> dict[str, Tensor]:
         """Return a batch's tensors, on the model's device and in its dtype; ``visuals`` are images by row."""

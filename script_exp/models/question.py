@@ -66,7 +66,7 @@ def _frame(prunable: PrunableModel, conversation: str) -> _Frame | None:
     ):
         return None
     tokenizer = processing.tokenizer
-    parts = processing.prompt(_MARK, prunable.adapter.modality).split(_MARK)
+    parts = processing.prompt(_MARK, prunable.adapter.content_type).split(_MARK)
     ids = [
         tokenizer(part.replace(processing.mark, ""), add_special_tokens=False)["input_ids"]
         for part in (parts[0], parts[-1])
