@@ -14,6 +14,8 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
+    Gemma2Config,
+    GemmaConfig,
     Glm4vConfig,
     Idefics3Config,
     InternVLConfig,
@@ -24,6 +26,7 @@ from transformers import (
     LlavaOnevisionConfig,
     Mistral3Config,
     MistralConfig,
+    PaliGemmaConfig,
     PixtralVisionConfig,
     Qwen2_5_VLConfig,
     Qwen2Config,
@@ -169,6 +172,18 @@ CONFIGS["mistral3"] = lambda: Mistral3Config(
     vision_config=PixtralVisionConfig(**TOWER, image_size=280, patch_size=14),
     text_config=MistralConfig(**TEXT, sliding_window=None), image_token_index=IMAGE,
     tie_word_embeddings=False,
+)  # fmt: skip
+PALI = {"image_token_index": IMAGE, "projection_dim": 32, "tie_word_embeddings": False}
+CONFIGS["paligemma"] = lambda: PaliGemmaConfig(
+    vision_config=SiglipVisionConfig(**TOWER, image_size=112, patch_size=14, vision_use_head=False),
+    text_config=GemmaConfig(**TEXT, head_dim=8), **PALI,
+)  # fmt: skip
+VARIANTS["paligemma2"] = lambda: PaliGemmaConfig(
+    vision_config=SiglipVisionConfig(**TOWER, image_size=112, patch_size=14, vision_use_head=False),
+    text_config=Gemma2Config(
+        **TEXT, head_dim=8, query_pre_attn_scalar=8, sliding_window=24, attn_logit_softcapping=2.0
+    ),
+    **PALI,
 )  # fmt: skip
 NATIVE = ("qwen", "glm", "mistral")
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""

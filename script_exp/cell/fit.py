@@ -11,7 +11,7 @@ from script_exp.models.budgets import check_renumbering, compares_frames
 from script_exp.models.compiled import check_compile
 from script_exp.models.layer_reading import check_weighing
 from script_exp.models.loading.checkpoint import Checkpoint
-from script_exp.models.loading.load import check_attention
+from script_exp.models.loading.load import check_attention, check_kernel
 from script_exp.models.loading.placement import check_placement
 from script_exp.models.loading.quantization import check_quantization
 from script_exp.models.rules import check_positions
@@ -90,6 +90,10 @@ def check_here(
     """
     model, config, layout = settings.model, checkpoint.config, checkpoint.layout
     check_attention(settings.attention, device, dtype)
+    check_kernel(settings.attention, checkpoint.adapter, config.get_text_config())
+    if model.compile != "off" and checkpoint.adapter.sees_ahead:
+        expected = "off: tokens of this model's prompts see later ones"
+        raise SettingError("model.compile", model.compile, expected)
     check_placement(model.placement, settings.device, device, layout, model.compile)
     check_quantization(model.quantization, config, layout, device, model.compile)
     in_llm = isinstance(pruner, LayerPruner)

@@ -24,6 +24,7 @@ def whole_arguments(
     return (
         {name: inputs[name] for name in ("input_ids", "attention_mask")}
         | ({} if own is None else {"position_ids": own})
+        | adapter.more_arguments(inputs["input_ids"])
         | (adapter.encoder_outputs(features, deep) if features else {})
     )
 
@@ -58,5 +59,6 @@ def short_arguments(
         "input_ids": short.input_ids,
         "attention_mask": short.attention_mask,
         **({} if positions is None else {"position_ids": positions}),
+        **adapter.more_arguments(short.input_ids),
         **(adapter.encoder_outputs(features, deep) if features else {}),
     }

@@ -68,12 +68,14 @@ class LayerArguments:
         place = stage, kind, hidden.device
         if place not in self._masks:
             token, weights = self._tokens(stage, index, hidden, cache), self.weights.get(stage)
+            block = None if self.sequence is None else self.sequence.block
             mask = _MASKS[kind](
                 config=self.llm.config,
                 inputs_embeds=hidden,
                 attention_mask=token,
                 past_key_values=cache,
                 layer_idx=index,
+                block_sequence_ids=None if block is None else block.to(hidden.device),
                 allow_is_causal_skip=weights is None,
             )
             if weights is not None:

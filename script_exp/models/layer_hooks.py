@@ -24,7 +24,7 @@ from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_arguments import LayerArguments, check_layers, check_prunable
 from script_exp.models.layer_choices import LayerChoices
 from script_exp.models.layer_reading import StageReading, check_readable, check_weighing
-from script_exp.models.layer_sequence import LayerSequence, asking, left_padded, take_columns
+from script_exp.models.layer_sequence import Blocks, LayerSequence, asking, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown
 
@@ -49,9 +49,10 @@ class LayerPruning:
         visual: Tensor,
         choices: LayerChoices,
         placeholder: Tensor,
+        blocks: Blocks | None = None,
     ) -> None:
         self.llm, self.pruner, self.visual = llm, pruner, visual
-        self.placeholder, self.choices = placeholder, choices
+        self.placeholder, self.choices, self.blocks = placeholder, choices, blocks
         self.stages = sorted(set().union(*choices.schedules))
         self.remaining = visual
         self.arguments = LayerArguments(llm)
@@ -60,8 +61,10 @@ class LayerPruning:
         self.kernel = ExitStack()
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        check_prunable(mask, kwargs.get("past_key_values"))
+        mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
+        if self.blocks is not None:  # the model has made masks of it for each kind of layer
+            mask = self.blocks.mask if _is_prefill(kwargs, 0) else None
+        check_prunable(mask, cache)
         self.arguments.begin(mask)
 
     def before_first(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -139,8 +142,16 @@ class LayerPruning:
         )
         mask = self.arguments.mask
         token = torch.ones_like(visual) if mask is None else mask.to(hidden.device).bool()
+        block = None
+        if self.blocks is not None:
+            token, block = (
+                part.to(hidden.device).repeat_interleave(copies, dim=0)
+                for part in (self.blocks.mask.bool(), self.blocks.number)
+            )
         column = torch.arange(visual.shape[1], device=hidden.device).expand(visual.shape)
-        return LayerSequence(column, token, visual, asking(placeholder, token), kwargs.get("position_ids"))
+        return LayerSequence(
+            column, token, visual, asking(placeholder, token), kwargs.get("position_ids"), block=block
+        )
 
 
 @contextmanager
@@ -152,6 +163,7 @@ def layer_pruning(
     tokens: Sequence[int] | None = None,
     placeholder: Tensor | None = None,
     known: Sequence[TokensKnown] | None = None,
+    blocks: Blocks | None = None,
 ) -> Iterator[LayerPruning]:
     """Run ``pruner`` inside ``llm`` for one ``generate`` or for forward passes that share one cache.
 
@@ -166,6 +178,7 @@ def layer_pruning(
         placeholder: (batch, length) true at visual tokens and all separators: the text that asks comes behind
             them. None for ``visual``.
         known: for each row :attr:`LayerState.known`; None where nothing is known.
+        blocks: which tokens of the prompt see each other; None if all attention is causal.
 
     Raises:
         SettingError: if the LLM has no such layer or the budget cannot be met.
@@ -181,7 +194,9 @@ def layer_pruning(
     ]
     known = [TokensKnown()] * len(marked) if known is None else known
     choices = LayerChoices(pruner, visual, schedules, known)
-    session = LayerPruning(llm, pruner, visual, choices, visual if placeholder is None else placeholder)
+    session = LayerPruning(
+        llm, pruner, visual, choices, visual if placeholder is None else placeholder, blocks
+    )
     stages = session.stages
     check_layers(llm.config, min(stages, default=layers), layers)
     if pruner.weighs:

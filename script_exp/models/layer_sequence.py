@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Blocks(NamedTuple):
+    """Which tokens of a prompt see each other in both directions, where a model makes its masks itself.
+
+    Attributes:
+        mask: (batch, length) attention mask of the prompt.
+        number: (batch, length) number of a token's block, -1 for tokens that see only what stands before.
+    """
+
+    mask: Tensor
+    number: Tensor
 
 
 @dataclass(frozen=True)
@@ -21,6 +33,8 @@ class LayerSequence:
         text: true at what asks: the tokens behind the last visual one, or the last token.
         position_ids: (batch or 1, length), if the model passes them to its layers.
         renumbered: whether these are not those of the prompt.
+        block: number of the block of tokens that see each other, -1 elsewhere; None if all attention is
+            causal.
     """
 
     column: Tensor
@@ -29,6 +43,7 @@ class LayerSequence:
     text: Tensor
     position_ids: Tensor | None
     renumbered: bool = False
+    block: Tensor | None = None
 
     def take(self, index: Tensor, token: Tensor) -> LayerSequence:
         """Return the columns ``index`` (batch, kept); ``token`` is false at padding."""
@@ -40,6 +55,7 @@ class LayerSequence:
             self.text.gather(1, index) & token,
             None if ids is None else ids.expand(len(index), -1).gather(1, index.to(ids.device)),
             self.renumbered,
+            None if self.block is None else self.block.gather(1, index).masked_fill(~token, -1),
         )
 
     @property

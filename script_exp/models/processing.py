@@ -28,6 +28,10 @@ VICUNA_V1 = (
 """The conversation ``vicuna_v1`` of LLaVA's evaluation, which its published numbers were measured with."""
 
 
+PALIGEMMA = "{placeholder}{start}answer en {text}\n"
+"""The prompt of PaliGemma's question answering in English, in which the start token follows the images."""
+
+
 @dataclass(frozen=True)
 class Processing:
     """The parts of a processor.
@@ -39,7 +43,8 @@ class Processing:
         mark: what a prompt has in place of an image before it is filled in; in most families the placeholder.
         chat_template: Jinja; None if the checkpoint has none.
         row_ends: ids of the family's ``row_ends``.
-        conversation: ``chat_template``, or ``vicuna_v1``.
+        conversation: ``chat_template``, ``vicuna_v1`` or ``paligemma``.
+        adds_start: whether the tokenizer puts its start token in front of a prompt.
     """
 
     tokenizer: Any
@@ -49,6 +54,7 @@ class Processing:
     chat_template: str | None
     row_ends: tuple[int, ...] = ()
     conversation: str = "chat_template"
+    adds_start: bool = True
 
     @classmethod
     def of(cls, processor: Any, adapter: ModelAdapter) -> Processing:
@@ -81,7 +87,9 @@ class Processing:
         for word, token in zip(family.row_ends, ends, strict=True):
             if token in (None, tokenizer.unk_token_id):
                 raise UserError(f"the tokenizer has no token {word}: expected the one of the checkpoint")
-        return cls(tokenizer, image_processor, placeholder, mark, chat_template, ends)
+        return cls(
+            tokenizer, image_processor, placeholder, mark, chat_template, ends, adds_start=family.adds_start
+        )
 
     def check(self) -> None:
         """Raise a :class:`SettingError` if the conversation is a chat template and there is none."""
@@ -118,6 +126,9 @@ class Processing:
         """
         if self.conversation == "vicuna_v1":
             return VICUNA_V1.format(placeholder="\n".join([self.mark] * visuals), text=text)
+        if self.conversation == "paligemma":
+            start = self.tokenizer.bos_token or ""
+            return PALIGEMMA.format(placeholder=self.mark * visuals, start=start, text=text)
         content = [*({"type": content_type} for _ in range(visuals)), {"type": "text", "text": text}]
         return str(
             self.tokenizer.apply_chat_template(
@@ -184,7 +195,13 @@ class Processing:
                 raise ValueError(f"a prompt has {len(parts)} placeholders for {len(images)} images")
             filled = (filling + part for filling, part in zip(images, parts, strict=True))
             texts.append(before + "".join(filled))
-        words = self.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        words = self.tokenizer(
+            texts,
+            add_special_tokens=self.adds_start,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
         return {name: words[name] for name in ("input_ids", "attention_mask")}
 
 

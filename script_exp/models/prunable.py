@@ -20,6 +20,7 @@ from script_exp.models.budgets import budget_bases, budget_basis, check_renumber
 from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
+from script_exp.models.layer_sequence import Blocks
 from script_exp.models.positions import tokens_left
 from script_exp.models.processing import Processing, on_device
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
@@ -228,13 +229,17 @@ class PrunableModel:
         crops, tokens = budget_bases(prompt.layer_pruner, prompt.budget_crops, prompt.entering, self.adapter)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
         given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.known
-        with layer_pruning(self.adapter.llm, *given) as inside:
+        blocks = self.adapter.blocks(prompt.arguments)
+        own = None if blocks is None else Blocks(prompt.arguments["attention_mask"], blocks)
+        with layer_pruning(self.adapter.llm, *given, own) as inside:
             yield inside
 
     @torch.no_grad()
     def prefill(self, prompt: Prompt) -> Any:
         """Run the prompt up to the logits of its last position; call it inside :meth:`pruning_inside`."""
-        return self.model(**prompt.arguments, use_cache=True, logits_to_keep=1)
+        return self.model(
+            **self.adapter.forward_arguments(prompt.arguments), use_cache=True, logits_to_keep=1
+        )
 
     @torch.no_grad()
     def decode_step(self, output: Any, prompt: Prompt, steps: int) -> Any:
@@ -247,7 +252,7 @@ class PrunableModel:
             input_ids=output.logits[:, -1:].argmax(dim=-1),
             past_key_values=output.past_key_values,
             use_cache=True,
-            **arguments,
+            **self.adapter.forward_arguments(arguments),
         )
 
     @torch.no_grad()

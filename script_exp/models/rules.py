@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from script_exp.errors import SettingError, check_choice
 
-CONVERSATIONS = ("chat_template", "vicuna_v1")
+CONVERSATIONS = ("chat_template", "vicuna_v1", "paligemma")
 """What wraps a question: the checkpoint's own template, or LLaVA's conversation."""
 
 

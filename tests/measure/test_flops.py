@@ -10,9 +10,9 @@ from small_llava import batch, load
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,
+    Gemma3Config,
     LlamaConfig,
     LlamaForCausalLM,
-    PaliGemmaConfig,
     Qwen2_5_VLConfig,
     SiglipVisionConfig,
     SiglipVisionModel,
@@ -37,6 +37,8 @@ ONE_SIZE = [
     "qwen2_vl_2b",
     "glm_4_1v_9b",
     "mistral_small_3_1_24b",
+    "paligemma_3b",
+    "paligemma2_3b",
 ]  # of the newer families, whose sizes differ in numbers alone
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 
@@ -282,8 +284,8 @@ def test_what_has_no_formula_is_an_error():
         flops.vision_stages(config, 1)
     config = ARCHITECTURES["llava_next_video_7b"]()
     config.spatial_pool_mode = "conv"
-    foreign = PaliGemmaConfig(vision_config={"model_type": "siglip_vision_model"})
-    with pytest.raises(SettingError, match="model_type=paligemma: expected a LLaVA"):
+    foreign = Gemma3Config()
+    with pytest.raises(SettingError, match="model_type=gemma3: expected a LLaVA"):
         flops.vision_stages(foreign, crops=1)
     with pytest.raises(SettingError, match="spatial_pool_mode=conv: expected average or max"):
         flops.vision_stages(config, 0, frames=1)

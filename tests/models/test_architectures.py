@@ -29,6 +29,8 @@ PARAMETERS = {
     "smolvlm2_2b": 2_246_784_880,
     "glm_4_1v_9b": 10_292_777_472,
     "mistral_small_3_1_24b": 24_011_361_280,
+    "paligemma_3b": 2_923_466_480,
+    "paligemma2_3b": 3_032_242_416,
     "internvl3_1b": 938_193_024,
     "internvl3_2b": 2_088_957_440,
     "internvl3_8b": 7_944_373_760,

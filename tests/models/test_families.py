@@ -32,6 +32,8 @@ def stock(model, inputs):
     if "mm_token_type_ids" in known:
         kind = {"image": 1, "video": 2}[model.adapter.modality]
         taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
+    if "token_type_ids" in known:
+        taken["token_type_ids"] = torch.zeros_like(inputs["input_ids"])  # as the stock processor has them
     if "second_per_grid_ts" in taken:
         taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
     return taken

@@ -15,7 +15,8 @@ from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
 NEW = 3
 FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
-CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES)]
+FAMILIES.append("paligemma")
+CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -52,29 +53,40 @@ def reference(model, prompt, new, schedule, own):
     following = places.amax() + 1 + torch.arange(len(new))
     places = torch.cat([places, following.expand(*places.shape[:-1], -1)], dim=-1)
     alive, before = torch.arange(length + len(new)), None
+    prompt_blocks = model.adapter.blocks(prompt.arguments)
+    whole = 0 if prompt_blocks is None else length  # what sees each other in both directions
     for index, layer in enumerate(llm.layers):
         if index in schedule:
             columns = visual[alive[alive < length]].nonzero()[:, 0]
             if own:
-                scores = attention(layer, *taken(llm, hidden, places, alive, length))
+                scores = attention(layer, *taken(llm, hidden, places, alive, length, index, whole))
             else:
                 scores = attention(llm.layers[index - 1], *before)
             order = scores[columns].argsort(descending=True, stable=True)
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[columns[order[schedule[index] :]]] = False
             alive, hidden = alive[stay], hidden[:, stay]
-        before = taken(llm, hidden, places, alive, length)
+        before = taken(llm, hidden, places, alive, length, index, whole)
         _, rotary, mask, _ = before
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
         for level, column in zip(rows_of(seen, index), visual.nonzero()[:, 0], strict=False):
             hidden[0, alive == column] += level
-    return model.model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
+    logits = model.model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
+    return capped(logits, getattr(llm.config, "final_logit_softcapping", None))
 
 
-def taken(llm, hidden, places, alive, length):
+def capped(scores, cap):
+    return scores if cap is None else (scores / cap).tanh() * cap
+
+
+def taken(llm, hidden, places, alive, length, index, whole):
     """What a layer gets: states, rotary embeddings, causal mask, and the prompt's length of what is left."""
     distance = torch.arange(len(alive))[:, None] - torch.arange(len(alive))
-    mask = torch.zeros(distance.shape).masked_fill(distance < 0, SMALLEST)[None, None]
+    hide = distance < 0
+    if (getattr(llm.config, "layer_types", None) or [""] * (index + 1))[index] == "sliding_attention":
+        hide |= distance >= llm.config.sliding_window
+    hide &= ~((alive < whole)[:, None] & (alive < whole))
+    mask = torch.zeros(distance.shape).masked_fill(hide, SMALLEST)[None, None]
     return hidden, llm.rotary_emb(hidden, places[..., alive]), mask, int((alive < length).sum())
 
 
@@ -95,7 +107,8 @@ def attention(layer, hidden, rotary, mask, length):
     rotate = sys.modules[type(own).__module__].apply_rotary_pos_emb
     query, key = rotate(query.transpose(1, 2), key.transpose(1, 2), *rotary)
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    scores = query[0] @ key[0].mT * own.scaling + mask[0]
+    scores = query[0] @ key[0].mT * own.scaling
+    scores = capped(scores, getattr(own, "attn_logit_softcapping", None)) + mask[0]
     return scores.softmax(dim=-1)[:, length - 1, :length].mean(dim=0)
 
 

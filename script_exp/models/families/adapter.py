@@ -131,6 +131,21 @@ class ModelAdapter(FamilyTraits):
         """
         return {"mm_encoder_outputs": {self.modality: BaseModelOutputWithPooling(pooler_output=features)}}
 
+    def more_arguments(self, ids: Tensor) -> dict[str, Tensor]:
+        """Return what else the model needs for a prompt ``ids`` (batch, length) as it is run."""
+        return {}
+
+    def forward_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``forward`` that do what ``arguments`` do in ``generate``."""
+        return arguments
+
+    def blocks(self, arguments: dict[str, Any]) -> Tensor | None:
+        """Return the blocks of a prompt's tokens that see each other in both directions.
+
+        (batch, length) numbers, -1 for tokens that see only what stands before them; None if all do.
+        """
+        return None
+
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """Return position ids (axes, batch, length) of the whole prompt if the model does more than count.
 

@@ -13,6 +13,7 @@ from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_next_video import LlavaNextVideoAdapter
 from script_exp.models.families.llava_onevision import LlavaOnevisionAdapter
 from script_exp.models.families.mistral3 import Mistral3Adapter
+from script_exp.models.families.paligemma import PaliGemmaAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
@@ -33,6 +34,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "idefics3": SmolVLMAdapter,
     "glm4v": Glm4vAdapter,
     "mistral3": Mistral3Adapter,
+    "paligemma": PaliGemmaAdapter,
 }
 
 REFUSED: dict[str, str] = {

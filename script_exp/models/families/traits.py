@@ -28,9 +28,11 @@ class FamilyTraits(ABC):
             ``row_ends``.
         row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
+        sees_ahead: whether tokens of a prompt see later ones (:meth:`ModelAdapter.blocks`).
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
+        adds_start: whether a prompt begins with what the tokenizer puts in front of texts.
         word_ids: such words that are single tokens, and their ids in the released tokenizers.
         inputs: names of the image tensors in a processed batch, pixels first.
         pixels_only: those of ``inputs`` besides the first that no prompt needs once an image is encoded.
@@ -45,9 +47,11 @@ class FamilyTraits(ABC):
     has_separators: ClassVar[bool] = False
     row_ends: ClassVar[tuple[str, ...]] = ()
     counts_positions: ClassVar[bool] = True
+    sees_ahead: ClassVar[bool] = False
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
+    adds_start: ClassVar[bool] = True
     word_ids: ClassVar[Mapping[str, int]] = {}
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pixels_only: ClassVar[tuple[str, ...]] = ()

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
-from script_exp.models.loading.other_sizes import glm4v, mistral_small, smolvlm2
+from script_exp.models.loading.other_sizes import glm4v, mistral_small, paligemma, smolvlm2
 from script_exp.models.loading.qwen_sizes import qwen2_vl, qwen3_vl
 
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
@@ -209,6 +209,8 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "smolvlm2_2b": smolvlm2,
     "glm_4_1v_9b": glm4v,
     "mistral_small_3_1_24b": mistral_small,
+    "paligemma_3b": lambda: paligemma(1),
+    "paligemma2_3b": lambda: paligemma(2),
     "internvl3_1b": lambda: internvl3("0_5b"),
     "internvl3_2b": lambda: internvl3("1_5b"),
     "internvl3_8b": lambda: internvl3("7b"),

@@ -9,6 +9,8 @@ import torch
 import transformers
 
 from script_exp.errors import SettingError, UserError
+from script_exp.models.attention_rows import softcap_of
+from script_exp.models.families.adapter import ModelAdapter
 from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.checkpoint import Checkpoint
@@ -209,6 +211,17 @@ def resolve_dtype(dtype: str, device: torch.device, own: torch.dtype | None) -> 
             "dtype", dtype, f"float16 or float32: {torch.cuda.get_device_name(device)} has no bfloat16"
         )
     return getattr(torch, dtype)  # type: ignore[no-any-return]
+
+
+def check_kernel(attention: str, adapter: type[ModelAdapter], llm_config: Any) -> None:
+    """Raise a :class:`SettingError` for an attention kernel that cannot compute what a model's LLM does."""
+    if attention == "flash_attention_2" and adapter.sees_ahead:
+        expected = (
+            "sdpa or eager: tokens of this model's prompts see later ones, which flash attention cannot"
+        )
+        raise SettingError("attention", attention, expected)
+    if attention == "sdpa" and softcap_of(llm_config) is not None:
+        raise SettingError("attention", attention, "eager: the LLM of this model caps its attention scores")
 
 
 def check_attention(attention: str, device: torch.device, dtype: torch.dtype) -> None:

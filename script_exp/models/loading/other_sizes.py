@@ -1,4 +1,4 @@
-"""Full-size configs of SmolVLM2, GLM-4.1V and Mistral Small 3.1, as ``architectures.py`` has them.
+"""Full-size configs of SmolVLM2, GLM-4.1V, Mistral Small 3.1 and PaliGemma, as ``architectures.py`` has them.
 
 Compared with the number of parameters in the name, and not with the hub's ``config.json``, which could not be
 read.
@@ -7,12 +7,16 @@ read.
 from __future__ import annotations
 
 from transformers import (
+    Gemma2Config,
+    GemmaConfig,
     Glm4vConfig,
     LlamaConfig,
     Mistral3Config,
     MistralConfig,
+    PaliGemmaConfig,
     PixtralVisionConfig,
     PretrainedConfig,
+    SiglipVisionConfig,
     SmolVLMConfig,
 )
 
@@ -120,4 +124,47 @@ def mistral_small() -> PretrainedConfig:
         vision_feature_layer=-1,
         spatial_merge_size=2,
         tie_word_embeddings=False,
+    )
+
+
+def paligemma(version: int) -> PretrainedConfig:
+    """google/paligemma-3b-mix-224 (Gemma 2B) and google/paligemma2-3b-mix-224 (Gemma 2 2B)."""
+    common = {"vocab_size": 257216, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "head_dim": 256}
+    text: PretrainedConfig
+    if version == 1:
+        text = GemmaConfig(
+            hidden_size=2048,
+            intermediate_size=16384,
+            num_hidden_layers=18,
+            num_attention_heads=8,
+            num_key_value_heads=1,
+            **common,
+        )
+    else:
+        text = Gemma2Config(
+            hidden_size=2304,
+            intermediate_size=9216,
+            num_hidden_layers=26,
+            num_attention_heads=8,
+            num_key_value_heads=4,
+            query_pre_attn_scalar=256,
+            sliding_window=4096,
+            **common,
+        )
+    vision = SiglipVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        num_hidden_layers=27,
+        num_attention_heads=16,
+        image_size=224,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    return PaliGemmaConfig(
+        dtype="bfloat16",
+        text_config=text,
+        vision_config=vision,
+        image_token_index=257152,
+        projection_dim=text.hidden_size,
+        hidden_size=text.hidden_size,
     )
