@@ -37,8 +37,6 @@ ONE_SIZE = [
     "qwen2_vl_2b",
     "glm_4_1v_9b",
     "mistral_small_3_1_24b",
-    "paligemma_3b",
-    "paligemma2_3b",
 ]  # of the newer families, whose sizes differ in numbers alone
 GRIDS = ((1, 10, 18), (2, 8, 8), (1, 22, 34))
 

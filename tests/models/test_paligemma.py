@@ -11,17 +11,20 @@ from script_exp.measure import flops
 from script_exp.models.families.paligemma import PaliGemmaAdapter
 from script_exp.models.loading.load import check_kernel
 from script_exp.models.processing import Processing
+from script_exp.pruners import Random
 
 
-def test_prompt_and_operations(tmp_path):
-    model = build("paligemma", tmp_path, attention="eager")
+@pytest.mark.parametrize("family", ["paligemma", "paligemma2"])
+def test_prompt_and_operations(tmp_path, family):
+    """Attention in both directions costs what is counted for causal attention: all pairs."""
+    model = build(family, tmp_path, attention="eager")
     own = model.processing
     parts = own.tokenizer, own.image_processor, model.adapter, model.model.config, None
     asked = Processing.from_parts(*parts)
     object.__setattr__(asked, "conversation", "paligemma")
     mark, start = own.mark, own.tokenizer.bos_token
     assert asked.prompt("what?", "image", 2) == f"{mark}{mark}{start}answer en what?\n"
-    rows = visuals("paligemma")[:1]
+    rows = visuals(family)[:1]
     ids = asked.batch(model.adapter, rows, [asked.prompt("what?", "image")])["input_ids"][0].tolist()
     assert ids[:64] == [model.adapter.placeholder_id] * 64
     assert ids[64] == own.tokenizer.bos_token_id  # behind the image, and nowhere else
@@ -29,6 +32,14 @@ def test_prompt_and_operations(tmp_path):
     inputs = model.preprocess(rows, [asked.prompt("what?", "image")])
     total = counted(lambda: model.encode_images(inputs))
     assert sum(flops.vision_stages(model.model.config, 1).values()) == total
+    prompt = model.prune(inputs, model.encode_images(inputs), Random(budget=5), keys=["0"])
+    config, outputs = model.model.config.text_config, []
+    llm = counted(lambda: outputs.append(model.prefill(prompt)))
+    # within the window of 24 tokens, beyond which a cache holds less
+    lengths = [len(ids) - 64 + 5] * config.num_hidden_layers
+    assert flops.decoder(config, lengths) + flops.lm_head(config) == llm
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
+    assert flops.kv_cache_bytes(config, lengths, 4) == held
 
 
 def test_kernels_and_towers_that_do_not_fit():
