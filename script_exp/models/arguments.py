@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter
+from script_exp.models.layer_sequence import Blocks
 from script_exp.models.positions_of_short import positions_of_short
 from script_exp.models.prompt import ShortPrompt
 
@@ -62,3 +63,9 @@ def short_arguments(
         **adapter.more_arguments(short.input_ids),
         **(adapter.encoder_outputs(features, deep) if features else {}),
     }
+
+
+def blocks_of(adapter: ModelAdapter, arguments: dict[str, Any]) -> Blocks | None:
+    """Return which tokens of a prompt see each other in both directions; None if all attention is causal."""
+    number = adapter.blocks(arguments)
+    return None if number is None else Blocks(arguments["attention_mask"], number)

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from script_exp.models.arguments import short_arguments, whole_arguments
+from script_exp.models.arguments import blocks_of, short_arguments, whole_arguments
 from script_exp.models.budgets import budget_bases, budget_basis, check_renumbering, fitted
 from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
-from script_exp.models.layer_sequence import Blocks
 from script_exp.models.positions import tokens_left
 from script_exp.models.processing import Processing, on_device
 from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_prompt
@@ -229,17 +228,15 @@ class PrunableModel:
         crops, tokens = budget_bases(prompt.layer_pruner, prompt.budget_crops, prompt.entering, self.adapter)
         placeholder = prompt.arguments["input_ids"] == self.adapter.placeholder_id
         given = prompt.layer_pruner.then, prompt.tokens, crops, tokens, placeholder, prompt.known
-        blocks = self.adapter.blocks(prompt.arguments)
-        own = None if blocks is None else Blocks(prompt.arguments["attention_mask"], blocks)
-        with layer_pruning(self.adapter.llm, *given, own) as inside:
+        blocks = blocks_of(self.adapter, prompt.arguments)
+        with layer_pruning(self.adapter.llm, *given, blocks) as inside:
             yield inside
 
     @torch.no_grad()
     def prefill(self, prompt: Prompt) -> Any:
         """Run the prompt up to the logits of its last position; call it inside :meth:`pruning_inside`."""
-        return self.model(
-            **self.adapter.forward_arguments(prompt.arguments), use_cache=True, logits_to_keep=1
-        )
+        arguments = self.adapter.forward_arguments(prompt.arguments)
+        return self.model(**arguments, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
     def decode_step(self, output: Any, prompt: Prompt, steps: int) -> Any:
