@@ -140,10 +140,13 @@ def test_the_released_code_compares_with_the_prompt_before_its_last_instruction(
         assert ("Reference OCR token: " in benchmark.released_query(sample)) == ocr
 
 
-@pytest.mark.parametrize("pruner", ["query", "script", "trim"])
-def test_every_method_that_asks_gets_the_released_text(tmp_path, folder, pruner):
+@pytest.mark.parametrize(
+    ("pruner", "write", "latency"),
+    [("query", write_llava, "on"), ("script", write_hub, "off"), ("trim", write_llava, "off")],
+)
+def test_every_method_that_asks_gets_the_released_text(tmp_path, pruner, write, latency):
     """Accuracy and FLOPs: OCR tokens make the text of the query encoder longer."""
-    given = f"data={folder.parent}", f"pruner={pruner}", "latency=on"
+    given = f"data={write(tmp_path / 'data' / 'textvqa').parent}", f"pruner={pruner}", f"latency={latency}"
     tokens = {}
     for text in ("bare", "released"):
         run_dir, result, records = finished(run_benchmark("textvqa", tmp_path, *given, f"query_text={text}"))

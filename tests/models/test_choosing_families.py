@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
+from functools import partial, reduce
+from itertools import product
+from operator import or_
 
-import pytest
 import torch
-from families import pruned_rows, visuals
+from families import QUESTIONS, visuals
 
 from script_exp.pruners import (
     CDPruner,
@@ -40,22 +42,49 @@ METHODS = {
     "vispruner": VisPruner,
 }
 UNEQUAL = {"divprune", "hired", "holov"}
+EVERY = reduce(or_, (make(budget=9).reads for make in METHODS.values()))
+"""What any of the methods reads, so that pictures are encoded once for all of them."""
 
 
-@pytest.mark.parametrize("budget", [9, 0.7])
-@pytest.mark.parametrize("name", METHODS)
-def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name, budget):
-    pruner = METHODS[name](budget=budget)
-    model.adapter.check_signals(pruner.reads.signals, model.model.config)
+def encoded(model, rows):
+    """Inputs, images and queries of some rows (images, number), and the names of the rows."""
+    questions = [QUESTIONS[row] for _, row in rows]
+    inputs = model.preprocess([own for own, _ in rows], [model.chat_prompt(text) for text in questions])
+    images, queries = model.encode_images(inputs, EVERY), model.encode_queries(questions, EVERY)
+    return inputs, images, queries, [str(row) for _, row in rows]
+
+
+def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family):
     rows = list(zip(visuals(family), range(3), strict=True))
-    prompt, images = pruned_rows(model, rows, pruner)
-    for kept, image in zip(prompt.kept, images, strict=True):
-        crops, n, _ = image.visual.projected.shape
-        count = round(0.7 * n) if budget == 0.7 else min(budget * image.budget_crops // crops, n)
-        assert sum(kept.counts) == len(kept.places) == crops * count
-        assert (kept.places.diff() > 0).all()
-        if name not in UNEQUAL:
-            assert kept.indices.shape == (crops, count)
-    alone = [kept for row in rows for kept in pruned_rows(model, [row], pruner)[0].kept]
-    for one, other in zip(prompt.kept, alone, strict=True):
-        assert torch.equal(one.places, other.places)
+    batch, single = encoded(model, rows), [encoded(model, [row]) for row in rows]
+    for (name, make), budget in product(METHODS.items(), (9, 0.7)):
+        pruner = make(budget=budget)
+        model.adapter.check_signals(pruner.reads.signals, model.model.config)
+        prompt = pruned(model, batch, pruner)
+        for kept, image in zip(prompt.kept, batch[1], strict=True):
+            crops, n, _ = image.visual.projected.shape
+            count = round(0.7 * n) if budget == 0.7 else min(budget * image.budget_crops // crops, n)
+            assert sum(kept.counts) == len(kept.places) == crops * count, name
+            assert (kept.places.diff() > 0).all(), name
+            if name not in UNEQUAL:
+                assert kept.indices.shape == (crops, count), name
+        alone = [kept for row in single for kept in pruned(model, row, pruner).kept]
+        for one, other in zip(prompt.kept, alone, strict=True):
+            assert torch.equal(one.places, other.places), name
+
+
+def pruned(model, given, pruner):
+    """The prompt of encoded rows, of which the method sees what it declares and nothing else."""
+    inputs, images, queries, keys = given
+    return model.prune(
+        inputs, [declared(image, pruner.reads) for image in images], pruner,
+        queries if pruner.reads.question else None, keys=keys,
+    )  # fmt: skip
+
+
+def declared(image, reads):
+    visual = image.visual
+    signals = {signal: visual.signals[signal] for signal in reads.signals}
+    return replace(
+        image, visual=replace(visual, joint=visual.joint if reads.joint else None, signals=signals)
+    )

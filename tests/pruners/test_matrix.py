@@ -135,14 +135,21 @@ def refusal(name, budget):
 
 CELLS = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(name, budget) is None]
 REFUSED = [(name, budget) for name in METHODS for budget in BUDGETS if refusal(name, budget) is not None]
+PREPARED = {"float32-batch2": ("float32", 2), "bfloat16-batch1": ("bfloat16", 1)}
 
 
-@pytest.fixture(
-    scope="module", params=[("float32", 3), ("bfloat16", 1)], ids=["float32-batch3", "bfloat16-batch1"]
-)
+def in_every_pair(cells):
+    """Every cell (method, value) in float32; in bfloat16 each method and each value, not their product."""
+    single, half = PREPARED
+    by_method = {name: [value for other, value in cells if other == name] for name, _ in cells}
+    turned = [(name, values[turn % len(values)]) for turn, (name, values) in enumerate(by_method.items())]
+    return [(single, *cell) for cell in cells] + [(half, *cell) for cell in turned]
+
+
+@pytest.fixture(scope="module", params=PREPARED)
 def prepared(request, llava_folder):
     """Model, inputs, encoded images and queries."""
-    dtype, rows = request.param
+    dtype, rows = PREPARED[request.param]
     model = load(llava_folder, getattr(torch, dtype))
     inputs, questions = batch(model, rows)
     every = Reads(joint=True, words=True, signals=SIGNALS)
@@ -162,7 +169,7 @@ def run(prepared, pruner):
     return model.prune(inputs, images, pruner, queries, keys=[f"sample-{i}" for i in range(len(images))])
 
 
-@pytest.mark.parametrize(("name", "budget"), CELLS)
+@pytest.mark.parametrize(("prepared", "name", "budget"), in_every_pair(CELLS), indirect=["prepared"])
 def test_exact_deterministic_and_the_text_stays(prepared, name, budget):
     """Every budget is met to the token, twice the same way, and no word of the prompt is touched."""
     pruner = METHODS[name](budget=budget)
@@ -351,8 +358,10 @@ def overflown(image, value):
     return replace(image, visual=visual, packed=damaged(image.packed[None])[0])
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in CHOOSE_NOTHING])
+BROKEN = list(product([name for name in METHODS if name not in CHOOSE_NOTHING], (torch.nan, torch.inf)))
+
+
+@pytest.mark.parametrize(("prepared", "name", "value"), in_every_pair(BROKEN), indirect=["prepared"])
 def test_nothing_is_chosen_by_what_is_not_finite(prepared, name, value):
     """NaN would be ranked highest, and with it what it spreads to; where all is kept nothing is ranked."""
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,10 +108,16 @@ def copied(whole, tmp_path):
     return copy
 
 
-def cell_of(run_dir, *changes):
+@cache
+def composed():
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        words = [*FEW, "seed=1", f"outputs={run_dir.parents[2]}", *changes]
-        return RunCell.prepare(RunSettings.from_config(compose("config", words)))
+        return compose("config", [*FEW, "seed=1"])
+
+
+def cell_of(run_dir):
+    config = composed().copy()
+    config.outputs = str(run_dir.parents[2])
+    return RunCell.prepare(RunSettings.from_config(config))
 
 
 def edit(file, change):

@@ -54,22 +54,39 @@ def model(family, tmp_path_factory):
     return built
 
 
+@pytest.fixture(scope="module")
+def of_tower(model):
+    """Operations of tower and projector by picture and size, counted once for all methods."""
+    counts = {}
+
+    def count(number, inputs, reads):
+        key = number, reads.smaller_to
+        if key not in counts:
+            whole = counted(lambda: model.encode_images(inputs, reads))
+            projector = counted_in_projector(model, inputs, reads)
+            counts[key] = whole - projector, projector
+        return counts[key]
+
+    return count
+
+
 @pytest.mark.parametrize("name", PRUNERS)
-def test_costs_are_means_of_what_the_calls_take(model, family, name):
+def test_costs_are_means_of_what_the_calls_take(model, family, of_tower, name):
     pruner = PRUNERS[name]
     if pruner.reads.smaller_to is not None and not model.adapter.shrinks:
         with pytest.raises(UserError, match="pictures cannot be made smaller"):
             model.adapter.check_reads(pruner.reads, model.model.config)
         return
-    pictures = [row[0] for row in visuals(family)[::2]]  # of OneVision the last one is scaled down
+    numbers = (0, 2)  # of OneVision the last one is scaled down
     if family == "llava_onevision" and name == "downsample":  # which has no grid
-        pictures = pictures[:1] * 2
+        numbers = (0, 0)
+    pictures = [visuals(family)[number][0] for number in numbers]
     samples = [
         Sample(question, lambda one=picture: one, question, question, (), "all", question)
         for picture, question in zip(pictures, QUESTIONS, strict=True)
     ]
     flops, cache = summarize_costs(model, pruner, count_tokens(model, pruner, samples))
-    taken = [calls(model, pruner, *one) for one in zip(pictures, QUESTIONS, strict=True)]
+    taken = [calls(model, pruner, *one, of_tower) for one in zip(numbers, pictures, QUESTIONS, strict=True)]
     means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
     stages = flops["stages"]
     inside = stages["pruner"] if name in ("fastv", "pyramid", "raters", "key_set") else 0
@@ -85,17 +102,17 @@ def test_costs_are_means_of_what_the_calls_take(model, family, name):
     assert (stages["pruner"] > 0) == (name not in ("none", "saliency", "downsample"))  # a sort has no product
 
 
-def calls(model, pruner, picture, question):
+def calls(model, pruner, number, picture, question, of_tower):
     """Operations of each call on the way to the first logits, and the bytes of the cache then."""
     inputs = model.preprocess([[picture]], [model.chat_prompt(question)])
     alone = Reads(smaller_to=pruner.reads.smaller_to)
-    vision = counted(lambda: model.encode_images(inputs, alone))
-    projector = counted_in_projector(model, inputs, alone)
+    tower, projector = of_tower(number, inputs, alone)
     images, queries, query = model.encode_images(inputs, pruner.reads), None, 0
-    signals = counted(lambda: model.encode_images(inputs, replace(alone, signals=pruner.reads.signals)))
-    signals -= vision
+    if pruner.reads.signals:
+        with_signals = replace(alone, signals=pruner.reads.signals)
+        tower = counted(lambda: model.encode_images(inputs, with_signals)) - projector
     if pruner.needs_query:
-        query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - vision
+        query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - tower - projector
         query += counted(lambda: model.encode_queries([question]))
     if pruner.reads.question:
         queries = model.encode_queries([question], pruner.reads)
@@ -104,7 +121,7 @@ def calls(model, pruner, picture, question):
     with model.pruning_inside(prompt):
         prefill = counted(lambda: outputs.append(model.prefill(prompt)))
     return {
-        "vision_tower": vision - projector + signals,
+        "vision_tower": tower,
         "projector": projector,
         "query_encoder": query,
         "prune": counted(lambda: model.prune(inputs, images, pruner, queries)),
