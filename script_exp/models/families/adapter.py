@@ -59,11 +59,6 @@ class ModelAdapter(FamilyTraits):
         return self.placeholder_of(self.model.config)
 
     @property
-    def content_type(self) -> str:
-        """Type of an image or a video in the messages that the chat template takes."""
-        return self.modality
-
-    @property
     def post_layernorm(self) -> nn.Module:
         """CLIP's normalization between the vision tower and the visual projection."""
         return bare_tower(self.model).post_layernorm  # type: ignore[no-any-return]

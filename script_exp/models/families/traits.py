@@ -60,6 +60,11 @@ class FamilyTraits(ABC):
     frames: ClassVar[FrameCount | None] = None
     lmms_name: ClassVar[str] = "default"
 
+    @property
+    def content_type(self) -> str:
+        """Type of an image or a video in the messages that the chat template takes."""
+        return self.modality
+
     @classmethod  # noqa: B027 - most families come with one tower only
     def check_config(cls, config: Any) -> None:
         """Raise a :class:`SettingError` for a config of the family's ``model_type`` that the adapter does not
