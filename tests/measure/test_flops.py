@@ -12,9 +12,9 @@ from small_llava import batch, load
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,
+    Gemma3Config,
     LlamaConfig,
     LlamaForCausalLM,
-    PaliGemmaConfig,
     Qwen2_5_VLConfig,
     SiglipVisionConfig,
     SiglipVisionModel,
@@ -294,8 +294,8 @@ def test_what_has_no_formula_is_an_error():
         flops.vision_stages(config, 1)
     config = ARCHITECTURES["llava_next_video_7b"]()
     config.spatial_pool_mode = "conv"
-    foreign = PaliGemmaConfig(vision_config={"model_type": "siglip_vision_model"})
-    with pytest.raises(SettingError, match="model_type=paligemma: expected a LLaVA"):
+    foreign = Gemma3Config()
+    with pytest.raises(SettingError, match="model_type=gemma3: expected a LLaVA"):
         flops.vision_stages(foreign, crops=1)
     with pytest.raises(SettingError, match="spatial_pool_mode=conv: expected average or max"):
         flops.vision_stages(config, 0, frames=1)
