@@ -20,7 +20,9 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         UserError: if a prompt with an image is in no known conversation, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
-    frames = [_frame(prunable, conversation) for conversation in CONVERSATIONS]
+    # Nothing but the question stands in PaliGemma's conversation, so that any text of another model would fit.
+    known = [one for one in CONVERSATIONS if one != "paligemma" or not prunable.adapter.adds_start]
+    frames = [_frame(prunable, conversation) for conversation in known]
     texts = []
     for ids in input_ids:
         text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()

@@ -24,21 +24,17 @@ METHODS = {
     "visionzip_official": VisionZip(budget=BUDGET, dominant=2, layout="official"),
     "vscan": VScan(budget=BUDGET, window=2),
 }
+SHALLOW = (
+    "llava_onevision",
+    "internvl",
+    "smolvlm",
+    "paligemma",
+)  # towers of few layers, without a class token
+_PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]
 REFUSED = {
-    ("llava_onevision", "prumerge"): "layer=1: expected",
-    ("llava_onevision", "prumerge_plus"): "layer=1: expected",
-    ("llava_onevision", "prumerge_plus_adaptive"): "layer=1: expected",
-    ("llava_onevision", "visionzip_official"): "class_token cannot be read",
-    **{("native", name): "flat_keys cannot be read" for name in METHODS if name.startswith("prumerge")},
-    ("internvl", "visionzip_official"): "class_token cannot be read",
-    ("smolvlm", "visionzip_official"): "class_token cannot be read",
-    ("internvl", "prumerge"): "layer=1: expected",
-    ("smolvlm", "prumerge"): "layer=1: expected",
-    ("internvl", "prumerge_plus"): "layer=1: expected",
-    ("smolvlm", "prumerge_plus"): "layer=1: expected",
-    ("internvl", "prumerge_plus_adaptive"): "layer=1: expected",
-    ("smolvlm", "prumerge_plus_adaptive"): "layer=1: expected",
-    ("native", "visionzip_official"): "class_token cannot be read",
+    **{(kind, name): "layer=1: expected" for kind in SHALLOW for name in _PRUMERGE},
+    **{("native", name): "flat_keys cannot be read" for name in _PRUMERGE},
+    **{(kind, "visionzip_official"): "class_token cannot be read" for kind in (*SHALLOW, "native")},
 }
 
 

@@ -19,6 +19,7 @@ from script_exp.config.settings import PROTOCOL_VERSION
 from script_exp.results.read import COLUMNS, load_runs
 from script_exp.results.read_wandb import load_wandb
 from script_exp.results.run_directory import RunDirectory
+from script_exp.sweeps.record import SweepRecord
 
 QUICK = ["benchmark.scenes=2", "limit=6", "latency=off", "unpruned=off"]
 
@@ -208,7 +209,9 @@ def test_a_sweep(tmp_path):
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
     (sweep,) = (tmp_path / "sweeps").iterdir()
     for run_dir in (tmp_path / "tiny" / "shapes").iterdir():
-        assert f"group: {sweep.name}\n" in (run_dir / "config.yaml").read_text().replace("'", "")
+        assert f"group: {SweepRecord(sweep).group}\n" in (run_dir / "config.yaml").read_text().replace(
+            "'", ""
+        )
         assert "0 of 6 samples already answered" in (run_dir / "run.log").read_text()
     table = run(tmp_path, "--figures", "off", script="analysis/make.py")
     assert table.returncode == 0, table.stderr
