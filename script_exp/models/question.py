@@ -20,7 +20,7 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         UserError: if a prompt with an image is in no known conversation, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
-    # Nothing but the question stands in PaliGemma's conversation, so that any text of another model would fit.
+    # PaliGemma's conversation has no words of its own, so that any text of another model would fit it.
     known = [one for one in CONVERSATIONS if one != "paligemma" or not prunable.adapter.adds_start]
     frames = [_frame(prunable, conversation) for conversation in known]
     texts = []

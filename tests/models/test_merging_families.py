@@ -32,7 +32,12 @@ SHALLOW = (
 )  # towers of few layers, without a class token
 _PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]
 REFUSED = {
-    **{(kind, name): "layer=1: expected" for kind in SHALLOW for name in _PRUMERGE},
+    **{
+        (kind, name): "layer=1: expected"
+        for kind in SHALLOW
+        for name in _PRUMERGE
+        if name != "prumerge_in_place"
+    },
     **{("native", name): "flat_keys cannot be read" for name in _PRUMERGE},
     **{(kind, "visionzip_official"): "class_token cannot be read" for kind in (*SHALLOW, "native")},
 }

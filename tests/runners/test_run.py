@@ -208,10 +208,9 @@ def test_a_sweep(tmp_path):
     runs = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "tiny" / "shapes").iterdir())
     assert runs == ["fastv-0.05-s0", "fastv-64-s0", "none-s0", "random-0.05-s0", "random-64-s0"]
     (sweep,) = (tmp_path / "sweeps").iterdir()
+    group = SweepRecord(sweep).group
     for run_dir in (tmp_path / "tiny" / "shapes").iterdir():
-        assert f"group: {SweepRecord(sweep).group}\n" in (run_dir / "config.yaml").read_text().replace(
-            "'", ""
-        )
+        assert f"group: {group}\n" in (run_dir / "config.yaml").read_text().replace("'", "")
         assert "0 of 6 samples already answered" in (run_dir / "run.log").read_text()
     table = run(tmp_path, "--figures", "off", script="analysis/make.py")
     assert table.returncode == 0, table.stderr
