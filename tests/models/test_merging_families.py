@@ -24,12 +24,8 @@ METHODS = {
     "visionzip_official": VisionZip(budget=BUDGET, dominant=2, layout="official"),
     "vscan": VScan(budget=BUDGET, window=2),
 }
-SHALLOW = (
-    "llava_onevision",
-    "internvl",
-    "smolvlm",
-    "paligemma",
-)  # towers of few layers, without a class token
+SHALLOW = ("llava_onevision", "internvl", "smolvlm", "paligemma")
+"""Families whose towers have few layers here, and no class token."""
 _PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]
 REFUSED = {
     **{
