@@ -258,9 +258,7 @@ class PrunableModel:
         left = tokens_left(self.model.config, prompt.arguments)
         most = min(max_new_tokens, max(left))
         with self.pruning_inside(prompt) as inside:
-            # use_cache: transformers 5.24 takes it from the checkpoint, where it may be missing.
-            given = prompt.arguments | {"max_new_tokens": most, "do_sample": False, "use_cache": True}
-            ids = self.model.generate(**given)
+            ids = self.model.generate(**prompt.arguments, max_new_tokens=most, do_sample=False)
         new = ids[:, prompt.arguments["input_ids"].shape[1] :]
         own = [row[:count] for row, count in zip(new, left, strict=True)]
         answers = self.processing.tokenizer.batch_decode(own, skip_special_tokens=True)
