@@ -102,7 +102,6 @@ def write_tasks(folder: Path) -> Path:
         "shapes_local": {},
         "shapes_post": {"post": POST.replace("\n", "\\n")},
         "shapes_choice": choices,
-        "shapes_two": {"visual": "two_images"},
         "shapes_sampled": {"kind": GREEDY.replace("temperature: 0\n  do_sample: false", "temperature: 0.7")},
     }
     for name, own in tasks.items():
