@@ -51,9 +51,6 @@ UTILS = """
 def image(doc):
     return [doc["image"].convert("RGB")]
 
-def two_images(doc):
-    return image(doc) * 2
-
 def text(doc, lmms_eval_specific_kwargs=None):
     own = lmms_eval_specific_kwargs or {}
     return own.get("pre_prompt", "") + doc["question"] + own.get("post_prompt", "")
