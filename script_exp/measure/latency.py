@@ -15,6 +15,7 @@ import numpy as np
 
 from script_exp.measure.clock import Clock, Spread
 from script_exp.measure.memory import peak_memory
+from script_exp.models.cache_name import CACHE
 from script_exp.models.devices import devices_of
 from script_exp.models.families.adapter import Visual
 from script_exp.models.prunable import PrunableModel
@@ -134,7 +135,7 @@ def _one_pass(
                 with clock.stage("llm"):
                     hooks.enter_context(model.pruning_inside(prompt))
                     output = model.prefill(prompt)
-        layers = output.past_key_values.layers
+        layers = getattr(output, CACHE).layers
         held: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
         for step in range(decode_steps):
             with clock.stage("decode_per_token"):

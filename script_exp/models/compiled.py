@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from script_exp.errors import SettingError, UserError
+from script_exp.models.cache_name import CACHE
 
 # Before torch 2.13, transformers passes sdpa an explicit causal mask while compiling, which rules out flash
 # attention. For a kernel that it does not know, it makes no mask; is_causal is enough without padding.
@@ -31,7 +32,7 @@ AttentionInterface.register(_CAUSAL, sdpa_attention_forward)
 # The arguments of a prefill. The compiled one ignores the mask, which is all ones for one prompt, and
 # logits_to_keep, because the decoder computes no logits.
 _ARGUMENTS = {
-    "inputs_embeds", "position_ids", "past_key_values", "attention_mask", "use_cache", "logits_to_keep",
+    "inputs_embeds", "position_ids", CACHE, "attention_mask", "use_cache", "logits_to_keep",
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ class CompiledPrefill:
         self.run = torch.compile(self._run, mode=mode, backend=backend, dynamic=True, fullgraph=True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        embeddings, cache = kwargs.get("inputs_embeds"), kwargs.get("past_key_values")
+        embeddings, cache = kwargs.get("inputs_embeds"), kwargs.get(CACHE)
         started = cache is not None and cache.get_seq_length() > 0
         given = {name for name, value in kwargs.items() if value is not None and value is not False}
         if embeddings is None or len(embeddings) > 1 or started or args or given - _ARGUMENTS:
@@ -74,14 +75,14 @@ class CompiledPrefill:
         cache = DynamicCache(config=config) if cache is None else cache
         for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
             cache.update(key, value, layer)  # copies: the next replay of a CUDA graph overwrites its outputs
-        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=cache)
+        return BaseModelOutputWithPast(last_hidden_state=hidden, **{CACHE: cache})
 
     def _run(
         self, embeddings: Tensor, position_ids: Tensor | None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         cache = DynamicCache(config=self.llm.config)
         output = self.original(
-            inputs_embeds=embeddings, position_ids=position_ids, past_key_values=cache, use_cache=True
+            inputs_embeds=embeddings, position_ids=position_ids, use_cache=True, **{CACHE: cache}
         )
         layers = cache.layers
         return output.last_hidden_state, [layer.keys for layer in layers], [layer.values for layer in layers]

@@ -11,6 +11,7 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import weighted
+from script_exp.models.cache_name import CACHE
 from script_exp.models.layer_reading import kind_of
 from script_exp.models.layer_sequence import LayerSequence, consecutive, rotary_of
 
@@ -73,7 +74,7 @@ class LayerArguments:
                 config=self.llm.config,
                 inputs_embeds=hidden,
                 attention_mask=token,
-                past_key_values=cache,
+                **{CACHE: cache},
                 layer_idx=index,
                 block_sequence_ids=None if block is None else block.to(hidden.device),
                 allow_is_causal_skip=weights is None,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import attention_inputs
+from script_exp.models.cache_name import CACHE
 from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_arguments import LayerArguments, check_layers, check_prunable
 from script_exp.models.layer_choices import LayerChoices
@@ -61,7 +62,7 @@ class LayerPruning:
         self.kernel = ExitStack()
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        mask, cache = kwargs.get("attention_mask"), kwargs.get("past_key_values")
+        mask, cache = kwargs.get("attention_mask"), kwargs.get(CACHE)
         if self.blocks is not None:  # the model has made masks of it for each kind of layer
             mask = self.blocks.mask if _is_prefill(kwargs, 0) else None
         check_prunable(mask, cache)
@@ -91,7 +92,7 @@ class LayerPruning:
         self, stage: int, index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         hidden, *rest = args
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(CACHE)
         prefill = _is_prefill(kwargs, index)
         if index == stage and prefill:
             hidden = self._drop(stage, hidden, kwargs["position_embeddings"])
@@ -223,5 +224,5 @@ def layer_pruning(
 
 
 def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
-    cache = kwargs.get("past_key_values")
+    cache = kwargs.get(CACHE)
     return cache is None or cache.get_seq_length(index) == 0

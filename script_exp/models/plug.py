@@ -264,7 +264,7 @@ def _check_call(prunable: PrunableModel, arguments: dict[str, Any]) -> None:
                 f"{name}: expected only {adapter.inputs[0]}; {type(adapter).__name__} prunes only "
                 f"{adapter.modality}s"
             )
-    for name in ("position_ids", "past_key_values", "inputs_embeds"):
+    for name in ("position_ids", "cache", "past_key_values", "inputs_embeds"):
         if arguments.get(name) is not None:
             raise UserError(f"{name}: expected none; it follows from the shortened prompt")
     if prunable.rules.positions == "preserved" and arguments.get("use_cache") is False:

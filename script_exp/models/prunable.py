@@ -17,6 +17,7 @@ from torch import Tensor
 
 from script_exp.models.arguments import blocks_of, short_arguments, whole_arguments
 from script_exp.models.budgets import budget_bases, budget_basis, check_renumbering, fitted
+from script_exp.models.cache_name import CACHE
 from script_exp.models.devices import device_of
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter, Visual
 from script_exp.models.layer_hooks import LayerPruning, layer_pruning
@@ -245,12 +246,8 @@ class PrunableModel:
         arguments = {"attention_mask": torch.cat([mask, mask.new_ones(len(mask), steps)], dim=1)}
         if "position_ids" in prompt.arguments:
             arguments["position_ids"] = prompt.arguments["position_ids"][..., -1:] + steps
-        return self.model(
-            input_ids=output.logits[:, -1:].argmax(dim=-1),
-            past_key_values=output.past_key_values,
-            use_cache=True,
-            **self.adapter.forward_arguments(arguments),
-        )
+        arguments = self.adapter.forward_arguments(arguments) | {CACHE: getattr(output, CACHE)}
+        return self.model(input_ids=output.logits[:, -1:].argmax(dim=-1), use_cache=True, **arguments)
 
     @torch.no_grad()
     def generate(self, prompt: PrunedPrompt, max_new_tokens: int) -> Generated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -122,7 +122,6 @@ def test_several_images(model, pruner, capsys):
     refused(2, "positions, and the LLM has 1,024", lambda: unpruned.generate_until(requests), capsys)
 
 
-@pytest.mark.skipif(version("transformers") >= "5.24", reason="layers get their cache under another name")
 @pytest.mark.parametrize("pruner", ["fastv", "composed"])
 def test_several_images_of_several_crops_inside_the_llm(model, pruner, tmp_path):
     """What the record says was kept is counted image by image, crop by crop."""
