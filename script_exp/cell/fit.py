@@ -6,7 +6,7 @@ import torch
 
 from script_exp.benchmarks.base import Benchmark
 from script_exp.config.settings import RunSettings
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, check_choice
 from script_exp.models.budgets import check_renumbering, compares_frames
 from script_exp.models.compiled import check_compile
 from script_exp.models.layer_reading import check_weighing
@@ -69,6 +69,7 @@ def check_fit(
     except SettingError as error:
         raise error.within("pruner") from error
     try:
+        check_choice("conversation", settings.model.conversation, adapter.conversations)
         adapter.check_rules(settings.model.rules)
         if first is not None and first.aggregates:
             check_positions(settings.model.rules)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from script_exp.errors import UserError
 from script_exp.models.prunable import PrunableModel
-from script_exp.models.rules import CONVERSATIONS
 
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 
@@ -20,9 +19,7 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         UserError: if a prompt with an image is in no known conversation, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
-    # PaliGemma's conversation has no words of its own, so that any text of another model would fit it.
-    known = [one for one in CONVERSATIONS if one != "paligemma" or not prunable.adapter.adds_start]
-    frames = [_frame(prunable, conversation) for conversation in known]
+    frames = [_frame(prunable, conversation) for conversation in prunable.adapter.conversations]
     texts = []
     for ids in input_ids:
         text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,17 @@ class TowerShape:
     has_class: bool = False
     gated: bool = False
     mixes_images: bool = False
+
+    @classmethod
+    def of_square(cls, vision: Any) -> TowerShape:
+        """Return the shape of a tower without a class token that takes square crops, from its config."""
+        return cls(
+            vision.hidden_size,
+            vision.intermediate_size,
+            vision.num_hidden_layers,
+            patch=vision.num_channels * vision.patch_size**2,
+            crop=(vision.image_size // vision.patch_size) ** 2,
+        )
 
     @property
     def crop_patches(self) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
-from families import CONFIGS, VARIANTS, build, visuals
+import torch
+from families import CONFIGS, VARIANTS, build, pruned_rows, visuals
 from flop_counter import counted
 
 from script_exp.errors import SettingError
@@ -11,7 +14,8 @@ from script_exp.measure import flops
 from script_exp.models.families.paligemma import PaliGemmaAdapter
 from script_exp.models.loading.load import check_kernel
 from script_exp.models.processing import Processing
-from script_exp.pruners import Random
+from script_exp.pruners import FastV, NoPruning, Random
+from script_exp.pruners.contract.layer_signals import Rows
 
 
 @pytest.mark.parametrize("family", ["paligemma", "paligemma2"])
@@ -40,6 +44,42 @@ def test_prompt_and_operations(tmp_path, family):
     assert flops.decoder(config, lengths) + flops.lm_head(config) == llm
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
     assert flops.kv_cache_bytes(config, lengths, 4) == held
+
+
+READ = {}
+ROWS = [Rows(of, own, heads="each") for of in ("text", "visual") for own in (False, True)]
+
+
+@dataclass(kw_only=True)
+class Reader(FastV):
+    """Keeps what it reads."""
+
+    def reads_at(self, stage):
+        return frozenset(ROWS)
+
+    def select(self, state, count):
+        READ.update(state.signals)
+        return torch.arange(count)
+
+
+@pytest.mark.parametrize("family", ["paligemma", "paligemma2"])
+def test_rows_see_what_comes_later(tmp_path, family):
+    """Those before the stage and the stage's own, against the weights that the stock model returns."""
+    model = build(family, tmp_path, attention="eager")
+    row = [(visuals(family)[0], 0)]
+    whole, _ = pruned_rows(model, row, NoPruning())
+    with torch.inference_mode():
+        weights = model.model(**whole.arguments, output_attentions=True).attentions
+    prompt, _ = pruned_rows(model, row, Reader(budget=5, layer=2, budget_as="after"))
+    with model.pruning_inside(prompt):
+        model.prefill(prompt)
+    visual = whole.tokens[0]
+    text = torch.arange(len(visual)) > int(visual.nonzero().max())
+    for rows in ROWS:
+        every = weights[2 if rows.own else 1][0]
+        wanted = every[:, text if rows.of == "text" else visual][:, :, visual]
+        torch.testing.assert_close(READ[rows], wanted, atol=1e-5, rtol=1e-4)
+        assert (every[:, visual][:, :, text] > 0).any()  # the question, which stands behind
 
 
 def test_kernels_and_towers_that_do_not_fit():

@@ -113,6 +113,14 @@ def fails(tmp_path, *arguments):
         (["model.positions=kept"], "model.positions=kept: expected one of contiguous, preserved"),
         (["+model.newlines=keep"], "model.newlines=keep: expected the keys name, path"),
         (["model.conversation=plain"], "model.conversation=plain: expected one of chat_template, vicuna_v1"),
+        (
+            ["model.conversation=paligemma"],
+            "model.conversation=paligemma: expected one of chat_template, vic",
+        ),
+        (
+            ["model=paligemma_3b", "model.weights=random", "model.compile=default"],
+            "model.compile=default: expected off: tokens of this model's prompts see later ones",
+        ),
         (["attention=flash_attention_2"], "attention=flash_attention_2: expected sdpa or eager"),
         (
             ["model=qwen2_5_vl_7b", "model.weights=random", "model.positions=contiguous"],

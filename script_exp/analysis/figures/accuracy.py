@@ -41,7 +41,7 @@ def against_budget(cells: pd.DataFrame, looks: Looks) -> Figure | None:
             apart = step ** (colored.index(label) - (len(colored) - 1) / 2)  # intervals side by side
             _with_interval(one, points["layer_average"] * apart, points, **looks.of(label))
         one.set_xscale("log", base=2)
-        even = pruned[pruned["layer_average"] == asked(pruned)]  # in-LLM methods have other averages
+        even = pruned[pruned["layer_average"] == asked(pruned).round()]  # in-LLM methods have other averages
         ticks = sorted({round(tokens) for tokens in (even if len(even) else pruned)["layer_average"]})
         one.set_xticks(ticks, [str(tick) for tick in ticks])
         one.xaxis.set_minor_locator(NullLocator())

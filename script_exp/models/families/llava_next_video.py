@@ -46,10 +46,6 @@ class LlavaNextVideoAdapter(VideoAdapter):
         """Load a processor for single frames that matches the video processor, which needs torchvision."""
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
 
-    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
-        videos, frames = inputs["pixel_values_videos"].shape[:2]
-        return [frames * self.tokens_per_crop(self.model.config)] * videos
-
     def encode_images(
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:

@@ -56,8 +56,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
         return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True, **settings)
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
-        videos, frames = inputs["pixel_values_videos"].shape[:2]
-        return [frames * self.tokens_per_crop(self.model.config) + 1] * videos
+        return [length + 1 for length in super().lengths(inputs)]  # the newline behind all frames
 
     def encode_images(
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()

@@ -62,10 +62,6 @@ class LlavaVideoAdapter(VideoAdapter):
     def content_type(self) -> str:
         return "image"  # its chat template knows no videos
 
-    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
-        videos, frames = inputs["pixel_values_videos"].shape[:2]
-        return [frames * self.tokens_per_crop(self.model.config)] * videos
-
     def encode_images(
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import SiglipImageProcessorPil
 
 from script_exp.errors import SettingError
-from script_exp.models.families.crops import one_tensor, square_patches
+from script_exp.models.families.crops import one_tensor
 from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.tower_read import SIGLIP
 from script_exp.models.rules import PruningRules
@@ -27,6 +27,7 @@ class PaliGemmaAdapter(LlavaAdapter):
     shrinks = False
     sees_ahead = True
     adds_start = False  # it stands behind the images
+    conversations = ("paligemma", "chat_template")
     on_host = ()
     default_rules = PruningRules(relevance_sign=1)
 
@@ -58,14 +59,7 @@ class PaliGemmaAdapter(LlavaAdapter):
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:
-        vision = config.vision_config
-        return TowerShape(
-            vision.hidden_size,
-            vision.intermediate_size,
-            vision.num_hidden_layers,
-            patch=vision.num_channels * vision.patch_size**2,
-            crop=square_patches(config),
-        )
+        return TowerShape.of_square(config.vision_config)
 
     @classmethod
     def projector_operations(cls, config: Any, patches: int) -> int:

@@ -108,14 +108,7 @@ class SmolVLMAdapter(ModelAdapter):
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:
-        vision = config.vision_config
-        return TowerShape(
-            vision.hidden_size,
-            vision.intermediate_size,
-            vision.num_hidden_layers,
-            patch=vision.num_channels * vision.patch_size**2,
-            crop=(vision.image_size // vision.patch_size) ** 2,
-        )
+        return TowerShape.of_square(config.vision_config)
 
     @classmethod
     def projector_operations(cls, config: Any, patches: int) -> int:

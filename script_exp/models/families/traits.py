@@ -38,6 +38,7 @@ class FamilyTraits(ABC):
         pixels_only: those of ``inputs`` besides the first that no prompt needs once an image is encoded.
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
         default_rules: the rules that suit the family's released checkpoints.
+        conversations: what may wrap a question: the checkpoint's own template, or LLaVA's conversation.
         frames: frames per video if the checkpoint's config does not say; None for images.
         lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
     """
@@ -57,6 +58,7 @@ class FamilyTraits(ABC):
     pixels_only: ClassVar[tuple[str, ...]] = ()
     on_host: ClassVar[tuple[str, ...]] = ()
     default_rules: ClassVar[PruningRules] = PruningRules()
+    conversations: ClassVar[tuple[str, ...]] = ("chat_template", "vicuna_v1")
     frames: ClassVar[FrameCount | None] = None
     lmms_name: ClassVar[str] = "default"
 

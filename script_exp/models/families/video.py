@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ class VideoAdapter(ModelAdapter):
     def placeholder_of(cls, config: Any) -> int:
         return int(config.video_token_id)
 
+    @classmethod
+    @abstractmethod
+    def tokens_per_crop(cls, config: Any) -> int:
+        """Return the visual tokens of one frame."""
+
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Return pixels (videos, frames, channels, height, width); all videos need the same frame count."""
         videos = videos_of(visuals)
@@ -38,6 +44,10 @@ class VideoAdapter(ModelAdapter):
             )
         frames = [image_processor(list(video), return_tensors="pt")["pixel_values"] for video in videos]
         return {"pixel_values_videos": torch.stack(frames)} if frames else {}
+
+    def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
+        videos, frames = inputs["pixel_values_videos"].shape[:2]
+        return [frames * self.tokens_per_crop(self.model.config)] * videos
 
     def encoder_outputs(self, features: list[Tensor], deep: list[Tensor]) -> dict[str, Any]:
         if len({len(video) for video in features}) > 1:
