@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Protocol
 from PIL import Image
 
 from script_exp.benchmarks.rules.metric import MeanScore, Metric
-from script_exp.errors import UserError
+from script_exp.errors import DataError, UserError
 
+_LOOKED_AT = {"image": 4, "video": 1}
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 _UNUSABLE = re.compile("[\\x00\\ud800-\\udfff]")  # NUL, half of a surrogate pair
 
@@ -178,13 +179,31 @@ class Benchmark(ABC):
         """Return a hash of the samples, part of a run's identity, so that changed data is another run.
 
         It covers ids, questions, prompts and references, in order. Images and videos are left out: to read
-        them all would take minutes, and copies of one data set differ in how they encode them. None only for
-        a benchmark that is made from its settings alone.
+        them all would take minutes, and copies of one data set differ in how they encode them (a run looks
+        at a few: :meth:`pictures`). None only for a benchmark that is made from its settings alone.
         """
         digest = hashlib.sha256()
         for sample in self.samples():
             entry = [sample.id, sample.question, sample.prompt, *sample.references]
             digest.update(json.dumps(entry).encode())
+        return digest.hexdigest()[:16]
+
+    def pictures(self) -> str | None:
+        """Return a hash of the pixels of a few images or of a video, which tells that they were changed.
+
+        It is not part of a run's identity: :meth:`fingerprint` says why. None for a benchmark that is made
+        from its settings alone, and where one of them does not load.
+        """
+        if self.fingerprint() is None:
+            return None
+        digest = hashlib.sha256()
+        try:
+            for sample in spread_over(self.samples(), _LOOKED_AT[self.modality]):
+                for visual in sample.visuals():
+                    for image in [visual] if isinstance(visual, Image.Image) else visual:
+                        digest.update(f"{image.size}".encode() + image.tobytes())
+        except DataError:
+            return None
         return digest.hexdigest()[:16]
 
     def released_query(self, sample: Sample) -> str:

@@ -37,12 +37,16 @@ def read_done(cell: RunCell) -> dict[str, Any] | None:
     return None if is_compared and read_finished(cell.unpruned()) is None else result
 
 
-def note_changed_code(cell: RunCell, directory: RunDirectory) -> None:
-    """Print a note if existing answers come from another version of the pruner's file."""
-    before = {session.get("pruner_code") for session in directory.sessions()}
-    if before - {cell.pruner_code, None}:
+def note_changes(cell: RunCell, directory: RunDirectory) -> None:
+    """Print a note if existing answers come from another version of the pruner's file, or other pictures."""
+    sessions = directory.sessions()
+    if {session.get("pruner_code") for session in sessions} - {cell.pruner_code, None}:
         name = cell.settings.pruner["name"]
         note(f"the file of pruner={name} has changed since this run; force=true starts over")
+    before = {session.get("pictures") for session in sessions} - {None}
+    if before and cell.pictures is not None and before != {cell.pictures}:
+        name = cell.settings.benchmark["name"]
+        note(f"the images or videos of benchmark={name} have changed since this run; force=true starts over")
 
 
 def check_kept(cell: RunCell, directory: RunDirectory) -> None:

@@ -190,7 +190,16 @@ class RunCell:
         own = quantized_by(self.checkpoint.config) or model.quantization
         needed = packages_of(model.quantization, self.checkpoint.config)
         circumstances["packages"] |= {name: metadata.version(name) for name in needed}
-        return circumstances | {"quantization": own, "pruner_code": self.pruner_code}
+        return circumstances | {
+            "quantization": own,
+            "pruner_code": self.pruner_code,
+            "pictures": self.pictures,
+        }
+
+    @cached_property
+    def pictures(self) -> str | None:
+        """Hash of a few of the benchmark's pictures; None if they cannot be told or read."""
+        return self.benchmark.pictures()
 
     @cached_property
     def pruner_code(self) -> str | None:

@@ -16,7 +16,7 @@ import yaml
 from script_exp.benchmarks.base import Sample, spread_over
 from script_exp.cell.agreement import check_agrees, prompt_problem, without_disagreeing
 from script_exp.cell.answer import Answering, BatchSize, count_tokens
-from script_exp.cell.finished import check_kept, note_changed_code, read_finished
+from script_exp.cell.finished import check_kept, note_changes, read_finished
 from script_exp.cell.prepared import RunCell
 from script_exp.cell.skipped import Skipped
 from script_exp.cell.tracked import (
@@ -73,7 +73,7 @@ def _run_whole(cell: RunCell, patience: float = 0) -> dict[str, Any]:
         if done is not None and (done["latency"] is not None or cell.settings.latency == "off"):
             check_kept(cell, directory)
             note(f"already finished: {directory.path}")
-            note_changed_code(cell, directory)
+            note_changes(cell, directory)
             if done.get("rule_version", 1) != cell.benchmark.rule_version:
                 here = quote(str(directory.path))
                 note(f"scored by an earlier rule; update it with python runners/score.py {here}")
@@ -117,7 +117,7 @@ def _working_on(cell: RunCell, directory: RunDirectory) -> Iterator[None]:
     """Write the log and the status while a cell, or a shard of it, runs."""
     with log_to(directory.path / "run.log"), Heartbeat(directory.status_file):
         try:
-            note_changed_code(cell, directory)
+            note_changes(cell, directory)
             config = yaml.safe_dump(cell.resolved_config(), sort_keys=False)
             directory.start(config, cell.identified_by, cell.provenance())
             with _memory_told():

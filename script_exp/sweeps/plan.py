@@ -123,11 +123,11 @@ def _done(cell: RunCell) -> dict[str, Any] | None:
 
 
 def _log(cell: RunCell, done: dict[str, Any]) -> None:
-    from script_exp.cell.finished import note_changed_code
+    from script_exp.cell.finished import note_changes
     from script_exp.cell.tracked import log_finished
     from script_exp.results.run_directory import RunDirectory, RunIsBusyError
 
-    note_changed_code(cell, RunDirectory(cell.directory))
+    note_changes(cell, RunDirectory(cell.directory))
     with suppress(RunIsBusyError):  # another command is logging it
         log_finished(cell, done)
 

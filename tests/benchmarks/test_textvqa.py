@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 from official import (
     SHORT,
@@ -223,3 +224,27 @@ def test_end_to_end(tmp_path, folder):
     settings = {"protocol": "llava", "on_error": "raise", "ocr": True}
     assert result["cell"]["benchmark_settings"] == settings  # as before there was a protocol_version
     assert result["accuracy"]["metric"] == "mean"
+
+
+def test_changed_images_are_said(tmp_path):
+    """By a finished run, a sweep's plan and one that resumes; where an image is gone nothing can be told."""
+    folder = write_hub(tmp_path / "data" / "textvqa")
+    (file,) = folder.rglob("*.parquet")
+    given = f"data={tmp_path / 'data'}", "device=cpu"
+
+    def said(*more):
+        process = run_benchmark("textvqa", tmp_path, *given, *more)
+        assert process.returncode == 0, process.stderr
+        return process.stderr, process.stdout
+
+    warning = "the images or videos of benchmark=textvqa have changed since this run; force=true starts over"
+    first = last_line(run_benchmark("textvqa", tmp_path, *given))["run_dir"]
+    assert warning not in said()[0]
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+    rows[-1]["image"] = rows[0]["image"]
+    write_parquet(file, rows)
+    assert all(warning in said(*more)[0] for more in ((), ("-m",)))
+    assert "accuracy" in (Path(first) / "result.json").read_text()  # what was measured stays
+    rows[-1]["image"] = {"bytes": b"broken", "path": None}
+    write_parquet(file, rows)
+    assert warning not in said()[0]

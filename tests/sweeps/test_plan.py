@@ -49,7 +49,7 @@ def test_a_gpu_that_only_the_jobs_have(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     seen = []
     monkeypatch.setattr(finished, "read_done", lambda cell: seen.append(cell) or {})
-    monkeypatch.setattr(finished, "note_changed_code", lambda cell, directory: None)
+    monkeypatch.setattr(finished, "note_changes", lambda cell, directory: None)
     arguments = ["pruner=random", "budget=8", "dtype=auto,bfloat16", *QUICK, f"outputs={tmp_path}"]
     there = planned(*arguments, device="cuda")
     used = [(cell.identified_by["device"], cell.identified_by["dtype"]) for cell in seen]
