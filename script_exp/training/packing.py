@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from script_exp.shapes.world import Question
+from script_exp.training.precision import mixed_precision
 from script_exp.training.vocabulary import BEGIN, END, PAD, encode
 
 BEFORE_IMAGE = (BEGIN, *encode("user:"))
@@ -75,7 +76,7 @@ def pack(
     total = before + kept + length
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(batch, 1, 1)
     allowed[:, before + kept :, before + kept :] &= block[:, :, None] == block[:, None, :]
-    mask = torch.zeros(batch, 1, total, total, dtype=torch.bfloat16).masked_fill_(~allowed[:, None], _MASKED)
+    mask = torch.zeros(batch, 1, total, total, dtype=visual.dtype).masked_fill_(~allowed[:, None], _MASKED)
     return Packed(
         torch.cat([prefix, visual, embed(words)], 1),
         torch.cat([torch.arange(before).expand(batch, -1), places, positions], 1),
@@ -97,8 +98,8 @@ def answer_loss(
     """
     # Measured on CPU under bf16 autocast: eager is faster for short sequences, sdpa for others.
     llava.model.language_model.set_attn_implementation("eager" if places.shape[1] <= _SHORT else "sdpa")
-    with torch.autocast("cpu", torch.bfloat16):
-        packed = pack(llava, llava.model.multi_modal_projector(features), places, asked)
+    with mixed_precision():
+        packed = pack(llava, llava.model.multi_modal_projector(features.float()), places, asked)
         states = llava.model.language_model(
             inputs_embeds=packed.embeddings,
             position_ids=packed.positions,
