@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from script_exp.shapes.world import Question
-from script_exp.training.precision import mixed_precision
+from script_exp.training.precision import matrix_dtype, mixed_precision
 from script_exp.training.vocabulary import BEGIN, END, PAD, encode
 
 BEFORE_IMAGE = (BEGIN, *encode("user:"))
@@ -76,7 +76,7 @@ def pack(
     total = before + kept + length
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(batch, 1, 1)
     allowed[:, before + kept :, before + kept :] &= block[:, :, None] == block[:, None, :]
-    mask = torch.zeros(batch, 1, total, total, dtype=visual.dtype).masked_fill_(~allowed[:, None], _MASKED)
+    mask = torch.zeros(batch, 1, total, total, dtype=matrix_dtype()).masked_fill_(~allowed[:, None], _MASKED)
     return Packed(
         torch.cat([prefix, visual, embed(words)], 1),
         torch.cat([torch.arange(before).expand(batch, -1), places, positions], 1),
