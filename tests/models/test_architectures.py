@@ -31,6 +31,8 @@ PARAMETERS = {
     "mistral_small_3_1_24b": 24_011_361_280,
     "paligemma_3b": 2_923_466_480,
     "paligemma2_3b": 3_032_242_416,
+    "gemma3_4b": 4_300_079_472,
+    "gemma3_12b": 12_187_325_040,
     "internvl3_1b": 938_193_024,
     "internvl3_2b": 2_088_957_440,
     "internvl3_8b": 7_944_373_760,

@@ -33,7 +33,10 @@ def stock(model, inputs):
         kind = {"image": 1, "video": 2}[model.adapter.modality]
         taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
     if "token_type_ids" in known:
-        taken["token_type_ids"] = torch.zeros_like(inputs["input_ids"])  # as the stock processor has them
+        marked = (
+            inputs["input_ids"] == model.adapter.placeholder_id
+        ).long()  # as the stock processors have them
+        taken["token_type_ids"] = marked if "gemma3" in model.model.config.model_type else 0 * marked
     if "second_per_grid_ts" in taken:
         taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
     return taken

@@ -6,6 +6,7 @@ from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.gemma3 import Gemma3Adapter
 from script_exp.models.families.glm4v import Glm4vAdapter
 from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.families.llava import LlavaAdapter
@@ -35,6 +36,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "glm4v": Glm4vAdapter,
     "mistral3": Mistral3Adapter,
     "paligemma": PaliGemmaAdapter,
+    "gemma3": Gemma3Adapter,
 }
 
 REFUSED: dict[str, str] = {

@@ -29,6 +29,7 @@ class FamilyTraits(ABC):
         row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         sees_ahead: whether tokens of a prompt see later ones (:meth:`ModelAdapter.blocks`).
+        blocks_in_window: whether a sliding window also hides tokens of one block from each other.
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
@@ -49,6 +50,7 @@ class FamilyTraits(ABC):
     row_ends: ClassVar[tuple[str, ...]] = ()
     counts_positions: ClassVar[bool] = True
     sees_ahead: ClassVar[bool] = False
+    blocks_in_window: ClassVar[bool] = False
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
@@ -100,6 +102,11 @@ class FamilyTraits(ABC):
     def mark_of(cls, tokenizer: Any, config: Any) -> str:
         """Return what the chat template writes where an image belongs; in most families the placeholder."""
         return str(tokenizer.convert_ids_to_tokens(cls.placeholder_of(config)))
+
+    @classmethod
+    def words_of(cls, config: Any) -> Mapping[str, int]:
+        """Return the words around and among placeholders that are single tokens, with a config's ids."""
+        return cls.word_ids
 
     @classmethod
     @abstractmethod
