@@ -190,7 +190,7 @@ VARIANTS["paligemma2"] = lambda: PaliGemmaConfig(
 
 
 def gemma3(window: int) -> Gemma3Config:
-    """Every second layer has a window and its own rope. In wide windows, hiding tokens equals dropping them."""
+    """Every second layer has a window and its own rope. In wide windows, hiding equals dropping tokens."""
     ropes = {
         kind: {"rope_type": "default", "rope_theta": theta}
         for kind, theta in (("full_attention", 1e5), ("sliding_attention", 10.0))
