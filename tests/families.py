@@ -137,6 +137,7 @@ SMOL = {
 }  # fmt: skip
 VARIANTS = {
     "qwen2_vl_video": lambda: CONFIGS["qwen2_vl"](),
+    "glm4v_video": lambda: CONFIGS["glm4v"](),
     "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
         **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
     ),

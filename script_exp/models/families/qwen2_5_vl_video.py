@@ -75,8 +75,20 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         }
 
     @staticmethod
+    def frame_limits(count: int, token: int, pair: int) -> tuple[int, int]:
+        """Return the fewest and the most pixels of a frame, for the image processor.
+
+        Args:
+            count: frames of the video.
+            token: pixels of a token.
+            pair: frames of a time step.
+        """
+        share = min(_HIGHEST * token, _TOTAL * token * pair // count)
+        return _LOWEST * token, max(share, int(_LOWEST * token * 1.05))
+
+    @classmethod
     def _patches(
-        image_processor: Any, video: Sequence[Image.Image], pair: int
+        cls, image_processor: Any, video: Sequence[Image.Image], pair: int
     ) -> tuple[Tensor, tuple[int, int, int]]:
         """Return the patches (t * h * w, channels * pair * rows * columns) and the grid of one video.
 
@@ -85,8 +97,8 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         """
         frames = [*video, *[video[-1]] * (-len(video) % pair)]
         token = (image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
-        share = max(min(_HIGHEST * token, _TOTAL * token * pair // len(video)), int(_LOWEST * token * 1.05))
-        size = {"shortest_edge": _LOWEST * token, "longest_edge": share}
+        lowest, highest = cls.frame_limits(len(video), token, pair)
+        size = {"shortest_edge": lowest, "longest_edge": highest}
         given = image_processor(frames, size=size, return_tensors="pt")
         grid = given["image_grid_thw"]
         if (grid != grid[0]).any():

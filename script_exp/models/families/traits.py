@@ -21,7 +21,8 @@ class FamilyTraits(ABC):
     """The part of an adapter that needs no model in memory.
 
     Attributes:
-        modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
+        modality: ``image`` or ``video``; in most families the key of the encoder's output in
+            ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether the model puts its own tokens between the visual ones, or the prompt words of
