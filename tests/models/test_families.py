@@ -310,8 +310,9 @@ def test_a_family_that_is_known_and_not_supported(tmp_path):
         find_checkpoint(Wanted(str(tmp_path), weights="random"), needs_query=False)
     with pytest.raises(UserError, match=r"model of type 'qwen3_5' .*; expected one of llava, "):
         adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="qwen3_5")))
-    with pytest.raises(UserError, match="model of type 'bert': expected one of llava, "):
-        adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="bert")))
+    for unknown, near in (("bert", ""), ("gemma3n", r" \(the nearest by name is gemma3\)")):
+        with pytest.raises(UserError, match=f"model of type '{unknown}'{near}; expected one of llava, "):
+            adapter_of(SimpleNamespace(config=SimpleNamespace(model_type=unknown)))
 
 
 def test_settings_of_frames_are_where_transformers_looks(tmp_path):
