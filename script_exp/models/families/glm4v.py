@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,7 @@ class Glm4vVideoAdapter(Glm4vTower, Qwen25VLVideoAdapter):
     """
 
     adds_words = True
+    image_words = rf"{re.escape(_START + _END)}\d+"
     inputs = ("pixel_values_videos", "video_grid_thw", "pair_seconds")
     on_host = ("pair_seconds",)
     frames = PerSecond(fps=2.0, max_frames=600)

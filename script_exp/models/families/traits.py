@@ -34,6 +34,7 @@ class FamilyTraits(ABC):
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
+        image_words: regular expression of such words that a tokenizer may not skip as special.
         adds_start: whether a prompt begins with what the tokenizer puts in front of texts.
         word_ids: such words that are single tokens, and their ids in the released tokenizers.
         inputs: names of the image tensors in a processed batch, pixels first.
@@ -55,6 +56,7 @@ class FamilyTraits(ABC):
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
+    image_words: ClassVar[str] = ""
     adds_start: ClassVar[bool] = True
     word_ids: ClassVar[Mapping[str, int]] = {}
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
