@@ -6,15 +6,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from families import CONFIGS, QUESTIONS, VARIANTS, build, picture
 from flop_counter import counted
-from transformers import Gemma3Processor
+from transformers import AutoModelForImageTextToText, Gemma3Processor
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
 from script_exp.models.families.gemma3 import Gemma3Adapter
 from script_exp.models.families.registry import adapter_of
 from script_exp.models.loading.load import check_kernel
+from script_exp.models.loading.random_weights import random_model
 from script_exp.pruners import FastV, Random
 
 TEMPLATE = (
@@ -92,3 +94,13 @@ def test_configs_and_kernels_that_do_not_fit():
     config.text_config.use_bidirectional_attention = True
     with pytest.raises(SettingError, match="use_bidirectional_attention=True: expected false"):
         Gemma3Adapter.check_config(config)
+
+
+def test_random_weights_scale_embeddings_and_turn_each_kind_of_layer_as_a_normal_model_does():
+    config = CONFIGS["gemma3"]()
+    normal = dict(AutoModelForImageTextToText.from_config(config).named_buffers())
+    made = random_model(config, device="cpu", dtype=torch.float32, attention="sdpa")
+    buffers = dict(made.named_buffers())
+    assert buffers.keys() == normal.keys()
+    assert any("embed_scale" in name for name in buffers)
+    assert all(torch.equal(buffer, normal[name]) for name, buffer in buffers.items())

@@ -214,6 +214,7 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "paligemma2_3b": lambda: paligemma(2),
     "gemma3_4b": lambda: gemma3("4b"),
     "gemma3_12b": lambda: gemma3("12b"),
+    "gemma3_27b": lambda: gemma3("27b"),
     "internvl3_1b": lambda: internvl3("0_5b"),
     "internvl3_2b": lambda: internvl3("1_5b"),
     "internvl3_8b": lambda: internvl3("7b"),

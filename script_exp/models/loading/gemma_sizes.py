@@ -17,13 +17,19 @@ class _Size(NamedTuple):
     num_hidden_layers: int
     num_attention_heads: int
     num_key_value_heads: int
+    head_dim: int
+    query_pre_attn_scalar: int  # scores are divided by its root
 
 
-_SIZES = {"4b": _Size(2560, 10240, 34, 8, 4), "12b": _Size(3840, 15360, 48, 16, 8)}
+_SIZES = {
+    "4b": _Size(2560, 10240, 34, 8, 4, 256, 256),
+    "12b": _Size(3840, 15360, 48, 16, 8, 256, 256),
+    "27b": _Size(5376, 21504, 62, 32, 16, 128, 168),
+}
 
 
 def gemma3(size: str) -> PretrainedConfig:
-    """google/gemma-3-4b-it and -12b-it: SigLIP so400m at 896, 256 tokens an image.
+    """google/gemma-3-4b-it, -12b-it and -27b-it: SigLIP so400m at 896, 256 tokens an image.
 
     Every sixth layer is full, with positions stretched eight times; the others have a window of 1,024.
     """
@@ -33,8 +39,6 @@ def gemma3(size: str) -> PretrainedConfig:
     }
     text = Gemma3TextConfig(
         vocab_size=262208,
-        head_dim=256,
-        query_pre_attn_scalar=256,
         sliding_window=1024,
         max_position_embeddings=131072,
         rms_norm_eps=1e-6,
