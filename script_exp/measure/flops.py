@@ -1,6 +1,7 @@
 """Floating-point operations of one prefill, 2 per multiply-accumulate, by stage.
 
-Only matrix products count, as in ``torch.utils.flop_counter``; attention in full, not halved for causality.
+Only matrix products count, as in ``torch.utils.flop_counter``; attention in full, not halved for causality
+nor cut to a sliding window.
 """
 
 from __future__ import annotations
