@@ -15,6 +15,8 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
     Gemma2Config,
+    Gemma3Config,
+    Gemma3TextConfig,
     GemmaConfig,
     Glm4vConfig,
     Idefics3Config,
@@ -135,6 +137,7 @@ SMOL = {
 }  # fmt: skip
 VARIANTS = {
     "qwen2_vl_video": lambda: CONFIGS["qwen2_vl"](),
+    "glm4v_video": lambda: CONFIGS["glm4v"](),
     "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
         **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
     ),
@@ -185,6 +188,27 @@ VARIANTS["paligemma2"] = lambda: PaliGemmaConfig(
     ),
     **PALI,
 )  # fmt: skip
+
+
+def gemma3(window: int) -> Gemma3Config:
+    """Every second layer has a window and its own rope. In wide windows, hiding equals dropping tokens."""
+    ropes = {
+        kind: {"rope_type": "default", "rope_theta": theta}
+        for kind, theta in (("full_attention", 1e5), ("sliding_attention", 10.0))
+    }
+    return Gemma3Config(
+        vision_config=SiglipVisionConfig(**TOWER, image_size=112, patch_size=14, vision_use_head=False),
+        text_config=Gemma3TextConfig(
+            **TEXT, head_dim=8, query_pre_attn_scalar=8, sliding_window=window, rope_parameters=ropes,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+        ),
+        image_token_index=IMAGE, boi_token_index=294, eoi_token_index=295, mm_tokens_per_image=16,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+CONFIGS["gemma3"] = lambda: gemma3(4096)
+VARIANTS["gemma3_window"] = lambda: gemma3(4)  # shorter than what is kept of an image
 NATIVE = ("qwen", "glm", "mistral")
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 

@@ -1,6 +1,7 @@
 """Floating-point operations of one prefill, 2 per multiply-accumulate, by stage.
 
-Only matrix products count, as in ``torch.utils.flop_counter``; attention in full, not halved for causality.
+Only matrix products count, as in ``torch.utils.flop_counter``; attention in full, not halved for causality
+nor cut to a sliding window.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from script_exp.errors import SettingError
 from script_exp.measure.tower_flops import patches_of, tower_operations
 from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.layer_reading import window_of
 
 _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 
@@ -245,8 +247,16 @@ def prefill_stages(
 
 
 def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:
-    """Return the bytes of keys and values at ``lengths[i]`` positions in layer i."""
-    return 2 * sum(lengths) * int(config.num_key_value_heads) * head_dim(config) * bytes_per_value
+    """Return the bytes of keys and values at ``lengths[i]`` positions in layer i.
+
+    A layer with a sliding window keeps one position less than it spans: the next token's own fills it.
+    """
+    windows = (window_of(config, index) for index in range(len(lengths)))
+    held = sum(
+        tokens if window is None else min(tokens, window - 1)
+        for tokens, window in zip(lengths, windows, strict=True)
+    )
+    return 2 * held * int(config.num_key_value_heads) * head_dim(config) * bytes_per_value
 
 
 def head_dim(config: Any) -> int:

@@ -68,4 +68,6 @@ def short_arguments(
 def blocks_of(adapter: ModelAdapter, arguments: dict[str, Any]) -> Blocks | None:
     """Return which tokens of a prompt see each other in both directions; None if all attention is causal."""
     number = adapter.blocks(arguments)
-    return None if number is None else Blocks(arguments["attention_mask"], number)
+    if number is None:
+        return None
+    return Blocks(arguments["attention_mask"], number, adapter.blocks_in_window)

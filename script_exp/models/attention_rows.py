@@ -104,17 +104,26 @@ def last_row(
     return scores.softmax(dim=-1)
 
 
-def seen_from(rows: Tensor, token: Tensor, window: int | None) -> Tensor:
-    """Return (rows, length) which columns of one causal sequence each of ``rows`` sees.
+def seen_from(
+    rows: Tensor, token: Tensor, window: int | None, block: Tensor | None = None, *, in_window: bool = False
+) -> Tensor:
+    """Return (rows, length) which columns of one sequence each of ``rows`` sees.
 
     Args:
         rows: columns of the queries.
         token: (length,) false at padding.
         window: columns that a sliding window spans, the query's own included; None for all.
+        block: (length,) number of the block whose tokens also see later ones of it, -1 elsewhere and at
+            padding; None if all attention is causal.
+        in_window: whether the window also hides earlier tokens of a block.
     """
     distance = rows[:, None] - torch.arange(len(token), device=token.device)
-    seen = (distance >= 0) & token
-    return seen if window is None else seen & (distance < window)
+    near = torch.ones_like(distance, dtype=torch.bool) if window is None else distance < window
+    seen = (distance >= 0) & token & near
+    if block is None:
+        return seen
+    same = (block[rows, None] == block) & (block >= 0)
+    return seen | (same & near if in_window else same)
 
 
 def attention_of(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import (
+    blockwise_overlay,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+    sliding_window_overlay,
+)
 
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import weighted
 from script_exp.models.cache_name import CACHE
-from script_exp.models.layer_reading import kind_of
+from script_exp.models.layer_reading import kind_of, window_of
 from script_exp.models.layer_sequence import LayerSequence, consecutive, rotary_of
 
 _Place: TypeAlias = tuple[int, str, torch.device]
@@ -69,21 +75,36 @@ class LayerArguments:
         place = stage, kind, hidden.device
         if place not in self._masks:
             token, weights = self._tokens(stage, index, hidden, cache), self.weights.get(stage)
-            block = None if self.sequence is None else self.sequence.block
-            mask = _MASKS[kind](
+            make, overlays = self._blocks(index, hidden)
+            mask = make(
                 config=self.llm.config,
                 inputs_embeds=hidden,
                 attention_mask=token,
                 **{CACHE: cache},
                 layer_idx=index,
-                block_sequence_ids=None if block is None else block.to(hidden.device),
                 allow_is_causal_skip=weights is None,
+                **overlays,
             )
             if weights is not None:
                 since = token.shape[1] - weights.shape[1]
                 mask = weighted(mask, functional.pad(weights, (0, since)).to(hidden))
             self._masks[place] = mask
         return self._masks[place]
+
+    def _blocks(self, index: int, hidden: Tensor) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """Return what makes the mask of layer ``index``, and its arguments about blocks of tokens.
+
+        A sliding window is: (window and causal) or block; and where it ends blocks: window and (causal or
+        block).
+        """
+        make, sequence = _MASKS[kind_of(self.llm.config, index)], self.sequence
+        if sequence is None or sequence.block is None:
+            return make, {}
+        block, window = sequence.block.to(hidden.device), window_of(self.llm.config, index)
+        if window is None or not sequence.block_in_window:
+            return make, {"block_sequence_ids": block}
+        overlays = {"or_mask_function": blockwise_overlay(block)}
+        return create_causal_mask, overlays | {"and_mask_function": sliding_window_overlay(window)}
 
     def positions(
         self, stage: int, index: int, hidden: Tensor, cache: Any

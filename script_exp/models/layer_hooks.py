@@ -143,15 +143,22 @@ class LayerPruning:
         )
         mask = self.arguments.mask
         token = torch.ones_like(visual) if mask is None else mask.to(hidden.device).bool()
-        block = None
+        block, in_window = None, False
         if self.blocks is not None:
+            in_window = self.blocks.in_window
             token, block = (
                 part.to(hidden.device).repeat_interleave(copies, dim=0)
                 for part in (self.blocks.mask.bool(), self.blocks.number)
             )
         column = torch.arange(visual.shape[1], device=hidden.device).expand(visual.shape)
         return LayerSequence(
-            column, token, visual, asking(placeholder, token), kwargs.get("position_ids"), block=block
+            column,
+            token,
+            visual,
+            asking(placeholder, token),
+            kwargs.get("position_ids"),
+            block=block,
+            block_in_window=in_window,
         )
 
 

@@ -167,10 +167,9 @@ class StageReading:
         """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
         token = self.sequence.token[row].to(key.device)
         rows, visual = (self.columns[kind][row].to(key.device) for kind in (name.of, "visual"))
-        seen = seen_from(rows, token, window_of(self.llm.config, index))
-        if self.sequence.block is not None:
-            block = self.sequence.block[row].to(key.device)
-            seen |= (block[rows, None] == block) & (block >= 0)
+        window, block = window_of(self.llm.config, index), self.sequence.block
+        own = None if block is None else block[row].to(key.device)
+        seen = seen_from(rows, token, window, own, in_window=self.sequence.block_in_window)
         softcap = softcap_of(self.llm.config)
         values = attention_of(query, key, seen, scaling, visual, name.heads, softcap)
         self.values[name].append(values[:, 0] if name.of == "last" else values)

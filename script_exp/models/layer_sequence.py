@@ -16,10 +16,12 @@ class Blocks(NamedTuple):
     Attributes:
         mask: (batch, length) attention mask of the prompt.
         number: (batch, length) number of a token's block, -1 for tokens that see only what stands before.
+        in_window: whether a sliding window also hides tokens of one block from each other, as in Gemma 3.
     """
 
     mask: Tensor
     number: Tensor
+    in_window: bool
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class LayerSequence:
         renumbered: whether these are not those of the prompt.
         block: number of the block of tokens that see each other, -1 elsewhere; None if all attention is
             causal.
+        block_in_window: :attr:`Blocks.in_window`.
     """
 
     column: Tensor
@@ -44,18 +47,19 @@ class LayerSequence:
     position_ids: Tensor | None
     renumbered: bool = False
     block: Tensor | None = None
+    block_in_window: bool = False
 
     def take(self, index: Tensor, token: Tensor) -> LayerSequence:
         """Return the columns ``index`` (batch, kept); ``token`` is false at padding."""
         ids = self.position_ids
-        return LayerSequence(
-            self.column.gather(1, index),
-            token,
-            self.visual.gather(1, index) & token,
-            self.text.gather(1, index) & token,
-            None if ids is None else ids.expand(len(index), -1).gather(1, index.to(ids.device)),
-            self.renumbered,
-            None if self.block is None else self.block.gather(1, index).masked_fill(~token, -1),
+        return replace(
+            self,
+            column=self.column.gather(1, index),
+            token=token,
+            visual=self.visual.gather(1, index) & token,
+            text=self.text.gather(1, index) & token,
+            position_ids=None if ids is None else ids.expand(len(index), -1).gather(1, index.to(ids.device)),
+            block=None if self.block is None else self.block.gather(1, index).masked_fill(~token, -1),
         )
 
     @property

@@ -195,9 +195,13 @@ class Processing:
                 raise ValueError(f"a prompt has {len(parts)} placeholders for {len(images)} images")
             filled = (filling + part for filling, part in zip(images, parts, strict=True))
             texts.append(before + "".join(filled))
+        start = self.tokenizer.bos_token
+        has_start = bool(start) and all(
+            text.startswith(start) for text in texts
+        )  # as some templates write it
         words = self.tokenizer(
             texts,
-            add_special_tokens=self.adds_start,
+            add_special_tokens=self.adds_start and not has_start,
             padding=True,
             padding_side="left",
             return_tensors="pt",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -20,10 +22,13 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
     frames = [_frame(prunable, conversation) for conversation in prunable.adapter.conversations]
-    texts = []
+    image_words, texts = prunable.adapter.image_words, []
     for ids in input_ids:
-        text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()
         whole = tokenizer.decode(ids[ids != placeholder])
+        if image_words:
+            text = _without_signs(re.sub(image_words, "", whole), tokenizer).strip()
+        else:
+            text = tokenizer.decode(ids[ids != placeholder], skip_special_tokens=True).strip()
         found = [
             text.removeprefix(frame.before).removesuffix(frame.after).strip()
             for frame in filter(None, frames)
@@ -36,6 +41,14 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
             )
         texts.append(min(found, key=len, default=text))
     return texts
+
+
+def _without_signs(text: str, tokenizer: Any) -> str:
+    """Return a text without the words that stand for special tokens."""
+    for token in tokenizer.added_tokens_decoder.values():
+        if token.special:
+            text = text.replace(token.content, "")
+    return text
 
 
 @dataclass(frozen=True)

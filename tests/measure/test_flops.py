@@ -12,7 +12,7 @@ from small_llava import batch, load
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,
-    Gemma3Config,
+    Cohere2VisionConfig,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen2_5_VLConfig,
@@ -294,8 +294,8 @@ def test_what_has_no_formula_is_an_error():
         flops.vision_stages(config, 1)
     config = ARCHITECTURES["llava_next_video_7b"]()
     config.spatial_pool_mode = "conv"
-    foreign = Gemma3Config()
-    with pytest.raises(SettingError, match="model_type=gemma3: expected a LLaVA"):
+    foreign = Cohere2VisionConfig()
+    with pytest.raises(SettingError, match="model_type=cohere2_vision: expected a LLaVA"):
         flops.vision_stages(foreign, crops=1)
     with pytest.raises(SettingError, match="spatial_pool_mode=conv: expected average or max"):
         flops.vision_stages(config, 0, frames=1)

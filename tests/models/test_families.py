@@ -33,7 +33,10 @@ def stock(model, inputs):
         kind = {"image": 1, "video": 2}[model.adapter.modality]
         taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
     if "token_type_ids" in known:
-        taken["token_type_ids"] = torch.zeros_like(inputs["input_ids"])  # as the stock processor has them
+        marked = (
+            inputs["input_ids"] == model.adapter.placeholder_id
+        ).long()  # as the stock processors have them
+        taken["token_type_ids"] = marked if "gemma3" in model.model.config.model_type else 0 * marked
     if "second_per_grid_ts" in taken:
         taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
     return taken
@@ -307,8 +310,9 @@ def test_a_family_that_is_known_and_not_supported(tmp_path):
         find_checkpoint(Wanted(str(tmp_path), weights="random"), needs_query=False)
     with pytest.raises(UserError, match=r"model of type 'qwen3_5' .*; expected one of llava, "):
         adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="qwen3_5")))
-    with pytest.raises(UserError, match="model of type 'bert': expected one of llava, "):
-        adapter_of(SimpleNamespace(config=SimpleNamespace(model_type="bert")))
+    for unknown, near in (("bert", ""), ("gemma3n", r" \(the nearest by name is gemma3\)")):
+        with pytest.raises(UserError, match=f"model of type '{unknown}'{near}; expected one of llava, "):
+            adapter_of(SimpleNamespace(config=SimpleNamespace(model_type=unknown)))
 
 
 def test_settings_of_frames_are_where_transformers_looks(tmp_path):

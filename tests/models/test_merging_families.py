@@ -24,7 +24,7 @@ METHODS = {
     "visionzip_official": VisionZip(budget=BUDGET, dominant=2, layout="official"),
     "vscan": VScan(budget=BUDGET, window=2),
 }
-SHALLOW = ("llava_onevision", "internvl", "smolvlm", "paligemma")
+SHALLOW = ("llava_onevision", "internvl", "smolvlm", "paligemma", "gemma3")
 """Families whose towers have few layers here, and no class token."""
 _PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]
 REFUSED = {

@@ -17,6 +17,7 @@ NEW = 3
 FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
 FAMILIES.append("paligemma")
 CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
+CASES += [("gemma3_window", "sdpa"), ("gemma3_window", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -53,20 +54,21 @@ def reference(model, prompt, new, schedule, own):
     following = places.amax() + 1 + torch.arange(len(new))
     places = torch.cat([places, following.expand(*places.shape[:-1], -1)], dim=-1)
     alive, before = torch.arange(length + len(new)), None
-    prompt_blocks = model.adapter.blocks(prompt.arguments)
-    whole = 0 if prompt_blocks is None else length  # what sees each other in both directions
+    family = model.model.config.model_type
+    block = torch.zeros(length + len(new), dtype=torch.bool)  # what sees each other in both directions
+    block[:length] = visual if family == "gemma3" else family == "paligemma"
     for index, layer in enumerate(llm.layers):
         if index in schedule:
             columns = visual[alive[alive < length]].nonzero()[:, 0]
             if own:
-                scores = attention(layer, *taken(llm, hidden, places, alive, length, index, whole))
+                scores = attention(layer, *taken(llm, hidden, places, alive, length, index, block))
             else:
                 scores = attention(llm.layers[index - 1], *before)
             order = scores[columns].argsort(descending=True, stable=True)
             stay = torch.ones(len(alive), dtype=torch.bool)
             stay[columns[order[schedule[index] :]]] = False
             alive, hidden = alive[stay], hidden[:, stay]
-        before = taken(llm, hidden, places, alive, length, index, whole)
+        before = taken(llm, hidden, places, alive, length, index, block)
         _, rotary, mask, _ = before
         hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
         for level, column in zip(rows_of(seen, index), visual.nonzero()[:, 0], strict=False):
@@ -79,15 +81,17 @@ def capped(scores, cap):
     return scores if cap is None else (scores / cap).tanh() * cap
 
 
-def taken(llm, hidden, places, alive, length, index, whole):
+def taken(llm, hidden, places, alive, length, index, block):
     """What a layer gets: states, rotary embeddings, causal mask, and the prompt's length of what is left."""
     distance = torch.arange(len(alive))[:, None] - torch.arange(len(alive))
-    hide = distance < 0
-    if (getattr(llm.config, "layer_types", None) or [""] * (index + 1))[index] == "sliding_attention":
-        hide |= distance >= llm.config.sliding_window
-    hide &= ~((alive < whole)[:, None] & (alive < whole))
+    kind = (getattr(llm.config, "layer_types", None) or [""] * (index + 1))[index]
+    far = (distance >= llm.config.sliding_window) if kind == "sliding_attention" else torch.tensor(False)
+    same = block[alive][:, None] & block[alive]
+    two_ropes = llm.config.model_type == "gemma3_text"
+    hide = far | (distance < 0) & ~same if two_ropes else (far | (distance < 0)) & ~same
     mask = torch.zeros(distance.shape).masked_fill(hide, SMALLEST)[None, None]
-    return hidden, llm.rotary_emb(hidden, places[..., alive]), mask, int((alive < length).sum())
+    own = (kind,) if two_ropes else ()
+    return hidden, llm.rotary_emb(hidden, places[..., alive], *own), mask, int((alive < length).sum())
 
 
 def rows_of(seen, index):

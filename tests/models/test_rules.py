@@ -49,6 +49,7 @@ RULES = {
     "glm_4_1v_9b": PLACES,
     "mistral_small_3_1_24b": WORDS,
     **{f"paligemma{version}_3b": (*WORDS[:3], "paligemma") for version in ("", "2")},
+    **{f"gemma3_{size}": WORDS for size in ("4b", "12b", "27b")},
     **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
     **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
 }

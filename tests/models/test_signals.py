@@ -120,12 +120,12 @@ def in_tokens(inputs, patches, keys):
 
 def pooled(family, values):
     """A crop's values (crops, n, ...) pooled as the family pools its tokens."""
-    if family not in ("llava_next_video", "llava_onevision_video", "internvl", "smolvlm"):
+    if family not in ("llava_next_video", "llava_onevision_video", "internvl", "smolvlm", "gemma3"):
         return values
     flat = values.reshape(*values.shape[:2], -1).mT
     side = math.isqrt(flat.shape[-1])
     squares = flat.unflatten(-1, (side, side))
-    if family in ("llava_next_video", "internvl", "smolvlm"):
+    if family != "llava_onevision_video":
         small = functional.avg_pool2d(squares, 2)
     else:
         small = functional.interpolate(squares, size=[-(-side // 2)] * 2, mode="bilinear")

@@ -6,13 +6,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from script_exp.benchmarks.reading.frame_count import Frames, PerSecond
-from script_exp.errors import SettingError, UserError
+from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visual
-from script_exp.models.families.video import videos_of
+from script_exp.models.families.video import paired_patches, videos_of
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image
@@ -66,7 +65,10 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         if not videos:
             return {}
         pair = int(self.model.config.vision_config.temporal_patch_size)
-        patches, grids = zip(*(self._patches(image_processor, video, pair) for video in videos), strict=True)
+        token = (image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
+        limits = (self.frame_limits(len(video), token, pair) for video in videos)
+        cut = (paired_patches(image_processor, *one, pair) for one in zip(videos, limits, strict=True))
+        patches, grids = zip(*cut, strict=True)
         rates = [(video.rate if isinstance(video, Frames) else None) or _RATE for video in videos]
         return {
             "pixel_values_videos": torch.cat(patches),
@@ -75,26 +77,16 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         }
 
     @staticmethod
-    def _patches(
-        image_processor: Any, video: Sequence[Image.Image], pair: int
-    ) -> tuple[Tensor, tuple[int, int, int]]:
-        """Return the patches (t * h * w, channels * pair * rows * columns) and the grid of one video.
+    def frame_limits(count: int, token: int, pair: int) -> tuple[int, int]:
+        """Return the fewest and the most pixels of a frame, for the image processor.
 
-        The last frame is repeated to fill the last pair. The video processor needs torchvision, and the image
-        processor repeats each image in time; only the first repetition of every frame is used.
+        Args:
+            count: frames of the video.
+            token: pixels of a token.
+            pair: frames of a time step.
         """
-        frames = [*video, *[video[-1]] * (-len(video) % pair)]
-        token = (image_processor.patch_size * image_processor.merge_size) ** 2  # pixels
-        share = max(min(_HIGHEST * token, _TOTAL * token * pair // len(video)), int(_LOWEST * token * 1.05))
-        size = {"shortest_edge": _LOWEST * token, "longest_edge": share}
-        given = image_processor(frames, size=size, return_tensors="pt")
-        grid = given["image_grid_thw"]
-        if (grid != grid[0]).any():
-            raise UserError("the frames of a video differ in size: expected frames of one size")
-        _, height, width = grid[0].tolist()
-        steps, side = len(frames) // pair, int(image_processor.patch_size)
-        single = given["pixel_values"].view(steps, pair, height * width, -1, pair, side**2)[..., 0, :]
-        return single.permute(0, 2, 3, 1, 4).reshape(steps * height * width, -1), (steps, height, width)
+        share = min(_HIGHEST * token, _TOTAL * token * pair // count)
+        return _LOWEST * token, max(share, int(_LOWEST * token * 1.05))
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         group = self.model.config.vision_config.spatial_merge_size**2

@@ -26,6 +26,7 @@ class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
     """
 
     adds_words = True
+    image_words = r"<\d+\.\d seconds>"
     inputs = ("pixel_values_videos", "video_grid_thw", "pair_seconds")
     on_host = ("pair_seconds",)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.gemma3 import Gemma3Adapter
 from script_exp.models.families.glm4v import Glm4vAdapter
 from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.families.llava import LlavaAdapter
@@ -35,6 +37,7 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "glm4v": Glm4vAdapter,
     "mistral3": Mistral3Adapter,
     "paligemma": PaliGemmaAdapter,
+    "gemma3": Gemma3Adapter,
 }
 
 REFUSED: dict[str, str] = {
@@ -44,9 +47,10 @@ REFUSED: dict[str, str] = {
 
 
 def not_supported(family: object) -> str:
-    """Return what is wrong with an architecture that has no adapter here."""
-    why = f" ({REFUSED[family]})" if isinstance(family, str) and family in REFUSED else ""
-    return f"{family!r}{why}; expected one of {', '.join(ADAPTERS)}"
+    """Return what is wrong with an architecture that has no adapter here, and the nearest that has one."""
+    near = difflib.get_close_matches(str(family), ADAPTERS, n=1)
+    why = REFUSED.get(str(family)) or (f"the nearest by name is {near[0]}" if near else "")
+    return f"{family!r}{f' ({why})' if why else ''}; expected one of {', '.join(ADAPTERS)}"
 
 
 def has_clip_tower(config: Any) -> bool:
@@ -62,10 +66,8 @@ def adapter_of(model: Any, modality: str = "image") -> ModelAdapter:
         SettingError: if the adapter does not fit its config.
     """
     family = getattr(model.config, "model_type", None)
-    if family in REFUSED:
-        raise UserError(f"model of type {not_supported(family)}")
     if family not in ADAPTERS:
-        raise UserError(f"model of type {family!r}: expected one of {', '.join(ADAPTERS)}")
+        raise UserError(f"model of type {not_supported(family)}")
     adapter = ADAPTERS[family].taking(modality)
     adapter.check_config(model.config)
     return adapter(model)

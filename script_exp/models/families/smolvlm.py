@@ -30,6 +30,7 @@ class SmolVLMAdapter(ModelAdapter):
     """
 
     adds_words = True
+    image_words = rf"{_AROUND}|{_GLOBAL}|<row_\d+_col_\d+>"
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "pixel_attention_mask", "tile_grids")
     pixels_only: ClassVar[tuple[str, ...]] = ("pixel_attention_mask",)
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)

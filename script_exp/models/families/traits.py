@@ -21,7 +21,8 @@ class FamilyTraits(ABC):
     """The part of an adapter that needs no model in memory.
 
     Attributes:
-        modality: ``image`` or ``video``; key of the encoder's output in ``mm_encoder_outputs``.
+        modality: ``image`` or ``video``; in most families the key of the encoder's output in
+            ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether the model puts its own tokens between the visual ones, or the prompt words of
@@ -29,9 +30,11 @@ class FamilyTraits(ABC):
         row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         sees_ahead: whether tokens of a prompt see later ones (:meth:`ModelAdapter.blocks`).
+        blocks_in_window: whether a sliding window also hides tokens of one block from each other.
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
+        image_words: regular expression of such words that a tokenizer may not skip as special.
         adds_start: whether a prompt begins with what the tokenizer puts in front of texts.
         word_ids: such words that are single tokens, and their ids in the released tokenizers.
         inputs: names of the image tensors in a processed batch, pixels first.
@@ -49,9 +52,11 @@ class FamilyTraits(ABC):
     row_ends: ClassVar[tuple[str, ...]] = ()
     counts_positions: ClassVar[bool] = True
     sees_ahead: ClassVar[bool] = False
+    blocks_in_window: ClassVar[bool] = False
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
+    image_words: ClassVar[str] = ""
     adds_start: ClassVar[bool] = True
     word_ids: ClassVar[Mapping[str, int]] = {}
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
@@ -100,6 +105,11 @@ class FamilyTraits(ABC):
     def mark_of(cls, tokenizer: Any, config: Any) -> str:
         """Return what the chat template writes where an image belongs; in most families the placeholder."""
         return str(tokenizer.convert_ids_to_tokens(cls.placeholder_of(config)))
+
+    @classmethod
+    def words_of(cls, config: Any) -> Mapping[str, int]:
+        """Return the words around and among placeholders that are single tokens, with a config's ids."""
+        return cls.word_ids
 
     @classmethod
     @abstractmethod

@@ -70,6 +70,35 @@ def videos_of(visuals: Sequence[Sequence[Visual]]) -> list[Sequence[Image.Image]
     return videos
 
 
+def paired_patches(
+    image_processor: Any, video: Sequence[Image.Image], limits: tuple[int, int], pair: int
+) -> tuple[Tensor, tuple[int, int, int]]:
+    """Return the patches (t * h * w, channels * pair * rows * columns) and the grid (t, h, w) of one video.
+
+    The last frame is repeated to fill the last pair. The video processor needs torchvision, and the image
+    processor repeats each image in time; only the first repetition of every frame is used.
+
+    Args:
+        image_processor: the one of Qwen2-VL or GLM-4V.
+        video: the frames.
+        limits: the fewest and the most pixels of a frame.
+        pair: frames of a time step.
+
+    Raises:
+        UserError: if the frames differ in size.
+    """
+    frames = [*video, *[video[-1]] * (-len(video) % pair)]
+    size = dict(zip(("shortest_edge", "longest_edge"), limits, strict=True))
+    given = image_processor(frames, size=size, return_tensors="pt")
+    grid = given["image_grid_thw"]
+    if (grid != grid[0]).any():
+        raise UserError("the frames of a video differ in size: expected frames of one size")
+    _, height, width = grid[0].tolist()
+    steps, side = len(frames) // pair, int(image_processor.patch_size)
+    single = given["pixel_values"].view(steps, pair, height * width, -1, pair, side**2)[..., 0, :]
+    return single.permute(0, 2, 3, 1, 4).reshape(steps * height * width, -1), (steps, height, width)
+
+
 def video_settings(folder: Path) -> dict[str, Any]:
     """Return a checkpoint's video processor settings, in transformers' search order; empty if it has none.
 

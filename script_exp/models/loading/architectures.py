@@ -23,6 +23,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from script_exp.models.loading.gemma_sizes import gemma3
 from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
 from script_exp.models.loading.other_sizes import glm4v, mistral_small, paligemma, smolvlm2
 from script_exp.models.loading.qwen_sizes import qwen2_vl, qwen3_vl
@@ -211,6 +212,9 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "mistral_small_3_1_24b": mistral_small,
     "paligemma_3b": lambda: paligemma(1),
     "paligemma2_3b": lambda: paligemma(2),
+    "gemma3_4b": lambda: gemma3("4b"),
+    "gemma3_12b": lambda: gemma3("12b"),
+    "gemma3_27b": lambda: gemma3("27b"),
     "internvl3_1b": lambda: internvl3("0_5b"),
     "internvl3_2b": lambda: internvl3("1_5b"),
     "internvl3_8b": lambda: internvl3("7b"),

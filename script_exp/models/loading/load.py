@@ -15,6 +15,7 @@ from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.json_object import read_object
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.loading.clip import query_encoder
+from script_exp.models.loading.fitting_processor import check_image_processor
 from script_exp.models.loading.original_internvl import (
     LAYOUT,
     internvl_image_processor,
@@ -156,6 +157,8 @@ def _processing(checkpoint: Checkpoint) -> Processing:
                 "files tokenizer.json and preprocessor_config.json of the checkpoint"
             ) from error
         template = _chat_template(folder)
+    if checkpoint.source is not None:
+        check_image_processor(checkpoint.source.setting, image_processor, adapter, config)
     return Processing.from_parts(tokenizer, image_processor, adapter, config, template)
 
 

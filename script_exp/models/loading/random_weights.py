@@ -106,12 +106,14 @@ def random_tokenizer(config: Any) -> Any:
         "<|vision_end|>": getattr(config, "vision_end_token_id", None),
         "<s>": start,
         "</s>": end,
-        **(ADAPTERS[config.model_type].word_ids if config.model_type in ADAPTERS else {}),
+        **(ADAPTERS[config.model_type].words_of(config) if config.model_type in ADAPTERS else {}),
         "<pad>": next((token for token in (padding, start, end) if token is not None), None),
     }
     template = "<s> $A" if text.model_type == "llama" else "$A"
     tokenizer = _byte_tokenizer(specials, text.vocab_size, template)
     image, video = list(specials)[:2]
+    if config.model_type in ADAPTERS:
+        image = ADAPTERS[config.model_type].mark_of(tokenizer, config)
     if qwen:
         image, video = (f"<|vision_start|>{mark}<|vision_end|>" for mark in (image, video))
     tokenizer.chat_template = _CHAT_TEMPLATE.replace("IMAGE", image).replace("VIDEO", video)
