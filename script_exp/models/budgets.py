@@ -63,6 +63,7 @@ def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type
 
 
 def compares_frames(pruner: Pruner | LayerPruner) -> bool:
-    """Return whether the method, or its part before the LLM, compares the frames of a video."""
-    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
-    return first is not None and first.needs_frames
+    """Return whether the method, or one of its parts, compares the frames of a video."""
+    if not isinstance(pruner, LayerPruner):
+        return pruner.needs_frames
+    return pruner.then.needs_frames or (pruner.first is not None and pruner.first.needs_frames)
