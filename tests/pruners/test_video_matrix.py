@@ -150,6 +150,10 @@ def test_both_stages_of_a_method(model, family):
         origin = known.origin
         assert torch.equal(entering[: len(origin.crop)], image.visual.projected[origin.crop, origin.place])
         assert torch.equal(origin.part, origin.crop)
+    all_of_it = model.prune(inputs, images, FrameFusionInside(budget=n, budget_as="after"))
+    with model.pruning_inside(all_of_it):
+        whole = model.prefill(all_of_it).logits
+    assert torch.equal(whole, model.prefill(model.prune(inputs, images, NoPruning())).logits)
     for before, inside in STAGES:
         logits = []
         for given, own in ((inputs, images), (second, images[1:])):
