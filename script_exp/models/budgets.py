@@ -29,7 +29,8 @@ def budget_basis(pruner: LayerPruner, crops: int, entering: int, adapter: ModelA
     """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
 
     A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
-    a row with no more tokens than its budget has nothing to prune: 0 crops.
+    a row with no more tokens than its budget has nothing to prune: 0 crops. What is left of a share of all
+    frames of a video is no multiple of them, and counts as one crop.
 
     Args:
         pruner: the method.
@@ -37,6 +38,8 @@ def budget_basis(pruner: LayerPruner, crops: int, entering: int, adapter: ModelA
         entering: the row's visual tokens that enter the LLM.
         adapter: of the model.
     """
+    if pruner.first is not None and pruner.first.needs_frames and isinstance(pruner.first.budget, float):
+        return min(crops, 1), entering
     per_crop = adapter.tokens_per_crop(adapter.model.config)
     if not adapter.variable_size and per_crop is not None:
         return crops, crops * (per_crop if pruner.first is None else pruner.first.kept_of(per_crop))

@@ -15,21 +15,29 @@ def composed(before, budget):
 
 
 @pytest.mark.parametrize("family", ["llava_next", "qwen2_5_vl"])
-def test_tokens_are_those_of_their_crop_and_place(family, tmp_path):
+def test_tokens_are_those_of_their_image_crop_and_place(family, tmp_path):
     """Without a method before the LLM, and after one that divides its tokens unequally among the crops."""
     model, images = build(family, tmp_path), visuals(family)
     for pruner in (PruneVidInside(budget=0.3, budget_as="after"), composed(DivPrune(budget=1), 0.2)):
-        prompt, encoded = pruned_rows(model, [(own, row) for row, own in enumerate(images[:2])], pruner)
-        for number, (image, known) in enumerate(zip(encoded, prompt.known, strict=True)):
-            origin, wanted = known.origin, image.source[image.source >= 0]
-            if prompt.kept:
-                kept = prompt.kept[number]
-                wanted = torch.tensor([place for place in wanted.tolist() if place in kept.places.tolist()])
-            n = image.visual.projected.shape[1]
-            assert torch.equal(origin.crop * n + origin.place, wanted)
-            assert torch.equal(origin.part, origin.crop)
-            assert not origin.image.any()
-            assert len(origin.crop) == prompt.entering[number]
+        texts = [model.chat_prompt("what is it?", 2), model.chat_prompt("is it?")]
+        inputs = model.preprocess([[*images[0], *images[1]], images[1]], texts)
+        encoded = model.encode_images(inputs)
+        prompt = model.prune(inputs, encoded, pruner)
+        kept = list(prompt.kept) or [None] * 3
+        for known, numbers in zip(prompt.known, ([0, 1], [2]), strict=True):
+            wanted, crops, parts = [], 0, 0
+            for own, number in enumerate(numbers):
+                count, n, _ = encoded[number].visual.projected.shape
+                left = range(count * n) if kept[number] is None else kept[number].places.tolist()
+                wanted += [
+                    [own, crops + place // n, place % n, parts + place // n]
+                    for place in encoded[number].source.tolist()
+                    if place >= 0 and place in left
+                ]
+                crops, parts = crops + count, parts + 2 * count
+            origin = known.origin
+            assert torch.stack([origin.image, origin.crop, origin.place, origin.part], 1).tolist() == wanted
+        assert [len(known.origin.crop) for known in prompt.known] == prompt.entering
 
 
 def test_aggregated_tokens_have_no_place(tmp_path):

@@ -163,6 +163,11 @@ def test_both_stages_of_a_method(model, family):
             left = running.remaining[-1][prompt.tokens[-1]]
             entering = round(0.5 * steps * n)
             assert (left.shape[0], int(left.sum())) == (entering, round(entering / 2))
+            average = replace(both(before, inside), budget=0.23, expansion=1.25, budget_as="average")
+            total = round(0.23 * 1.25 * steps * n)
+            lengths = model.visual_by_layer(average, steps * n, total, steps)
+            assert lengths[0] == total
+            assert abs(sum(lengths) - 4 * 0.23 * steps * n) <= 2.5
         torch.testing.assert_close(*logits, atol=2e-4, rtol=1e-4)
         if inside is PruneVidInside:
             (origin,) = [known.origin for known in prompt.known]

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from script_exp.errors import check_number
 from script_exp.pruners.arithmetic.over_time import change
@@ -80,7 +81,7 @@ def _means(values: Tensor, first: Tensor) -> Tensor:
 
     Adds one member of all runs after the other, so that a GPU adds in the same order every time.
     """
-    lengths = torch.cat([first[1:], first.new_tensor([len(values)])]) - first
+    lengths = functional.pad(first, (0, 1), value=len(values)).diff()
     sums = values[first]
     for member in range(1, int(lengths.max())):
         longer = (lengths > member).nonzero()[:, 0]
