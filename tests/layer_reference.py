@@ -239,7 +239,9 @@ def places(tokens):
 
 
 def known(tokens):
-    return TokensKnown(places(tokens), {SALIENCY: saliency(tokens)}, Origin(*made_origin(tokens).T))
+    return TokensKnown(
+        places(tokens), {SALIENCY: saliency(tokens)}, Origin(*made_origin(tokens).unbind(dim=1))
+    )
 
 
 def made_origin(tokens):
@@ -247,7 +249,7 @@ def made_origin(tokens):
     left = [one for one in range(2 * tokens) if one % 4 != 3 and one % 7 != 2][:tokens]
     rows = [(frame > 3, frame, place if one % 11 else -1, frame // 2 + 9 * (place < 2))
             for one in left for frame, place in [divmod(one, 6)]]  # fmt: skip
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 4)
 
 
 def saliency(tokens):
