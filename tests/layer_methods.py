@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from layer_reference import Merged, Stage, attention, best, places, projected
+from layer_video_methods import SURE, framefusion_inside, holitom_inside, prunevid_inside
 from torch import Tensor
 
 from script_exp.pruners import (
@@ -16,9 +17,12 @@ from script_exp.pruners import (
     VTW,
     Feather,
     FitPrune,
+    FrameFusionInside,
     HiMAP,
+    HoliTomInside,
     LayerPruner,
     MustDrop,
+    PruneVidInside,
     PyramidDrop,
     SparseVLM,
     SparseVLMPlus,
@@ -251,6 +255,11 @@ METHODS = {
     ),
     "pact": Method(PACT(budget=9, layer=2, budget_as="after"), pact),
     "pact_many": Method(PACT(budget=0.7, layer=3, budget_as="after"), pact),
+    "holitom_inside": Method(HoliTomInside(budget=0.84), holitom_inside),
+    "prunevid_inside": Method(PruneVidInside(budget=0.5, stages=[2, 4]), prunevid_inside),
+    "framefusion_inside": Method(
+        FrameFusionInside(budget=8, stages=[1, 3], threshold=SURE, budget_as="after"), framefusion_inside
+    ),
     "vtw": Method(VTW(budget=18), none),
     "dart": Method(DART(budget=18, budget_as="after"), dart),
     "dart_few": Method(DART(budget=7, layer=3, budget_as="after"), dart),

@@ -17,7 +17,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import FastV, Pyramid
-from script_exp.pruners.contract.layer_signals import TokensKnown
+from script_exp.pruners.contract.layer_signals import Origin, TokensKnown
 from script_exp.pruners.contract.signals import SALIENCY
 
 GRID, LAYERS, NEW_TOKENS = 6, 6, 9
@@ -239,7 +239,17 @@ def places(tokens):
 
 
 def known(tokens):
-    return TokensKnown(places(tokens), {SALIENCY: saliency(tokens)})
+    return TokensKnown(
+        places(tokens), {SALIENCY: saliency(tokens)}, Origin(*made_origin(tokens).unbind(dim=1))
+    )
+
+
+def made_origin(tokens):
+    """Video, frame, place in it and part of each visual token: frames of 6 in two videos, some gone."""
+    left = [one for one in range(2 * tokens) if one % 4 != 3 and one % 7 != 2][:tokens]
+    rows = [(frame > 3, frame, place if one % 11 else -1, frame // 2 + 9 * (place < 2))
+            for one in left for frame, place in [divmod(one, 6)]]  # fmt: skip
+    return torch.tensor(rows, dtype=torch.long).reshape(-1, 4)
 
 
 def saliency(tokens):

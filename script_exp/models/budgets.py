@@ -29,7 +29,8 @@ def budget_basis(pruner: LayerPruner, crops: int, entering: int, adapter: ModelA
     """Return the crops of a row to prune inside the LLM, and the token count for their schedule.
 
     A crop counts in full, even if the model cuts off part of it as padding of the picture. If sizes vary,
-    a row with no more tokens than its budget has nothing to prune: 0 crops.
+    a row with no more tokens than its budget has nothing to prune: 0 crops. What is left of a share of all
+    frames of a video is no multiple of them, and counts as one crop.
 
     Args:
         pruner: the method.
@@ -37,6 +38,8 @@ def budget_basis(pruner: LayerPruner, crops: int, entering: int, adapter: ModelA
         entering: the row's visual tokens that enter the LLM.
         adapter: of the model.
     """
+    if pruner.first is not None and pruner.first.needs_frames and isinstance(pruner.first.budget, float):
+        return min(crops, 1), entering
     per_crop = adapter.tokens_per_crop(adapter.model.config)
     if not adapter.variable_size and per_crop is not None:
         return crops, crops * (per_crop if pruner.first is None else pruner.first.kept_of(per_crop))
@@ -63,6 +66,7 @@ def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type
 
 
 def compares_frames(pruner: Pruner | LayerPruner) -> bool:
-    """Return whether the method, or its part before the LLM, compares the frames of a video."""
-    first = pruner.first if isinstance(pruner, LayerPruner) else pruner
-    return first is not None and first.needs_frames
+    """Return whether the method, or one of its parts, compares the frames of a video."""
+    if not isinstance(pruner, LayerPruner):
+        return pruner.needs_frames
+    return pruner.then.needs_frames or (pruner.first is not None and pruner.first.needs_frames)

@@ -27,7 +27,7 @@ from script_exp.models.prompt import mark_placeholders, rows_of_images, shorten_
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.question_words import embedded_words
 from script_exp.models.rules import PruningRules, check_positions
-from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, known_of
+from script_exp.models.stage_outputs import Features, Generated, Prompt, PrunedPrompt, known_by_row
 from script_exp.models.tower_layers import unused_layers_skipped
 from script_exp.pruners.before_llm.none import NoPruning
 from script_exp.pruners.contract.kept import Kept
@@ -216,7 +216,7 @@ class PrunableModel:
             budget_crops=[sum(image.budget_crops for image in row) for row in by_row],
             offered=[sum(image.visual.projected.shape[:2].numel() for image in row) for row in by_row],
             grids=[[image.grid for image in row if image.grid is not None] for row in by_row],
-            known=[known_of(row, pruner) for row in by_row],
+            known=known_by_row(by_row, kept, pruner, self.adapter),
             layer_pruner=pruner if isinstance(pruner, LayerPruner) else None,
         )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from script_exp.models.families.adapter import SEPARATOR, EncodedImage
+from script_exp.models.families.adapter import SEPARATOR, EncodedImage, ModelAdapter
+from script_exp.models.origins import origin_of
 from script_exp.pruners.contract.kept import Kept
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import TokensKnown
@@ -117,13 +119,36 @@ def places_in_crops(images: Sequence[EncodedImage]) -> Tensor | None:
     return torch.cat(places)
 
 
-def known_of(images: Sequence[EncodedImage], pruner: Pruner | LayerPruner) -> TokensKnown:
-    """Return what is known of each visual token of a prompt, nothing once a method has pruned before the LLM.
+def known_by_row(
+    by_row: Sequence[Sequence[EncodedImage]],
+    kept: Sequence[Kept],
+    pruner: Pruner | LayerPruner,
+    adapter: ModelAdapter,
+) -> list[TokensKnown]:
+    """Return :func:`known_of` of each row of a batch; ``kept`` is by image, in the order of the rows."""
+    left = iter(kept)
+    return [known_of(row, list(islice(left, len(row))), pruner, adapter) for row in by_row]
 
-    What the method reads of the vision tower is in float32.
+
+def known_of(
+    images: Sequence[EncodedImage], kept: Sequence[Kept], pruner: Pruner | LayerPruner, adapter: ModelAdapter
+) -> TokensKnown:
+    """Return what is known of each visual token of a prompt.
+
+    Once a method has pruned before the LLM, that is where the tokens come from, if the method inside needs
+    it. What the method reads of the vision tower is in float32.
+
+    Args:
+        images: of the prompt.
+        kept: what a method before the LLM kept of each.
+        pruner: the method.
+        adapter: of the model.
     """
-    if not images or not isinstance(pruner, LayerPruner) or pruner.first is not None:
+    if not images or not isinstance(pruner, LayerPruner):
         return TokensKnown()
+    origin = origin_of(images, kept, pruner.first, adapter) if pruner.then.needs_origin else None
+    if pruner.first is not None:
+        return TokensKnown(origin=origin)
     signals, tower = pruner.reads.signals, {}
     if signals:
         own = [image.source[image.source != SEPARATOR] for image in images]  # waits for the device
@@ -133,4 +158,4 @@ def known_of(images: Sequence[EncodedImage], pruner: Pruner | LayerPruner) -> To
                 for image, source in zip(images, own, strict=True)
             ]
             tower[signal] = torch.cat(values)
-    return TokensKnown(places_in_crops(images), tower)
+    return TokensKnown(places_in_crops(images), tower, origin)

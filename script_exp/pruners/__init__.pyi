@@ -42,9 +42,12 @@ from .inside_llm.dart import DART as DART
 from .inside_llm.fastv import FastV as FastV
 from .inside_llm.feather import Feather as Feather
 from .inside_llm.fitprune import FitPrune as FitPrune
+from .inside_llm.framefusion_inside import FrameFusionInside as FrameFusionInside
 from .inside_llm.himap import HiMAP as HiMAP
+from .inside_llm.holitom_inside import HoliTomInside as HoliTomInside
 from .inside_llm.mustdrop import MustDrop as MustDrop
 from .inside_llm.pact import PACT as PACT
+from .inside_llm.prunevid_inside import PruneVidInside as PruneVidInside
 from .inside_llm.pyramid import Pyramid as Pyramid
 from .inside_llm.pyramiddrop import PyramidDrop as PyramidDrop
 from .inside_llm.sparsevlm import SparseVLM as SparseVLM

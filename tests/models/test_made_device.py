@@ -9,7 +9,21 @@ from families import CONFIGS, build, modality, pruned_rows, visuals
 from made_device import FIRST, SECOND, Made, MadeDevices, put
 
 from script_exp.models.devices import devices_of
-from script_exp.pruners import DivPrune, FastV, NoPruning, PyramidDrop, Script, Trim
+from script_exp.pruners import (
+    Composed,
+    DivPrune,
+    FastV,
+    FrameFusion,
+    FrameFusionInside,
+    HoliTom,
+    HoliTomInside,
+    NoPruning,
+    PruneVid,
+    PruneVidInside,
+    PyramidDrop,
+    Script,
+    Trim,
+)
 
 # Where choosing tokens waits for the device, with a comment in the code: once for a batch, or for an image.
 BATCH = {"prompt.py:rows_of_images", "prompt.py:shorten_prompt", "prunable.py:prune"}
@@ -49,6 +63,24 @@ def test_every_tensor_is_on_the_models_device(family, tmp_path):
             for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
                 assert found.device == FIRST
                 torch.testing.assert_close(found.host, own, atol=5e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_stages_of_video_methods_inside_the_llm(tmp_path):
+    """What they know of the tokens is on the device, too."""
+    model = build("llava_next_video", tmp_path)
+    rows = [(visuals("llava_next_video")[0], 0)]
+    stages = (HoliTom, HoliTomInside), (PruneVid, PruneVidInside), (FrameFusion, FrameFusionInside)
+    pruners = [
+        Composed(budget=0.2, budget_as="after", before=before(budget=1), inside=inside(budget=1))
+        for before, inside in stages
+    ]
+    expected = [logits(model, rows, pruner) for pruner in pruners]
+    with MadeDevices():
+        move(model, FIRST)
+        for pruner, wanted in zip(pruners, expected, strict=True):
+            for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
+                torch.testing.assert_close(found.host, own, atol=2e-5, rtol=1e-4)
 
 
 @torch.no_grad()

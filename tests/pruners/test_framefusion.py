@@ -6,7 +6,9 @@ import pytest
 import torch
 from made_video import KINDS, cosine, made_video
 
-from script_exp.pruners import EVS, FrameFusion
+from script_exp.errors import SettingError
+from script_exp.pruners import EVS, FrameFusion, FrameFusionInside
+from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerState, Origin, States, TokensKnown
 
 
 def slow(tokens, total):
@@ -50,3 +52,37 @@ def test_what_is_known_of_made_videos():
     moving = made_video("moving")
     kept = FrameFusion(budget=26 / 96)(moving)
     torch.testing.assert_close(kept.rows, moving.projected.flatten(0, 1)[kept.places])
+
+
+def inside(kind, count, threshold=0.6):
+    """What the stage inside the LLM leaves of a made video, and the attention that it reads."""
+    states = made_video(kind).projected.flatten(0, 1)
+    row = torch.rand(2, len(states), generator=torch.Generator().manual_seed(1))
+    frame, place = torch.arange(len(states)) // 12, torch.arange(len(states)) % 12
+    known = TokensKnown(origin=Origin(torch.zeros_like(frame), frame, place, frame))
+    state = LayerState(0, torch.arange(len(states)), {LAST_ROW: row, States("leaving"): states}, known)
+    choice = FrameFusionInside(budget=1, threshold=threshold).choose(state, count)
+    order = choice.chosen.argsort()
+    return choice.chosen[order].tolist(), choice.states[order], row.mean(dim=0), states
+
+
+def test_inside_the_llm_what_is_alike_is_merged_before_anything_is_pruned():
+    kept, means, row, states = inside("cut", 24)
+    pictures = [*range(12), *range(48, 60)]
+    assert kept == pictures
+    torch.testing.assert_close(means, states[pictures])
+    scores = row.view(2, 4, 12).mean(dim=1).flatten()  # of 20 of 24 runs
+    kept, *_ = inside("cut", 20)
+    assert kept == sorted(pictures[run] for run in scores.argsort(descending=True)[:20])
+    kept, means, row, states = inside("random", 20, threshold=1)  # nothing is merged: as FastV
+    assert kept == sorted(row.argsort(descending=True)[:20].tolist())
+    assert torch.equal(means, states[kept])
+    kept, means, *_, states = inside("moving", 90)  # the picture behind is merged, a pair at a time
+    assert len(kept) == 90
+    torch.testing.assert_close(means, states[kept])
+    with pytest.raises(SettingError, match=r"^threshold=2: expected a cosine in \[-1, 1\]"):
+        FrameFusionInside(budget=1, threshold=2)
+    with pytest.raises(ValueError, match="needs to know where the tokens come from"):
+        FrameFusionInside(budget=1).choose(
+            LayerState(0, torch.arange(96), {LAST_ROW: torch.rand(2, 96), States("leaving"): states}), 9
+        )

@@ -8,7 +8,22 @@ from layer_llms import llava
 from layer_reference import llava_inputs, llava_row, shaped
 
 from script_exp.errors import SettingError
-from script_exp.pruners import DART, VTW, Feather, FitPrune, HiMAP, SparseVLM, SparseVLMPlus, V2Drop
+from script_exp.pruners import (
+    DART,
+    VTW,
+    Composed,
+    Feather,
+    FitPrune,
+    FrameFusionInside,
+    HiMAP,
+    HoliTom,
+    HoliTomInside,
+    PruneVid,
+    PruneVidInside,
+    SparseVLM,
+    SparseVLMPlus,
+    V2Drop,
+)
 from script_exp.pruners.contract.layer_signals import LayerState, Rows, States
 
 
@@ -32,6 +47,24 @@ def test_vtw_withdraws_everything_at_a_layer_that_follows_from_the_budget():
 def test_darts_default_leaves_132():
     assert DART(budget=132, budget_as="after").lengths(576, 32) == [576] * 2 + [132] * 30
     assert average(DART(budget=132, budget_as="after")) == 159.75
+
+
+def test_the_second_stages_of_video_methods_leave_what_is_published():
+    """HoliTom half from layer 18 of 28 on, a mean of 0.821; PruneVid 0.4 from 11 of 32 on, 0.606."""
+    for before, inside, layers, share in (
+        (HoliTom, HoliTomInside, 28, 23 / 28), (PruneVid, PruneVidInside, 32, 19.4 / 32),
+    ):  # fmt: skip
+        parts = {"before": before(budget=1), "inside": inside(budget=1)}
+        whole = Composed(budget=0.1, expansion=1 / share, **parts)
+        entering, *_, left = whole.lengths(100_000, layers)
+        assert entering == round(10_000 / share)
+        assert left / entering == pytest.approx(0.5 if layers == 28 else 0.4, abs=1e-4)
+        assert average(whole, 100_000, layers) == pytest.approx(10_000, abs=0.5)
+        with pytest.raises(
+            SettingError, match=f"budget=0.1: expected at least .* {layers} layers, since the"
+        ):
+            inside(budget=0.1).lengths(100_000, layers)
+    assert FrameFusionInside(budget=1).stage_layers(28) == [2]
 
 
 PUBLISHED = [  # list, mean over the layers' inputs, what is left at the end

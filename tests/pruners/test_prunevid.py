@@ -29,7 +29,7 @@ def segments_of(tokens):
 
 
 def slow(video, total):
-    """The kept place -> token, in double precision."""
+    """The kept place -> token, in double precision, and the number of its part."""
     tokens = video.projected.double()
     frames, n, _ = tokens.shape
     alike = {}
@@ -42,20 +42,22 @@ def slow(video, total):
     while frames * n - sum(end - begin - 1 for begin, end, _ in static) < total:
         static.remove(min(static, key=lambda key: (round(alike[key], 6), key)))
     parts = []
-    for begin, end in segments_of(tokens):
+    names = []
+    for number, (begin, end) in enumerate(segments_of(tokens)):
         fixed = [i for i in range(n) if (begin, end, i) in static]
         parts.append([(begin * n + i, tokens[begin:end, i].mean(dim=0)) for i in fixed])
+        names += [frames + number, *range(begin, end)]
         for t in range(begin, end):
             parts.append([(t * n + i, tokens[t, i]) for i in range(n) if i not in fixed])
     sizes = [len(part) for part in parts]
     counts = by_remainders([size * total / sum(sizes) for size in sizes], total, sizes)
     result = {}
-    for part, count in zip(parts, counts, strict=True):
+    for part, name, count in zip(parts, names, counts, strict=True):
         if count:
             centers, own = clusters_of(torch.stack([token for _, token in part]), count, 7)
             for center in centers:
                 members = [part[i][1] for i, c in enumerate(own) if c == center]
-                result[part[center][0]] = torch.stack(members).mean(dim=0)
+                result[part[center][0]] = torch.stack(members).mean(dim=0), name
     return result
 
 
@@ -66,8 +68,9 @@ def test_it_is_the_slow_rule(kind):
         pruner = PruneVid(budget=budget)
         kept, wanted = pruner(video), slow(video, pruner.total_of(8, 12))
         assert kept.places.tolist() == sorted(wanted)
-        rows = torch.stack([wanted[place] for place in sorted(wanted)])
+        rows = torch.stack([wanted[place][0] for place in sorted(wanted)])
         torch.testing.assert_close(kept.rows, rows.float(), atol=1e-5, rtol=1e-5)
+        assert pruner.parts(video, kept.places).tolist() == [wanted[place][1] for place in sorted(wanted)]
 
 
 def test_what_is_known_of_made_videos():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from families import QUESTIONS, build, visuals
-from made_video import made_video
+from made_video import by_remainders, made_video
 
 import script_exp.pruners as exported
 from script_exp import prune
@@ -26,10 +26,14 @@ from script_exp.pruners import (
     FastV,
     FastVID,
     FrameFusion,
+    FrameFusionInside,
+    Graph,
     HoliTom,
+    HoliTomInside,
     MergingVideoPruner,
     NoPruning,
     PruneVid,
+    PruneVidInside,
     VidCom2,
     VideoPruner,
 )
@@ -44,6 +48,8 @@ METHODS = {
     "holitom": HoliTom,
     "framefusion": FrameFusion,
 }
+STAGES = [(HoliTom, HoliTomInside), (PruneVid, PruneVidInside), (FrameFusion, FrameFusionInside)]
+"""The stages of a method before the LLM and inside it."""
 FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video", "qwen3_vl_video"]
 
 
@@ -127,6 +133,51 @@ def test_in_every_family(model, family):
     assert torch.equal(model.prefill(everything).logits, reference)  # features and placeholders are the same
 
 
+def both(before, inside):
+    """Twice the budget enters the LLM."""
+    parts = {"before": before(budget=1), "inside": inside(budget=1)}
+    return Composed(budget=0.25, expansion=2, budget_as="after", **parts)
+
+
+def test_both_stages_of_a_method(model, family):
+    """A batch is like its rows; the stage inside knows where tokens come from, and divides by parts."""
+    rows, prompts = visuals(family)[:2], [model.chat_prompt(question) for question in QUESTIONS[:2]]
+    inputs, second = model.preprocess(rows, prompts), model.preprocess(rows[1:], prompts[1:])
+    images = model.encode_images(inputs, HoliTom(budget=1).reads)
+    steps, n, _ = images[0].visual.projected.shape
+    prompt = model.prune(inputs, images, both(EVS, PruneVidInside))
+    for image, known, entering in zip(images, prompt.known, features(model, prompt), strict=True):
+        origin = known.origin
+        assert torch.equal(entering[: len(origin.crop)], image.visual.projected[origin.crop, origin.place])
+        assert torch.equal(origin.part, origin.crop)
+    all_of_it = model.prune(inputs, images, FrameFusionInside(budget=n, budget_as="after"))
+    with model.pruning_inside(all_of_it):
+        whole = model.prefill(all_of_it).logits
+    assert torch.equal(whole, model.prefill(model.prune(inputs, images, NoPruning())).logits)
+    average = replace(both(EVS, PruneVidInside), budget=0.11, expansion=1.3, budget_as="average")
+    lengths = model.visual_by_layer(average, steps * n, round(0.11 * 1.3 * steps * n), steps)
+    assert abs(sum(lengths) - 4 * 0.11 * steps * n) < 2.5  # by frame it would be off by 7
+    for before, inside in STAGES:
+        logits = []
+        for given, own in ((inputs, images), (second, images[1:])):
+            prompt = model.prune(given, own, both(before, inside))
+            with model.pruning_inside(prompt) as running:
+                logits.append(model.prefill(prompt).logits[-1])
+            left = running.remaining[-1][prompt.tokens[-1]]
+            entering = round(0.5 * steps * n)
+            assert (left.shape[0], int(left.sum())) == (entering, round(entering / 2))
+        torch.testing.assert_close(*logits, atol=2e-4, rtol=1e-4)
+        if inside is PruneVidInside:
+            (origin,) = [known.origin for known in prompt.known]
+            kept = before(budget=0.5)(images[1].visual)
+            assert torch.equal(origin.part, before(budget=0.5).parts(images[1].visual, kept.places))
+            sizes = origin.part.unique(return_counts=True)[1].tolist()
+            half = round(entering / 2)
+            counts = by_remainders([size * half / entering for size in sizes], half, sizes)
+            names = origin.part.unique().tolist()
+            assert [int(left[origin.part == name].sum()) for name in names] == counts
+
+
 def test_records_and_composition(model, family):
     """A record has what each frame kept; a method inside the LLM prunes what one over time lets in."""
     benchmark = Shapes(scenes=1, scene_seed=7)
@@ -138,7 +189,8 @@ def test_records_and_composition(model, family):
     inside = Composed(
         budget=0.25, before=EVS(budget=1), inside=FastV(budget=1, layer=2), budget_as="after", expansion=2
     )
-    for pruner in (EVS(budget=0.5), VidCom2(budget=0.5), PruneVid(budget=0.5), inside):
+    over_time = [both(*stages) for stages in STAGES[1:]]
+    for pruner in (EVS(budget=0.5), VidCom2(budget=0.5), PruneVid(budget=0.5), *over_time, inside):
         answering = Answering(
             model, benchmark, pruner, FeatureCache(2**30), Skipped(allowed=False), BatchSize(1)
         )
@@ -147,7 +199,8 @@ def test_records_and_composition(model, family):
         assert sum(record.kept_by_crop) == record.kept
         assert [len(frame) for frame in record.kept_indices] == record.kept_by_crop
         entering = max(1, round(0.5 * steps * n))
-        assert record.kept == entering if pruner is not inside else record.by_layer[:2] == [entering] * 2
+        assert record.kept == entering if isinstance(pruner, VideoPruner) else record.by_layer[0] == entering
+    assert record.by_layer[1] == entering
     assert record.kept < entering
     assert set(record.by_layer[2:]) == {record.kept}
 
@@ -157,12 +210,16 @@ def test_a_run_about_images_is_refused():
     message = "expected a method for images; this one compares the frames of a video, and benchmark=shapes"
     with pytest.raises(SettingError, match=f"^pruner=evs-fastv: {message} has images$"):
         RunCell.prepare(RunSettings.from_config(config))
+    ((_, config),) = composed_cells(["pruner=framefusion_inside", "budget=64"])
+    with pytest.raises(SettingError, match=f"^pruner=framefusion_inside: {message} has images$"):
+        RunCell.prepare(RunSettings.from_config(config))
 
 
 def test_a_model_of_ones_own_on_images_is_refused(tmp_path):
     model = build("llava_onevision_video", tmp_path)
     inside = Composed(budget=5, before=EVS(budget=5), inside=FastV(budget=5))
-    for pruner in (EVS(budget=5), inside):
+    over_time = Composed(budget=5, before=Graph(budget=5), inside=FrameFusionInside(budget=5))
+    for pruner in (EVS(budget=5), inside, over_time):
         with (
             pytest.raises(SettingError, match=r"expected a method for images; .* need modality=video"),
             prune(model.model, model.processing, pruner),

@@ -140,6 +140,18 @@ def fails(tmp_path, *arguments):
             "pruner.budget_as=average: expected after, or a share as budget",
         ),
         (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=pyramiddrop", "budget=0.5"],
+            "pruner.positions=renumber: expected keep: positions of this model are places in the picture",
+        ),
+        (
+            ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=sparsevlm", "budget=0.5"],
+            "pruner=SparseVLM: expected a method that keeps positions",
+        ),
+        (
+            ["model=llava_1_5_7b", "model.weights=random", "pruner=holitom_inside", "pruner.stages=[32]"],
+            "pruner.stages=32: expected a decoder layer from 1 to 31; the LLM has 32",
+        ),
+        (
             ["model=qwen2_5_vl_7b", "model.weights=random", "pruner=trim"],
             "pruner.aggregate=True: expected false",
         ),

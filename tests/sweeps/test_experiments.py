@@ -17,6 +17,8 @@ from script_exp.sweeps.experiment import composed_cells, experiment_cells
 IMAGE10 = ["vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn", "mmvet"]
 VIDEO4 = ["mvbench", "videomme", "longvideobench", "mlvu"]
 OVER_TIME = {"evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom", "framefusion"}
+BOTH = {"holitom_both", "prunevid_both", "framefusion_both"}
+INSIDE = {"holitom_inside", "prunevid_inside", "framefusion_inside"}
 FIVE_BUDGETS = [192, 128, 64, 32, 16]
 
 
@@ -50,7 +52,7 @@ def test_budget_sweep():
 
 
 def test_catalogue_has_every_method():
-    methods = names("pruner") - {"none", "script_released", "composed"} - OVER_TIME
+    methods = names("pruner") - {"none", "script_released", "composed"} - OVER_TIME - BOTH - INSIDE
     pruned = {tiny(pruner, budget) for pruner in methods for budget in (192, 128, 64, 32)}
     assert cells("catalogue", "seed=0") == {tiny("none", None)} | pruned
 
@@ -59,7 +61,7 @@ def test_catalogue_video():
     """Every method that compares frames, but the one that cannot have these budgets."""
     params = OmegaConf.load(CONF / "experiment" / "catalogue_video.yaml").hydra.sweeper.params
     assert params.benchmark.split(",") == VIDEO4
-    methods = OVER_TIME - {"dycoke"} | {"random", "divprune", "visionzip", "fastv"}
+    methods = OVER_TIME - {"dycoke"} | BOTH | {"random", "divprune", "visionzip", "fastv"}
     model = "llava_onevision_7b"
     pruned = {(model, "mlvu", pruner, budget) for pruner in methods for budget in (0.25, 0.2, 0.15, 0.1)}
     assert cells("catalogue_video", "benchmark=mlvu") == {(model, "mlvu", "none", None)} | pruned
@@ -67,6 +69,15 @@ def test_catalogue_video():
         ["experiment=catalogue_video", "benchmark=mlvu", "pruner=fastv", "budget=0.1"]
     )
     assert fastv.pruner.budget_as == "average"
+
+
+def test_catalogue_clips():
+    """The same on the embedded benchmark; the mean is reachable by all but the one that cannot have 0.1."""
+    params = OmegaConf.load(CONF / "experiment" / "catalogue_clips.yaml").hydra.sweeper.params
+    assert set(params.pruner.split(",")) == OVER_TIME | BOTH | {"none", "random", "divprune"}
+    some = ["experiment=catalogue_clips", "pruner=dycoke," + ",".join(BOTH), "budget=0.1"]
+    invalid = [one for one in experiment_cells(some) if one.state == "invalid"]
+    assert [one.overrides for one in invalid] == [["pruner=dycoke"]]
 
 
 def test_graph_threshold():

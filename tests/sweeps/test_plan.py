@@ -29,7 +29,7 @@ def test_the_docs_count_distinct_cells(name, count):
 
 
 def test_the_docs_count_every_experiment():
-    assert len(re.findall(r"experiment=\w+[^|]*\$\{S\[@\]\}\"` \| \d+ \|", DOCS)) == 9
+    assert len(re.findall(r"experiment=\w+[^|]*\$\{S\[@\]\}\"` \| \d+ \|", DOCS)) == 10
 
 
 def test_cells_with_one_identity_are_one_cell(tmp_path):

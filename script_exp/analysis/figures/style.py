@@ -47,7 +47,8 @@ KNOWN |= dict(  # published methods
             "mmtok", "pool", "prumerge", "prumerge_plus", "prunesid", "scope", "stride", "tome", "vispruner",
             "visionzip", "vscan", "pyramiddrop", "vtw", "dart", "sparsevlm_plus", "v2drop", "fitprune",
             "himap", "feather", "sparsevlm", "mustdrop", "pact", "evs", "vidcom2", "dycoke", "fastvid",
-            "prunevid", "holitom", "framefusion",
+            "prunevid", "holitom", "framefusion", "holitom_inside", "prunevid_inside", "framefusion_inside",
+            "holitom_both", "prunevid_both", "framefusion_both",
         ),
         _POOL, strict=False,
     )

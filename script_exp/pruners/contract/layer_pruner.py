@@ -50,6 +50,10 @@ class LayerPruner(ABC):
     fewest: ClassVar[int] = 1
     needs_grid: ClassVar[bool] = False
     """Whether it reads :attr:`TokensKnown.grid`, which is lost once another method has pruned."""
+    needs_origin: ClassVar[bool] = False
+    """Whether it reads :attr:`LayerState.origin`: the crop or frame, the place and the part of each token."""
+    needs_frames: ClassVar[bool] = False
+    """Whether it compares the frames of a video."""
     weighs: ClassVar[bool] = False
     """Whether log(size) of what its one stage leaves is added to the attention to it in all later layers."""
     meanings: ClassVar[tuple[str, ...]] = ("average", "after")

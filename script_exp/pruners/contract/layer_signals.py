@@ -137,21 +137,51 @@ class StageSizes:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where the tokens of one prompt come from; all parts are (tokens,).
+
+    Attributes:
+        image: number of its image or video in the prompt.
+        crop: number of its crop, or of its frame of a video, counted through the prompt.
+        place: raster index in that crop; -1 for a token of several that has no place of its own.
+        part: number of the part that the method before the LLM had it in; else its crop.
+    """
+
+    image: Tensor
+    crop: Tensor
+    place: Tensor
+    part: Tensor
+
+    def take(self, index: Tensor) -> Origin:
+        """Return the tokens at ``index``."""
+        return Origin(self.image[index], self.crop[index], self.place[index], self.part[index])
+
+    def to(self, device: torch.device) -> Origin:
+        """Return a copy on another device."""
+        image, crop = self.image.to(device), self.crop.to(device)
+        return Origin(image, crop, self.place.to(device), self.part.to(device))
+
+
+@dataclass(frozen=True)
 class TokensKnown:
     """What is known of one prompt's visual tokens before the LLM runs.
 
     Attributes:
         grid: (tokens, 2) row and column of each in its crop; None where they form no grid.
         tower: (tokens, ...) what the vision tower knows of each, of each signal in the method's ``reads``.
+        origin: where each comes from, if the method needs it.
     """
 
     grid: Tensor | None = None
     tower: Mapping[Signal, Tensor] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def to(self, device: torch.device) -> TokensKnown:
         """Return a copy on another device."""
         grid = None if self.grid is None else self.grid.to(device)
-        return TokensKnown(grid, {name: value.to(device) for name, value in self.tower.items()})
+        tower = {name: value.to(device) for name, value in self.tower.items()}
+        origin = None if self.origin is None else self.origin.to(device)
+        return TokensKnown(grid, tower, origin)
 
 
 @dataclass(frozen=True)
@@ -173,6 +203,17 @@ class LayerState:
     signals: Mapping[LayerSignal, Tensor]
     known: TokensKnown = TokensKnown()
     prepared: Tensor | None = None
+
+    @property
+    def origin(self) -> Origin:
+        """Where the m tokens come from.
+
+        Raises:
+            ValueError: if it is not known.
+        """
+        if self.known.origin is None:
+            raise ValueError("this method needs to know where the tokens come from (TokensKnown.origin)")
+        return self.known.origin.take(self.places)
 
 
 @dataclass(frozen=True)

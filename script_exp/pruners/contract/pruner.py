@@ -102,6 +102,13 @@ class Pruner(ABC):
         self._check_chosen(visual, chosen, k)
         return chosen, self.output(visual, chosen)
 
+    def parts(self, visual: VisualTokens, places: Tensor) -> Tensor:
+        """Return (m,) the number of the part that each of the kept ``places`` (m,) is from, below 2 crops.
+
+        A method inside the LLM may divide what is left among them. By default a part is a crop.
+        """
+        return places // visual.projected.shape[1]
+
     def __call__(self, visual: VisualTokens, query: Query | None = None) -> Kept:
         """Prune one image.
 

@@ -27,9 +27,10 @@ class FrameFusion(MergingVideoPruner):
 
     This is what the released code does before layer 0 where alike pairs are more than enough for its budget.
     Where they are not, it merges only pairs with a cosine of at least 0.6, goes on with the hidden states of
-    the first layers, and then prunes once by attention. These steps inside the LLM are not built, so here all
-    of the budget is met by merging, whatever the cosine. The released code sums a run in the model's dtype,
-    which drifts in half precision; here in float32. A budget below one frame keeps its first tokens.
+    the first layers, and then prunes once by attention: see
+    :class:`~script_exp.pruners.inside_llm.framefusion_inside.FrameFusionInside`. Here all of the budget is
+    met by merging, whatever the cosine. The released code sums a run in the model's dtype, which drifts in
+    half precision; here in float32. A budget below one frame keeps its first tokens.
     """
 
     def merged(self, video: VisualTokens, total: int) -> tuple[Tensor, Tensor]:

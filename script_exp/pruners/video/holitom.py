@@ -39,9 +39,9 @@ class HoliTom(MergingVideoPruner):
     The released code rounds the counts of windows and rounds up those of frames; here they are divided by
     largest remainders. Where averaging alone leaves less than the budget, its code keeps only that; here the
     places that change most are not averaged then, so that the total is met. Its option to cluster a part of a
-    frame's tokens, which is off by default, is not built, nor is its stage inside the LLM
-    (``pruner=composed`` can add FastV, which equals that stage without its merging). For LLaVA-OneVision the
-    released code puts a window's static tokens before the others; here they keep their places, as there for
+    frame's tokens, which is off by default, is not built. Its stage inside the LLM is
+    :class:`~script_exp.pruners.inside_llm.holitom_inside.HoliTomInside`. For LLaVA-OneVision the released
+    code puts a window's static tokens before the others; here they keep their places, as there for
     LLaVA-Video. A tower with a class token ranks by its attention.
 
     Attributes:

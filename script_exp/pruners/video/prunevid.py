@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from script_exp.errors import check_number, check_whole
-from script_exp.pruners.arithmetic.segments import by_clusters, mean_features
+from script_exp.pruners.arithmetic.segments import Segment, by_clusters, mean_features
 from script_exp.pruners.arithmetic.static_parts import Part, clustered, fewer_static, parts_of, reduced
 from script_exp.pruners.contract.video_pruner import MergingVideoPruner
 from script_exp.pruners.contract.visual_tokens import VisualTokens
@@ -36,7 +36,7 @@ class PruneVid(MergingVideoPruner):
     the same for all parts, and the counts are divided by largest remainders. Where averaging alone leaves
     less than the budget, the places that change most are not averaged, so that the total is met. The released
     code puts the static tokens of a segment before the others; here all keep their places. Its stage inside
-    the LLM, with a quota for every part, is not built.
+    the LLM is :class:`~script_exp.pruners.inside_llm.prunevid_inside.PruneVidInside`.
 
     Attributes:
         segments: clusters of frames, as a share of the frames.
@@ -55,12 +55,25 @@ class PruneVid(MergingVideoPruner):
         check_whole("neighbors", self.neighbors, 1)
 
     def merged(self, video: VisualTokens, total: int) -> tuple[Tensor, Tensor]:
-        tokens = video.projected
+        segments, static = self._divided(video.projected, total)
+        return reduced(parts_of(video.projected, segments, static), total, self._reduce)
+
+    def parts(self, visual: VisualTokens, places: Tensor) -> Tensor:
+        """Return the frame t of each token, or T + s if it is static in segment s."""
+        tokens = visual.projected.float()
+        frames, n, _ = tokens.shape
+        segments, static = self._divided(tokens, self.total_of(frames, n))
+        lengths = torch.tensor([end - begin for begin, end in segments], device=tokens.device)
+        segment = torch.arange(len(segments), device=tokens.device).repeat_interleave(lengths)
+        frame, own = places // n, segment[places // n]
+        return torch.where(static[own, places % n], frames + own, frame)
+
+    def _divided(self, tokens: Tensor, total: int) -> tuple[list[Segment], Tensor]:
+        """Return the segments of a video (T, n, d), and which places are static in each."""
         clusters = max(1, int(self.segments * len(tokens)))
         segments = by_clusters(mean_features(tokens), clusters, self.neighbors)
         alike = torch.stack([mean_cosine(tokens[begin:end]) for begin, end in segments])
-        static = fewer_static(alike > self.tau, alike, segments, total)
-        return reduced(parts_of(tokens, segments, static), total, self._reduce)
+        return segments, fewer_static(alike > self.tau, alike, segments, total)
 
     def _reduce(self, part: Part, count: int) -> tuple[Tensor, Tensor]:
         return clustered(part.tokens, count, self.neighbors, own=None)
