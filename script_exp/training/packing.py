@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
 from script_exp.shapes.world import Question
+from script_exp.training.precision import matrix_dtype, mixed_precision
 from script_exp.training.vocabulary import BEGIN, END, PAD, encode
 
 BEFORE_IMAGE = (BEGIN, *encode("user:"))
@@ -35,7 +36,10 @@ class Packed:
 
 
 def pack(
-    llava: LlavaForConditionalGeneration, visual: Tensor, places: Tensor, asked: list[list[Question]]
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
+    visual: Tensor,
+    places: Tensor,
+    asked: list[list[Question]],
 ) -> Packed:
     """Pack visual tokens (batch, kept, width), followed by the questions about each image.
 
@@ -75,7 +79,7 @@ def pack(
     total = before + kept + length
     allowed = torch.ones(total, total, dtype=torch.bool).tril().repeat(batch, 1, 1)
     allowed[:, before + kept :, before + kept :] &= block[:, :, None] == block[:, None, :]
-    mask = torch.zeros(batch, 1, total, total, dtype=torch.bfloat16).masked_fill_(~allowed[:, None], _MASKED)
+    mask = torch.zeros(batch, 1, total, total, dtype=matrix_dtype()).masked_fill_(~allowed[:, None], _MASKED)
     return Packed(
         torch.cat([prefix, visual, embed(words)], 1),
         torch.cat([torch.arange(before).expand(batch, -1), places, positions], 1),
@@ -95,10 +99,22 @@ def answer_loss(
         places: as in :func:`pack`.
         asked: as in :func:`pack`.
     """
+    with mixed_precision():
+        visual = llava.model.multi_modal_projector(features.float())
+    return language_loss(llava, visual, places, asked)
+
+
+def language_loss(
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
+    visual: Tensor,
+    places: Tensor,
+    asked: list[list[Question]],
+) -> Tensor:
+    """As :func:`answer_loss`, from visual tokens (batch, kept, width) after the projector."""
     # Measured on CPU under bf16 autocast: eager is faster for short sequences, sdpa for others.
     llava.model.language_model.set_attn_implementation("eager" if places.shape[1] <= _SHORT else "sdpa")
-    with torch.autocast("cpu", torch.bfloat16):
-        packed = pack(llava, llava.model.multi_modal_projector(features), places, asked)
+    with mixed_precision():
+        packed = pack(llava, visual, places, asked)
         states = llava.model.language_model(
             inputs_embeds=packed.embeddings,
             position_ids=packed.positions,

@@ -18,6 +18,7 @@ from transformers import LlavaForConditionalGeneration
 from script_exp.training.diet import BENCHMARK, SLOWEST, Diet, positions
 from script_exp.training.optimization import Progress, Run, decay_groups
 from script_exp.training.packing import answer_loss
+from script_exp.training.precision import mixed_precision
 from script_exp.training.train_vision import VisionStage, naming_targets
 from script_exp.training.vision_features import hidden_states, patch_embeddings, position_ids, to_pixels
 from script_exp.training.windows import Pool, ask_many
@@ -97,14 +98,14 @@ def _losses(stage: JointStage, course: Course, pools: tuple[Pool, ...], run: Run
         ask_many(pool.scenes[index], kinds, rng, world=world)
         for index, kinds in zip(chosen, drawn, strict=True)
     ]
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         states = hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:]
     features = states.gather(1, places[..., None].expand(-1, -1, states.shape[-1]))
     places = positions(places, pool.side**2, rng)
     losses = {f"answer/{number}": answer_loss(stage.llava, features, places, asked)}
     losses["position"] = POSITION_WEIGHT * stage.vision.position_loss(states, position_ids(windows)[:, 1:])
     if run.step % NAMING_EVERY == 0:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             embedded = patch_embeddings(clip, states)
         texts, labels = naming_targets(pool, chosen, rng)
         losses["naming"] = NAMING_WEIGHT * stage.vision.naming_loss(embedded, texts, labels)

@@ -21,6 +21,7 @@ from script_exp.training.diet import ALL, FIRST, Diet, chance_of_yes, positions
 from script_exp.training.initialize import whiten_projector
 from script_exp.training.optimization import Progress, Run, decay_groups
 from script_exp.training.packing import answer_loss
+from script_exp.training.precision import mixed_precision
 from script_exp.training.vision_features import hidden_states, to_pixels
 from script_exp.training.windows import Pool, ask_many
 
@@ -51,7 +52,7 @@ def cache_features(clip: CLIPModel, pool: Pool) -> Tensor:
     for start in range(0, len(pool.scenes), batch):
         chosen = slice(start, start + batch)
         windows = [scene.window for scene in pool.scenes[chosen]]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             parts.append(hidden_states(clip, to_pixels(pool.images[chosen]), windows)[:, 1:].bfloat16())
     return torch.cat(parts)
 

@@ -22,6 +22,7 @@ from transformers import CLIPModel
 from script_exp.shapes.scenes import GRID
 from script_exp.training.architecture import Sizes, build_clip
 from script_exp.training.optimization import Progress, Run, decay_groups
+from script_exp.training.precision import mixed_precision
 from script_exp.training.vision_features import (
     hidden_states,
     image_embedding,
@@ -96,7 +97,7 @@ def _losses(stage: VisionStage, pools: tuple[Pool, ...], run: Run) -> dict[str, 
     pool = pools[size]
     chosen = run.rng.integers(0, len(pool.scenes), BATCHES[size])
     windows = [pool.scenes[index].window for index in chosen]
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision():
         states = hidden_states(stage.clip, to_pixels(pool.images[chosen]), windows)
         patches = patch_embeddings(stage.clip, states[:, 1:])
     texts, labels = naming_targets(pool, chosen, run.rng)
@@ -104,7 +105,7 @@ def _losses(stage: VisionStage, pools: tuple[Pool, ...], run: Run) -> dict[str, 
     losses["position"] = POSITION_WEIGHT * stage.position_loss(states[:, 1:], position_ids(windows)[:, 1:])
     if run.step % CAPTION_EVERY == 0:
         captions = [caption(pool.scenes[index], run.rng) for index in chosen]
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision():
             losses["caption"] = CAPTION_WEIGHT * stage.caption_loss(states, captions)
     return losses
 
