@@ -1,9 +1,8 @@
-"""Pictures for a model with crops: the first world on more ground, with its digits in small print.
+"""Pictures for a model with crops: the first world on more ground.
 
 A picture has up to 48 x 48 patches. Objects have the sizes of the first world, so a crop of 24 x 24 patches
 shows them as its scenes do. The base view is the whole picture at 24 x 24 patches and shows them at half of
-that. The digit on a sign is printed at half of the first world's size: each dot of its 5 x 7 glyph is one
-pixel, and less than that in the base view.
+that: a digit, whose dots are two pixels wide, is small print there.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from script_exp.shapes.questions import ASKERS, KINDS, YES_NO_KINDS
 from script_exp.shapes.scenes import (
     CELL,
     FULL,
-    Look,
     Scene,
     SceneObject,
     Window,
@@ -24,7 +22,7 @@ from script_exp.shapes.scenes import (
     plan_looks,
     scatter_clutter,
 )
-from script_exp.shapes.sprites import COLORS, GLYPHS, MASKS, PATCH, SIGN, SIZES
+from script_exp.shapes.sprites import PATCH, SIGN
 from script_exp.shapes.world import Question, World
 
 PICTURES = {(48, 48): 0.5, (24, 48): 0.15, (48, 24): 0.15, (48, 36): 0.1, (36, 48): 0.1}
@@ -32,28 +30,6 @@ PICTURES = {(48, 48): 0.5, (24, 48): 0.15, (48, 24): 0.15, (48, 36): 0.1, (36, 4
 four, the next two fill two, and the last two leave parts of four empty."""
 PICTURE_DENSITIES = ((8, 12), (14, 20), (24, 34))
 """Ranges of the number of objects in a picture, taken in turn."""
-
-
-def _paint_sign(
-    pixels: np.ndarray, look: Look, corner: tuple[int, int], rng: np.random.Generator
-) -> SceneObject:
-    """Paint a sign as the first world does, but with its digit in the middle patch of its cell."""
-    size = SIZES[1]
-    down, right = (int(value) for value in rng.integers(0, CELL * PATCH - size + 1, 2))
-    top, left = corner[0] * PATCH + down, corner[1] * PATCH + right
-    mask = MASKS[SIGN, size]
-    area = pixels[top : top + size, left : left + size]
-    area += (np.array(COLORS[look.color], np.float32) * rng.uniform(0.9, 1.0) - area) * mask[..., None]
-    row, column = (
-        PATCH * (corner[0] + 1) + int(rng.integers(2)),
-        PATCH * (corner[1] + 1) + int(rng.integers(4)),
-    )
-    pixels[row : row + 7, column : column + 5] *= 1 - 0.95 * GLYPHS[look.written][::2, ::2, None]
-    shown = np.zeros(pixels.shape[:2], np.float32)
-    shown[top : top + size, left : left + size] = mask
-    side = pixels.shape[0] // PATCH
-    coverage = shown.reshape(side, PATCH, side, PATCH).mean((1, 3))
-    return SceneObject(look, (top + size / 2, left + size / 2), coverage.reshape(-1))
 
 
 def paint_picture(
@@ -80,8 +56,7 @@ def paint_picture(
             cell = occupied[corner[0] : corner[0] + CELL, corner[1] : corner[1] + CELL]
             if not cell.any():
                 cell[:] = True
-                paint = _paint_sign if look.shape == SIGN else paint_object
-                objects.append(paint(pixels, look, corner, rng))
+                objects.append(paint_object(pixels, look, corner, rng))
                 break
     objects = [_cut(item, side, rows, columns) for item in objects]
     seen, regions = np.unique(regions[:rows, :columns], return_inverse=True)

@@ -66,7 +66,7 @@ def _render_shrunk(seed: int, windows: int, side: int, objects: tuple[int, int])
 def shrunk(rng: np.random.Generator, count: int, side: int, down: int, across: int) -> Scene:
     """Render a part of a base view: side x side patches, made from ``down * side`` x ``across * side``.
 
-    What cannot be read in it, the digits, is not among what supervision knows.
+    Supervision does not know its digits: they are too small to be learned in this training.
     """
     scene = paint_picture(rng, count, down * side, across * side, random_window(side, rng))
     size = PATCH * side, PATCH * side

@@ -1,8 +1,8 @@
-"""Train the model with crops: go on from the shipped weights with small print, base views and crops.
+"""Train the model with crops: go on from the shipped weights with base views, then with all views.
 
 Three stages. Vision and joint: the losses of the first training (:mod:`~script_exp.training.train_vision`,
 :mod:`~script_exp.training.train_joint`) on single views, half of them parts of crops and half of base views,
-so that the tower learns small print and objects of half the size. Language: projector and language model on
+so that the tower learns objects of half the size. Language: projector and language model on
 whole pictures (:mod:`~script_exp.training.train_crops`). All supervision is at image level, and tokens are
 dropped uniformly over patches.
 """
@@ -29,9 +29,9 @@ from script_exp.training.train_joint import Course, JointStage, train_joint
 from script_exp.training.train_vision import train_vision
 from script_exp.training.vocabulary import WORDS
 
-VISION_RATE = 5e-4
+VISION_RATE = 3e-4
 """Peak learning rate of the vision stage: less than from scratch."""
-JOINT = Course("joint", 1e-3, ((1.0, (0.1, 0.45, 0.1, 0.15, 0.2)),), BENCHMARK)
+JOINT = Course("joint", 5e-4, ((1.0, (0.1, 0.45, 0.1, 0.15, 0.2)),), BENCHMARK)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class NextRecipe:
     """
 
     seed: int = 2
-    vision_steps: int = 500
-    joint_steps: int = 900
+    vision_steps: int = 400
+    joint_steps: int = 800
     language_steps: int = 2000
     pools: PoolSizes = field(default_factory=lambda: PoolSizes(8000, 8000, 1500))
     pictures: int = 1200
