@@ -96,7 +96,9 @@ def test_every_method_meets_the_budgets_of_the_table(model):
         ]
     for one, budget in product(settings, (128, 64, 32)):
         prompt = pruned(model, inputs, build_pruner(replace(one, budget=budget)))
-        if prompt.layer_pruner is None:
+        if one.pruner["name"] == "downsample":  # the largest grid within the budget
+            assert prompt.entering == [5 * {128: 11 * 11, 64: 8 * 8, 32: 5 * 6}[budget]]
+        elif prompt.layer_pruner is None:
             assert prompt.entering == [5 * budget], one.pruner["name"]
         else:
             assert int(model.generate(prompt, 1).remaining.sum()) == 5 * budget, one.pruner["name"]
