@@ -20,9 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = new_parser(__doc__)
     made.add_argument("--path", help="folder of the checkpoint (the shipped one)")
-    made.add_argument(
-        "--scenes", type=int, help="scenes in the benchmark (80; with --model next the benchmark's own)"
-    )
+    made.add_argument("--scenes", type=int, help="scenes in the benchmark (80; 60 with --model next)")
     made.add_argument("--model", choices=("tiny", "next"), default="tiny", help="as in train_tiny.py (tiny)")
     made.add_argument("--world", type=int, choices=(1, 2), default=1, help="scenes: shapes or shapes_2 (1)")
     made.add_argument("--scene-seed", type=int, help="seed of the scenes (the benchmark's own)")
@@ -39,7 +37,7 @@ def _report(given: argparse.Namespace) -> int:
 
     if given.model == "next":
         seed = benchmark_config("shapes_next")["scene_seed"] if given.scene_seed is None else given.scene_seed
-        benchmark = NextShapes(scenes=40 if given.scenes is None else given.scenes, scene_seed=seed)
+        benchmark = NextShapes(scenes=60 if given.scenes is None else given.scenes, scene_seed=seed)
         print_next_report(given.path or "embedded_next", benchmark)
         return 0
     kind, name = ((Shapes, "shapes"), (SecondShapes, "shapes_2"))[given.world - 1]
