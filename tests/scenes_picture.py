@@ -2,6 +2,7 @@
 
 python tests/scenes_picture.py docs/images/shapes.png
 python tests/scenes_picture.py docs/images/shapes_2.png
+python tests/scenes_picture.py docs/images/shapes_next.png
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from script_exp.analysis.figures.style import FULL_WIDTH, style
+from script_exp.shapes.next_scenes import NEXT_WORLD
 from script_exp.shapes.questions import FIRST_WORLD
 from script_exp.shapes.scenes import Scene
 from script_exp.shapes.second_questions import SECOND_WORLD
 from script_exp.shapes.world import Question
 
-SHOWN = {"shapes": (FIRST_WORLD, 20264, 6), "shapes_2": (SECOND_WORLD, 20266, 3)}
+SHOWN = {
+    "shapes": (FIRST_WORLD, 20264, 6),
+    "shapes_2": (SECOND_WORLD, 20266, 3),
+    "shapes_next": (NEXT_WORLD, 20267, 0),
+}
 """World, seed and first scene (sparse, then medium and dense, without "a orange") of each benchmark."""
 _MARGIN, _GAP = 0.05, 0.1  # inches
 _SIZE, _SPACING = 8, 1.3  # points; between two lines

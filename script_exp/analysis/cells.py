@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 
 from script_exp.errors import on_one_line
 from script_exp.results.read import COLUMNS
+from script_exp.tiny import EMBEDDED
 
 SETUP = [
     "model", "checkpoint", "weights", "device_type", "dtype", "attention", "compile", "quantization", "limit",
@@ -135,7 +136,7 @@ def setup_title(cells: pd.DataFrame) -> str:
     parts[0] += first["told"]
     if first["weights"] == "random":
         parts.append("random weights: no accuracy")
-    elif first["checkpoint"] == "embedded":
+    elif first["checkpoint"] in EMBEDDED:
         parts.append("the embedded tiny model: says nothing about 7B models")
     if not pd.isna(first["limit"]):
         parts.append(f"only the first {first['limit']} samples")

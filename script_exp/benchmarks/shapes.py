@@ -16,6 +16,7 @@ from PIL import Image
 
 from script_exp.benchmarks.base import Benchmark, Sample
 from script_exp.errors import check_whole
+from script_exp.shapes.next_scenes import NEXT_WORLD
 from script_exp.shapes.questions import FIRST_WORLD
 from script_exp.shapes.second_questions import SECOND_WORLD
 from script_exp.shapes.world import World
@@ -71,7 +72,7 @@ class Shapes(Benchmark):
 
     def fingerprint(self) -> str | None:
         """Return None: the settings and ``prompt_version`` determine the samples. Not in other subclasses."""
-        return None if type(self) in (Shapes, SecondShapes) else super().fingerprint()
+        return None if type(self) in (Shapes, SecondShapes, NextShapes) else super().fingerprint()
 
     def parse(self, sample: Sample, prediction: str) -> str:
         return prediction.strip().lower()
@@ -83,6 +84,14 @@ class SecondShapes(Shapes):
     name: ClassVar[str] = "shapes_2"
     prompt_version: ClassVar[int] = 1
     world: ClassVar[World] = SECOND_WORLD
+
+
+class NextShapes(Shapes):
+    """Questions about pictures of up to four crops, with digits in small print."""
+
+    name: ClassVar[str] = "shapes_next"
+    prompt_version: ClassVar[int] = 1
+    world: ClassVar[World] = NEXT_WORLD
 
 
 def scene_id(scene_seed: int, number: int) -> str:

@@ -1,6 +1,7 @@
 """Report, as Markdown for docs/tiny_model.md, how good the built-in model is and what its benchmark resolves.
 
 python runners/tiny_report.py --budgets 64 32 16
+python runners/tiny_report.py --model next --path outputs/tiny_next/weights  # what only its crops show
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = new_parser(__doc__)
-    made.add_argument("--path", default="embedded", help="folder of the checkpoint")
-    made.add_argument("--scenes", type=int, default=80, help="scenes in the benchmark (80)")
+    made.add_argument("--path", help="folder of the checkpoint (the shipped one)")
+    made.add_argument("--scenes", type=int, help="scenes in the benchmark (80; 60 with --model next)")
+    made.add_argument("--model", choices=("tiny", "next"), default="tiny", help="as in train_tiny.py (tiny)")
     made.add_argument("--world", type=int, choices=(1, 2), default=1, help="scenes: shapes or shapes_2 (1)")
     made.add_argument("--scene-seed", type=int, help="seed of the scenes (the benchmark's own)")
     made.add_argument(
@@ -29,10 +31,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _report(given: argparse.Namespace) -> int:
-    from script_exp.benchmarks.shapes import SecondShapes, Shapes
-    from script_exp.training.report import print_report  # imports torch
+    from script_exp.benchmarks.shapes import NextShapes, SecondShapes, Shapes
+    from script_exp.training.next_report import print_next_report  # imports torch
+    from script_exp.training.report import print_report
 
+    if given.model == "next":
+        seed = benchmark_config("shapes_next")["scene_seed"] if given.scene_seed is None else given.scene_seed
+        benchmark = NextShapes(scenes=60 if given.scenes is None else given.scenes, scene_seed=seed)
+        print_next_report(given.path or "embedded_next", benchmark)
+        return 0
     kind, name = ((Shapes, "shapes"), (SecondShapes, "shapes_2"))[given.world - 1]
     seed = benchmark_config(name)["scene_seed"] if given.scene_seed is None else given.scene_seed
-    print_report(given.path, kind(scenes=given.scenes, scene_seed=seed), given.budgets)
+    scenes = 80 if given.scenes is None else given.scenes
+    print_report(given.path or "embedded", kind(scenes=scenes, scene_seed=seed), given.budgets)
     return 0

@@ -2,6 +2,7 @@
 
 python runners/train_tiny.py --seed 2 --out outputs/tiny_model              # from scratch, as those shipped
 python runners/train_tiny.py --world 2 --seed 2 --out outputs/tiny_world_2  # on from them, for shapes_2
+python runners/train_tiny.py --model next --seed 2 --out outputs/tiny_next  # on from them, with crops
 
 Run the same command again to resume after an interruption. The weights are written to <out>/weights; evaluate
 them with `model.path=<out>/weights`.
@@ -30,6 +31,7 @@ from rich.progress import (
 from script_exp.terminal.entry import interruptible, new_parser
 from script_exp.training.optimization import Run
 from script_exp.training.train import SMOKE, Recipe, train
+from script_exp.training.train_next import NEXT_SMOKE, NextRecipe, train_next
 from script_exp.training.train_second import SECOND_SMOKE, SecondRecipe, train_second
 
 
@@ -89,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--stage", choices=("vision", "all"), default="all", help="stop after stage 1, or run all"
     )
+    made.add_argument(
+        "--model", choices=("tiny", "next"), default="tiny", help="a LLaVA, or a LLaVA-NeXT (tiny)"
+    )
     made.add_argument("--world", type=int, choices=(1, 2), default=1, help="scenes: shapes or shapes_2 (1)")
     made.add_argument("--vision-steps", type=int, help=f"steps of stage 1 ({recipe.vision_steps})")
     made.add_argument("--language-steps", type=int, help=f"steps of stage 2 ({recipe.language_steps})")
@@ -104,6 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     keep_freed_memory()
     torch.set_num_threads(given.threads)
+    if given.model == "next" and (given.world == 2 or given.polish_steps is not None):
+        parser().error("--model next has no --world 2 and no --polish-steps: it ends with --language-steps")
     if given.world == 2 and given.language_steps is not None:
         parser().error("--language-steps: --world 2 has no such stage, it starts from the shipped weights")
     names = ("vision_steps", "language_steps", "joint_steps", "polish_steps")
@@ -111,7 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
     chosen["seed"] = given.seed
     only_vision = given.stage == "vision"
     with interruptible("repeat the command to resume"), Bars() as bars:
-        if given.world == 1:
+        if given.model == "next":
+            crops = replace(NEXT_SMOKE if given.smoke else NextRecipe(), **chosen)
+            folder = train_next(crops, given.out, bars, vision_only=only_vision)
+        elif given.world == 1:
             first = replace(SMOKE if given.smoke else Recipe(), **chosen)
             folder = train(first, given.out, bars, vision_only=only_vision)
         else:

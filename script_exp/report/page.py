@@ -17,6 +17,7 @@ from script_exp.report.images import Image
 from script_exp.report.provenance import provenance_tables
 from script_exp.report.templates import render, source
 from script_exp.results.read import draws
+from script_exp.tiny import EMBEDDED
 
 _SECTIONS = {"accuracy": "Accuracy", "by_budget": "Accuracy", "ablation": "Accuracy", "efficiency": "Cost"}
 """Section of a table by its name; all other tables are tests."""
@@ -124,7 +125,7 @@ def caveats_of(cells: Cells, tables: Sequence[Table] = ()) -> Caveats:
     """Return the warnings that apply to the cells, and to these tables of them."""
     runs = cells.runs
     return Caveats(
-        embedded=bool((runs["checkpoint"] == "embedded").any()),
+        embedded=bool(runs["checkpoint"].isin(EMBEDDED).any()),
         random_weights=bool((runs["weights"] == "random").any()),
         limited=bool(runs["limit"].notna().any()),
         one_seed=bool((draws(cells.frame) & (cells.frame["seeds"] == 1)).any()),

@@ -145,8 +145,9 @@ def _ground(scene: Scene, rng: np.random.Generator, _: bool) -> Question | None:
     if not corners:
         return None
     vertical, horizontal = corners[int(rng.integers(len(corners)))]
-    row, column = (window.side - 1) * (vertical == "south"), (window.side - 1) * (horizontal == "east")
-    index = int(scene.grounds[row * window.side + column])
+    rows, columns = (length // PATCH for length in scene.image.shape[:2])
+    row, column = (rows - 1) * (vertical == "south"), (columns - 1) * (horizontal == "east")
+    index = int(scene.grounds[row * columns + column])
     return Question(
         "ground",
         f"what is the ground in the {vertical}{horizontal}?",

@@ -13,6 +13,9 @@ from transformers import (
     CLIPModel,
     GenerationConfig,
     LlavaForConditionalGeneration,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
+    LlavaNextProcessor,
     LlavaProcessor,
 )
 
@@ -52,12 +55,28 @@ def save_checkpoint(
     llava: LlavaForConditionalGeneration, clip: CLIPModel, folder: Path, notes: Mapping[str, object]
 ) -> None:
     """Write model, processor and CLIP text side; ``notes`` (recipe, ...) go to ``training.json``."""
+    save_folder(llava, LlavaProcessor, image_processor(), clip, folder, notes)
+
+
+def save_folder(
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
+    processor: type[LlavaProcessor] | type[LlavaNextProcessor],
+    images: CLIPImageProcessorPil | LlavaNextImageProcessorPil,
+    clip: CLIPModel,
+    folder: Path,
+    notes: Mapping[str, object],
+) -> None:
+    """As :func:`save_checkpoint`, for a model with another processor."""
     folder.mkdir(parents=True, exist_ok=True)
     llava.generation_config = GenerationConfig(bos_token_id=BEGIN, eos_token_id=END, pad_token_id=PAD)
     llava.to(torch.float32).save_pretrained(folder)
-    LlavaProcessor(
-        image_processor=image_processor(),
-        tokenizer=build_tokenizer(LANGUAGE_TEMPLATE, 1024, llava.get_input_embeddings().num_embeddings),
+    processor(
+        image_processor=images,
+        tokenizer=build_tokenizer(
+            LANGUAGE_TEMPLATE,
+            llava.config.text_config.max_position_embeddings,
+            llava.get_input_embeddings().num_embeddings,
+        ),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
-from transformers import CLIPModel, LlavaForConditionalGeneration
+from torch import Tensor
+from transformers import CLIPModel, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
 from script_exp.shapes.questions import FIRST_WORLD
-from script_exp.shapes.scenes import FULL
+from script_exp.shapes.scenes import FULL, Scene
 from script_exp.shapes.world import World
 from script_exp.training.packing import BEFORE_IMAGE
 from script_exp.training.vision_features import hidden_states, patch_embeddings, text_embeddings, to_pixels
@@ -49,22 +52,30 @@ def relevance_auc(
     return _means(found)
 
 
+def see_whole(llava: LlavaForConditionalGeneration, scene: Scene) -> Tensor:
+    """Return the visual tokens (576, width) of a scene that is a single view."""
+    visual: Tensor = llava.model.get_image_features(to_pixels(scene.image[None])).pooler_output[0]
+    return visual
+
+
 @torch.inference_mode()
 def accuracy(
-    llava: LlavaForConditionalGeneration,
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
     scenes: int,
     seed: int = MONITOR_SEED,
     blind: bool = False,
     world: World = FIRST_WORLD,
+    see: Callable[[Any, Scene], Tensor] = see_whole,
 ) -> dict[str, float]:
     """Return the share of questions whose answer is the most likely next token, by kind and over all.
 
-    ``blind`` leaves out the visual tokens, to measure what the text alone achieves.
+    ``blind`` leaves out the visual tokens, to measure what the text alone achieves. ``see`` returns those of
+    a scene.
     """
     found: dict[str, list[float]] = defaultdict(list)
     embed = llava.get_input_embeddings()
     for scene, questions in world.held_out(seed, scenes):
-        visual = llava.model.get_image_features(to_pixels(scene.image[None])).pooler_output[0]
+        visual = see(llava, scene)
         before = embed(torch.tensor(BEFORE_IMAGE))
         for question in questions:
             after = embed(torch.tensor(encode(f"{question.text} assistant:", embed.num_embeddings)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
 from script_exp.shapes.world import Question
 from script_exp.training.precision import matrix_dtype, mixed_precision
@@ -36,7 +36,10 @@ class Packed:
 
 
 def pack(
-    llava: LlavaForConditionalGeneration, visual: Tensor, places: Tensor, asked: list[list[Question]]
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
+    visual: Tensor,
+    places: Tensor,
+    asked: list[list[Question]],
 ) -> Packed:
     """Pack visual tokens (batch, kept, width), followed by the questions about each image.
 
@@ -96,10 +99,22 @@ def answer_loss(
         places: as in :func:`pack`.
         asked: as in :func:`pack`.
     """
+    with mixed_precision():
+        visual = llava.model.multi_modal_projector(features.float())
+    return language_loss(llava, visual, places, asked)
+
+
+def language_loss(
+    llava: LlavaForConditionalGeneration | LlavaNextForConditionalGeneration,
+    visual: Tensor,
+    places: Tensor,
+    asked: list[list[Question]],
+) -> Tensor:
+    """As :func:`answer_loss`, from visual tokens (batch, kept, width) after the projector."""
     # Measured on CPU under bf16 autocast: eager is faster for short sequences, sdpa for others.
     llava.model.language_model.set_attn_implementation("eager" if places.shape[1] <= _SHORT else "sdpa")
     with mixed_precision():
-        packed = pack(llava, llava.model.multi_modal_projector(features.float()), places, asked)
+        packed = pack(llava, visual, places, asked)
         states = llava.model.language_model(
             inputs_embeds=packed.embeddings,
             position_ids=packed.positions,

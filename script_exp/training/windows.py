@@ -33,7 +33,7 @@ class Pool:
     naming: Naming
 
 
-def _random_window(side: int, rng: np.random.Generator) -> Window:
+def random_window(side: int, rng: np.random.Generator) -> Window:
     """Draw a window of the full scene, half of the time in a corner so that questions can ask about it."""
     end = GRID - side
     if rng.random() < 0.5:
@@ -51,7 +51,7 @@ def render_pool(
     scenes = []
     for number in range(windows):
         scene = naming.world.render(
-            rng, int(rng.integers(objects[0], objects[1] + 1)), _random_window(side, rng)
+            rng, int(rng.integers(objects[0], objects[1] + 1)), random_window(side, rng)
         )
         images[number] = scene.image
         for item in scene.objects:

@@ -32,7 +32,7 @@ from script_exp.models.loading.source import Source, locate
 from script_exp.models.loading.transformers_report import check_report, quiet_transformers
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.positions import positions_of
-from script_exp.tiny import WEIGHTS
+from script_exp.tiny import EMBEDDED
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
     setting = f"model.path={wanted.path}"
     if wanted.weights == "random":
         return _fitting(setting, _random(wanted, own_adapter))
-    source = Source(setting, WEIGHTS) if wanted.path == "embedded" else locate("model.path", wanted.path)
+    source = _embedded(wanted.path) if wanted.path in EMBEDDED else locate("model.path", wanted.path)
     raw = _read_config(setting, source.folder)
     if is_original(raw):
         checkpoint = _original(source, wanted.clip, own_adapter)
@@ -134,6 +134,18 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
     if not has_clip_tower(checkpoint.config) or not needs_query:
         return checkpoint
     return _with_clip(checkpoint, source, wanted.clip)
+
+
+def _embedded(path: str) -> Source:
+    """Return where a checkpoint of the package is."""
+    if not (EMBEDDED[path] / "config.json").is_file():
+        raise SettingError(
+            "model.path",
+            path,
+            "outputs/tiny_next/weights, after `python runners/train_tiny.py --model next --out "
+            "outputs/tiny_next`: this copy of the package has no weights for it",
+        )
+    return Source(f"model.path={path}", EMBEDDED[path])
 
 
 def _fitting(setting: str, checkpoint: Checkpoint) -> Checkpoint:

@@ -10,7 +10,7 @@ class Wanted:
     """The settings that name a checkpoint.
 
     Attributes:
-        path: ``model.path``: a folder, a hub id, or ``embedded`` for the tiny model of the package.
+        path: ``model.path``: a folder, a hub id, or a key of :data:`~script_exp.tiny.EMBEDDED`.
         clip: ``model.clip``: a folder or a hub id; None for the subfolder ``clip`` of the checkpoint.
         weights: ``pretrained``; or ``random`` for an architecture without weights.
         name: ``model.name``; if it is in ``ARCHITECTURES``, the checkpoint has to have that architecture.
