@@ -49,6 +49,7 @@ from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.models.stage_outputs import PrunedPrompt
 from script_exp.pruners import Pruner
+from script_exp.pruners.contract.signals import Reads
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
 VOCABULARY = 300
@@ -285,8 +286,21 @@ def visuals(family: str) -> list[list[object]]:
 
 def pruned_rows(model: PrunableModel, rows: list, pruner: Pruner) -> tuple[PrunedPrompt, list[EncodedImage]]:
     """The prompt of some rows (images, number), whose names and questions go by number, and its images."""
+    return pruned_images(model, encoded_rows(model, rows, pruner.reads), pruner)
+
+
+def pruned_images(
+    model: PrunableModel, encoded: tuple, pruner: Pruner
+) -> tuple[PrunedPrompt, list[EncodedImage]]:
+    """The same of rows that are encoded already."""
+    inputs, images, queries, keys = encoded
+    return model.prune(inputs, images, pruner, queries, keys=keys), images
+
+
+def encoded_rows(model: PrunableModel, rows: list, reads: Reads) -> tuple:
+    """Inputs, images and queries of such rows, for any method that reads this, and their names."""
     questions = [QUESTIONS[row] for _, row in rows]
     inputs = model.preprocess([own for own, _ in rows], [model.chat_prompt(text) for text in questions])
-    images = model.encode_images(inputs, pruner.reads)
-    queries = model.encode_queries(questions, pruner.reads) if pruner.reads.question else None
-    return model.prune(inputs, images, pruner, queries, keys=[str(row) for _, row in rows]), images
+    images = model.encode_images(inputs, reads)
+    queries = model.encode_queries(questions, reads) if reads.question else None
+    return inputs, images, queries, [str(row) for _, row in rows]

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from script_exp.commands.overrides import names_in_help, overrides_parser
 from script_exp.config.command_line import CONF, check_arguments, with_groups_keys
+from script_exp.config.launch import run_composed, run_sweep
 from script_exp.config.settings import RunSettings
 from script_exp.config.words import parse_words
 from script_exp.errors import UserError
@@ -83,8 +84,8 @@ def run(config: DictConfig, job: SweepJob | None) -> None:
         print_result(result, unpruned, cell.directory, left, is_compared=settings.unpruned != "off")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def composed(config: DictConfig) -> None:
+def hydra_job(config: DictConfig) -> None:
+    """Run one cell where Hydra has made its config current."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         with SweepJob.of(HydraConfig.get()) as job:
             run(config, job)
@@ -102,6 +103,16 @@ def _check_launcher(launcher: str | None) -> None:
         raise UserError(f"hydra/launcher={launcher}: expected it with -m, even for a single cell")
 
 
+def launch(config: DictConfig | None, options: list[str], overrides: list[str]) -> None:
+    """Let Hydra run a cell or a sweep; a cell from the ``config`` that was composed to check the words."""
+    if config is None or config.hydra.mode is not None:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(hydra_job)()
+    elif options:  # -m
+        run_sweep(hydra_job, overrides)
+    else:
+        run_composed(hydra_job, config)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser that completes the command line in the shell."""
     return overrides_parser("config")
@@ -110,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command line and return the exit code, which covers all cells of a sweep."""
     try:
-        check_arguments(sys.argv[1:])
+        config = check_arguments(sys.argv[1:])
     except UserError as error:
         return fail(error)
     end_on_signals()
@@ -122,7 +133,7 @@ def main() -> int:
     code = 0
     try:
         can_be_interrupted()
-        composed()
+        launch(config, options, overrides)
     except KeyboardInterrupt:
         code = interrupted("repeat the command to resume")
     except Terminated as end:

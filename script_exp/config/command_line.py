@@ -21,12 +21,13 @@ from script_exp.errors import UserError, check_name, unknown_key, unknown_name
 from script_exp.pruners.contract.budget import check_budget
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()  # in the repository a link to the folder at its top
+JOB = "run"  # Hydra's name of a run, which SLURM shows
 # With these only Hydra checks.
 _OTHER_CONFIG = ("--config-n", "--config-p", "-cn", "-cp", "--shell-completion", "-sc")
 _GROUPS = ("model", "benchmark", "pruner", "tracker", "experiment")
 
 
-def check_arguments(arguments: Sequence[str], config_name: str = "config") -> None:
+def check_arguments(arguments: Sequence[str], config_name: str = "config") -> DictConfig | None:
     """Check early what would otherwise fail in the last cell of a sweep or with a traceback from Hydra.
 
     Hydra has to be able to read every word, every ``group=name`` has to name a file in ``conf/group``, every
@@ -37,6 +38,10 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         arguments: the command line, without the program.
         config_name: name of the config in ``conf`` that they override.
 
+    Returns:
+        the composed config with Hydra's own settings; of a sweep, with the first of several values. None if
+        there is an error that Hydra itself reports, or a setting of Hydra or an option that it has to read.
+
     Raises:
         UserError: for the first argument that is wrong.
     """
@@ -46,7 +51,7 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         parsed = OverridesParser.create().parse_overrides(words.overrides)
         given = [(_key(override), _values(override)) for override in parsed]
     except HydraException:
-        return  # Hydra itself reports syntax errors
+        return None  # Hydra itself reports syntax errors
     except ValueError as error:  # Python's limit, far beyond that of any setting
         raise UserError(f"a number has too many digits ({error})") from error
     is_sweep = not {"-m", "--multirun"}.isdisjoint(arguments)  # a single run may be finished and only read
@@ -79,10 +84,18 @@ def check_arguments(arguments: Sequence[str], config_name: str = "config") -> No
         elif key == "hydra.sweep.dir":
             for value in values:
                 check_name("the last folder of hydra.sweep.dir", Path(value.strip("'\"")).name)
-    if not any(word.startswith(_OTHER_CONFIG) for word in arguments):
-        outputs = _check_keys(parsed, config_name, search_path)
-        if outputs is not None and (is_sweep or not outputs.is_dir()):
-            _check_writable(outputs)
+    if any(word.startswith(_OTHER_CONFIG) for word in arguments):
+        return None
+    config = _check_keys(parsed, config_name, search_path)
+    if config is None:
+        return None
+    outputs = folder_of("outputs", config.outputs)
+    if is_sweep or not outputs.is_dir():
+        _check_writable(outputs)
+    others = [word for word in arguments if word not in (*words.overrides, "-m", "--multirun")]
+    hydras = any(key.startswith("hydra") for key, _ in given)
+    ambiguous = not is_sweep and any(override.is_sweep_override() for override in parsed)
+    return None if others or hydras or ambiguous else config
 
 
 def take_choices(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -113,11 +126,13 @@ def with_groups_keys(arguments: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.partition(".")[0] in _GROUPS else word for word in arguments]
 
 
-def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Sequence[str]) -> Path | None:
+def _check_keys(
+    overrides: Sequence[Override], config_name: str, search_path: Sequence[str]
+) -> DictConfig | None:
     """Compose the config with the first value of every key, and with all values of groups whose keys are set.
 
     Returns:
-        the value of ``outputs``; None if the config has an error that Hydra itself reports.
+        the last config; None if it has an error that Hydra itself reports.
     """
     groups: dict[str, list[str]] = {}
     others = []
@@ -137,11 +152,12 @@ def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Se
     keyed = [group for group in _GROUPS if any(line.startswith(f"{group}.") for line in others)]
     chosen: list[str] = []
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3", job_name=JOB):
             if keyed and "experiment" in groups:
                 groups = _of_experiment(config_name, groups["experiment"][0]) | groups
             for chosen in _choices(groups, keyed):
-                outputs = folder_of("outputs", compose(config_name, [*chosen, *others]).outputs)
+                config = compose(config_name, [*chosen, *others], return_hydra_config=True)
+                folder_of("outputs", config.outputs)
     except HydraException as error:
         cause = error.__cause__
         if not isinstance(cause, ConfigAttributeError | ConfigKeyError) or cause.full_key is None:
@@ -155,7 +171,7 @@ def _check_keys(overrides: Sequence[Override], config_name: str, search_path: Se
         raise unknown_key(typed, given.get(typed, ""), known, owner) from error
     except OmegaConfBaseException as error:  # such as an environment variable that is not set
         raise UserError(f"outputs: {str(error).splitlines()[0]}") from error
-    return outputs
+    return config
 
 
 def _choices(groups: dict[str, list[str]], keyed: Sequence[str]) -> Iterator[list[str]]:

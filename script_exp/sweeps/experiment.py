@@ -29,13 +29,14 @@ def composed_cells(arguments: Sequence[str]) -> Iterator[tuple[list[str], DictCo
     Raises:
         UserError: if the arguments cannot be composed.
     """
-    check_arguments(arguments)
+    config = check_arguments(arguments)
     arguments = with_groups_keys(arguments)
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            parsed = OverridesParser.create().parse_overrides(list(arguments))
-            fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
-            config = compose("config", overrides=fixed, return_hydra_config=True)
+            if config is None:
+                parsed = OverridesParser.create().parse_overrides(list(arguments))
+                fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
+                config = compose("config", overrides=fixed, return_hydra_config=True)
             cells = expand(config.hydra.sweeper.params, arguments)
             yield from zip(cells, compose_each(cells, lambda cell: compose("config", cell)), strict=True)
     except HydraException as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hydra import compose, initialize_config_dir
 from processes import last_line, run
 
 from script_exp.analysis.cells import make_cells
 from script_exp.config.command_line import CONF, check_arguments
+from script_exp.config.multirun import compose_each
 from script_exp.config.settings import RunSettings
 from script_exp.errors import LARGEST, SettingError, UserError, check_name
 from script_exp.results.read import load_runs
@@ -16,9 +19,16 @@ FEW = ["benchmark.scenes=1", "limit=2", "latency=off", "unpruned=off", "pruner=r
 NAMES = "expected 1 to 64 letters"
 
 
+@cache
+def composed(overrides):
+    return compose("config", list(overrides))
+
+
 def settings(*overrides):
+    """The settings of a run; Hydra composes each choice of groups once for all tests."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return RunSettings.from_config(compose("config", list(overrides)))
+        (config,) = compose_each([overrides], lambda groups: composed(tuple(groups)))
+    return RunSettings.from_config(config)
 
 
 @pytest.mark.parametrize("key", ["model.name", "benchmark.name", "pruner.name"])

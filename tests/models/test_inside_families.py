@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import pruned_rows, visuals
+from families import pruned_images
 
 from script_exp.errors import SettingError
 from script_exp.pruners import (
@@ -42,9 +42,9 @@ METHODS = [
 MUSTDROP = MustDrop(budget=5, stages=[1, 2], budget_as="after", positions="keep", key=0.3)
 
 
-def answers(model, rows, pruner):
+def answers(model, encoded, rows, pruner):
     """Logits (rows, steps, vocabulary) of two steps, and the tokens of rows that the first layer sees."""
-    prompt, _ = pruned_rows(model, rows, pruner)
+    prompt, _ = pruned_images(model, encoded(rows, pruner.reads), pruner)
     with torch.inference_mode(), model.pruning_inside(prompt):
         output = model.model.generate(
             **prompt.arguments, max_new_tokens=2, do_sample=False, return_dict_in_generate=True,
@@ -58,9 +58,9 @@ def answers(model, rows, pruner):
     return torch.stack(output.logits, dim=1), by_layer, held, prompt
 
 
-def test_a_batch_gives_what_its_rows_give(model, family):
+def test_a_batch_gives_what_its_rows_give(model, encoded):
     """Counts by layer are those that ran, whatever the image's size, its crops and its separators."""
-    rows = [(images, number) for number, images in enumerate(visuals(family)[:2])]
+    rows = (0, 1)
     counts = model.adapter.counts_positions
     pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
     pruners.append(replace(MUSTDROP, positions="renumber" if counts else "keep"))
@@ -69,35 +69,34 @@ def test_a_batch_gives_what_its_rows_give(model, family):
         pruners.append(merging)
     else:
         with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions"):
-            answers(model, rows, merging)
+            answers(model, encoded, rows, merging)
     for pruner in pruners:
-        together, *_, prompt = answers(model, rows, pruner)
+        together, *_, prompt = answers(model, encoded, rows, pruner)
         shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())
-        alone, ((*_, last),), held, single = answers(model, [rows[shorter]], pruner)
+        alone, ((*_, last),), held, single = answers(model, encoded, (shorter,), pruner)
         torch.testing.assert_close(together[shorter : shorter + 1], alone, atol=2e-4, rtol=1e-4)
         text = int(single.arguments["attention_mask"].sum()) - single.entering[0]
         assert held == last + text + 1
 
 
-def test_a_grid_is_that_of_a_crop(model, family):
+def test_a_grid_is_that_of_a_crop(model, family, encoded):
     """FEATHER takes every third row and column of every crop; a picture that is scaled down has none."""
-    (images, *_), pruner = visuals(family), Feather(budget=0.1, stages=[1, 2], budget_as="after")
-    prompt, (image,) = pruned_rows(model, [(images, 0)], pruner)
+    pruner = Feather(budget=0.1, stages=[1, 2], budget_as="after")
+    prompt, (image,) = pruned_images(model, encoded((0,), pruner.reads), pruner)
     rows, columns = image.visual.grid
     of_crop = [[row, column] for row in range(rows) for column in range(columns)]
     every = torch.tensor(of_crop * image.visual.projected.shape[0])
     assert torch.equal(prompt.known[0].grid, every[image.source[image.source >= 0]])
-    answers(model, [(images, 0)], pruner)
+    answers(model, encoded, (0,), pruner)
     if family == "llava_onevision":
-        scaled = [(visuals(family)[2], 2)]
         with pytest.raises(SettingError, match="pruner=Feather: expected a method that needs no grid"):
-            answers(model, scaled, Feather(budget=0.3, stages=[1, 2], budget_as="after"))
+            answers(model, encoded, (2,), Feather(budget=0.3, stages=[1, 2], budget_as="after"))
 
 
-def test_the_towers_attention_is_that_of_each_token(model, family):
+def test_the_towers_attention_is_that_of_each_token(model, encoded):
     """With more in the key set than stay, only tokens of the key set stay."""
-    (images, *_) = visuals(family)
-    prompt, (image,) = pruned_rows(model, [(images, 0)], replace(MUSTDROP, budget=2))
+    pruner = replace(MUSTDROP, budget=2)
+    prompt, (image,) = pruned_images(model, encoded((0,), pruner.reads), pruner)
     every = image.visual.signals[SALIENCY].flatten(0, 1)[image.source[image.source >= 0]].float()
     assert torch.equal(prompt.known[0].tower[SALIENCY], every)
     with torch.inference_mode(), model.pruning_inside(prompt) as inside:

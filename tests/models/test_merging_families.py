@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import NATIVE, pruned_rows, visuals
+from families import NATIVE, pruned_images
 
 from script_exp.errors import SettingError, UserError
 from script_exp.pruners import ApET, Pool, PruMerge, PruMergePlus, ToMe, VisionZip, VScan
@@ -40,9 +40,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
+def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, encoded, name):
     pruner = METHODS[name]
-    rows = list(zip(visuals(family), range(3), strict=True))
+    rows = (0, 1, 2)
     kind = "native" if family.startswith(NATIVE) else family.removesuffix("_video")
     refused = REFUSED.get((kind, name))
     if refused is not None:
@@ -52,9 +52,9 @@ def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
     model.adapter.check_signals(pruner.reads.signals, model.model.config)
     if family == "llava_onevision" and isinstance(pruner, Pool | VScan):
         with pytest.raises(SettingError, match="expected a method that needs no grid: this image's tokens"):
-            pruned_rows(model, rows, pruner)
+            pruned_images(model, encoded(rows, pruner.reads), pruner)
         rows = rows[:2]  # the last picture is scaled down
-    prompt, images = pruned_rows(model, rows, pruner)
+    prompt, images = pruned_images(model, encoded(rows, pruner.reads), pruner)
     for kept, image in zip(prompt.kept, images, strict=True):
         crops, n, _ = image.visual.projected.shape
         count = min(pruner.budget * (image.budget_crops // crops), n)
@@ -65,7 +65,8 @@ def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family, name):
         assert kept.rows.isfinite().all()
         assert kept.aggregated.isfinite().all()
         assert (len(kept.aggregated) > 0) == (pruner.aggregates and count < n)
-    alone = [kept for row in rows for kept in pruned_rows(model, [row], pruner)[0].kept]
+    singles = [pruned_images(model, encoded((row,), pruner.reads), pruner)[0] for row in rows]
+    alone = [kept for single in singles for kept in single.kept]
     for one, other in zip(prompt.kept, alone, strict=True):
         assert torch.equal(one.places, other.places)
         torch.testing.assert_close(one.rows, other.rows, atol=1e-4, rtol=1e-4)

@@ -241,6 +241,7 @@ def logits(model, prompt):
 
 
 @pytest.mark.parametrize(("name", "budget"), REFUSED)
+@pytest.mark.parametrize("prepared", ["float32-batch2"], indirect=True)
 def test_a_budget_that_is_refused_is_refused_while_running_too(prepared, name, budget):
     message = refusal(name, budget)
     assert message.startswith(f"budget={budget}: expected ")
@@ -278,6 +279,7 @@ def test_keeping_all_is_the_unpruned_model_bitwise(prepared, name):
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if refusal(name, 1 / 9) is None])
+@pytest.mark.parametrize("prepared", ["float32-batch2"], indirect=True)
 def test_a_share_is_a_budget(prepared, name):
     pruner = METHODS[name](budget=1 / 9)
     prompt = run(prepared, pruner)

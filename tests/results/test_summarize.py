@@ -40,6 +40,17 @@ PRUNERS = {
     "key_set": MustDrop(budget=5, stages=(1, 2), budget_as="after", positions="keep"),
 }
 
+# A method adds to a family what it reads of the tower, the question and inside the LLM. These four read all
+# that a family computes in its own way; the others differ in the LLM alone, of which there are few kinds.
+OF_EVERY_FAMILY = ("query", "saliency", "downsample", "key_set")
+WITH_EVERY_METHOD = ("llava", "llava_onevision", "qwen2_5_vl_video", "paligemma")
+PAIRS = [
+    (family, name)
+    for family in CONFIGS
+    for name in PRUNERS
+    if name in OF_EVERY_FAMILY or family in WITH_EVERY_METHOD
+]
+
 
 @pytest.fixture(scope="module", params=CONFIGS)
 def family(request):
@@ -70,7 +81,7 @@ def of_tower(model):
     return count
 
 
-@pytest.mark.parametrize("name", PRUNERS)
+@pytest.mark.parametrize(("family", "name"), PAIRS, indirect=["family"])
 def test_costs_are_means_of_what_the_calls_take(model, family, of_tower, name):
     pruner = PRUNERS[name]
     if pruner.reads.smaller_to is not None and not model.adapter.shrinks:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from functools import cache
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -20,16 +23,23 @@ OVER_TIME = {"evs", "vidcom2", "dycoke", "fastvid", "prunevid", "holitom", "fram
 BOTH = {"holitom_both", "prunevid_both", "framefusion_both"}
 INSIDE = {"holitom_inside", "prunevid_inside", "framefusion_inside"}
 FIVE_BUDGETS = [192, 128, 64, 32, 16]
+DOCS = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text()
 
 
-def cells(name, *arguments):
-    """Settings of the distinct cells."""
-    settings = [
-        RunSettings.from_config(config) for _, config in composed_cells([f"experiment={name}", *arguments])
-    ]
-    for one in settings:
-        build_pruner(one)
-    return {(s.model.name, s.benchmark["name"], s.pruner["name"], s.budget) for s in settings}
+@cache
+def every(name):
+    """Settings of all cells of an experiment, which are composed once for all tests."""
+    return [RunSettings.from_config(config) for _, config in composed_cells([f"experiment={name}"])]
+
+
+def cells(name, benchmark=None, budget=None):
+    """The distinct cells; if given, of one benchmark, and of one budget and the unpruned one."""
+    found = set()
+    for one in every(name):
+        if benchmark in (None, one.benchmark["name"]) and (budget is None or one.budget in (None, budget)):
+            build_pruner(one)
+            found.add((one.model.name, one.benchmark["name"], one.pruner["name"], one.budget))
+    return found
 
 
 def tiny(pruner, budget):
@@ -38,6 +48,17 @@ def tiny(pruner, budget):
 
 def names(group):
     return {file.stem for file in (CONF / group).glob("*.yaml")}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), re.findall(r"experiment=(\w+)[^|]*\$\{S\[@\]\}\"` \| (\d+) \|", DOCS)
+)
+def test_the_docs_count_distinct_cells(name, count):
+    assert len({repr(one) for one in every(name)}) == int(count)
+
+
+def test_the_docs_count_every_experiment():
+    assert len(re.findall(r"experiment=\w+[^|]*\$\{S\[@\]\}\"` \| \d+ \|", DOCS)) == 10
 
 
 def test_module_ablation():
@@ -54,7 +75,7 @@ def test_budget_sweep():
 def test_catalogue_has_every_method():
     methods = names("pruner") - {"none", "script_released", "composed"} - OVER_TIME - BOTH - INSIDE
     pruned = {tiny(pruner, budget) for pruner in methods for budget in (192, 128, 64, 32)}
-    assert cells("catalogue", "seed=0") == {tiny("none", None)} | pruned
+    assert cells("catalogue") == {tiny("none", None)} | pruned
 
 
 def test_catalogue_video():
@@ -64,11 +85,9 @@ def test_catalogue_video():
     methods = OVER_TIME - {"dycoke"} | BOTH | {"random", "divprune", "visionzip", "fastv"}
     model = "llava_onevision_7b"
     pruned = {(model, "mlvu", pruner, budget) for pruner in methods for budget in (0.25, 0.2, 0.15, 0.1)}
-    assert cells("catalogue_video", "benchmark=mlvu") == {(model, "mlvu", "none", None)} | pruned
-    ((_, fastv),) = composed_cells(
-        ["experiment=catalogue_video", "benchmark=mlvu", "pruner=fastv", "budget=0.1"]
-    )
-    assert fastv.pruner.budget_as == "average"
+    assert cells("catalogue_video", benchmark="mlvu") == {(model, "mlvu", "none", None)} | pruned
+    fastv = [one.pruner["budget_as"] for one in every("catalogue_video") if one.pruner["name"] == "fastv"]
+    assert set(fastv) == {"average"}
 
 
 def test_catalogue_clips():
@@ -81,9 +100,7 @@ def test_catalogue_clips():
 
 
 def test_graph_threshold():
-    settings = [
-        RunSettings.from_config(config) for _, config in composed_cells(["experiment=graph_threshold"])
-    ]
+    settings = every("graph_threshold")
     counts = Counter((one.pruner["name"], one.pruner["threshold"]) for one in settings)
     assert counts == {("graph", threshold): 3 for threshold in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)}
     assert {one.budget for one in settings} == {192, 64, 16}
@@ -100,7 +117,7 @@ def test_papers(name, model, methods, budgets):
     params = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").hydra.sweeper.params
     assert params.benchmark.split(",") == IMAGE10
     pruned = {(model, "pope", method, budget) for method in methods for budget in budgets}
-    assert cells(name, "benchmark=pope") == {(model, "pope", "none", None)} | pruned
+    assert cells(name, benchmark="pope") == {(model, "pope", "none", None)} | pruned
     # Every cell can be run: budgets that a method cannot reach are found without weights and data.
     given = [f"experiment={name}", "benchmark=shapes", "model.weights=random"]
     assert {config.query_text for _, config in composed_cells(given)} == {"released"}
@@ -110,12 +127,12 @@ def test_papers(name, model, methods, budgets):
 
 
 def test_smoke_is_one_quick_cell():
-    ((_, config),) = composed_cells(["experiment=smoke"])
-    assert RunSettings.from_config(config).limit == 16
+    (one,) = every("smoke")
+    assert one.limit == 16
 
 
 def test_readme_is_a_part_of_the_budget_sweep():
-    assert len(cells("readme", "budget=64")) == 7
+    assert len(cells("readme", budget=64)) == 7
 
 
 def test_a_wrong_override_is_one_sentence():
@@ -126,7 +143,8 @@ def test_a_wrong_override_is_one_sentence():
 @pytest.mark.parametrize("suite", ["benchmark=gqa,pope", "experiment=paper_llava_1_5"])
 def test_a_key_that_only_the_swept_benchmarks_have(suite):
     """Hydra alone refuses it, because the default benchmark, with which it begins, has no such key."""
-    composed = [config for _, config in composed_cells([suite, "benchmark.on_error=skip", "budget=64"])]
+    words = [suite, "pruner=trim", "benchmark.on_error=skip", "budget=64"]
+    composed = [config for _, config in composed_cells(words)]
     assert {config.benchmark.on_error for config in composed} == {"skip"}
     assert len({config.benchmark.name for config in composed}) == (10 if "paper" in suite else 2)
 

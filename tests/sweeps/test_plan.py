@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import pytest
 import torch
 
 from script_exp.config.settings import RunSettings
 from script_exp.sweeps.experiment import composed_cells
 from script_exp.sweeps.plan import plan_cells
 
-DOCS = (Path(__file__).resolve().parents[2] / "docs" / "sweeps.md").read_text()
 QUICK = ["benchmark.scenes=1", "latency=off", "unpruned=off"]
 
 
 def planned(*arguments, device=None):
     return plan_cells(Path("sweep"), composed_cells(arguments), device)
-
-
-@pytest.mark.parametrize(
-    ("name", "count"), re.findall(r"experiment=(\w+)[^|]*\$\{S\[@\]\}\"` \| (\d+) \|", DOCS)
-)
-def test_the_docs_count_distinct_cells(name, count):
-    settings = {repr(RunSettings.from_config(config)) for _, config in composed_cells([f"experiment={name}"])}
-    assert len(settings) == int(count)
-
-
-def test_the_docs_count_every_experiment():
-    assert len(re.findall(r"experiment=\w+[^|]*\$\{S\[@\]\}\"` \| \d+ \|", DOCS)) == 10
 
 
 def test_cells_with_one_identity_are_one_cell(tmp_path):
