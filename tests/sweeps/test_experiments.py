@@ -74,7 +74,7 @@ def test_budget_sweep():
 
 def test_catalogue_has_every_method():
     methods = names("pruner") - {"none", "script_released", "composed"} - OVER_TIME - BOTH - INSIDE
-    pruned = {tiny(pruner, budget) for pruner in methods for budget in (192, 128, 64, 32)}
+    pruned = {tiny(pruner, budget) for pruner in methods for budget in FIVE_BUDGETS}
     assert cells("catalogue") == {tiny("none", None)} | pruned
 
 
