@@ -24,7 +24,7 @@ FORMATS = ("pdf", "svg", "png")
 FULL_WIDTH = 6.8  # inches: both columns of a paper
 UNPRUNED: dict[str, Any] = {"color": "#222222", "linestyle": (0, (4, 2)), "linewidth": 1.0}
 
-MARKERS = "os^DvPX<>phd"
+MARKERS = "os^DvPX<>phdH8"
 MOST_IN_COLOR = 12
 """Number of methods above which only the usual ones are in color, unless others are asked for."""
 
@@ -38,7 +38,7 @@ KNOWN = {
 """Color and marker of methods that always look the same."""
 
 _POOL = [
-    look for marker in "<dh>pDv^" for color in _OTHERS if (look := (color, marker)) not in KNOWN.values()
+    look for marker in "<dh>pDH8v^" for color in _OTHERS if (look := (color, marker)) not in KNOWN.values()
 ]
 KNOWN |= dict(  # published methods
     zip(
