@@ -14,7 +14,6 @@ from typing import Any
 from script_exp.errors import SettingError
 from script_exp.measure.tower_flops import patches_of, tower_operations
 from script_exp.models.families.registry import ADAPTERS
-from script_exp.models.layer_reading import window_of
 
 _CLIP, _SIGLIP, _QWEN = "clip_vision_model", "siglip_vision_model", "qwen2_5_vl_vision"
 
@@ -244,19 +243,6 @@ def prefill_stages(
     for first in filter(None, [layer] if isinstance(layer, int) else layer):
         stages["pruner"] += attention_row(config.text_config, lengths[first - 1])
     return stages
-
-
-def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:
-    """Return the bytes of keys and values at ``lengths[i]`` positions in layer i.
-
-    A layer with a sliding window keeps one position less than it spans: the next token's own fills it.
-    """
-    windows = (window_of(config, index) for index in range(len(lengths)))
-    held = sum(
-        tokens if window is None else min(tokens, window - 1)
-        for tokens, window in zip(lengths, windows, strict=True)
-    )
-    return 2 * held * int(config.num_key_value_heads) * head_dim(config) * bytes_per_value
 
 
 def head_dim(config: Any) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from script_exp.measure.clock import Spread
-from script_exp.measure.flops import PromptShape, decoder, kv_cache_bytes, prefill_stages
+from script_exp.measure.flops import PromptShape, decoder, prefill_stages
+from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.latency import Latency
 from script_exp.measure.layer_flops import last_rows
 from script_exp.measure.signal_flops import signal_operations

@@ -23,6 +23,7 @@ from transformers.vision_utils import get_vision_position_ids
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.pruner_flops import PrunerOperations
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
@@ -112,7 +113,7 @@ def test_kv_cache_bytes_are_what_is_held(eager):
         with eager.pruning_inside(prompt):
             layers = eager.prefill(prompt).past_key_values.layers
         held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-        assert flops.kv_cache_bytes(eager.model.config.text_config, lengths, 4) == held
+        assert kv_cache_bytes(eager.model.config.text_config, lengths, 4) == held
 
 
 @cache
@@ -166,7 +167,7 @@ def test_golden_values_of_llava_next_7b(crops, visual, total):
 def test_visual_tokens_alone(visual, teraflops, mebibytes):
     config = ARCHITECTURES["llava_next_7b"]().text_config
     assert flops.decoder(config, [visual] * 32) == pytest.approx(teraflops * 1e12, abs=0.5e9)
-    assert flops.kv_cache_bytes(config, [visual] * 32, 2) == mebibytes * 2**20
+    assert kv_cache_bytes(config, [visual] * 32, 2) == mebibytes * 2**20
 
 
 @torch.inference_mode()
@@ -180,7 +181,7 @@ def test_the_llm_equals_the_counter_at_full_size(name):
     lengths = [64 + TEXT_TOKENS] * config.num_hidden_layers
     assert flops.decoder(config, lengths) + flops.lm_head(config) == llm
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
-    assert flops.kv_cache_bytes(config, lengths, 4) == held
+    assert kv_cache_bytes(config, lengths, 4) == held
 
 
 @torch.inference_mode()

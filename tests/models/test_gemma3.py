@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, Gemma3Processor
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.models.families.gemma3 import Gemma3Adapter
 from script_exp.models.families.registry import adapter_of
 from script_exp.models.loading.load import check_kernel
@@ -70,7 +71,7 @@ def test_operations_and_cache_with_windows(tmp_path, method):
     layers = outputs[0].past_key_values.layers
     assert [layer.keys.shape[2] for layer in layers] == [3, lengths[1], 3, lengths[3]]
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-    assert flops.kv_cache_bytes(own, lengths, 4) == held
+    assert kv_cache_bytes(own, lengths, 4) == held
 
 
 def test_configs_and_kernels_that_do_not_fit():

@@ -11,6 +11,7 @@ from flop_counter import counted
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.models.families.paligemma import PaliGemmaAdapter
 from script_exp.models.loading.load import check_kernel
 from script_exp.models.processing import Processing
@@ -43,7 +44,7 @@ def test_prompt_and_operations(tmp_path, family):
     lengths = [len(ids) - 64 + 5] * config.num_hidden_layers
     assert flops.decoder(config, lengths) + flops.lm_head(config) == llm
     held = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
-    assert flops.kv_cache_bytes(config, lengths, 4) == held
+    assert kv_cache_bytes(config, lengths, 4) == held
 
 
 READ = {}
