@@ -196,9 +196,7 @@ class Processing:
             filled = (filling + part for filling, part in zip(images, parts, strict=True))
             texts.append(before + "".join(filled))
         start = self.tokenizer.bos_token
-        has_start = bool(start) and all(
-            text.startswith(start) for text in texts
-        )  # as some templates write it
+        has_start = bool(start) and all(text.startswith(start) for text in texts)  # some templates write it
         words = self.tokenizer(
             texts,
             add_special_tokens=self.adds_start and not has_start,

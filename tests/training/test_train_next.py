@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
+from two_trainings import checkpoint, train_in_two
 
 from script_exp.commands import train_tiny
 from script_exp.shapes.next_scenes import NEXT_WORLD, paint_picture
@@ -80,16 +81,8 @@ def test_training_goes_on_where_it_was_cut_and_exports(tmp_path, monkeypatch, ca
     for module in (train_joint, train_crops):
         small = tuple(replace(diet, batch=2, questions=4) for diet in module.DIETS)
         monkeypatch.setattr(module, "DIETS", small)
-    command = ["--model", "next", "--smoke", "--threads", "1", "--out", str(tmp_path)]
-    train_tiny.main([*command, "--stage", "vision"])
-    vision = torch.load(tmp_path / "checkpoints" / "vision.pt", weights_only=True)
-    train_tiny.main(command)
-    weights = tmp_path / "weights"
-    assert capsys.readouterr().out.split()[-1] == str(weights)
-    again = torch.load(tmp_path / "checkpoints" / "vision.pt", weights_only=True)
-    assert all(torch.equal(value, again["module"][name]) for name, value in vision["module"].items())
-    trained = torch.load(tmp_path / "checkpoints" / "language.pt", weights_only=True)["module"]
-    joint = torch.load(tmp_path / "checkpoints" / "joint.pt", weights_only=True)["module"]
+    weights = train_in_two(["--model", "next"], tmp_path, capsys)
+    trained, joint = (checkpoint(tmp_path, stage)["module"] for stage in ("language", "joint"))
     assert not torch.equal(trained["lm_head.weight"], joint["llava.lm_head.weight"])
     tower = "vision_tower.encoder.layers.0.mlp.fc1.weight"
     assert torch.equal(trained[f"model.{tower}"], joint[f"llava.model.{tower}"])
@@ -103,5 +96,5 @@ def test_training_goes_on_where_it_was_cut_and_exports(tmp_path, monkeypatch, ca
     assert (inputs["input_ids"] == processor.image_token_id).sum() == 576 + 36 * 49
     assert model(**inputs).logits.isfinite().all()
     with pytest.raises(SystemExit):
-        train_tiny.main([*command, "--polish-steps", "3"])
+        train_tiny.main(["--model", "next", "--polish-steps", "3"])
     assert "--polish-steps" in capsys.readouterr().err

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
+from two_trainings import checkpoint, train_in_two
 
-from script_exp.commands import train_tiny
 from script_exp.shapes.questions import held_out
 from script_exp.tiny import WEIGHTS
 from script_exp.training import train_joint, train_vision
@@ -52,16 +52,8 @@ def test_training_goes_on_where_it_was_cut_and_exports(tmp_path, monkeypatch, ca
     monkeypatch.setattr(train_vision, "BATCHES", (4, 4, 2))
     small = tuple(replace(diet, batch=6, questions=8) for diet in train_joint.DIETS)
     monkeypatch.setattr(train_joint, "DIETS", small)
-    command = ["--world", "2", "--smoke", "--threads", "1", "--out", str(tmp_path)]
-    train_tiny.main([*command, "--stage", "vision"])
-    vision = torch.load(tmp_path / "checkpoints" / "vision.pt", weights_only=True)
-    train_tiny.main(command)
-    weights = tmp_path / "weights"
-    assert capsys.readouterr().out.split()[-1] == str(weights)
-    again = torch.load(tmp_path / "checkpoints" / "vision.pt", weights_only=True)
-    assert all(torch.equal(value, again["module"][name]) for name, value in vision["module"].items())
-    polished = torch.load(tmp_path / "checkpoints" / "polish.pt", weights_only=True)["module"]
-    joint = torch.load(tmp_path / "checkpoints" / "joint.pt", weights_only=True)["module"]
+    weights = train_in_two(["--world", "2"], tmp_path, capsys)
+    polished, joint = (checkpoint(tmp_path, stage)["module"] for stage in ("polish", "joint"))
     assert not torch.equal(polished["llava.lm_head.weight"], joint["llava.lm_head.weight"])
     model = LlavaForConditionalGeneration.from_pretrained(weights)
     assert torch.equal(model.lm_head.weight, polished["llava.lm_head.weight"])

@@ -15,7 +15,7 @@ from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visual, projector_seen, square_grid
 from script_exp.models.families.crops import one_tensor
 from script_exp.models.families.tiles import merged_signals
-from script_exp.models.families.tower_read import SIGLIP
+from script_exp.models.families.tower_read import SIGLIP, check_kind
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
@@ -40,9 +40,7 @@ class Gemma3Adapter(ModelAdapter):
 
     @classmethod
     def check_config(cls, config: Any) -> None:
-        found = config.vision_config.model_type
-        if found != SIGLIP:
-            raise SettingError("vision_config.model_type", found, f"{SIGLIP}, the only tower of this adapter")
+        check_kind(config, SIGLIP)
         if config.text_config.use_bidirectional_attention:
             expected = "false: the text of an answer is causal"
             raise SettingError("text_config.use_bidirectional_attention", True, expected)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from transformers import SiglipImageProcessorPil
 
-from script_exp.errors import SettingError
 from script_exp.models.families.crops import one_tensor
 from script_exp.models.families.llava import LlavaAdapter
-from script_exp.models.families.tower_read import SIGLIP
+from script_exp.models.families.tower_read import SIGLIP, check_kind
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
 
@@ -33,9 +32,7 @@ class PaliGemmaAdapter(LlavaAdapter):
 
     @classmethod
     def check_config(cls, config: Any) -> None:
-        found = config.vision_config.model_type
-        if found != SIGLIP:
-            raise SettingError("vision_config.model_type", found, f"{SIGLIP}, the only tower of this adapter")
+        check_kind(config, SIGLIP)
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:

@@ -14,6 +14,21 @@ _OTHERWISE = {
 }
 
 
+def check_kind(config: Any, tower: str) -> None:
+    """Check that a model has a kind of tower.
+
+    Args:
+        config: config of the model.
+        tower: ``CLIP`` or ``SIGLIP``.
+
+    Raises:
+        SettingError: for another tower.
+    """
+    found = config.vision_config.model_type
+    if found != tower:
+        raise SettingError("vision_config.model_type", found, f"{tower}, the only tower of this adapter")
+
+
 def check_tower(config: Any, tower: str) -> None:
     """Check that a model has a kind of tower, and that it reads all of its patches and nothing else.
 
@@ -26,9 +41,7 @@ def check_tower(config: Any, tower: str) -> None:
     Raises:
         SettingError: for another tower or another ``vision_feature_select_strategy``.
     """
-    found, wanted = config.vision_config.model_type, _STRATEGY[tower]
-    if found != tower:
-        raise SettingError("vision_config.model_type", found, f"{tower}, the only tower of this adapter")
-    strategy = config.vision_feature_select_strategy
+    check_kind(config, tower)
+    strategy, wanted = config.vision_feature_select_strategy, _STRATEGY[tower]
     if strategy != wanted:
         raise SettingError("vision_feature_select_strategy", strategy, f"{wanted}: {_OTHERWISE[tower]}")

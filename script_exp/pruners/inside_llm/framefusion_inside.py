@@ -66,6 +66,7 @@ class FrameFusionInside(Pyramid):
         ordered, at, nowhere = states[order], at[order], origin.place[order] < 0
         alike = 1 - change(ordered[1:], ordered[:-1])
         alike[(at[1:] != at[:-1]) | nowhere[1:] | nowhere[:-1]] = -torch.inf
+        # Waits for the device: how many pairs are alike enough, and so how many runs there are.
         merged = min(len(states) - count, int((alike >= self.threshold).sum()))
         begins = torch.ones(len(states), dtype=torch.bool, device=states.device)
         begins[1 + top_indices(alike, merged)] = False

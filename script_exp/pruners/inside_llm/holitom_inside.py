@@ -52,10 +52,8 @@ class HoliTomInside(Pyramid):
     def choose(self, state: LayerState, count: int) -> StageChoice:
         row, states = state.signals[LAST_ROW], state.signals[_STATES]
         check_finite(self, "attention or hidden states", [row, states])
-        kept = self.best(self.score(row), count).sort().values
-        left = torch.ones(len(states), dtype=torch.bool, device=states.device)
-        left[kept] = False
-        dropped, unit = left.nonzero()[:, 0], normalize(states, dim=-1)
+        ranked, unit = self.best(self.score(row), len(states)), normalize(states, dim=-1)
+        kept, dropped = ranked[:count].sort().values, ranked[count:].sort().values
         host = (unit[dropped] @ unit[kept].mT).argmax(dim=-1)
         joins = (host[:, None] == torch.arange(count, device=host.device)).float()
         behind = joins.sum(dim=0) - joins.cumsum(dim=0)  # of each host, how many join it later

@@ -49,7 +49,7 @@ class PruneVidInside(Pyramid):
     def select(self, state: LayerState, count: int) -> Tensor:
         part = state.origin.part
         ranked = self.best(self.score(state.signals[_ROWS]), len(part))
-        sizes = part.bincount()
+        sizes = part.bincount()  # waits for the device, as does sharing out the budget on the host
         shares = [size * count / len(part) for size in sizes.tolist()]
         counts = torch.tensor(apportion(shares, count, sizes.tolist()), device=part.device)
         grouped = ranked[part[ranked].argsort(stable=True)]  # part by part, the best of each first
