@@ -161,12 +161,12 @@ def test_a_job_that_timed_out_too_often_is_named(slurm, tmp_path):
 
 @pytest.mark.slow
 def test_a_job_over_its_time_limit_is_queued_again_and_goes_on(slurm, tmp_path):
-    """A real limit, of two minutes: SLURM looks at it every half minute, and loading takes a part."""
-    slow = ["pruner=random", WITH_TROUBLE, "+benchmark.seconds=2.2", "limit=50"]
-    limits = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20"]
-    process = sweep(*slow, *limits, f"outputs={tmp_path}", env=slurm)
+    """A real limit, of three minutes: loading takes one of them when other tests run beside it."""
+    stuck = ["pruner=random", WITH_TROUBLE, f"+benchmark.stuck={tmp_path / 'stuck'}", "limit=10"]
+    limits = ["hydra.launcher.timeout_min=3", "hydra.launcher.signal_delay_s=20"]
+    process = sweep(*stuck, *limits, f"outputs={tmp_path}", env=slurm)
     assert process.returncode == 0, process.stderr
     (run_dir,) = run_dirs(tmp_path).values()
     assert len(json.loads((run_dir / "provenance.json").read_text())) >= 2
     ids = [record["id"] for record in answers(run_dir)]
-    assert len(ids) == len(set(ids)) == 50
+    assert len(ids) == len(set(ids)) == 10
