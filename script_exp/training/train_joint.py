@@ -46,12 +46,14 @@ class Course:
         peak_rate: learning rate of the language model after the warm-up.
         phases: until this share of all steps, draw diet i with this probability.
         kinds: kinds of question, with their relative frequency.
+        diets: what a step may show.
     """
 
     name: str
     peak_rate: float
     phases: tuple[tuple[float, tuple[float, ...]], ...]
     kinds: dict[str, float]
+    diets: tuple[Diet, ...] = DIETS
 
 
 JOINT = Course(
@@ -87,7 +89,7 @@ class JointStage(nn.Module):
 
 def _losses(stage: JointStage, course: Course, pools: tuple[Pool, ...], run: Run) -> dict[str, Tensor]:
     number = run.draw(course.phases)
-    diet = DIETS[number]
+    diet = course.diets[number]
     pool, rng, clip = pools[diet.pool], run.rng, stage.vision.clip
     chosen = rng.integers(0, len(pool.scenes), diet.batch)
     windows = [pool.scenes[index].window for index in chosen]
