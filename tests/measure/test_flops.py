@@ -31,9 +31,9 @@ from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
 from script_exp.pruners.contract.signals import Reads
 
 TEXT_TOKENS = 60
-OLD = [name for name in ARCHITECTURES if name.startswith(("llava", "qwen2_5"))]
 ONE_SIZE = [
-    *OLD,
+    *(name for name in ARCHITECTURES if name.startswith("llava")),
+    "qwen2_5_vl_7b",
     "qwen3_vl_2b",
     "internvl3_1b",
     "internvl3_5_4b",

@@ -18,15 +18,15 @@ from transformers import (
     LlavaNextVideoConfig,
     LlavaOnevisionConfig,
     PretrainedConfig,
-    Qwen2_5_VLConfig,
     Qwen2Config,
     SiglipVisionConfig,
 )
 
 from script_exp.models.loading.gemma_sizes import gemma3
 from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
-from script_exp.models.loading.other_sizes import glm4v, mistral_small, paligemma, smolvlm2
-from script_exp.models.loading.qwen_sizes import qwen2_vl, qwen3_vl
+from script_exp.models.loading.other_sizes import glm4v, mistral_small, paligemma, paligemma2
+from script_exp.models.loading.qwen_sizes import qwen2_5_vl, qwen2_vl, qwen3_vl
+from script_exp.models.loading.smolvlm_sizes import idefics3, smolvlm2
 
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 _ONEVISION_SIDES = range(384, 2304 + 1, 384)
@@ -150,53 +150,15 @@ def _llava_onevision() -> LlavaOnevisionConfig:
     )
 
 
-def _qwen2_5_vl() -> Qwen2_5_VLConfig:
-    """Qwen/Qwen2.5-VL-7B-Instruct."""
-    return Qwen2_5_VLConfig(
-        dtype="bfloat16",
-        vision_config={
-            "depth": 32,
-            "hidden_size": 1280,
-            "intermediate_size": 3420,
-            "num_heads": 16,
-            "out_hidden_size": 3584,
-            "patch_size": 14,
-            "temporal_patch_size": 2,
-            "spatial_merge_size": 2,
-            "tokens_per_second": 2,
-            "window_size": 112,
-            "fullatt_block_indexes": [7, 15, 23, 31],
-        },
-        text_config={
-            "vocab_size": 152064,
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
-            "max_position_embeddings": 128000,
-            "rms_norm_eps": 1e-6,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1000000.0,
-                "mrope_section": [16, 24, 24],
-            },
-            "bos_token_id": 151643,
-            "eos_token_id": 151645,
-        },
-        image_token_id=151655,
-        video_token_id=151656,
-        vision_start_token_id=151652,
-        vision_end_token_id=151653,
-    )
-
-
 ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "llava_1_5_7b": lambda: _llava(_VICUNA_7B),
     "llava_1_5_13b": lambda: _llava(_VICUNA_13B),
     "llava_next_7b": lambda: _llava_next(_VICUNA_7B),
     "llava_next_13b": lambda: _llava_next(_VICUNA_13B),
-    "qwen2_5_vl_7b": _qwen2_5_vl,
+    "qwen2_5_vl_3b": lambda: qwen2_5_vl("3b"),
+    "qwen2_5_vl_7b": lambda: qwen2_5_vl("7b"),
+    "qwen2_5_vl_32b": lambda: qwen2_5_vl("32b"),
+    "qwen2_5_vl_72b": lambda: qwen2_5_vl("72b"),
     "llava_onevision_7b": _llava_onevision,
     "llava_next_video_7b": _llava_next_video,
     "qwen3_vl_2b": lambda: qwen3_vl("1_7b"),
@@ -207,11 +169,16 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen2_vl_2b": lambda: qwen2_vl("1_5b"),
     "qwen2_vl_7b": lambda: qwen2_vl("7b"),
     "qwen2_vl_72b": lambda: qwen2_vl("72b"),
-    "smolvlm2_2b": smolvlm2,
+    "smolvlm2_256m": lambda: smolvlm2("256m"),
+    "smolvlm2_500m": lambda: smolvlm2("500m"),
+    "smolvlm2_2b": lambda: smolvlm2("2b"),
+    "idefics3_8b": idefics3,
     "glm_4_1v_9b": glm4v,
     "mistral_small_3_1_24b": mistral_small,
-    "paligemma_3b": lambda: paligemma(1),
-    "paligemma2_3b": lambda: paligemma(2),
+    "paligemma_3b": paligemma,
+    "paligemma2_3b": lambda: paligemma2("2b"),
+    "paligemma2_10b": lambda: paligemma2("9b"),
+    "paligemma2_28b": lambda: paligemma2("27b"),
     "gemma3_4b": lambda: gemma3("4b"),
     "gemma3_12b": lambda: gemma3("12b"),
     "gemma3_27b": lambda: gemma3("27b"),
@@ -220,8 +187,12 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "internvl3_8b": lambda: internvl3("7b"),
     "internvl3_14b": lambda: internvl3("14b"),
     "internvl3_38b": lambda: internvl3("32b"),
+    "internvl3_78b": lambda: internvl3("72b"),
+    "internvl3_5_1b": lambda: internvl3_5("0_6b"),
+    "internvl3_5_2b": lambda: internvl3_5("1_7b"),
     "internvl3_5_4b": lambda: internvl3_5("4b"),
     "internvl3_5_8b": lambda: internvl3_5("8b"),
     "internvl3_5_14b": lambda: internvl3_5("14b"),
+    "internvl3_5_38b": lambda: internvl3_5("32b"),
 }
 """Name of an architecture -> a fresh config of it at full size."""

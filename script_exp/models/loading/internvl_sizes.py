@@ -47,7 +47,7 @@ def internvl3(size: str) -> PretrainedConfig:
 
 
 def internvl3_5(size: str) -> PretrainedConfig:
-    """OpenGVLab/InternVL3_5-*-HF: Qwen3 with 151,936 tokens."""
+    """OpenGVLab/InternVL3_5-*-HF: Qwen3 with 151,936 tokens; 38B on the larger InternViT."""
     text = Qwen3Config(
         vocab_size=151936,
         head_dim=128,
@@ -58,7 +58,7 @@ def internvl3_5(size: str) -> PretrainedConfig:
         tie_word_embeddings=False,
         **QWEN3[size]._asdict(),
     )
-    return _internvl(text, 151671, _VIT_300M)
+    return _internvl(text, 151671, _VIT_6B if size == "32b" else _VIT_300M)
 
 
 def _internvl(text: PretrainedConfig, image: int, tower: dict[str, Any]) -> PretrainedConfig:

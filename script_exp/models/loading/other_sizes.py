@@ -1,4 +1,4 @@
-"""Full-size configs of SmolVLM2, GLM-4.1V, Mistral Small 3.1 and PaliGemma, as ``architectures.py`` has them.
+"""Full-size configs of GLM-4.1V, Mistral Small 3.1 and PaliGemma, as ``architectures.py`` has them.
 
 Compared with the number of parameters in the name, and not with the hub's ``config.json``, which could not be
 read.
@@ -10,49 +10,13 @@ from transformers import (
     Gemma2Config,
     GemmaConfig,
     Glm4vConfig,
-    LlamaConfig,
     Mistral3Config,
     MistralConfig,
     PaliGemmaConfig,
     PixtralVisionConfig,
     PretrainedConfig,
     SiglipVisionConfig,
-    SmolVLMConfig,
 )
-
-
-def smolvlm2() -> PretrainedConfig:
-    """HuggingFaceTB/SmolVLM2-2.2B-Instruct: SmolLM2-1.7B, SigLIP so400m at 384, 81 tokens a tile."""
-    text = LlamaConfig(
-        vocab_size=49280,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=24,
-        num_attention_heads=32,
-        num_key_value_heads=32,
-        max_position_embeddings=8192,
-        rms_norm_eps=1e-5,
-        bos_token_id=1,
-        eos_token_id=49279,
-        pad_token_id=2,
-        rope_parameters={"rope_type": "default", "rope_theta": 130000.0},
-    )
-    vision = {
-        "hidden_size": 1152,
-        "intermediate_size": 4304,
-        "num_hidden_layers": 27,
-        "num_attention_heads": 16,
-        "image_size": 384,
-        "patch_size": 14,
-    }
-    return SmolVLMConfig(
-        dtype="bfloat16",
-        text_config=text,
-        vision_config=vision,
-        scale_factor=3,
-        image_token_id=49190,
-        tie_word_embeddings=False,
-    )
 
 
 def glm4v() -> PretrainedConfig:
@@ -127,30 +91,56 @@ def mistral_small() -> PretrainedConfig:
     )
 
 
-def paligemma(version: int) -> PretrainedConfig:
-    """google/paligemma-3b-mix-224 (Gemma 2B) and google/paligemma2-3b-mix-224 (Gemma 2 2B)."""
-    common = {"vocab_size": 257216, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "head_dim": 256}
-    text: PretrainedConfig
-    if version == 1:
-        text = GemmaConfig(
+GEMMA2 = {
+    "2b": {"hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8},
+    "9b": {
+        "hidden_size": 3584,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 42,
+        "num_attention_heads": 16,
+    },
+    "27b": {
+        "hidden_size": 4608,
+        "intermediate_size": 36864,
+        "num_hidden_layers": 46,
+        "num_attention_heads": 32,
+    },
+}
+_GEMMA_WORDS = {"vocab_size": 257216, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
+
+
+def paligemma() -> PretrainedConfig:
+    """google/paligemma-3b-mix-224: Gemma 2B."""
+    return _paligemma(
+        GemmaConfig(
             hidden_size=2048,
             intermediate_size=16384,
             num_hidden_layers=18,
             num_attention_heads=8,
             num_key_value_heads=1,
-            **common,
+            head_dim=256,
+            **_GEMMA_WORDS,
         )
-    else:
-        text = Gemma2Config(
-            hidden_size=2304,
-            intermediate_size=9216,
-            num_hidden_layers=26,
-            num_attention_heads=8,
-            num_key_value_heads=4,
-            query_pre_attn_scalar=256,
+    )
+
+
+def paligemma2(size: str) -> PretrainedConfig:
+    """google/paligemma2-3b-mix-224, -10b- and -28b-: Gemma 2 2B, 9B and 27B, by the names of the latter."""
+    sizes = GEMMA2[size]
+    largest = size == "27b"
+    return _paligemma(
+        Gemma2Config(
+            num_key_value_heads=sizes["num_attention_heads"] // 2,
+            head_dim=128 if largest else 256,
+            query_pre_attn_scalar=sizes["hidden_size"] // sizes["num_attention_heads"] if largest else 256,
             sliding_window=4096,
-            **common,
+            **sizes,
+            **_GEMMA_WORDS,
         )
+    )
+
+
+def _paligemma(text: PretrainedConfig) -> PretrainedConfig:
     vision = SiglipVisionConfig(
         hidden_size=1152,
         intermediate_size=4304,

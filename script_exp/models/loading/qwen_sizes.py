@@ -1,4 +1,4 @@
-"""Full-size configs of Qwen2-VL and Qwen3-VL, as :mod:`script_exp.models.loading.architectures` has them.
+"""Full-size configs of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, as ``architectures.py`` has them.
 
 Widths and depths are those of the text models of the same name; they were compared with the number of
 parameters in the name, and not with the hub's ``config.json``, which could not be read.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from transformers import PretrainedConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
+from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 
 
 class LLMSize(NamedTuple):
@@ -24,6 +24,7 @@ class LLMSize(NamedTuple):
 QWEN2 = {
     "0_5b": LLMSize(896, 4864, 24, 14, 2),
     "1_5b": LLMSize(1536, 8960, 28, 12, 2),
+    "3b": LLMSize(2048, 11008, 36, 16, 2),
     "7b": LLMSize(3584, 18944, 28, 28, 4),
     "14b": LLMSize(5120, 13824, 48, 40, 8),
     "32b": LLMSize(5120, 27648, 64, 40, 8),
@@ -70,6 +71,41 @@ def qwen2_vl(size: str) -> PretrainedConfig:
         vision_start_token_id=151652,
         vision_end_token_id=151653,
         tie_word_embeddings=size == "1_5b",
+    )
+
+
+def qwen2_5_vl(size: str) -> PretrainedConfig:
+    """Qwen/Qwen2.5-VL-*-Instruct; the tower's MLP is wider from 32B on."""
+    text: dict[str, Any] = QWEN2[size]._asdict() | {
+        "vocab_size": 151936 if size == "3b" else 152064,
+        "max_position_embeddings": 128000,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+        "bos_token_id": 151643,
+        "eos_token_id": 151645,
+    }
+    vision = {
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3456 if size in ("32b", "72b") else 3420,
+        "num_heads": 16,
+        "out_hidden_size": text["hidden_size"],
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "spatial_merge_size": 2,
+        "tokens_per_second": 2,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+    }
+    return Qwen2_5_VLConfig(
+        dtype="bfloat16",
+        vision_config=vision,
+        text_config=text,
+        image_token_id=151655,
+        video_token_id=151656,
+        vision_start_token_id=151652,
+        vision_end_token_id=151653,
+        tie_word_embeddings=size == "3b",
     )
 
 
