@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 from families import QUESTIONS, build, visuals
+from flop_counter import counted
 from made_video import by_remainders, made_video
 
 import script_exp.pruners as exported
 from script_exp import prune
+from script_exp.benchmarks.base import Sample
 from script_exp.benchmarks.shapes import Shapes
 from script_exp.cell.agreement import prompt_problem
-from script_exp.cell.answer import Answering, BatchSize
+from script_exp.cell.answer import Answering, BatchSize, count_tokens
 from script_exp.cell.prepared import RunCell
 from script_exp.cell.skipped import Skipped
 from script_exp.config.settings import RunSettings
@@ -37,6 +39,7 @@ from script_exp.pruners import (
     VidCom2,
     VideoPruner,
 )
+from script_exp.results.summarize import summarize_costs
 from script_exp.sweeps.experiment import composed_cells
 
 METHODS = {
@@ -176,6 +179,23 @@ def test_both_stages_of_a_method(model, family):
             counts = by_remainders([size * half / entering for size in sizes], half, sizes)
             names = origin.part.unique().tolist()
             assert [int(left[origin.part == name].sum()) for name in names] == counts
+
+
+@pytest.mark.parametrize(("before", "inside"), STAGES, ids=lambda one: one.__name__)
+def test_flops_of_both_stages(before, inside, tmp_path):
+    """The choice over time, the rows that the second stage reads, and every layer, against the counter."""
+    model = build("llava_next_video", tmp_path, attention="eager")
+    ((visual,),) = visuals("llava_next_video")[:1]
+    sample = Sample("0", lambda: visual, QUESTIONS[0], QUESTIONS[0], (), "all", "0")
+    pruner = both(before, inside)
+    inputs = model.preprocess([[visual]], [model.chat_prompt(QUESTIONS[0])])
+    images, prompts = model.encode_images(inputs, pruner.reads), []
+    choice = counted(lambda: prompts.append(model.prune(inputs, images, pruner)))
+    with model.pruning_inside(prompts[0]):
+        prefill = counted(lambda: model.prefill(prompts[0]))
+    (record,) = count_tokens(model, pruner, [sample])
+    stages = summarize_costs(model, pruner, [record])[0]["stages"]
+    assert stages["llm"] + stages["lm_head"] + stages["pruner"] == choice + prefill
 
 
 def test_records_and_composition(model, family):
