@@ -28,6 +28,7 @@ from script_exp.pruners import (
     Graph,
     MustDrop,
     NoPruning,
+    PruMerge,
     PyramidDrop,
     Random,
     SparseVLMPlus,
@@ -80,6 +81,10 @@ def test_what_does_not_fit_is_one_sentence():
             "before=NoPruning: expected a method that prunes; to prune inside",
         ),
         (lambda: composed(0.1, before=NoPruning()), "before=NoPruning: expected a method that prunes"),
+        (
+            lambda: composed(before=PruMerge(budget=1, count="adaptive")),
+            "before=PruMerge: expected a method that keeps its whole budget",
+        ),
         (lambda: composed(inside=composed()), "inside=Composed: expected a method that prunes inside"),
         (lambda: composed(inside=Feather(budget=1)), "inside=Feather: expected a method that needs no grid"),
         (

@@ -54,6 +54,9 @@ class Composed(LayerPruner):
         entering = self.budget * self.expansion
         if share and entering >= 1:
             raise SettingError("expansion", self.expansion, f"less than 1 / budget = {1 / self.budget:g}")
+        if self.before.adaptive:
+            expected = "a method that keeps its whole budget: what is inside divides what enters"
+            raise SettingError("before", type(self.before).__name__, expected)
         self.before = replace(self.before, budget=entering if share else round(entering))
         tokens = 10**6 if share else 2 * round(entering)
         if self.before.kept_of(tokens) > tokens_kept(self.before.budget, tokens):
