@@ -18,6 +18,9 @@ from script_exp.models.rules import check_positions
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.pruners.before_llm.trim import NO_PROJECTOR
 
+_LARGE = 10_000
+"""Tokens of a picture of which a share is hardly rounded, where pictures differ in size."""
+
 
 def check_fit(
     settings: RunSettings, benchmark: Benchmark, pruner: Pruner | LayerPruner, checkpoint: Checkpoint
@@ -50,15 +53,17 @@ def check_fit(
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
             check_renumbering(pruner, adapter)
+            average = pruner.budget_as == "average"
+            if adapter.variable_size and isinstance(pruner.budget, int) and average:
+                differ = f"images of model={settings.model.name} differ in size"
+                why = f"{differ}, and large ones cannot reach such a low average"
+                if "after" in pruner.then.meanings:
+                    raise SettingError("budget_as", "average", f"after, or a share as budget: {why}")
+                raise SettingError("budget", pruner.budget, f"a share between 0 and 1: {why}")
             if tokens is not None:
                 pruner.lengths(tokens, checkpoint.llm_layers)
-            if adapter.variable_size and isinstance(pruner.budget, int) and pruner.budget_as == "average":
-                raise SettingError(
-                    "budget_as",
-                    "average",
-                    f"after, or a share as budget: images of model={settings.model.name} differ in size, and "
-                    "large ones cannot reach such a low average",
-                )
+            elif average:
+                pruner.lengths(_LARGE, checkpoint.llm_layers)
         first = pruner.first if isinstance(pruner, LayerPruner) else pruner
         adapter.check_reads(pruner.reads, checkpoint.config)
         if first is not None:

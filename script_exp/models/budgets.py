@@ -59,10 +59,12 @@ def check_renumbering(pruner: Pruner | LayerPruner, adapter: ModelAdapter | type
     """Raise a :class:`SettingError` if the method renumbers positions that are more than a count."""
     if isinstance(pruner, LayerPruner) and pruner.renumbers and not adapter.counts_positions:
         why = "positions of this model are places in the picture, which cannot be renumbered"
-        method = pruner.then
+        method, composed = pruner.then, pruner.first is not None
         if "positions" in all_fields(method):
-            raise SettingError("positions", "renumber", f"keep: {why}")
-        raise SettingError("pruner", type(method).__name__, f"a method that keeps positions: {why}")
+            key = "inside.positions" if composed else "positions"
+            raise SettingError(key, "renumber", f"keep: {why}")
+        key = "inside" if composed else "pruner"
+        raise SettingError(key, type(method).__name__, f"a method that keeps positions: {why}")
 
 
 def compares_frames(pruner: Pruner | LayerPruner) -> bool:

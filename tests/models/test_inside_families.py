@@ -19,6 +19,7 @@ from script_exp.pruners import (
     HiMAP,
     HoliTomInside,
     MustDrop,
+    NoPruning,
     PruneVidInside,
     PyramidDrop,
     SparseVLM,
@@ -54,12 +55,15 @@ def answers(model, encoded, rows, pruner):
         model.visual_by_layer(pruner, prompt.before[row], prompt.entering[row], prompt.budget_crops[row])
         for row in range(len(rows))
     ]
-    held = output.past_key_values.layers[-1].keys.shape[2]
+    held = [layer.keys.shape[2] for layer in output.past_key_values.layers]
     return torch.stack(output.logits, dim=1), by_layer, held, prompt
 
 
 def test_a_batch_gives_what_its_rows_give(model, encoded):
-    """Counts by layer are those that ran, whatever the image's size, its crops and its separators."""
+    """Counts by layer are those that ran, whatever the image's size, its crops and its separators.
+
+    Keeping all is the stock model bitwise, over both steps.
+    """
     rows = (0, 1)
     counts = model.adapter.counts_positions
     pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
@@ -70,13 +74,16 @@ def test_a_batch_gives_what_its_rows_give(model, encoded):
     else:
         with pytest.raises(SettingError, match="pruner=SparseVLM: expected a method that keeps positions"):
             answers(model, encoded, rows, merging)
+    unpruned, *_ = answers(model, encoded, rows, NoPruning())
     for pruner in pruners:
         together, *_, prompt = answers(model, encoded, rows, pruner)
         shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())
-        alone, ((*_, last),), held, single = answers(model, encoded, (shorter,), pruner)
+        alone, (lengths,), held, single = answers(model, encoded, (shorter,), pruner)
         torch.testing.assert_close(together[shorter : shorter + 1], alone, atol=2e-4, rtol=1e-4)
         text = int(single.arguments["attention_mask"].sum()) - single.entering[0]
-        assert held == last + text + 1
+        assert held == [length + text + 1 for length in lengths]
+        kept, *_ = answers(model, encoded, rows, replace(pruner, budget=0.999999))
+        assert torch.equal(kept, unpruned)
 
 
 def test_a_grid_is_that_of_a_crop(model, family, encoded):

@@ -13,7 +13,7 @@ from families import QUESTIONS, build, visuals
 
 from script_exp.pruners import FastV, NoPruning, Pyramid, PyramidDrop
 
-NEW = 3
+NEW = 9
 FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
 FAMILIES.append("paligemma")
 CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]

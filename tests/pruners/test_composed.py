@@ -23,6 +23,7 @@ from script_exp.pruners import (
     DART,
     VTW,
     Composed,
+    Downsample,
     FastV,
     Feather,
     Graph,
@@ -96,6 +97,18 @@ def test_what_does_not_fit_is_one_sentence():
             "budget=400: expected at most 384, since 1.5 times as many enter",
         ),
         (lambda: composed(8, 4).lengths(576, 4), "budget=8: expected at least 17 as an average"),
+        (
+            lambda: composed(13, 1.1, before=Downsample(budget=1), budget_as="after").lengths(576, 4),
+            "expansion=1.1: expected more: of 576 tokens Downsample lets 12 enter, less than the budget",
+        ),
+        (
+            lambda: composed(0.1, before=Downsample(budget=1), budget_as="after").lengths(576, 4),
+            "before=Downsample: expected a method that keeps any share: of 576 tokens it keeps 81, not 86",
+        ),
+        (
+            lambda: composed(64, inside=VTW(budget=1), budget_as="after"),
+            "budget_as=after: expected one of average",
+        ),
     ):
         with pytest.raises(SettingError, match=f"^{message}"):
             make()
@@ -174,6 +187,34 @@ def test_two_choices_of_the_configs():
     with pytest.raises(
         UserError, match=r"pruner.inside.layer=9: expected a decoder layer from 1 to 3; the LLM"
     ):
+        RunCell.prepare(RunSettings.from_config(config))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ["budget=0.05", "pruner=fastv", "pruner.budget_as=average"],
+            "budget=0.05: expected at least 0.0715 as an average over 28 layers, since the first 2 see all",
+        ),
+        (
+            ["budget=64", "pruner=vtw"],
+            "budget=64: expected a share between 0 and 1: images of model=qwen2_5_vl_7b differ in size",
+        ),
+        (
+            [
+                "budget=0.1",
+                "pruner=composed",
+                "pruner@pruner.before=trim",
+                "pruner@pruner.inside=pyramiddrop",
+            ],
+            "pruner.inside.positions=renumber: expected keep: positions of this model are places",
+        ),
+    ],
+)
+def test_sizes_and_places_that_differ_are_refused_before_loading(given, message):
+    ((_, config),) = composed_cells([*given, "model=qwen2_5_vl_7b", "model.weights=random"])
+    with pytest.raises(UserError, match=f"^{message}"):
         RunCell.prepare(RunSettings.from_config(config))
 
 

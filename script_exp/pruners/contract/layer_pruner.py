@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -242,10 +243,12 @@ class LayerPruner(ABC):
         lower = ["an earlier first stage"] * (first > 1) + ["pruner.budget_as=after"] * (
             "after" in self.meanings
         )
+        share = isinstance(self.budget, float)
+        least, every = (math.ceil(1e4 * lowest / tokens) / 1e4, "") if share else (lowest, f"{tokens} ")
         raise SettingError(
             "budget",
             self.budget,
-            f"at least {lowest} as an average over {layers} layers, since {see} all {tokens} tokens"
+            f"at least {least} as an average over {layers} layers, since {see} all {every}tokens"
             + (f"; or {' or '.join(lower)}" if lower else ""),
         )
 

@@ -66,6 +66,8 @@ class Composed(LayerPruner):
         try:
             self.inside = replace(self.inside, budget=left, budget_as=self.budget_as)
         except SettingError as error:
+            if error.key == "budget_as":  # that of the whole
+                raise
             raise error.within("inside") from error
 
     @property
@@ -130,4 +132,12 @@ class Composed(LayerPruner):
         if isinstance(self.before.budget, int) and self.before.budget > tokens:
             expected = f"at most {int(tokens / self.expansion)}, since {self.expansion:g} times as many enter"
             raise SettingError("budget", self.budget, f"{expected} of {tokens} tokens of a crop")
-        return self.before.kept_of(tokens)
+        entering, method = self.before.kept_of(tokens), type(self.before).__name__
+        wanted = tokens_kept(self.before.budget, tokens)
+        if isinstance(self.budget, float) and entering < wanted:
+            expected = f"a method that keeps any share: of {tokens} tokens it keeps {entering}, not {wanted}"
+            raise SettingError("before", method, f"{expected}; or a whole number as budget")
+        if entering < self.budget:
+            expected = f"more: of {tokens} tokens {method} lets {entering} enter, less than the budget"
+            raise SettingError("expansion", self.expansion, expected)
+        return entering
