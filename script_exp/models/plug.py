@@ -130,6 +130,8 @@ def _prunable(
 ) -> PrunableModel:
     check_choice("modality", modality, ("image", "video"))
     adapter = adapter_of(model, modality)
+    if modality == "video" and adapter.modality != "video":
+        raise SettingError("modality", modality, f"image: {type(model).__name__} has no videos here")
     if compares_frames(pruner) and adapter.modality != "video":
         raise SettingError(
             "pruner",

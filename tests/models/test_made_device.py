@@ -80,7 +80,7 @@ def test_stages_of_video_methods_inside_the_llm(tmp_path):
         move(model, FIRST)
         for pruner, wanted in zip(pruners, expected, strict=True):
             for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
-                torch.testing.assert_close(found.host, own, atol=2e-5, rtol=1e-4)
+                torch.testing.assert_close(found.host, own, atol=5e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -104,18 +104,20 @@ def test_where_choosing_waits_for_the_device(tmp_path):
 
 
 @torch.no_grad()
-def test_decoder_layers_on_another_device(tmp_path):
+@pytest.mark.parametrize("family", CONFIGS)
+def test_decoder_layers_on_another_device(family, tmp_path):
     """accelerate's hooks move what a layer gets; masks, ropes and choices have to follow."""
-    model = build("llava", tmp_path)
-    rows = [(own, row) for row, own in enumerate(visuals("llava")[:2])]
+    model = build(family, tmp_path)
+    rows = [(own, row) for row, own in enumerate(visuals(family)[: 2 if modality(family) == "image" else 1])]
+    positions = "renumber" if model.adapter.counts_positions else "keep"
     pruners = [
         NoPruning(),
         Script(budget=5),
         FastV(budget=4, layer=2, budget_as="after"),  # ranked on the first device, dropped on the second
-        PyramidDrop(budget=4, stages=[1, 3], budget_as="after"),
+        PyramidDrop(budget=4, stages=[1, 3], budget_as="after", positions=positions),
     ]
     expected = [logits(model, rows, pruner) for pruner in pruners]
-    llm = model.model.model.language_model
+    llm = model.adapter.llm
     with MadeDevices():
         move(model, FIRST)
         for part in (*llm.layers[2:], llm.norm, model.model.lm_head):
@@ -125,4 +127,4 @@ def test_decoder_layers_on_another_device(tmp_path):
         assert devices_of(model.model) == [FIRST, SECOND]
         for pruner, wanted in zip(pruners, expected, strict=True):
             for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
-                torch.testing.assert_close(found.host, own, atol=2e-5, rtol=1e-4)
+                torch.testing.assert_close(found.host, own, atol=5e-5, rtol=1e-4)

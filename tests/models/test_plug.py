@@ -194,6 +194,13 @@ def test_an_unknown_modality(llava):
         prune(llava.model, llava.processing, Random(budget=4), modality="picture"),
     ):
         pass
+    with (
+        pytest.raises(
+            SettingError, match="modality=video: expected image: LlavaForConditionalGeneration has no"
+        ),
+        prune(llava.model, llava.processing, Random(budget=4), modality="video"),
+    ):
+        pass
 
 
 def test_a_clip_that_does_not_fit(llava, tmp_path):

@@ -40,9 +40,8 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "gemma3": Gemma3Adapter,
 }
 
-REFUSED: dict[str, str] = {
-    "qwen3_5": "most of its layers are linear attention, in whose state no token can be hidden; try qwen3_vl",
-}
+_LINEAR = "most of its layers are linear attention, in whose state no token can be hidden; try qwen3_vl"
+REFUSED: dict[str, str] = {"qwen3_5": _LINEAR, "qwen3_5_moe": _LINEAR}
 """model_type of known families that are not supported -> why."""
 
 
