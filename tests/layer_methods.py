@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from layer_reference import Merged, Stage, attention, best, places, projected
+from layer_reference import Merged, Stage, attention, best, capped, places, projected
 from layer_video_methods import SURE, framefusion_inside, holitom_inside, prunevid_inside
 from torch import Tensor
 
@@ -72,16 +72,19 @@ def dart(stage: Stage) -> Tensor:
 
 
 def raters(stage: Stage) -> list[int]:
-    """Columns of the text tokens that rate, which depend on what entered the LLM alone."""
-    prompt = len(stage.embeddings)
-    text = list(range(prompt - len(stage.text), prompt))
-    image = stage.image
+    """Columns of the text tokens that rate, which depend on what entered the LLM alone.
+
+    That is the text behind the image's last token, also where this one was dropped and words stand before it.
+    """
+    prompt, image = len(stage.embeddings), stage.image
+    text = list(range(image[-1] + 1, prompt))
+    first = stage.hidden.shape[1] - len(text)
     shares = torch.zeros(len(text))
     for column in image:
         shares += torch.stack([stage.embeddings[column] @ stage.embeddings[word] for word in text]).softmax(0)
     shares /= len(image)
     found = [index for index, share in enumerate(shares) if share > shares.mean()]
-    return found or list(range(len(text)))
+    return [first + index for index in found or range(len(text))]
 
 
 def sparsevlm_plus(stage: Stage) -> Tensor:
@@ -91,10 +94,10 @@ def sparsevlm_plus(stage: Stage) -> Tensor:
     )  # one, or three of which each has its frequencies
     own = [number * len(axes) // len(frequencies) for number in range(len(frequencies))]
     width = 2 * len(frequencies)
-    rows = stage.before[:, [int(stage.text[rater]) for rater in raters(stage)]][:, :, stage.visual].clone()
+    rows = stage.before[:, raters(stage)][:, :, stage.visual].clone()
     for line, rater in enumerate(raters(stage)):
         for column, place in enumerate(stage.visual):
-            far = axes[own, stage.text[rater]] - axes[own, place]
+            far = axes[own, rater] - axes[own, place]
             weight = 2 / width**0.5 * (far * frequencies).cos().sum()
             rows[:, line, column] /= weight.clamp(min=width**0.5 / 10)
     heads = best(rows.sum(dim=(1, 2)), 2)
@@ -103,7 +106,7 @@ def sparsevlm_plus(stage: Stage) -> Tensor:
 
 def sparsevlm(stage: Stage) -> Merged:
     """Counted as published: so many stay, so many of the dropped are recycled, into so many clusters."""
-    rows = stage.before.mean(dim=0)[[int(stage.text[rater]) for rater in raters(stage)]]
+    rows = stage.before.mean(dim=0)[raters(stage)]
     ranked = best(rows.mean(dim=0)[stage.visual], len(stage.visual)).tolist()
     states = stage.hidden[0, stage.visual]
     for kept in range(stage.count - 1, 0, -1):
@@ -153,7 +156,9 @@ def pact(stage: Stage) -> Merged:
     query, key = projected(stage.own, stage.hidden, None)
     asked = int(stage.text[0])
     key = key.repeat_interleave(len(query) // len(key), dim=0)[:, :asked]
-    logits = query[:, :asked].mean(dim=1, keepdim=True) @ key.mT * query.shape[-1] ** -0.5
+    own = stage.own.self_attn
+    logits = query[:, :asked].mean(dim=1, keepdim=True) @ key.mT * own.scaling
+    logits = capped(logits, own, "attn_logit_softcapping")
     states = stage.hidden[0, stage.visual]
     scores = logits.softmax(dim=-1).mean(dim=(0, 1))[stage.visual] * states.norm(dim=-1)
     tokens = range(len(states))

@@ -6,14 +6,14 @@ Includes small prompts to compare on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from checkpoints import BOS, IMAGE, PAD
 from torch import Tensor
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import FastV, Pyramid
@@ -34,11 +34,15 @@ PRUNERS = [
 
 @dataclass
 class Row:
-    """One prompt without padding: embeddings (1, n, d), visual (n,) and position ids (..., 1, n)."""
+    """One prompt without padding: embeddings (1, n, d), visual (n,) and position ids (..., 1, n).
+
+    ``deep`` is what the first layers add to their output, for each of the visual tokens.
+    """
 
     embeddings: Tensor
     visual: Tensor
     positions: Tensor
+    deep: Sequence[Tensor] = ()
 
 
 def llava_inputs(rows=2, images=1):
@@ -130,7 +134,17 @@ class Merged:
 
 
 @torch.inference_mode()
-def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], Any] = fastv, renumber=False):
+def reference(
+    model,
+    row,
+    new,
+    schedule,
+    window=None,
+    choose: Callable[[Stage], Any] = fastv,
+    renumber=False,
+    llm=None,
+    shape=None,
+):
     """Logits (steps, vocabulary) after the prompt and after each of the ids ``new`` but the last.
 
     One pass over the prompt and ``new`` together: attention is causal, so each position is what a pass that
@@ -141,8 +155,14 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
         window: (layers,) sliding window of each layer, or None; it counts the tokens that are left.
         choose: the method.
         renumber: whether positions count anew after a stage.
+        llm: the decoder; None: where LLaVA has it.
+        shape: rotary embeddings and mask of a layer, from hidden states, positions, the columns of the whole
+            sequence that are left and the layer's index; None: causal, within the window.
     """
-    llm = model.model.language_model
+    llm = llm or model.model.language_model
+    shape = shape or (
+        lambda hidden, positions, _, index: shaped(llm, hidden, positions, window and window[index])
+    )
     prompt, new = len(row.visual), new[:-1]
     hidden = torch.cat([row.embeddings, model.get_input_embeddings()(new)[None]], dim=1)
     following = row.positions.amax() + 1 + torch.arange(len(new)).expand(*row.positions.shape[:-1], -1)
@@ -152,7 +172,7 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
     taken = None  # what the layer before got, of the prompt
     image = row.visual.nonzero()[:, 0]
     for index, block in enumerate(llm.layers):
-        rotary, mask = shaped(llm, hidden, positions, window and window[index])
+        rotary, mask = shape(hidden, positions, alive, index)
         if index in schedule:
             left = int((alive < prompt).sum())
             now = row.visual[alive[:left]].nonzero()[:, 0]
@@ -182,10 +202,12 @@ def reference(model, row, new, schedule, window=None, choose: Callable[[Stage], 
                 hidden[0, behind + number] = state
             if renumber:
                 positions = torch.arange(len(alive))[None]
-            rotary, mask = shaped(llm, hidden, positions, window and window[index])
+            rotary, mask = shape(hidden, positions, alive, index)
         left = int((alive < prompt).sum())
         taken = hidden[:, :left], [part[..., :left, :] for part in rotary], mask[..., :left, :left]
         hidden = block(hidden, attention_mask=mask + weights, position_embeddings=rotary)
+        for level, column in zip(row.deep[index] if index < len(row.deep) else (), image, strict=False):
+            hidden[0, alive == column] += level
     return model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
 
 
@@ -202,7 +224,14 @@ def attention(block, hidden, rotary, mask):
     """(heads, size, size) attention of a layer; without positions if ``rotary`` is None."""
     query, key = projected(block, hidden, rotary)
     key = key.repeat_interleave(query.shape[0] // key.shape[0], dim=0)
-    return (query @ key.mT * block.self_attn.head_dim**-0.5 + mask[0]).softmax(dim=-1)
+    scores = capped(query @ key.mT * block.self_attn.scaling, block.self_attn, "attn_logit_softcapping")
+    return (scores + mask[0]).softmax(dim=-1)
+
+
+def capped(scores, owner, name):
+    """Scores within the softcap that a layer or a config has, if it has one."""
+    cap = getattr(owner, name, None)
+    return scores if cap is None else (scores / cap).tanh() * cap
 
 
 def projected(block, hidden, rotary):
@@ -210,10 +239,12 @@ def projected(block, hidden, rotary):
     attention = block.self_attn
     normed = block.input_layernorm(hidden)
     shape = (1, normed.shape[1], -1, attention.head_dim)
-    query = attention.q_proj(normed).view(shape).transpose(1, 2)
-    key = attention.k_proj(normed).view(shape).transpose(1, 2)
+    query, key = attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape)
+    if hasattr(attention, "q_norm"):
+        query, key = attention.q_norm(query), attention.k_norm(key)
+    query, key = query.transpose(1, 2), key.transpose(1, 2)
     if rotary is not None:
-        query, key = apply_rotary_pos_emb(query, key, *rotary)
+        query, key = sys.modules[type(attention).__module__].apply_rotary_pos_emb(query, key, *rotary)
     return query[0], key[0]
 
 
