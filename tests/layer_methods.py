@@ -72,19 +72,16 @@ def dart(stage: Stage) -> Tensor:
 
 
 def raters(stage: Stage) -> list[int]:
-    """Columns of the text tokens that rate, which depend on what entered the LLM alone.
-
-    That is the text behind the image's last token, also where this one was dropped and words stand before it.
-    """
-    prompt, image = len(stage.embeddings), stage.image
-    text = list(range(image[-1] + 1, prompt))
-    first = stage.hidden.shape[1] - len(text)
+    """Columns of the text tokens that rate, which depend on what entered the LLM alone."""
+    prompt = len(stage.embeddings)
+    text = list(range(prompt - len(stage.text), prompt))
+    image = stage.image
     shares = torch.zeros(len(text))
     for column in image:
         shares += torch.stack([stage.embeddings[column] @ stage.embeddings[word] for word in text]).softmax(0)
     shares /= len(image)
     found = [index for index, share in enumerate(shares) if share > shares.mean()]
-    return [first + index for index in found or range(len(text))]
+    return [int(stage.text[index]) for index in found or range(len(text))]
 
 
 def sparsevlm_plus(stage: Stage) -> Tensor:

@@ -36,13 +36,15 @@ PRUNERS = [
 class Row:
     """One prompt without padding: embeddings (1, n, d), visual (n,) and position ids (..., 1, n).
 
-    ``deep`` is what the first layers add to their output, for each of the visual tokens.
+    ``deep`` is what the first layers add to their output, for each of the visual tokens. ``image`` (n,) has
+    separators, too, behind which the text begins; None: ``visual``.
     """
 
     embeddings: Tensor
     visual: Tensor
     positions: Tensor
     deep: Sequence[Tensor] = ()
+    image: Tensor | None = None
 
 
 def llava_inputs(rows=2, images=1):
@@ -80,7 +82,7 @@ class Stage:
         own: the stage's first layer; it is going to get ``hidden``.
         rotary: of the positions in force.
         embeddings: (prompt, d) what entered the LLM.
-        visual, text: columns of ``hidden`` of the visual tokens, and of the tokens behind the last one.
+        visual, text: columns of ``hidden`` of the visual tokens, and of the tokens behind the image.
         places: which of the prompt's visual tokens the visual ones are.
         count: how many of them stay.
         positions: (..., 1, size) of ``hidden``.
@@ -171,6 +173,8 @@ def reference(
     weights = torch.zeros(len(alive))  # added to the attention to each column
     taken = None  # what the layer before got, of the prompt
     image = row.visual.nonzero()[:, 0]
+    behind_image = prompt - 1 - (row.visual if row.image is None else row.image).nonzero()[-1:, 0]
+    asking = max(1, int(behind_image)) if len(behind_image) else 1
     for index, block in enumerate(llm.layers):
         rotary, mask = shape(hidden, positions, alive, index)
         if index in schedule:
@@ -179,7 +183,7 @@ def reference(
             stage = Stage(
                 llm, sorted(schedule).index(index), llm.layers[index - 1], taken, block, hidden[:, :left],
                 [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
-                torch.arange(int(now[-1]) + 1 if len(now) else left - 1, left),
+                torch.arange(left - asking, left),
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
                 positions[..., :left], image.tolist(), saliency(len(image)),
             )  # fmt: skip

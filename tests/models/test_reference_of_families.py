@@ -33,6 +33,9 @@ NEW = 9
 FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
 FAMILIES.append("paligemma")
 CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
+MORE = ["llava_next", "llava_onevision", "gemma3", "llava_next_video", "llava_onevision_video"]
+MORE += ["qwen2_5_vl_video", "qwen3_vl_video", "qwen2_vl_video", "glm4v_video"]
+CASES += [(family, "sdpa") for family in MORE]
 CASES += [("gemma3_window", "sdpa"), ("gemma3_window", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
@@ -61,7 +64,8 @@ def reference(model, prompt, new, schedule, choose, renumber):
     visual, length = prompt.tokens[0], prompt.tokens.shape[1]
     places = seen.get("position_ids")
     places = torch.arange(length)[None] if places is None else places[-3:]
-    row = Row(seen["inputs_embeds"], visual, places, seen.get("deepstack_visual_embeds") or ())
+    image = prompt.arguments["input_ids"][0] == model.adapter.placeholder_id
+    row = Row(seen["inputs_embeds"], visual, places, seen.get("deepstack_visual_embeds") or (), image)
     family = model.model.config.model_type
     block = torch.zeros(length + len(new), dtype=torch.bool)  # what sees each other in both directions
     block[:length] = visual if family == "gemma3" else family == "paligemma"
