@@ -18,8 +18,10 @@ from script_exp.pruners import (
     DART,
     PACT,
     VTW,
+    Composed,
     FastV,
     FitPrune,
+    Graph,
     HiMAP,
     NoPruning,
     Pyramid,
@@ -146,3 +148,29 @@ def test_inside_the_llm(family, kernel, tmp_path):
         with model.pruning_inside(every):
             kept = model.prefill(every).logits
         assert torch.equal(kept, model.prefill(prompt_of(model, rows, questions, NoPruning())).logits)
+
+
+@pytest.mark.parametrize("family", ["llava", "internvl", "qwen3_vl", "llava_next_video"])
+def test_after_a_method_before_the_llm(family, tmp_path):
+    """What is inside sees what entered, as a prompt that was always that short."""
+    model = build(family, tmp_path)
+    rows, questions = visuals(family)[:2], QUESTIONS[:2]
+    first, then = Graph(budget=0.5), DART(budget=1, layer=2)
+    whole = Composed(budget=0.3, expansion=5 / 3, budget_as="after", before=first, inside=then)
+    prompt = prompt_of(model, rows, questions, whole)
+    with torch.inference_mode(), model.pruning_inside(prompt):
+        output = model.model.generate(
+            **prompt.arguments, max_new_tokens=NEW, do_sample=False, output_logits=True,
+            return_dict_in_generate=True,
+        )  # fmt: skip
+    for row, own in enumerate(zip(rows, questions, strict=True)):
+        entered = prompt_of(model, *([part] for part in own), first)
+        new = output.sequences[row, -NEW:]
+        lengths = model.visual_by_layer(
+            whole, prompt.before[row], prompt.entering[row], prompt.budget_crops[row]
+        )
+        wanted = reference(model, entered, new, {2: lengths[2]}, dart, False)
+        assert int(entered.tokens.sum()) == lengths[0] > lengths[2]
+        assert new.tolist() == wanted.argmax(dim=-1).tolist()
+        got = torch.stack([step[row] for step in output.logits])
+        torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
