@@ -26,6 +26,7 @@ from layer_reference import (
 
 from script_exp.errors import SettingError
 from script_exp.measure import flops
+from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.layer_flops import last_rows, read_operations, sizes_of
 from script_exp.models.attention_rows import last_row_attention
 from script_exp.models.budgets import check_renumbering
@@ -120,9 +121,13 @@ def test_beams_and_flops(name):
     with layer_pruning(
         model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], known=[known(VISUAL)]
     ):
-        both = counted(lambda: model(**inputs, use_cache=True, logits_to_keep=1))
+        outputs = []
+        both = counted(lambda: outputs.append(model(**inputs, use_cache=True, logits_to_keep=1)))
+    every = [visual + text for visual in lengths]
+    cached = sum(layer.keys.nbytes + layer.values.nbytes for layer in outputs[0].past_key_values.layers)
+    assert kv_cache_bytes(config, every, 4) == cached
     vision = counted(lambda: model.model.get_image_features(inputs["pixel_values"]))
-    decoder = flops.decoder(config, [visual + text for visual in lengths]) + flops.lm_head(config)
+    decoder = flops.decoder(config, every) + flops.lm_head(config)
     assert inside == both - vision - decoder
 
 

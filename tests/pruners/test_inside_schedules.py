@@ -132,6 +132,26 @@ def test_a_token_that_its_layer_does_not_change_has_no_score():
     assert chosen.tolist() == [1, 3, 2]
 
 
+def test_dart_keeps_its_visual_pivots_whatever_they_resemble():
+    """Equal hidden states: the largest keys stay, the rest is filled up by number; in any order of tokens."""
+    keys = torch.zeros(20, 4)
+    keys[[3, 8, 13, 19]] = torch.tensor([4.0, -5.0, 6.0, -7.0])[:, None]
+    same = torch.ones(20, 6)
+    text = {"text": torch.ones(3, 4)}, {"text": torch.ones(3, 6)}
+    signals = {
+        States(kind, of): values
+        for kind, by in (("keys", {"visual": keys, **text[0]}), ("normed", {"visual": same, **text[1]}))
+        for of, values in by.items()
+    }
+    chosen = DART(budget=12).select(LayerState(0, torch.arange(20), signals), 12).tolist()
+    assert len(set(chosen)) == 12
+    assert {3, 8, 13, 19} <= set(chosen)
+    turned = dict(signals)
+    turned[States("keys", "visual")] = keys.flip(0)
+    flipped = DART(budget=12).select(LayerState(0, torch.arange(20), turned), 12).tolist()
+    assert {0, 6, 11, 16} <= set(flipped)
+
+
 def test_words_that_agree_with_the_image_rate():
     embeddings = {"visual": torch.eye(3)[:2] * 9, "text": torch.eye(3)[1:] * 9}
     signals = {States("embeddings", of): values for of, values in embeddings.items()}
