@@ -55,6 +55,7 @@ def short_arguments(
         preserved: whether tokens keep the positions that they had in the whole prompt.
     """
     positions = positions_of_short(adapter, inputs, short, images, preserved=preserved)
+    # waits for the device: how many rows remain decides the shape
     deep = [image.deep[:, own] for image, own in zip(images, rows, strict=True) if image.deep is not None]
     return {
         "input_ids": short.input_ids,

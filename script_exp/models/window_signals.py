@@ -50,7 +50,7 @@ def check_layers(signals: Collection[Signal], layers: Sequence[int]) -> None:
             raise SettingError(
                 "layer",
                 signal.layer,
-                f"one of {listed}, the tower's layers with attention across windows, or a share in (0, 1)",
+                f"one of {listed}, the tower's layers that attend to a whole image, or a share in (0, 1)",
             )
 
 

@@ -121,6 +121,7 @@ class Qwen25VLAdapter(ModelAdapter):
         count = (mask.cumsum(dim=-1) - 1).clamp(min=0)[None]
         if "image_grid_thw" not in inputs:
             return count.expand(4, -1, -1)
+        # transformers reads the grids and masks on the host: about nine waits for the device an image
         axes, _ = self.model.model.get_rope_index(
             ids,
             mm_token_type_ids=(ids == self.placeholder_id).int(),

@@ -132,6 +132,7 @@ class Qwen25VLVideoAdapter(ModelAdapter):
         if "video_grid_thw" not in inputs:
             return count.expand(4, -1, -1)
         seconds = inputs.get("second_per_grid_ts")
+        # transformers reads the grids and masks on the host, which waits for the device
         axes, _ = self.model.model.get_rope_index(
             ids,
             mm_token_type_ids=2 * (ids == self.placeholder_id).int(),

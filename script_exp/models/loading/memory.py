@@ -26,5 +26,6 @@ def check_memory(model: Any, device: torch.device | str) -> None:
             "device",
             device,
             f"one with {needed / _GIB:.1f} GiB for the weights alone ({free / _GIB:.1f} GiB are free), "
-            "a smaller dtype, or a smaller model",
+            "a smaller dtype or model, or for random weights model.path=a folder whose config.json has "
+            "fewer layers",
         )
