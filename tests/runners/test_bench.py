@@ -103,3 +103,18 @@ def test_errors_come_before_anything_is_loaded(arguments, message, tmp_path):
     assert message in process.stderr
     assert "Traceback" not in process.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("model", "family"), [("qwen3_vl_8b", "qwen3_vl"), ("internvl3_8b", "internvl")])
+def test_a_large_model_with_fewer_and_narrower_layers(model, family, tmp_path):
+    """Where full size does not fit, a folder with a smaller config.json stands for it."""
+    CONFIGS[family]().save_pretrained(tmp_path / "smaller")
+    given = [f"model={model}", "model.weights=random", "dtype=float32", f"outputs={tmp_path}"]
+    process = bench(*given, f"model.path={tmp_path / 'smaller'}", "pruner=script", "budget=0.2", *QUICK)
+    unpruned, pruned = json.loads(Path(last_line(process)["bench"]).read_text())["methods"]
+    visual, crops = unpruned["tokens"]["visual"], unpruned["tokens"]["crops"]
+    assert pruned["tokens"]["kept"] == crops * round(0.2 * visual / crops)
+    for method in (unpruned, pruned):
+        assert method["kv_cache_bytes"] == method["latency"]["kv_cache_bytes_held"]
+        assert all(stage["median"] > 0 for stage in method["latency"]["stages"].values())
+    assert pruned["latency"]["stages"].keys() - unpruned["latency"]["stages"].keys() >= {"pruner"}
