@@ -53,15 +53,20 @@ _LARGE_TOWER = {
 }
 
 
-def qwen2_vl(size: str) -> PretrainedConfig:
-    """Qwen/Qwen2-VL-*-Instruct; 2B has the text of Qwen2-1.5B, and the tower is the same for all."""
-    text: dict[str, Any] = QWEN2[size]._asdict() | {
-        "vocab_size": 151936 if size == "1_5b" else 152064,
-        "max_position_embeddings": 32768,
+def _qwen2_text(size: str, positions: int) -> dict[str, Any]:
+    """Return Qwen2 with M-RoPE; the smallest of each family has the unpadded vocabulary."""
+    return QWEN2[size]._asdict() | {
+        "vocab_size": 151936 if size in ("1_5b", "3b") else 152064,
+        "max_position_embeddings": positions,
         "bos_token_id": 151643,
         "eos_token_id": 151645,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
     }
+
+
+def qwen2_vl(size: str) -> PretrainedConfig:
+    """Qwen/Qwen2-VL-*-Instruct; 2B has the text of Qwen2-1.5B, and the tower is the same for all."""
+    text = _qwen2_text(size, 32768)
     return Qwen2VLConfig(
         dtype="bfloat16",
         vision_config={"hidden_size": text["hidden_size"]},
@@ -76,14 +81,7 @@ def qwen2_vl(size: str) -> PretrainedConfig:
 
 def qwen2_5_vl(size: str) -> PretrainedConfig:
     """Qwen/Qwen2.5-VL-*-Instruct; the tower's MLP is wider from 32B on."""
-    text: dict[str, Any] = QWEN2[size]._asdict() | {
-        "vocab_size": 151936 if size == "3b" else 152064,
-        "max_position_embeddings": 128000,
-        "rms_norm_eps": 1e-6,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-        "bos_token_id": 151643,
-        "eos_token_id": 151645,
-    }
+    text = _qwen2_text(size, 128000) | {"rms_norm_eps": 1e-6}
     vision = {
         "depth": 32,
         "hidden_size": 1280,

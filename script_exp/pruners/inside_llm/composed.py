@@ -128,7 +128,11 @@ class Composed(LayerPruner):
         return by_layer(self.schedule(tokens, layers), self.entering(tokens), layers)
 
     def entering(self, tokens: int) -> int:
-        """Return the tokens of a crop that enter the LLM."""
+        """Return the tokens of a crop that enter the LLM.
+
+        Raises:
+            SettingError: if a crop has fewer, or ``before`` lets fewer enter than the whole has to keep.
+        """
         if isinstance(self.before.budget, int) and self.before.budget > tokens:
             expected = f"at most {int(tokens / self.expansion)}, since {self.expansion:g} times as many enter"
             raise SettingError("budget", self.budget, f"{expected} of {tokens} tokens of a crop")

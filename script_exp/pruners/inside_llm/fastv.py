@@ -21,8 +21,7 @@ class FastV(LayerPruner):
     """Score tokens by the last prompt token's attention in layer K - 1, mean over heads (K = ``layer``).
 
     Kept tokens keep their original positions. Tokens are dropped once, at prefill, and stay dropped during
-    decoding. The released code has a second path,
-    without a cache, that prunes again at every step; it is not built here.
+    decoding. The released path without a cache, which prunes again at every step, is not built here.
 
     Attributes:
         layer: K, 0-based index of the first decoder layer that sees fewer tokens; 2 in the paper.
