@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+from selenium.webdriver.support.ui import WebDriverWait
+
 
 def show(browser, page, width=1280):
     screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get("about:blank")  # so that the page's address tells it from what was open
     browser.get(page)
+    there = "return location.href === arguments[0] && document.readyState === 'complete'"
+    WebDriverWait(browser, 60).until(lambda it: it.execute_script(there, page))  # get may return too early
 
 
 def asked_for(browser):

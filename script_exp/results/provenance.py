@@ -37,7 +37,7 @@ def provenance(
         placement: ``model.placement``.
     """
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),  # tells jobs apart that start together
         "checkpoint": checkpoint,
         "weights": weights,
         "git": git_state(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
@@ -150,11 +151,15 @@ def in_every_pair(cells):
     return [(single, *cell) for cell in cells] + [(half, *cell) for cell in turned]
 
 
-@pytest.fixture(scope="module", params=PREPARED)
+@pytest.fixture(params=PREPARED)
 def prepared(request, llava_folder):
     """Model, inputs, encoded images and queries."""
-    dtype, rows = PREPARED[request.param]
-    model = load(llava_folder, getattr(torch, dtype))
+    return prepare(llava_folder, *PREPARED[request.param])
+
+
+@cache  # pytest would make a fixture of any scope again for every test that parametrizes it
+def prepare(folder, dtype, rows):
+    model = load(folder, getattr(torch, dtype))
     inputs, questions = batch(model, rows)
     every = Reads(joint=True, words=True, signals=SIGNALS)
     return model, inputs, model.encode_images(inputs, every), model.encode_queries(questions, every)

@@ -1,5 +1,6 @@
 """Training of the model with crops: what a step shows, and a training in parts to a folder that loads."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ from script_exp.training.vocabulary import WORDS
 
 
 @torch.inference_mode()
-def test_a_step_with_every_patch_shows_what_the_model_sees():
+def test_a_step_with_every_patch_shows_what_the_model_sees(monkeypatch):
+    monkeypatch.setattr(train_crops, "mixed_precision", nullcontext)  # else it depends on the processor
     torch.manual_seed(0)
     stage, start = load_start(WEIGHTS, len(WORDS))
     llava = build_next(start)
@@ -38,7 +40,7 @@ def test_a_step_with_every_patch_shows_what_the_model_sees():
         seen = see_views(llava, scene)
         assert len(source) == len(seen) == length
         assert (source < 0).sum() == rows
-        torch.testing.assert_close(whole, seen, atol=0.02, rtol=0.02)
+        torch.testing.assert_close(whole, seen, atol=1e-4, rtol=1e-4)
         assert torch.equal(see_base(llava, scene), seen[:576])
         # A crop is the picture itself, so its first row of patches is the picture's.
         top = to_pixels(scene.image[None, :8, : min(192, 8 * columns)])[0]
