@@ -15,6 +15,7 @@ from pathlib import Path
 import attention_row
 import evaluation
 import methods
+import schedules
 import selection
 import tower
 from report import command_line
@@ -54,6 +55,7 @@ def main() -> None:
     selection.main(sys.argv[1:])
     methods.main(sys.argv[1:])
     attention_row.main(sys.argv[1:])
+    schedules.main(sys.argv[1:])
     tower.main(sys.argv[1:])
     evaluation.main(sys.argv[1:])
     device = given.clock.device.type

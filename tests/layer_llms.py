@@ -16,6 +16,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
+    Qwen3Config,
 )
 
 WINDOW = 16
@@ -36,6 +37,7 @@ LLMS = {
         [None, WINDOW, WINDOW] * 2,
     ),
     "mistral": (lambda: MistralConfig(**SHAPE, sliding_window=WINDOW), [WINDOW] * LAYERS),
+    "qwen3": (lambda: Qwen3Config(**SHAPE, head_dim=12), None),
 }
 GRIDS = [(1, 8, 10), (1, 12, 6)]  # in patches; four make a token
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from layer_reference import Merged, Stage, attention, best, capped, places, projected
+from layer_reference import Merged, Stage, attention, best, capped, projected
 from layer_video_methods import SURE, framefusion_inside, holitom_inside, prunevid_inside
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from script_exp.pruners import (
     SparseVLMPlus,
     V2Drop,
 )
+from script_exp.pruners.contract.signals import SALIENCY
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ def pact(stage: Stage) -> Merged:
     tokens = range(len(states))
     pool = sorted(best(scores, max(stage.count, int(0.55 * len(states)))).tolist())
     _, turned = projected(stage.own, stage.hidden, stage.rotary)
-    keys = [turned[:, column].flatten() for column in stage.visual]
-    far = [[1 - float(torch.cosine_similarity(keys[a], keys[b], dim=0)) for b in tokens] for a in tokens]
+    keys = torch.stack([turned[:, column].flatten() for column in stage.visual])
+    far = (1 - torch.cosine_similarity(keys[:, None], keys, dim=-1)).tolist()
     density = [sum(math.exp(-((far[one][other] / 2) ** 2)) for other in pool) for one in tokens]
     order = sorted(pool, key=lambda one: -density[one])
 
@@ -191,7 +192,8 @@ def mustdrop(stage: Stage) -> Tensor:
     """The thresholds that leave as many as stay: a token goes if it is below both and not in the key set."""
     rows = stage.before.mean(dim=0)[stage.text][:, stage.visual]
     total, ratio = float(rows.sum()), 0.5
-    key = sorted(range(len(stage.image)), key=lambda one: -float(stage.tower[one]))
+    attended = stage.known.tower[SALIENCY]
+    key = sorted(range(len(stage.image)), key=lambda one: -float(attended[one]))
     key = key[: math.ceil(0.2 * len(stage.image))]
     columns = [(float(rows[:, one].sum()), float(rows[:, one].max())) for one in range(len(stage.visual))]
     in_key = [int(place) in key for place in stage.places]
@@ -224,13 +226,14 @@ def fitprune(stage: Stage) -> Tensor:
 def feather(stage: Stage) -> Tensor:
     query, key = projected(stage.block, stage.taken[0], None)
     key = key.repeat_interleave(len(query) // len(key), dim=0)
-    logits = (query[:, -1:] @ key[:, stage.visual].mT)[:, 0] * query.shape[-1] ** -0.5
+    logits = (query[:, -1:] @ key[:, stage.visual].mT)[:, 0] * stage.block.self_attn.scaling
+    logits = capped(logits, stage.block.self_attn, "attn_logit_softcapping")
     seen = stage.taken[2][0, 0, -1, stage.visual]
     scores = torch.zeros(len(stage.visual))
-    if not seen.isinf().all():
+    if (seen == 0).any():
         scores = (logits + seen).softmax(dim=-1).mean(dim=0)
     if stage.number == 0:
-        on_grid = (places(len(stage.image))[stage.places] % 3 == 0).all(dim=-1)
+        on_grid = (stage.known.grid[stage.places] % 3 == 0).all(dim=-1)
         scores = scores + 2 * on_grid
     return best(scores, stage.count)
 

@@ -87,7 +87,7 @@ class Stage:
         count: how many of them stay.
         positions: (..., 1, size) of ``hidden``.
         image: columns of the prompt's visual tokens before the first stage.
-        tower: (tokens,) what the vision tower says of these.
+        known: what is known of these.
     """
 
     llm: Any
@@ -105,7 +105,7 @@ class Stage:
     count: int
     positions: torch.Tensor
     image: list[int]
-    tower: torch.Tensor
+    known: TokensKnown
 
     @property
     def before(self) -> torch.Tensor:
@@ -146,6 +146,7 @@ def reference(
     renumber=False,
     llm=None,
     shape=None,
+    known=None,
 ):
     """Logits (steps, vocabulary) after the prompt and after each of the ids ``new`` but the last.
 
@@ -160,6 +161,7 @@ def reference(
         llm: the decoder; None: where LLaVA has it.
         shape: rotary embeddings and mask of a layer, from hidden states, positions, the columns of the whole
             sequence that are left and the layer's index; None: causal, within the window.
+        known: of the visual tokens; None: :func:`made_known`.
     """
     llm = llm or model.model.language_model
     shape = shape or (
@@ -173,6 +175,7 @@ def reference(
     weights = torch.zeros(len(alive))  # added to the attention to each column
     taken = None  # what the layer before got, of the prompt
     image = row.visual.nonzero()[:, 0]
+    known = made_known(len(image)) if known is None else known
     behind_image = prompt - 1 - (row.visual if row.image is None else row.image).nonzero()[-1:, 0]
     asking = max(1, int(behind_image)) if len(behind_image) else 1
     for index, block in enumerate(llm.layers):
@@ -185,7 +188,7 @@ def reference(
                 [part[..., :left, :] for part in rotary], mask[..., :left, :left], row.embeddings[0], now,
                 torch.arange(left - asking, left),
                 (image == alive[now][:, None]).nonzero()[:, 1], schedule[index],
-                positions[..., :left], image.tolist(), saliency(len(image)),
+                positions[..., :left], image.tolist(), known,
             )  # fmt: skip
             choice = choose(stage)
             added = choice.new if isinstance(choice, Merged) else []
@@ -256,7 +259,10 @@ def generate(model, inputs, pruner, visual=None, crops=None, **more):
     visual = inputs["input_ids"] == IMAGE if visual is None else visual
     crops = [1] * len(visual) if crops is None else crops
     llm, counts = model.model.language_model, visual.sum(dim=1).tolist()
-    with torch.inference_mode(), layer_pruning(llm, pruner, visual, crops, known=list(map(known, counts))):
+    with (
+        torch.inference_mode(),
+        layer_pruning(llm, pruner, visual, crops, known=list(map(made_known, counts))),
+    ):
         return model.generate(
             **inputs,
             max_new_tokens=NEW_TOKENS,
@@ -273,7 +279,7 @@ def places(tokens):
     return columns and torch.tensor([divmod(place, columns) for place in range(tokens)])
 
 
-def known(tokens):
+def made_known(tokens):
     return TokensKnown(
         places(tokens), {SALIENCY: saliency(tokens)}, Origin(*made_origin(tokens).unbind(dim=1))
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from layer_reference import Merged, Stage, best, fastv, made_origin
+from layer_reference import Merged, Stage, best, fastv
 from torch import Tensor
 
 SURE = 0.3
@@ -27,7 +27,7 @@ def prunevid_inside(stage: Stage) -> Tensor:
     """Part by part; a part whose share is rounded down most gets the next token."""
     scores = stage.before.amax(dim=0)[stage.text][:, stage.visual].amax(dim=0)
     parts: dict[int, list[int]] = {}
-    for one, part in enumerate(made_origin(len(stage.image))[stage.places, 3].tolist()):
+    for one, part in enumerate(stage.known.origin.part[stage.places].tolist()):
         parts.setdefault(part, []).append(one)
     shares = {part: len(parts[part]) * stage.count / len(stage.places) for part in sorted(parts)}
     counts = {part: int(share) for part, share in shares.items()}
@@ -42,9 +42,10 @@ def prunevid_inside(stage: Stage) -> Tensor:
 def framefusion_inside(stage: Stage) -> Merged:
     """Pair by pair: the neighbors in time at a place of a video, the most alike first."""
     rows = stage.before[:, stage.text[-1], stage.visual].mean(dim=0)
-    states, origin = stage.hidden[0, stage.visual], made_origin(len(stage.image))[stage.places].tolist()
-    pairs = []
-    for one, (video, frame, place, _) in enumerate(origin):
+    states, where = stage.hidden[0, stage.visual], stage.known.origin
+    columns = [column[stage.places].tolist() for column in (where.image, where.crop, where.place)]
+    origin, pairs = list(zip(*columns, strict=True)), []
+    for one, (video, frame, place) in enumerate(origin):
         earlier = [
             (other[1], number)
             for number, other in enumerate(origin)

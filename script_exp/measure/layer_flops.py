@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from script_exp.measure.flops import attention_row, head_dim
@@ -26,20 +26,36 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
     config = model.model.config.text_config
     totals = []
     for row, length in enumerate(token.sum(dim=1).tolist()):
-        visual, total = prompt.entering[row], 0
-        others = length - visual
-        schedule = model.schedule(prompt.layer_pruner, prompt.entering[row], prompt.budget_crops[row])
-        for number, stage in enumerate(sorted(schedule)):
-            signals = pruner.reads_at(number) - {LAST_ROW}
-            total += read_operations(config, signals, visual + others, visual, text[row])
-            sizes = sizes_of(config, visual, schedule[stage], text[row])
-            if number == 0 and min(schedule.values()) < visual:
-                total += pruner.preparing_operations(sizes)
-            if schedule[stage] < visual:
-                total += pruner.operations(number, sizes)
-            visual = min(visual, schedule[stage])
-        totals.append(total)
+        visual = prompt.entering[row]
+        schedule = model.schedule(prompt.layer_pruner, visual, prompt.budget_crops[row])
+        totals.append(stage_operations(config, pruner, schedule, visual, length - visual, text[row]))
     return totals
+
+
+def stage_operations(
+    config: Any, pruner: LayerPruner, schedule: Mapping[int, int], visual: int, others: int, text: int
+) -> int:
+    """Count what a method inside the LLM costs in one prompt, without the rows of the last token.
+
+    Args:
+        config: config of the LLM.
+        pruner: the method.
+        schedule: visual tokens that remain from each stage's layer on.
+        visual: visual tokens that enter the LLM.
+        others: all other tokens of the prompt.
+        text: those of them that stand behind the last visual token.
+    """
+    total, least = 0, min(schedule.values(), default=visual)
+    if least < visual:
+        first = sizes_of(config, visual, schedule[min(schedule)], text)
+        total += pruner.preparing_operations(first)
+    for number, stage in enumerate(sorted(schedule)):
+        signals = pruner.reads_at(number) - {LAST_ROW}
+        total += read_operations(config, signals, visual + others, visual, text)
+        if schedule[stage] < visual:
+            total += pruner.operations(number, sizes_of(config, visual, schedule[stage], text))
+        visual = min(visual, schedule[stage])
+    return total
 
 
 def sizes_of(config: Any, visual: int, count: int, text: int) -> StageSizes:

@@ -221,10 +221,9 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
     if of == "last":
         batch, length = sequence.token.shape
         return [torch.tensor([length - 1])] * batch
-    if of == "before_text":
-        begun = sequence.text.cumsum(dim=1) > 0
-        return [row.nonzero()[:, 0] for row in sequence.visual | sequence.token & ~begun]
     tokens: Tensor = sequence.visual if of == "visual" else sequence.text
+    if of == "before_text":
+        tokens = sequence.visual | sequence.token & ~(tokens.cumsum(dim=1) > 0)
     return [row.nonzero()[:, 0] for row in tokens]  # waits for the device: rows have unequal numbers of them
 
 

@@ -50,7 +50,7 @@ def _kept_columns(kept: Kept, places: Tensor, parts: Tensor) -> tuple[Tensor, Te
     """
     of_place = torch.full((kept.crops * kept.n,), -1, device=places.device)
     of_place[kept.places] = parts
-    stay = places[of_place[places] >= 0]
+    stay = places[of_place[places] >= 0]  # waits for the device: how many the model has not cut off
     free, each = len(places) - len(stay), len(kept.aggregated) // kept.crops
     crops = torch.arange(kept.crops, device=places.device)
     first = crops.repeat_interleave(kept.leading)[:free]

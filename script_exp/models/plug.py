@@ -181,6 +181,7 @@ def _keys(
     if own is not None:
         return own
     mask = inputs.get("attention_mask", torch.ones_like(ids)).bool()
+    # Waits for the device, for methods that draw alone: their seeds are made on the host.
     words = [row[own].tolist() for row, own in zip(ids, mask, strict=True)]
     pixels: list[list[int]] = [[] for _ in words]
     rows = rows_of_images(ids, prunable.adapter.placeholder_id, [len(image.packed) for image in images])

@@ -32,6 +32,7 @@ def positions_needed(arguments: dict[str, Any]) -> list[int]:
     if positions is None:
         positions = mask.cumsum(dim=1) - 1
     last = positions if positions.ndim == 2 else positions[1:].amax(dim=0)
+    # Waits for the device: how long an answer may be decides when generation ends.
     needed: list[int] = ((last + 1) * mask).amax(dim=1).tolist()
     return needed
 

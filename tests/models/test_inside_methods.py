@@ -18,9 +18,9 @@ from layer_reference import (
     check,
     generate,
     held,
-    known,
     llava_inputs,
     llava_row,
+    made_known,
     reference,
 )
 
@@ -37,6 +37,12 @@ from script_exp.pruners import PyramidDrop, SparseVLM
 from script_exp.pruners.contract.layer_signals import LAST_ROW
 
 WITHOUT_RENUMBERING = [name for name, method in METHODS.items() if not method.renumber]
+BEAMS = [("llama", name) for name in METHODS]
+BEAMS += [
+    (llm, name)
+    for llm in ("mistral", "qwen2", "qwen3")  # windows in all layers, in some; norms of queries and keys
+    for name in ("pyramiddrop", "sparsevlm_plus", "pact")
+]
 
 
 @pytest.fixture(scope="module", params=["llama", "qwen2", "mistral"])
@@ -91,21 +97,26 @@ def test_a_kernel_without_a_mask_of_numbers_cannot_weigh():
         check_weighing("PACT", "flash_attention_2")
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_beams_and_flops(name):
-    """Beams of a padded batch have the reference's scores; the counter sees what the formulas say."""
-    (model, _), method, inputs = llava("llama", "eager"), METHODS[name], llava_inputs()
+@pytest.mark.parametrize(("llm", "name"), BEAMS)
+def test_beams(llm, name):
+    """Both beams of a padded batch have the scores that the reference gives their words."""
+    (model, windows), method, inputs = llava(llm), METHODS[name], llava_inputs()
     schedule = method.pruner.schedule(VISUAL, LAYERS)
     beams = {"num_beams": 2, "num_return_sequences": 2, "length_penalty": 0.0, "output_scores": True}
     output = generate(model, inputs, method.pruner, **beams)
     for index, sequence in enumerate(output.sequences):
         new, row = sequence[-NEW_TOKENS:], llava_row(model, inputs, index // 2)
-        logits = reference(
-            model, row, new, schedule, choose=method.choose, renumber=method.renumber
-        ).log_softmax(dim=-1)
+        choice = {"choose": method.choose, "renumber": method.renumber}
+        logits = reference(model, row, new, schedule, windows, **choice).log_softmax(dim=-1)
         score = logits.gather(1, new[:, None]).sum()
         torch.testing.assert_close(output.sequences_scores[index], score, atol=1e-3, rtol=1e-4)
-    inputs = llava_inputs(1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_flops_and_the_cache(name):
+    """The counter sees what the formulas say, and the cache has the bytes."""
+    (model, _), method = llava("llama", "eager"), METHODS[name]
+    inputs, schedule = llava_inputs(1), method.pruner.schedule(VISUAL, LAYERS)
     config, text = model.config.text_config, len(TEXTS[0][0] + TEXTS[0][1])
     lengths = method.pruner.lengths(VISUAL, LAYERS)
     inside = sum(
@@ -118,9 +129,8 @@ def test_beams_and_flops(name):
         sizes = sizes_of(config, visual, schedule[stage], asking)
         inside += method.pruner.operations(number, sizes)
         inside += method.pruner.preparing_operations(sizes) if number == 0 else 0
-    with layer_pruning(
-        model.model.language_model, method.pruner, inputs["input_ids"] == IMAGE, [1], known=[known(VISUAL)]
-    ):
+    llm, marked, known = model.model.language_model, inputs["input_ids"] == IMAGE, [made_known(VISUAL)]
+    with layer_pruning(llm, method.pruner, marked, [1], known=known):
         outputs = []
         both = counted(lambda: outputs.append(model(**inputs, use_cache=True, logits_to_keep=1)))
     every = [visual + text for visual in lengths]

@@ -5,14 +5,29 @@ The LLMs of the older families have theirs in ``test_layer_stages*.py``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import layer_reference
 import pytest
 import torch
 from families import QUESTIONS, build, visuals
-from layer_methods import dart, fitprune, himap, next_layer, none, pact, sparsevlm, sparsevlm_plus, v2drop
+from layer_methods import (
+    dart,
+    feather,
+    fitprune,
+    himap,
+    mustdrop,
+    next_layer,
+    none,
+    pact,
+    sparsevlm,
+    sparsevlm_plus,
+    v2drop,
+)
 from layer_reference import Row, capped, fastv
+from layer_video_methods import SURE, framefusion_inside, holitom_inside, prunevid_inside
+from torch import Tensor
 
 from script_exp.pruners import (
     DART,
@@ -20,18 +35,27 @@ from script_exp.pruners import (
     VTW,
     Composed,
     FastV,
+    Feather,
     FitPrune,
+    FrameFusionInside,
     Graph,
     HiMAP,
+    HoliTomInside,
+    MustDrop,
     NoPruning,
+    PruneVidInside,
     Pyramid,
     PyramidDrop,
     SparseVLM,
     SparseVLMPlus,
     V2Drop,
 )
+from script_exp.pruners.contract.layer_signals import Origin, TokensKnown
+from script_exp.pruners.contract.signals import SALIENCY, Reads
 
 NEW = 9
+SETTINGS = {"max_new_tokens": NEW, "do_sample": False}
+WITH_LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
 FAMILIES.append("paligemma")
 CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
@@ -42,9 +66,10 @@ CASES += [("gemma3_window", "sdpa"), ("gemma3_window", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
 
-def prompt_of(model, rows, questions, pruner):
+def encoded(model, rows, questions):
+    """What every method's prompt is made of; with the tower's attention, which some read."""
     inputs = model.preprocess(rows, [model.chat_prompt(question) for question in questions])
-    return model.prune(inputs, model.encode_images(inputs), pruner)
+    return inputs, model.encode_images(inputs, Reads(signals=frozenset([SALIENCY])))
 
 
 def entering(model, arguments):
@@ -59,20 +84,48 @@ def entering(model, arguments):
     return seen
 
 
+@dataclass
+class Alone:
+    """An unpadded prompt with one image, as it enters the LLM: what a reference begins with."""
+
+    row: Row
+    block: Tensor
+    known: TokensKnown
+
+
+def alone(model, parts, pruner):
+    """The prompt that ``pruner`` makes of the parts of one row."""
+    prompt, (image,) = model.prune(*parts, pruner), parts[1]
+    seen, visual, length = entering(model, prompt.arguments), prompt.tokens[0], prompt.tokens.shape[1]
+    places = seen.get("position_ids")
+    places = torch.arange(length)[None] if places is None else places[-3:]
+    marked = prompt.arguments["input_ids"][0] == model.adapter.placeholder_id
+    row = Row(seen["inputs_embeds"], visual, places, seen.get("deepstack_visual_embeds") or (), marked)
+    family = model.model.config.model_type
+    block = visual if family == "gemma3" else torch.full((length,), family == "paligemma")
+    return Alone(row, block, known_of(image, set(prompt.kept[0].places.tolist())))
+
+
+def known_of(image, kept):
+    """Place in its crop, the tower's attention, and origin of each token, one by one."""
+    n, (_, columns) = image.visual.projected.shape[1], image.visual.grid
+    places = [divmod(place, n) for place in image.source.tolist() if place in kept]  # -1: a separator
+    crop, raster = torch.tensor(places).unbind(dim=1)
+    grid = [divmod(place, columns) for _, place in places]
+    attended = [image.visual.signals[SALIENCY][own, place].float() for own, place in places]
+    origin = Origin(torch.zeros_like(crop), crop, raster, crop)
+    return TokensKnown(torch.tensor(grid), {SALIENCY: torch.stack(attended)}, origin)
+
+
 @torch.inference_mode()
 def reference(model, prompt, new, schedule, choose, renumber):
     """Logits after the prompt (one row, unpruned) and after each of the ids ``new`` but the last."""
-    llm, seen = model.adapter.llm, entering(model, prompt.arguments)
-    visual, length = prompt.tokens[0], prompt.tokens.shape[1]
-    places = seen.get("position_ids")
-    places = torch.arange(length)[None] if places is None else places[-3:]
-    image = prompt.arguments["input_ids"][0] == model.adapter.placeholder_id
-    row = Row(seen["inputs_embeds"], visual, places, seen.get("deepstack_visual_embeds") or (), image)
-    family = model.model.config.model_type
+    llm, length = model.adapter.llm, len(prompt.block)
     block = torch.zeros(length + len(new), dtype=torch.bool)  # what sees each other in both directions
-    block[:length] = visual if family == "gemma3" else family == "paligemma"
+    block[:length] = prompt.block
+    own_shape = partial(shape, llm, block)
     logits = layer_reference.reference(
-        model.model, row, new, schedule, None, choose, renumber, llm, partial(shape, llm, block)
+        model.model, prompt.row, new, schedule, None, choose, renumber, llm, own_shape, prompt.known
     )
     return capped(logits, llm.config, "final_logit_softcapping")
 
@@ -91,11 +144,9 @@ def shape(llm, block, hidden, positions, alive, index):
 
 
 def methods(model):
-    """Pruners for at least four layers, with what they do, slowly, and whether positions count anew.
-
-    The rest needs places or signals of the vision tower: they are compared on LLaVA and Qwen2.5-VL.
-    """
-    after = {"budget_as": "after"}
+    """Pruners for at least four layers, with what they do, slowly, and whether positions count anew."""
+    after, counts = {"budget_as": "after"}, model.adapter.counts_positions
+    key = {"key": 0.2, "ratio": 0.5, "positions": "renumber" if counts else "keep"}
     found = [
         (FastV(budget=5, layer=1, **after), fastv, False),
         (PyramidDrop(budget=4, stages=[2, 3], positions="keep", **after), next_layer, False),
@@ -106,8 +157,15 @@ def methods(model):
         (VTW(budget=0.5), none, False),
         (DART(budget=5, layer=2, **after), dart, False),
         (PACT(budget=5, layer=2, **after), pact, False),
+        (Feather(budget=5, stages=[1, 3], **after), feather, False),
+        (MustDrop(budget=4, stages=[1, 2, 3], **key, **after), mustdrop, counts),
+        (HoliTomInside(budget=5, stages=[1, 3], **after), holitom_inside, False),
+        (PruneVidInside(budget=5, stages=[1, 3], **after), prunevid_inside, False),
     ]
-    if model.adapter.counts_positions:
+    if model.adapter.modality == "video":
+        merging = FrameFusionInside(budget=5, stages=[1, 3], threshold=SURE, **after)
+        found.append((merging, framefusion_inside, False))
+    if counts:
         found += [
             (PyramidDrop(budget=4, stages=[2, 3], **after), next_layer, True),
             (SparseVLM(budget=5, stages=[1, 2, 3], **after), sparsevlm, True),
@@ -117,37 +175,40 @@ def methods(model):
     return found
 
 
+def check(model, output, row, prompt, schedule, choose, renumber=False):
+    """One row's ids and logits, at every step, against the reference."""
+    new = output.sequences[row, -NEW:]
+    wanted = reference(model, prompt, new, schedule, choose, renumber)
+    assert new.tolist() == wanted.argmax(dim=-1).tolist()
+    got = torch.stack([step[row] for step in output.logits])
+    torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(("family", "kernel"), CASES)
 def test_inside_the_llm(family, kernel, tmp_path):
     """Stages before, among and after the layers that add something; a padded batch; beams; keeping all."""
     model = build(family, tmp_path, attention=kernel)
     rows, questions = visuals(family)[:2], QUESTIONS[:2]
-    plain = [prompt_of(model, [row], [own], NoPruning()) for row, own in zip(rows, questions, strict=True)]
-    settings = {"max_new_tokens": NEW, "do_sample": False}
+    batch, *single = (encoded(model, rows[own], questions[own]) for own in (slice(2), slice(1), slice(1, 2)))
+    plain = [alone(model, parts, NoPruning()) for parts in single]
     for pruner, choose, renumber in methods(model):
-        prompt = prompt_of(model, rows, questions, pruner)
+        prompt = model.prune(*batch, pruner)
         with torch.inference_mode(), model.pruning_inside(prompt):
-            output = model.model.generate(
-                **prompt.arguments, **settings, output_logits=True, return_dict_in_generate=True
-            )
-        for row, alone in enumerate(plain):
-            new = output.sequences[row, -NEW:]
+            output = model.model.generate(**prompt.arguments, **SETTINGS, **WITH_LOGITS)
+        for row, own in enumerate(plain):
             schedule = model.schedule(pruner, prompt.entering[row], prompt.budget_crops[row])
-            wanted = reference(model, alone, new, schedule, choose, renumber)
-            assert new.tolist() == wanted.argmax(dim=-1).tolist()
-            got = torch.stack([step[row] for step in output.logits])
-            torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
+            check(model, output, row, own, schedule, choose, renumber)
     beams = []
-    for own in [(rows, questions), (rows[:1], questions[:1])]:
-        prompt = prompt_of(model, *own, pruner)
+    for parts in (batch, single[0]):
+        prompt = model.prune(*parts, pruner)
         with torch.inference_mode(), model.pruning_inside(prompt):
-            beams.append(model.model.generate(**prompt.arguments, **settings, num_beams=2)[0, -NEW:])
+            beams.append(model.model.generate(**prompt.arguments, **SETTINGS, num_beams=2)[0, -NEW:])
     assert torch.equal(*beams)
-    every = prompt_of(model, rows, questions, Pyramid(budget=0.999999, stages=[1, 2], budget_as="after"))
+    every = model.prune(*batch, Pyramid(budget=0.999999, stages=[1, 2], budget_as="after"))
     with torch.inference_mode():
         with model.pruning_inside(every):
             kept = model.prefill(every).logits
-        assert torch.equal(kept, model.prefill(prompt_of(model, rows, questions, NoPruning())).logits)
+        assert torch.equal(kept, model.prefill(model.prune(*batch, NoPruning())).logits)
 
 
 @pytest.mark.parametrize("family", ["llava", "internvl", "qwen3_vl", "llava_next_video"])
@@ -155,22 +216,20 @@ def test_after_a_method_before_the_llm(family, tmp_path):
     """What is inside sees what entered, as a prompt that was always that short."""
     model = build(family, tmp_path)
     rows, questions = visuals(family)[:2], QUESTIONS[:2]
-    first, then = Graph(budget=0.5), DART(budget=1, layer=2)
-    whole = Composed(budget=0.3, expansion=5 / 3, budget_as="after", before=first, inside=then)
-    prompt = prompt_of(model, rows, questions, whole)
-    with torch.inference_mode(), model.pruning_inside(prompt):
-        output = model.model.generate(
-            **prompt.arguments, max_new_tokens=NEW, do_sample=False, output_logits=True,
-            return_dict_in_generate=True,
-        )  # fmt: skip
-    for row, own in enumerate(zip(rows, questions, strict=True)):
-        entered = prompt_of(model, *([part] for part in own), first)
-        new = output.sequences[row, -NEW:]
-        lengths = model.visual_by_layer(
-            whole, prompt.before[row], prompt.entering[row], prompt.budget_crops[row]
-        )
-        wanted = reference(model, entered, new, {2: lengths[2]}, dart, False)
-        assert int(entered.tokens.sum()) == lengths[0] > lengths[2]
-        assert new.tolist() == wanted.argmax(dim=-1).tolist()
-        got = torch.stack([step[row] for step in output.logits])
-        torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
+    batch, *single = (encoded(model, rows[own], questions[own]) for own in (slice(2), slice(1), slice(1, 2)))
+    first = Graph(budget=0.5)
+    entered = [alone(model, parts, first) for parts in single]
+    for then, choose in (
+        (DART(budget=1, layer=2), dart),
+        (PruneVidInside(budget=1, stages=[2]), prunevid_inside),
+    ):
+        whole = Composed(budget=0.3, expansion=5 / 3, budget_as="after", before=first, inside=then)
+        prompt = model.prune(*batch, whole)
+        with torch.inference_mode(), model.pruning_inside(prompt):
+            output = model.model.generate(**prompt.arguments, **SETTINGS, **WITH_LOGITS)
+        for row, own in enumerate(entered):
+            lengths = model.visual_by_layer(
+                whole, prompt.before[row], prompt.entering[row], prompt.budget_crops[row]
+            )
+            assert int(own.row.visual.sum()) == lengths[0] > lengths[2]
+            check(model, output, row, own, {2: lengths[2]}, choose)

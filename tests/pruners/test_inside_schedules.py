@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from layer_llms import llava
 from layer_reference import llava_inputs, llava_row, shaped
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from script_exp.errors import SettingError
 from script_exp.pruners import (
     DART,
     VTW,
     Composed,
+    FastV,
+    FastVID,
     Feather,
     FitPrune,
     FrameFusionInside,
@@ -25,6 +31,7 @@ from script_exp.pruners import (
     V2Drop,
 )
 from script_exp.pruners.contract.layer_signals import LayerState, Rows, States
+from script_exp.pruners.inside_llm.sparsevlm_plus import pull
 
 
 def average(pruner, tokens=576, layers=32):
@@ -50,15 +57,16 @@ def test_darts_default_leaves_132():
 
 
 def test_the_second_stages_of_video_methods_leave_what_is_published():
-    """HoliTom half from layer 18 of 28 on, a mean of 0.821; PruneVid 0.4 from 11 of 32 on, 0.606."""
-    for before, inside, layers, share in (
-        (HoliTom, HoliTomInside, 28, 23 / 28), (PruneVid, PruneVidInside, 32, 19.4 / 32),
+    """Of what enters, and the mean: HoliTom 0.821, PruneVid 0.606, FlashVID's division of a budget 0.8."""
+    for before, inside, layers, share, stays in (
+        (HoliTom, HoliTomInside, 28, 23 / 28, 0.5), (PruneVid, PruneVidInside, 32, 19.4 / 32, 0.4),
+        (FastVID, partial(FastV, layer=20), 28, 1 / 1.25, 0.3),
     ):  # fmt: skip
         parts = {"before": before(budget=1), "inside": inside(budget=1)}
         whole = Composed(budget=0.1, expansion=1 / share, **parts)
         entering, *_, left = whole.lengths(100_000, layers)
         assert entering == round(10_000 / share)
-        assert left / entering == pytest.approx(0.5 if layers == 28 else 0.4, abs=1e-4)
+        assert left / entering == pytest.approx(stays, abs=1e-4)
         assert average(whole, 100_000, layers) == pytest.approx(10_000, abs=0.5)
         with pytest.raises(
             SettingError, match=f"budget=0.1: expected at least .* {layers} layers, since the"
@@ -159,6 +167,18 @@ def test_words_that_agree_with_the_image_rate():
     assert SparseVLMPlus(budget=4).prepare(state).tolist() == [True, False]
     equal = {**signals, States("embeddings", "text"): torch.ones(1, 3)}
     assert SparseVLMPlus(budget=4).prepare(LayerState(0, torch.arange(2), equal)).tolist() == [True]
+
+
+def test_the_pull_of_positions_falls_with_the_distance():
+    """In a head of 128: sqrt(128) at 0, at least 1.19 up to 700, and it would be negative from 1707 on."""
+    rotary = LlamaRotaryEmbedding(LlamaConfig(hidden_size=128, num_attention_heads=1))
+    ones = torch.ones(1, 1, 1708, 128)
+    turned, _ = apply_rotary_pos_emb(ones, ones, *rotary(ones, torch.arange(1708)[None]))
+    by_distance = pull(turned[0, 0, :1], turned[0, 0])[0]
+    for distance, value in ((0, 128**0.5), (10, 7.6), (100, 5.4), (400, 3.15), (1707, 128**0.5 / 10)):
+        assert float(by_distance[distance]) == pytest.approx(value, abs=0.051)
+    assert float(by_distance[0]) == pytest.approx(11.3137, abs=1e-4)
+    assert float(by_distance[:701].min()) == pytest.approx(1.19, abs=0.01)
 
 
 @pytest.mark.parametrize(

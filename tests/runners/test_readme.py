@@ -29,12 +29,13 @@ def test_every_file_that_is_named_exists():
         assert (ROOT / script).exists(), script
 
 
-def test_every_method_has_a_line():
+def test_every_method_has_a_line_and_a_sheet():
     names = {file.stem for file in (ROOT / "conf" / "pruner").glob("*.yaml")}
     listed = re.findall(r"^\| \[?`(\w+)`[^|]*\|", METHODS, re.MULTILINE)
     assert sorted(listed) == sorted(names)
     assert names <= set(re.findall(r"`(\w+)`", README.partition("## Methods")[2].partition("## ")[0]))
     sheets = set(re.findall(r"^## (\w+)$", METHODS, re.MULTILINE))
+    assert sheets == names
     assert set(re.findall(r"\(docs/methods.md#(\w+)\)", README)) == sheets
     assert set(re.findall(r"\(#(\w+)\)", METHODS)) == sheets
 

@@ -46,6 +46,7 @@ def by_clusters(features: Tensor, clusters: int, neighbors: int) -> list[Segment
         clusters: their number.
         neighbors: of DPC-kNN.
     """
+    # Waits for the device: where the segments begin decides the shape of all that follows.
     own: list[int] = dpc_knn(features, clusters, neighbors)[1].tolist()
     starts = [t for t in range(len(own)) if t == 0 or own[t] != own[t - 1]]
     longest: dict[int, Segment] = {}

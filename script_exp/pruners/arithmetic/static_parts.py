@@ -41,6 +41,7 @@ def fewer_static(static: Tensor, alike: Tensor, segments: Sequence[Segment], tot
     """
     saved = torch.tensor([end - begin - 1 for begin, end in segments], device=static.device)
     each = (static * saved[:, None]).flatten()
+    # Waits for the device, and again below: whether any have to go, and how many, depends on the video.
     missing = total - (segments[-1][1] * static.shape[1] - int(each.sum()))
     if missing <= 0:
         return static
@@ -56,7 +57,7 @@ def parts_of(tokens: Tensor, segments: Sequence[Segment], static: Tensor) -> lis
     n = tokens.shape[1]
     parts = []
     for (begin, end), fixed in zip(segments, static, strict=True):
-        here, others = fixed.nonzero()[:, 0], (~fixed).nonzero()[:, 0]
+        here, others = fixed.nonzero()[:, 0], (~fixed).nonzero()[:, 0]  # waits for the device: their numbers
         parts.append(Part(tokens[begin:end, here].mean(dim=0), begin * n + here, static=True))
         parts += [Part(tokens[t, others], t * n + others, static=False) for t in range(begin, end)]
     return parts

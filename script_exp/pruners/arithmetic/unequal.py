@@ -14,7 +14,7 @@ from script_exp.pruners.contract.visual_tokens import VisualTokens
 def outliers(values: Tensor) -> int:
     """Return how many of all ``values`` lie above Q3 + 1.5 (Q3 - Q1), with linear interpolation."""
     lower, upper = values.quantile(0.25), values.quantile(0.75)
-    return int((values > upper + 1.5 * (upper - lower)).sum())
+    return int((values > upper + 1.5 * (upper - lower)).sum())  # waits for the device: it is a shape
 
 
 def output_of_each_crop(
@@ -29,7 +29,7 @@ def output_of_each_crop(
     """
     n, kept, aggregated = visual.projected.shape[1], [], []
     for crop in range(len(visual.projected)):
-        own = places[places // n == crop] % n
+        own = places[places // n == crop] % n  # waits for the device: crops keep different numbers
         alone = visual.map(partial(torch.narrow, dim=0, start=crop, length=1))
         tokens = output(alone, own[None])[0]
         kept.append(tokens[: len(own)])

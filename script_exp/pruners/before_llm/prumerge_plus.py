@@ -57,4 +57,4 @@ class PruMergePlus(PruMerge):
         sample = torch.zeros(len(b), dtype=torch.bool, device=b.device)
         sample[: len(b) - 1 : step] = True
         sample[best] = True
-        return sample.nonzero()[:, 0]
+        return sample.nonzero()[:, 0]  # waits for the device: the picture decides how many

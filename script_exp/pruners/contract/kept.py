@@ -57,13 +57,14 @@ class Kept:
     def by_crop(self) -> list[list[int]]:
         """The raster indices kept of each crop, ascending."""
         kept: list[list[int]] = [[] for _ in range(self.crops)]
-        for place in self.places.tolist():
+        for place in self.places.tolist():  # waits for the device; for records, after the answer
             kept[place // self.n].append(place % self.n)
         return kept
 
     @property
     def counts(self) -> list[int]:
         """How many tokens each crop keeps, aggregated ones included."""
+        # Waits for the device; for records, after the answer.
         own: list[int] = (self.places // self.n).bincount(minlength=self.crops).tolist()
         return [count + len(self.aggregated) // self.crops for count in own]
 

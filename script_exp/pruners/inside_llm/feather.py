@@ -16,6 +16,7 @@ from torch import Tensor
 from script_exp.errors import SettingError, check_whole
 from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, Rows
 from script_exp.pruners.contract.listed_pruner import ListedPruner
+from script_exp.pruners.contract.pruner import top_indices
 
 _ROW = Rows("last", rotary=False)
 
@@ -61,4 +62,4 @@ class Feather(ListedPruner):
             expected = "a method that needs no grid: this image's tokens form none"
             raise SettingError("pruner", type(self).__name__, expected)
         in_grid = (state.known.grid[state.places] % self.stride == 0).all(dim=-1)[ranked]
-        return torch.cat([ranked[in_grid], ranked[~in_grid]])[:count]
+        return ranked[top_indices(in_grid, count)]

@@ -70,7 +70,7 @@ class FrameFusionInside(Pyramid):
         merged = min(len(states) - count, int((alike >= self.threshold).sum()))
         begins = torch.ones(len(states), dtype=torch.bool, device=states.device)
         begins[1 + top_indices(alike, merged)] = False
-        first = begins.nonzero()[:, 0]
+        first = top_indices(begins, len(states) - merged)
         means, scores = _means(ordered, first), _means(self.score(row)[order, None], first)[:, 0]
         own, index = order[first].sort()  # ties go to what comes first in the prompt
         best = self.best(scores[index], count)
@@ -84,7 +84,7 @@ def _means(values: Tensor, first: Tensor) -> Tensor:
     """
     lengths = functional.pad(first, (0, 1), value=len(values)).diff()
     sums = values[first]
-    for member in range(1, int(lengths.max())):
+    for member in range(1, int(lengths.max())):  # waits for the device, as does each turn: how many go on
         longer = (lengths > member).nonzero()[:, 0]
         sums[longer] += values[first[longer] + member]
     return sums / lengths[:, None]

@@ -76,5 +76,4 @@ class MustDrop(PyramidDrop):
         attended = state.known.tower[SALIENCY]
         is_key = torch.zeros_like(attended, dtype=torch.bool)
         is_key[top_indices(attended, math.ceil(self.key * len(attended)))] = True
-        first = is_key[state.places][ranked]
-        return torch.cat([ranked[first], ranked[~first]])[:count]
+        return ranked[top_indices(is_key[state.places][ranked], count)]

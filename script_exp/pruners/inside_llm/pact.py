@@ -77,6 +77,7 @@ class PACT(FastV):
         among = far[important][:, important]
         density = (-(among / 2).square()).exp().sum(dim=-1)
         order = top_indices(density, len(density))
+        # Waits for the device: each center depends on those before it, and the cutoff on all of them.
         found, cutoff = _centers(among[order][:, order].cpu().numpy(), count)
         centers = important[order[torch.as_tensor(found, device=order.device)]].sort().values
         nearest, own = far[:, centers].min(dim=-1)

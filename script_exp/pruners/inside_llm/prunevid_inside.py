@@ -15,6 +15,7 @@ from torch import Tensor
 
 from script_exp.pruners.arithmetic.apportion import apportion
 from script_exp.pruners.contract.layer_signals import LayerSignal, LayerState, Rows
+from script_exp.pruners.contract.pruner import top_indices
 from script_exp.pruners.inside_llm.pyramid import Pyramid
 
 _ROWS = Rows("text", heads="max")
@@ -49,10 +50,11 @@ class PruneVidInside(Pyramid):
     def select(self, state: LayerState, count: int) -> Tensor:
         part = state.origin.part
         ranked = self.best(self.score(state.signals[_ROWS]), len(part))
-        sizes = part.bincount()  # waits for the device, as does sharing out the budget on the host
-        shares = [size * count / len(part) for size in sizes.tolist()]
-        counts = torch.tensor(apportion(shares, count, sizes.tolist()), device=part.device)
+        sizes = part.bincount()  # waits for the device: how many parts there are
+        on_host = sizes.tolist()  # waits again: their shares are divided there
+        shares = [size * count / len(part) for size in on_host]
+        counts = torch.tensor(apportion(shares, count, on_host), device=part.device)
         grouped = ranked[part[ranked].argsort(stable=True)]  # part by part, the best of each first
         own = part[grouped]
         rank = torch.arange(len(own), device=own.device) - (sizes.cumsum(dim=0) - sizes)[own]
-        return grouped[rank < counts[own]]
+        return grouped[top_indices(rank < counts[own], count)]

@@ -68,7 +68,8 @@ class SparseVLM(ListedPruner):
         return raters(state)
 
     def choose(self, state: LayerState, count: int) -> StageChoice:
-        scores, states = state.signals[_ROWS][state.prepared].mean(dim=0), state.signals[_LEAVING]
+        rows, states = state.signals[_ROWS], state.signals[_LEAVING]
+        scores = rows[state.prepared].mean(dim=0)  # waits for the device: how many words rate
         ranked = self.best(scores, len(scores))
         kept, merged = _divided(count, len(scores))
         if not merged:

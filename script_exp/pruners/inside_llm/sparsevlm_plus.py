@@ -61,9 +61,8 @@ class SparseVLMPlus(ListedPruner):
         return raters(state)
 
     def select(self, state: LayerState, count: int) -> Tensor:
-        ones = {of: state.signals[States("ones", of)] for of in ("visual", "text")}
-        largest = ones["text"].shape[-1] ** 0.5
-        weight = (ones["text"] @ ones["visual"].mT / largest).clamp(min=largest / 10)
+        weight = pull(*(state.signals[States("ones", of)] for of in ("text", "visual")))
+        # Waits for the device: how many words rate.
         corrected = (state.signals[_ROWS] / weight)[:, state.prepared]
         sums = corrected.sum(dim=(1, 2))
         chosen = sums.sort(descending=True, stable=True).indices[: self.heads]
@@ -76,9 +75,16 @@ class SparseVLMPlus(ListedPruner):
         return 2 * sizes.text * sizes.visual * sizes.hidden
 
 
+def pull(text: Tensor, visual: Tensor) -> Tensor:
+    """Return w (text, visual), at least a tenth of w(0), of ones with positions (text, d), (visual, d)."""
+    largest = text.shape[-1] ** 0.5
+    weight: Tensor = text @ visual.mT / largest
+    return weight.clamp(min=largest / 10)
+
+
 def raters(state: LayerState) -> Tensor:
     """Return which text tokens rate, (text,) bool, from :data:`WORDS`; all if none is above the mean."""
     visual, text = (state.signals[States("embeddings", of)] for of in ("visual", "text"))
     rating = (visual @ text.mT).softmax(dim=-1).mean(dim=0)
     above = rating > rating.mean()
-    return above if above.any() else ~above
+    return above | ~above.any()

@@ -77,7 +77,7 @@ class FastVID(MergingVideoPruner):
 
     def merged(self, video: VisualTokens, total: int) -> tuple[Tensor, Tensor]:
         frames, n, _ = video.projected.shape
-        alike: list[float] = likeness(mean_features(video.projected)).tolist()
+        alike = likeness(mean_features(video.projected)).tolist()  # waits for the device: cuts make shapes
         budgets = apportion([total / frames] * frames, total, [n] * frames)
         ranked = top_indices(video.signals[SALIENCY], n)
         parts = by_cuts(alike, self.segments, self.tau, self.highest)
@@ -107,7 +107,8 @@ class FastVID(MergingVideoPruner):
             return begin * n + places, stay
         left = torch.ones(len(flat), dtype=torch.bool, device=flat.device)
         left[places] = False
-        merged = self._with_guests(flat[torch.cat(targets)], flat[left])
+        guests = top_indices(left, len(flat) - len(places))
+        merged = self._with_guests(flat[torch.cat(targets)], flat[guests])
         return begin * n + places, torch.cat([stay, merged])
 
     def _with_guests(self, hosts: Tensor, guests: Tensor) -> Tensor:

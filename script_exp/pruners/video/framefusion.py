@@ -48,5 +48,5 @@ class FrameFusion(MergingVideoPruner):
             members = torch.where(goes_on, members + 1, 1)
             first = torch.where(joined[t], first, t)
             means[first, here] = sums / members  # the last member of a run writes the final one
-        places = (~joined).flatten().nonzero()[:total, 0]
+        places = torch.cat([here, new.sort().values])[:total]
         return places, means.flatten(0, 1)[places]

@@ -93,14 +93,15 @@ def best_windows(same: Tensor) -> list[Segment]:
     frames = len(same) + 1
     best, begins = [0] * (frames + 1), [0] * (frames + 1)  # of the first t frames, and of their last window
     changed = ~same
-    saved = []
+    saved = torch.zeros(frames - 1, frames - 1, dtype=torch.long, device=same.device)
     for begin in range(frames - 1):
         static = (changed[begin:].cumsum(dim=0) == 0).sum(dim=1)
-        saved.append((static * torch.arange(1, frames - begin, device=same.device)).tolist())
+        saved[begin, begin:] = static * torch.arange(1, frames - begin, device=same.device)
+    worth = saved.tolist()  # waits for the device: the windows decide the shape of all that follows
     for end in range(1, frames + 1):
         best[end], begins[end] = best[end - 1], end - 1
         for begin in range(end - 2, -1, -1):
-            value = best[begin] + saved[begin][end - begin - 2]
+            value = best[begin] + worth[begin][end - 2]
             if value > best[end]:
                 best[end], begins[end] = value, begin
     windows = [(begins[frames], frames)]

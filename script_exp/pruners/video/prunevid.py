@@ -64,7 +64,9 @@ class PruneVid(MergingVideoPruner):
         frames, n, _ = tokens.shape
         segments, static = self._divided(tokens, self.total_of(frames, n))
         lengths = torch.tensor([end - begin for begin, end in segments], device=tokens.device)
-        segment = torch.arange(len(segments), device=tokens.device).repeat_interleave(lengths)
+        segment = torch.arange(len(segments), device=tokens.device).repeat_interleave(
+            lengths, output_size=frames
+        )
         frame, own = places // n, segment[places // n]
         return torch.where(static[own, places % n], frames + own, frame)
 

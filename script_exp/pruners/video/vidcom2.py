@@ -65,6 +65,7 @@ class VidCom2(VideoPruner):
         of_frame = _typical(x, x.mean(dim=1, keepdim=True))
         weights = (-of_video.mean(dim=1) / self.temperature).softmax(dim=0)
         shares = total / frames * (1 + weights - 1 / frames)
+        # Waits for the device: how many tokens a frame keeps is a shape.
         counts = apportion(shares.tolist(), total, [n] * frames, least=int(total >= frames))
         ranked = top_indices(-(of_video + of_frame), n)
         return torch.cat(
