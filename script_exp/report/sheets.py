@@ -1,4 +1,4 @@
-"""The sheets of docs/methods.md as HTML: a section per method, and its line in the table of all methods."""
+"""The sheets of docs/methods.md as HTML: a section per method, and its line in a table of methods."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Sheets:
     Attributes:
         there: whether the file was found.
         sections: the Markdown below the heading of each method.
-        lines: of each method, the heads and entries of its line in the table of all methods, in Markdown.
+        lines: of each method, the heads and entries of its line in a table of methods, in Markdown.
     """
 
     there: bool = False
@@ -38,14 +38,20 @@ class Sheets:
         """Read the file, if there is one."""
         if not file.is_file():
             return cls()
-        before, *parts = re.split(r"^## ", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = file.read_text(encoding="utf-8")
+        _, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
         sections = {name.strip(): body.strip() for name, _, body in (part.partition("\n") for part in parts)}
-        rows = [line.strip("| ").split(" | ") for line in before.splitlines() if line.startswith("|")]
-        lines = {}
-        for row in rows[2:]:
-            name = re.search(r"`(\w+)`", row[0])
-            if name is not None:
-                lines[name[1]] = list(zip(rows[0][1:], row[1:], strict=True))
+        lines: dict[str, list[tuple[str, str]]] = {}
+        heads: list[str] = []
+        for line in text.splitlines():
+            first, *others = line.strip("| ").split(" | ")
+            name = re.search(r"`(\w+)`", first)
+            if not line.startswith("|"):
+                heads = []
+            elif first == "`pruner=`":
+                heads = others
+            elif heads and name is not None:
+                lines[name[1]] = list(zip(heads, others, strict=True))
         return cls(True, sections, lines)
 
     def sheet(self, method: str, page_of: Callable[[str], str | None]) -> Markup | None:
@@ -59,7 +65,7 @@ class Sheets:
         return None if text is None else Markup(_html(text, page_of))
 
     def facts(self, method: str, page_of: Callable[[str], str | None]) -> list[tuple[str, Markup]]:
-        """Return heads and entries of the method's line in the table of all methods."""
+        """Return heads and entries of the method's line in a table of methods."""
         return [
             (head, Markup(_html(entry, page_of, inline=True))) for head, entry in self.lines.get(method, [])
         ]

@@ -262,7 +262,7 @@ def test_sheets_without_the_docs_and_links_between_them(tmp_path):
     (tmp_path / "methods.md").write_text(
         "# M\n\n| `pruner=` | Q | Source |\n|---|---|---|\n| [`a`](#a) | no | [A](https://a.org) |\n\n"
         "## a\n\nAs [`b`](#b), not [`c`](#c); [more](other.md). <script>x</script>\n\n"
-        "| k | n |\n|--|--|\n| 1 | 2 |\n"
+        "| k | n |\n|--|--|\n| 1 | 2 |\n\n## More\n\n| `pruner=` | Q |\n|---|---|\n| `c` | yes |"
     )
     sheets = Sheets.read(tmp_path / "methods.md")
     page_of = {"a": "a.html", "b": "b.html"}.get
@@ -271,4 +271,5 @@ def test_sheets_without_the_docs_and_links_between_them(tmp_path):
     assert "&lt;script&gt;" in sheet
     assert '<table class="plain">' in sheet
     assert sheets.facts("a", page_of) == [("Q", "no"), ("Source", '<a href="https://a.org">A</a>')]
+    assert sheets.facts("c", page_of) == [("Q", "yes")]
     assert sheets.sheet("b", page_of) is None
