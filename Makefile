@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?= pruner=script budget=64
+unexport PYTHONDONTWRITEBYTECODE # where it is set, every process would compile torch and transformers anew
 
 .PHONY: help run test testslow lint sweep speed table clean
 
