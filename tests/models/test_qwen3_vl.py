@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import build, picture, pruned_rows
+from families import build, picture, pruned_rows, with_plain_experts
 from flop_counter import counted
 from transformers import Qwen3VLProcessor
 
@@ -57,8 +57,7 @@ def test_what_the_first_layers_add_goes_with_its_rows(tmp_path):
 
 
 def test_operations_of_a_mixture_of_experts_equal_the_counter(tmp_path):
-    model = build("qwen3_vl_moe", tmp_path, attention="eager")
-    model.model.set_experts_implementation("eager")  # the counter does not see the default kernel
+    model = with_plain_experts(build("qwen3_vl_moe", tmp_path, attention="eager"))
     prompt, _ = pruned_rows(model, [([picture(84, 112)], 0)], Random(budget=5))
     config, length = model.model.config.text_config, prompt.arguments["input_ids"].shape[1]
     total = counted(lambda: model.prefill(prompt))
