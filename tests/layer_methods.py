@@ -85,7 +85,8 @@ def raters(stage: Stage) -> list[int]:
 
 
 def sparsevlm_plus(stage: Stage) -> Tensor:
-    frequencies = stage.llm.rotary_emb.inv_freq
+    rope, kind = stage.llm.rotary_emb, getattr(stage.block.self_attn, "layer_type", None)
+    frequencies = rope.inv_freq if hasattr(rope, "inv_freq") else getattr(rope, f"{kind}_inv_freq")
     axes = stage.positions.reshape(
         -1, stage.hidden.shape[1]
     )  # one, or three of which each has its frequencies
@@ -161,8 +162,8 @@ def pact(stage: Stage) -> Merged:
     tokens = range(len(states))
     pool = sorted(best(scores, max(stage.count, int(0.55 * len(states)))).tolist())
     _, turned = projected(stage.own, stage.hidden, stage.rotary)
-    keys = [turned[:, column].flatten() for column in stage.visual]
-    far = [[1 - float(torch.cosine_similarity(keys[a], keys[b], dim=0)) for b in tokens] for a in tokens]
+    keys = torch.stack([turned[:, column].flatten() for column in stage.visual])
+    far = [(1 - torch.cosine_similarity(key, keys)).tolist() for key in keys]
     density = [sum(math.exp(-((far[one][other] / 2) ** 2)) for other in pool) for one in tokens]
     order = sorted(pool, key=lambda one: -density[one])
 

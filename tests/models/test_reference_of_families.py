@@ -1,7 +1,4 @@
-"""Pruning inside the LLM of newer families against a slow reference: no hooks, no cache, one row at a time.
-
-The LLMs of the older families have theirs in ``test_layer_stages*.py``.
-"""
+"""Pruning inside the LLM of every family against a slow reference: no hooks, no cache, one row at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from functools import partial
 import layer_reference
 import pytest
 import torch
-from families import QUESTIONS, build, visuals
+from families import EVERY, QUESTIONS, build, visuals
 from layer_methods import dart, fitprune, himap, next_layer, none, pact, sparsevlm, sparsevlm_plus, v2drop
 from layer_reference import Row, capped, fastv
 
@@ -32,13 +29,7 @@ from script_exp.pruners import (
 )
 
 NEW = 9
-FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
-FAMILIES.append("paligemma")
-CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
-MORE = ["llava_next", "llava_onevision", "gemma3", "llava_next_video", "llava_onevision_video"]
-MORE += ["qwen2_5_vl_video", "qwen3_vl_video", "qwen2_vl_video", "glm4v_video"]
-CASES += [(family, "sdpa") for family in MORE]
-CASES += [("gemma3_window", "sdpa"), ("gemma3_window", "eager")]
+CASES = [*((family, None) for family in EVERY), ("qwen3_vl", "eager"), ("gemma3_window", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -111,9 +102,8 @@ def methods(model):
         found += [
             (PyramidDrop(budget=4, stages=[2, 3], **after), next_layer, True),
             (SparseVLM(budget=5, stages=[1, 2, 3], **after), sparsevlm, True),
+            (SparseVLMPlus(budget=5, stages=[1, 2, 3], heads=2, **after), sparsevlm_plus, False),
         ]
-        if hasattr(model.adapter.llm.rotary_emb, "inv_freq"):  # one rope for all layers
-            found.append((SparseVLMPlus(budget=5, stages=[1, 2, 3], heads=2, **after), sparsevlm_plus, False))
     return found
 
 
