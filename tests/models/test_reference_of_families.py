@@ -140,7 +140,7 @@ def test_inside_the_llm(family, kernel, tmp_path):
         assert torch.equal(kept, model.prefill(prompt_of(model, rows, questions, NoPruning())).logits)
 
 
-@pytest.mark.parametrize("family", ["llava", "internvl", "qwen3_vl", "llava_next_video"])
+@pytest.mark.parametrize("family", EVERY)
 def test_after_a_method_before_the_llm(family, tmp_path):
     """What is inside sees what entered, as a prompt that was always that short."""
     model = build(family, tmp_path)
