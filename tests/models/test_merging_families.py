@@ -26,7 +26,7 @@ METHODS = {
 }
 SHALLOW = ("llava_onevision", "internvl", "smolvlm", "idefics3", "paligemma", "paligemma2")
 SHALLOW += ("gemma3", "gemma3_window")
-"""Families that read the last layer of their tower, so none is deeper, and no class token."""
+"""Families that read the last layer of their tower, and have no class token of the width of a token."""
 _PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]
 REFUSED = {
     **{
