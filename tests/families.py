@@ -40,6 +40,7 @@ from transformers import (
 )
 
 from script_exp.benchmarks.reading.frame_count import Frames
+from script_exp.models.attention_rows import softcap_of
 from script_exp.models.families.adapter import EncodedImage
 from script_exp.models.families.registry import has_clip_tower
 from script_exp.models.loading.checkpoint import find_checkpoint
@@ -143,7 +144,7 @@ VARIANTS = {
         **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
     ),
 }
-"""Families with the adapter of another one, and another LLM or tower; not in the matrix of all methods."""
+"""Families with the adapter of another one, and another LLM, window or modality."""
 CONFIGS["qwen2_vl"] = lambda: Qwen2VLConfig(
     vision_config={
         "depth": 3, "embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2, "num_heads": 4, "patch_size": 14,
@@ -201,7 +202,7 @@ def gemma3(window: int) -> Gemma3Config:
         vision_config=SiglipVisionConfig(**TOWER, image_size=112, patch_size=14, vision_use_head=False),
         text_config=Gemma3TextConfig(
             **TEXT, head_dim=8, query_pre_attn_scalar=8, sliding_window=window, rope_parameters=ropes,
-            layer_types=["sliding_attention", "full_attention"] * 2,
+            layer_types=["sliding_attention", "full_attention"] * (TEXT["num_hidden_layers"] // 2),
         ),
         image_token_index=IMAGE, boi_token_index=294, eoi_token_index=295, mm_tokens_per_image=16,
         tie_word_embeddings=False,
@@ -210,6 +211,7 @@ def gemma3(window: int) -> Gemma3Config:
 
 CONFIGS["gemma3"] = lambda: gemma3(4096)
 VARIANTS["gemma3_window"] = lambda: gemma3(4)  # shorter than what is kept of an image
+EVERY = CONFIGS | VARIANTS
 NATIVE = ("qwen", "glm", "mistral")
 """Beginnings of the families that take pictures of any size, in patches of 14 pixels, 2 x 2 to a token."""
 
@@ -219,18 +221,22 @@ def modality(family: str) -> str:
 
 
 def build(
-    family: str, folder: Path, dtype: torch.dtype = torch.float32, attention: str = "sdpa", **rules: str
+    family: str, folder: Path, dtype: torch.dtype = torch.float32, attention: str | None = None, **rules: str
 ) -> PrunableModel:
-    """A random model of a family, with weights large enough that attention is not uniform."""
-    (CONFIGS | VARIANTS)[family]().save_pretrained(folder)
+    """A random model of a family, with weights large enough that attention is not uniform.
+
+    Its attention is sdpa's, or eager where scores are capped, which sdpa does not do.
+    """
+    EVERY[family]().save_pretrained(folder)
     checkpoint = find_checkpoint(Wanted(str(folder), weights="random"), needs_query=True).taking(
         modality(family)
     )
+    capped = softcap_of(checkpoint.config.get_text_config()) is not None
     model = load_model(
         checkpoint,
         device=torch.device("cpu"),
         dtype=dtype,
-        attention=attention,
+        attention=attention or ("eager" if capped else "sdpa"),
         with_query=not has_clip_tower(checkpoint.config),
         rules=replace(checkpoint.adapter.default_rules, **rules),
     )
@@ -239,6 +245,13 @@ def build(
     sharpen(model.model)
     model.model.generation_config.eos_token_id = None  # a random model must not stop by chance
     model.model.generation_config.pad_token_id = 0
+    return model
+
+
+def with_plain_experts(model: PrunableModel) -> PrunableModel:
+    """The same model, with experts, if it has any, whose products torch's counter and a made device see."""
+    if hasattr(model.model.config.get_text_config(), "num_experts"):
+        model.model.set_experts_implementation("eager")
     return model
 
 

@@ -86,7 +86,8 @@ def raters(stage: Stage) -> list[int]:
 
 
 def sparsevlm_plus(stage: Stage) -> Tensor:
-    frequencies = stage.llm.rotary_emb.inv_freq
+    rope, kind = stage.llm.rotary_emb, getattr(stage.block.self_attn, "layer_type", None)
+    frequencies = rope.inv_freq if hasattr(rope, "inv_freq") else getattr(rope, f"{kind}_inv_freq")
     axes = stage.positions.reshape(
         -1, stage.hidden.shape[1]
     )  # one, or three of which each has its frequencies

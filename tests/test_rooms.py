@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 from processes import ROOT
 
 PACKAGE = ROOT / "script_exp"
@@ -18,6 +19,12 @@ def test_the_root_holds_rooms_and_two_files():
     rooms = {place.parent.name for place in PACKAGE.glob("*/__init__.py")}
     layers = {room.strip() for layer in CONTRACTS[0]["layers"] for room in layer.split("|")}
     assert rooms | {"errors"} == layers
+
+
+@pytest.mark.parametrize(("room", "most"), [("", 300), ("models/families", 150)])
+def test_files_stay_small(room, most):
+    lengths = {file: len(file.read_text().splitlines()) for file in (PACKAGE / room).rglob("*.py")}
+    assert {file.name: count for file, count in lengths.items() if count > most} == {}
 
 
 # Where the import is added, what it imports, and how the report calls it.

@@ -79,9 +79,12 @@ class Processing:
         """Add what the family and the model's config say of placeholders.
 
         Raises:
-            UserError: if the tokenizer lacks a word of the family.
+            UserError: if the tokenizer lacks the placeholder or a word of the family.
         """
-        placeholder = tokenizer.convert_ids_to_tokens(family.placeholder_of(config))
+        image = family.placeholder_of(config)
+        placeholder = tokenizer.convert_ids_to_tokens(image)
+        if placeholder is None:
+            raise UserError(f"the tokenizer has no token {image}: expected the one of the checkpoint")
         mark = family.mark_of(tokenizer, config)
         ends = tuple(tokenizer.convert_tokens_to_ids(word) for word in family.row_ends)
         for word, token in zip(family.row_ends, ends, strict=True):

@@ -1,14 +1,34 @@
-"""One random model of every family."""
+"""One random model of every family, and what is impossible for some."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import pytest
-from families import CONFIGS, build, encoded_rows, visuals
+from families import EVERY, build, encoded_rows, visuals
+
+# Test and family -> the error, and why; a test that passes nevertheless fails.
+IMPOSSIBLE = {
+    ("test_keeping_all_keeps_the_beams", "glm4v_video"): (
+        ValueError,
+        "the stock model fails: beam search counts video_token_id, which no prompt of GLM-4.1V has",
+    ),
+    ("test_preserved_positions_equal_masking_the_dropped_tokens", "gemma3_window"): (
+        AssertionError,
+        "a window spans hidden tokens, too: fewer of those that stay than where the others are gone",
+    ),
+}
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        family = item.callspec.params.get("family") if hasattr(item, "callspec") else None
+        if (item.originalname, family) in IMPOSSIBLE:
+            error, reason = IMPOSSIBLE[item.originalname, family]
+            item.add_marker(pytest.mark.xfail(raises=error, reason=reason, strict=True))
+
+
+@pytest.fixture(scope="module", params=EVERY)
 def family(request):
     return request.param
 

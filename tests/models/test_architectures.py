@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.loading.architectures import ARCHITECTURES
 
 # 7,063,427,072 and 8,292,166,656 are what llava-1.5-7b-hf and Qwen2.5-VL-7B-Instruct hold on the hub.
@@ -85,22 +86,32 @@ def test_llava_reads_the_layer_it_was_trained_on(name):
     assert config.text_config.vocab_size == (152128 if onevision else 32064)
 
 
-@pytest.mark.parametrize(
-    ("name", "image", "video"),
-    [
-        ("llava_1_5_7b", 32000, None),
-        ("llava_1_5_13b", 32000, None),
-        ("llava_next_7b", 32000, None),
-        ("llava_next_13b", 32000, None),
-        ("llava_next_video_7b", 32001, 32000),
-        ("llava_onevision_7b", 151646, 151647),
-        ("qwen2_5_vl_7b", 151655, 151656),
-    ],
-)
-def test_placeholders(name, image, video):
+# Ids of the placeholders of images and videos, by the beginning of names; a later line is the stricter one.
+PLACEHOLDERS = {
+    "llava_": (32000, None),
+    "llava_next_video_": (32001, 32000),
+    "llava_onevision_": (151646, 151647),
+    "qwen": (151655, 151656),
+    "smolvlm2_": (49190, None),
+    "idefics3_": (128257, None),
+    "glm_4_1v_": (151343, 151343),  # that of images for videos, too
+    "mistral_small_3_1_": (10, None),
+    "paligemma": (257152, None),
+    "gemma3_": (262144, None),
+    "internvl3_": (151667, None),
+    "internvl3_5_": (151671, None),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_placeholders(name):
     config = ARCHITECTURES[name]()
-    assert config.image_token_id == image
-    assert getattr(config, "video_token_id", None) == video
+    (*_, (image, video)) = (ids for start, ids in PLACEHOLDERS.items() if name.startswith(start))
+    adapters = [ADAPTERS[config.model_type].taking(modality) for modality in ("image", "video")]
+    assert config.image_token_id == image < config.text_config.vocab_size
+    for adapter in adapters:
+        assert adapter.placeholder_of(config) == {"image": image, "video": video}[adapter.modality]
+    assert (adapters[1].modality == "video") == (video is not None)
 
 
 @pytest.mark.parametrize(

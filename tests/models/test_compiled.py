@@ -5,19 +5,23 @@ from __future__ import annotations
 import shutil
 import sys
 import weakref
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
-from families import TEXT, build, visuals
-from transformers import Qwen3VLTextConfig
+from families import EVERY, TEXT, build, modality, visuals
 
+from script_exp.cell.fit import check_here
 from script_exp.errors import SettingError, UserError
 from script_exp.models.compiled import check_compile, compile_prefill, forget_compiled, is_compiled
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.pruners import NoPruning, Script
 from script_exp.pruners.contract.signals import Reads
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
-FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl")
+FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl", "glm4v", "mistral3")
+"""One for each kind of decoder that can be compiled."""
 
 
 @pytest.fixture(autouse=True)
@@ -191,10 +195,34 @@ def test_what_cannot_be_compiled(config, attention, in_llm, expected):
         check_compile("default", config, attention, CPU, in_llm)
 
 
+AHEAD = "tokens of this model's prompts see later ones"
+DEEP = "the LLM of this model also takes deepstack_visual_embeds, visual_pos_masks"
+REFUSED = {
+    **dict.fromkeys(("paligemma", "paligemma2", "gemma3", "gemma3_window"), AHEAD),
+    **dict.fromkeys(("qwen3_vl", "qwen3_vl_video", "qwen3_vl_moe"), DEEP),
+}
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_a_family_is_compiled_or_says_before_loading_why_not(family, monkeypatch):
+    monkeypatch.setenv("CXX", sys.executable)
+    config = EVERY[family]()
+    adapter = ADAPTERS[config.model_type].taking(modality(family))
+    model = SimpleNamespace(compile="default", placement="one_device", quantization="off")
+    attention = "eager" if family == "paligemma2" else "sdpa"
+    settings = SimpleNamespace(model=model, attention=attention, device="cpu")
+    checkpoint = SimpleNamespace(config=config, layout="transformers", adapter=adapter)
+    if family in REFUSED:
+        found = pytest.raises(SettingError, match=f"compile=default: expected off: {REFUSED[family]}$")
+    else:
+        assert type(config.text_config) in {type(EVERY[one]().text_config) for one in FAMILIES}
+        found = nullcontext()
+    with found:
+        check_here(settings, Script(budget=6), checkpoint, CPU, torch.float32)
+
+
 def test_arguments_of_its_own_are_refused_instead_of_running_uncompiled(tmp_path):
-    """DeepStack's rows, as Qwen3-VL's LLM takes them: before loading, and at a decoder that is loaded."""
-    with pytest.raises(SettingError, match=r"compile=default: expected off: .* deepstack_visual_embeds, vis"):
-        check_compile("default", Qwen3VLTextConfig(), "sdpa", CPU, in_llm=False)
+    """DeepStack's rows, for example, as Qwen3-VL's LLM takes them."""
     llm = build("llava_onevision", tmp_path).adapter.llm
     plain = llm.forward
     llm.forward = lambda inputs_embeds=None, deep=None, **kwargs: plain(inputs_embeds=inputs_embeds, **kwargs)

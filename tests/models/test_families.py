@@ -1,4 +1,7 @@
-"""What holds for every model family: the unpruned model is unchanged, and pruning is exact."""
+"""What holds for every model family: the unpruned model is unchanged, and pruning is exact.
+
+What is impossible for a family is in ``conftest.py``.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,8 @@ def pruned(model, inputs, pruner):
 
 def rows_by_image(model, prompt, images):
     """The rows of each image that enter the model, which may take them as one tensor."""
-    features = prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    (output,) = prompt.arguments["mm_encoder_outputs"].values()  # GLM's videos are under images
+    features = output.pooler_output
     flat = torch.cat([part.reshape(-1, part.shape[-1]) for part in features])
     lengths = [len(image.keep(kept, True)[1]) for image, kept in zip(images, prompt.kept, strict=True)]
     return torch.split(flat, lengths)
@@ -226,6 +230,20 @@ def test_the_context_manager_and_select_agree_with_the_stages(model, family, inp
     assert all(torch.equal(one, kept.indices) for one, kept in zip(chosen, prompt.kept, strict=True))
     with pytest.raises(UserError, match="FastV prunes inside the LLM"):
         select(model.model, model.processing, FastV(budget=5, layer=2), inputs, modality=modality(family))
+
+
+def test_a_draw_without_names_follows_words_and_pixels(model, family, inputs):
+    """In a batch as alone, with what the stock processor gives, and another one for darker pixels."""
+
+    def drawn(given):
+        return select(model.model, model.processing, Random(budget=5), given, modality=modality(family))
+
+    alone = [one for row in rows_alone(model, family) for one in drawn(row)]
+    pixels = model.adapter.inputs[0]
+    darker = drawn(inputs | {pixels: inputs[pixels] / 2})
+    for one, *same, other in zip(drawn(inputs), alone, drawn(stock(model, inputs)), darker, strict=True):
+        assert all(torch.equal(one, equal) for equal in same)
+        assert not torch.equal(one, other)
 
 
 def test_too_large_a_budget(model, family, inputs):

@@ -10,6 +10,7 @@ import torch
 from families import pruned_images
 
 from script_exp.errors import SettingError
+from script_exp.models.layer_reading import window_of
 from script_exp.pruners import (
     DART,
     PACT,
@@ -81,7 +82,11 @@ def test_a_batch_gives_what_its_rows_give(model, encoded):
         alone, (lengths,), held, single = answers(model, encoded, (shorter,), pruner)
         torch.testing.assert_close(together[shorter : shorter + 1], alone, atol=2e-4, rtol=1e-4)
         text = int(single.arguments["attention_mask"].sum()) - single.entering[0]
-        assert held == [length + text + 1 for length in lengths]
+        windows = [window_of(model.adapter.llm.config, layer) for layer in range(len(lengths))]
+        assert held == [  # the next token fills a window
+            min(length + text + 1, window - 1 if window else math.inf)
+            for length, window in zip(lengths, windows, strict=True)
+        ]
         kept, *_ = answers(model, encoded, rows, replace(pruner, budget=0.999999))
         assert torch.equal(kept, unpruned)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from families import CONFIGS, build, modality, pruned_rows, visuals
+from families import EVERY, build, modality, pruned_rows, visuals, with_plain_experts
 from made_device import FIRST, SECOND, Made, MadeDevices, put
 
 from script_exp.models.devices import devices_of
@@ -47,10 +47,10 @@ def move(model, place):
             setattr(model.query_encoder, name, Made(own.detach(), place))
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", EVERY)
 @torch.no_grad()
 def test_every_tensor_is_on_the_models_device(family, tmp_path):
-    model = build(family, tmp_path)
+    model = with_plain_experts(build(family, tmp_path))
     rows = [(own, row) for row, own in enumerate(visuals(family)[: 2 if modality(family) == "image" else 1])]
     pruners = [Script(budget=5), FastV(budget=4, layer=1, budget_as="after")]
     if model.adapter.has_projector:
@@ -104,10 +104,10 @@ def test_where_choosing_waits_for_the_device(tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", EVERY)
 def test_decoder_layers_on_another_device(family, tmp_path):
     """accelerate's hooks move what a layer gets; masks, ropes and choices have to follow."""
-    model = build(family, tmp_path)
+    model = with_plain_experts(build(family, tmp_path))
     rows = [(own, row) for row, own in enumerate(visuals(family)[: 2 if modality(family) == "image" else 1])]
     positions = "renumber" if model.adapter.counts_positions else "keep"
     pruners = [

@@ -6,13 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import QUESTIONS, build, picture, pruned_rows
-from flop_counter import counted
+from families import build, picture, pruned_rows
 from transformers import Glm4vProcessor
 
-from script_exp import prune
 from script_exp.benchmarks.reading.frame_count import Frames
-from script_exp.measure import flops
 from script_exp.pruners import FastV, NoPruning, Random
 
 IMAGE = "<image>"
@@ -21,7 +18,7 @@ IMAGE = "<image>"
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     families = ("glm4v_video", "qwen2_vl_video")
-    return {family: build(family, tmp_path_factory.mktemp(family), attention="eager") for family in families}
+    return {family: build(family, tmp_path_factory.mktemp(family)) for family in families}
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +66,13 @@ def logits(model, arguments, beams=1):
 
 
 @pytest.mark.parametrize("family", ["glm4v_video", "qwen2_vl_video"])
-def test_pruned_videos(models, rows, family):
-    """All kept is the stock model bitwise; a batch gives what its rows give; dropping equals hiding."""
+def test_videos_of_unequal_size(models, rows, family):
+    """A batch gives what its rows give; beams begin as the most likely answer does."""
     model = models[family]
-    questions = [QUESTIONS[number] for _, number in rows]
-    inputs = model.preprocess([own for own, _ in rows], [model.chat_prompt(text) for text in questions])
-    marked = 2 * (inputs["input_ids"] == model.adapter.placeholder_id).int()
-    stock = {name: values for name, values in inputs.items() if name not in model.adapter.on_host}
-    stock["mm_token_type_ids"] = marked
     whole, _ = pruned_rows(model, rows, NoPruning())
     plain = logits(model, whole.arguments)
-    assert torch.equal(plain, logits(model, stock))
-    two = logits(model, whole.arguments, beams=2)  # with which GLM's stock model fails
-    torch.testing.assert_close(two[::2, 0], plain[:, 0])
+    beams = logits(model, whole.arguments, beams=2)  # with which GLM's stock model fails
+    torch.testing.assert_close(beams[::2, 0], plain[:, 0])
     for pruner in (Random(budget=3), FastV(budget=3, layer=2, budget_as="after")):
         together, _ = pruned_rows(model, rows, pruner)
         with model.pruning_inside(together):
@@ -91,27 +82,3 @@ def test_pruned_videos(models, rows, family):
             with model.pruning_inside(alone):
                 one = logits(model, alone.arguments)
             torch.testing.assert_close(both[number : number + 1], one, atol=2e-4, rtol=1e-4)
-    pruner = Random(budget=3)
-    with prune(model.model, model.processing, pruner, modality="video"):
-        output = model.model.generate(**stock, max_new_tokens=3, do_sample=False)
-    assert torch.equal(output[:, : marked.shape[1]], inputs["input_ids"])
-    short, images = pruned_rows(model, rows[:1], pruner)
-    assert short.entering == [6]
-    full, _ = pruned_rows(model, rows[:1], NoPruning())
-    stays, _ = images[0].keep(short.kept[0], separators=True)
-    mask = full.arguments["attention_mask"].clone()
-    mask[full.arguments["input_ids"] == model.adapter.placeholder_id] = stays.long()
-    with torch.inference_mode():
-        hidden = model.model(
-            **full.arguments | {"attention_mask": mask}, use_cache=True, logits_to_keep=1
-        ).logits
-    torch.testing.assert_close(model.prefill(short).logits, hidden, atol=2e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("family", ["glm4v_video", "qwen2_vl_video"])
-def test_operations_of_a_video_equal_the_counter(models, rows, family):
-    model = models[family]
-    inputs = model.preprocess([rows[0][0]], [model.chat_prompt("what?")])
-    total = counted(lambda: model.encode_images(inputs))
-    grids = inputs["video_grid_thw"].tolist()
-    assert sum(flops.vision_stages(model.model.config, 0, grids).values()) == total

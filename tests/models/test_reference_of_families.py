@@ -1,7 +1,4 @@
-"""Pruning inside the LLM of newer families against a slow reference: no hooks, no cache, one row at a time.
-
-The LLMs of the older families have theirs in ``test_layer_stages*.py``.
-"""
+"""Pruning inside the LLM of every family against a slow reference: no hooks, no cache, one row at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from functools import partial
 import layer_reference
 import pytest
 import torch
-from families import QUESTIONS, build, visuals
+from families import EVERY, QUESTIONS, build, visuals
 from layer_methods import (
     dart,
     feather,
@@ -56,13 +53,7 @@ from script_exp.pruners.contract.signals import SALIENCY, Reads
 NEW = 9
 SETTINGS = {"max_new_tokens": NEW, "do_sample": False}
 WITH_LOGITS = {"output_logits": True, "return_dict_in_generate": True}
-FAMILIES = ["qwen3_vl", "internvl", "qwen2_vl", "qwen3_vl_moe", "smolvlm", "idefics3", "glm4v", "mistral3"]
-FAMILIES.append("paligemma")
-CASES = [("qwen3_vl", "eager"), *((family, "sdpa") for family in FAMILIES), ("paligemma2", "eager")]
-MORE = ["llava_next", "llava_onevision", "gemma3", "llava_next_video", "llava_onevision_video"]
-MORE += ["qwen2_5_vl_video", "qwen3_vl_video", "qwen2_vl_video", "glm4v_video"]
-CASES += [(family, "sdpa") for family in MORE]
-CASES += [("gemma3_window", "sdpa"), ("gemma3_window", "eager")]
+CASES = [*((family, None) for family in EVERY), ("qwen3_vl", "eager"), ("gemma3_window", "eager")]
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -169,9 +160,8 @@ def methods(model):
         found += [
             (PyramidDrop(budget=4, stages=[2, 3], **after), next_layer, True),
             (SparseVLM(budget=5, stages=[1, 2, 3], **after), sparsevlm, True),
+            (SparseVLMPlus(budget=5, stages=[1, 2, 3], heads=2, **after), sparsevlm_plus, False),
         ]
-        if hasattr(model.adapter.llm.rotary_emb, "inv_freq"):  # one rope for all layers
-            found.append((SparseVLMPlus(budget=5, stages=[1, 2, 3], heads=2, **after), sparsevlm_plus, False))
     return found
 
 
@@ -211,7 +201,7 @@ def test_inside_the_llm(family, kernel, tmp_path):
         assert torch.equal(kept, model.prefill(model.prune(*batch, NoPruning())).logits)
 
 
-@pytest.mark.parametrize("family", ["llava", "internvl", "qwen3_vl", "llava_next_video"])
+@pytest.mark.parametrize("family", EVERY)
 def test_after_a_method_before_the_llm(family, tmp_path):
     """What is inside sees what entered, as a prompt that was always that short."""
     model = build(family, tmp_path)

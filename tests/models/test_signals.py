@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from families import CONFIGS, NATIVE, build, visuals
+from families import NATIVE, build, visuals
 from flop_counter import counted
 from torch.nn import functional
 from transformers import LlavaConfig, LlavaOnevisionConfig, Qwen2_5_VLConfig
@@ -23,6 +23,8 @@ from script_exp.models.window_signals import block_of
 from script_exp.pruners.contract.signals import NOTHING, Reads, Signal
 
 CLASS_TOKEN = {"llava", "llava_next", "llava_next_video", "internvl"}
+TILED = {"internvl", "smolvlm", "idefics3"}  # the thumbnail stands behind the tiles
+POOLED = TILED | {"llava_next_video", "llava_onevision_video", "gemma3", "gemma3_window"}
 WITH_CLASS = [Signal("cls"), Signal("cls", -1), Signal("flat_saliency", 1), Signal("flat_keys", 1)]
 ALL = [Signal("saliency"), Signal("received"), Signal("keys")]
 
@@ -40,16 +42,6 @@ def signals_of(family):
     if family == "internvl":  # reads its last layer, and has no token of one patch
         return [*shallow, Signal("cls"), Signal("cls", -1)]
     return [*shallow, *WITH_CLASS, Signal("class_token")] if family in CLASS_TOKEN else shallow
-
-
-@pytest.fixture(params=CONFIGS)
-def family(request):
-    return request.param
-
-
-@pytest.fixture
-def model(family, tmp_path):
-    return build(family, tmp_path)
 
 
 def inputs_of(model, family):
@@ -83,10 +75,8 @@ def slow(model, inputs, monkeypatch):
 
     monkeypatch.setattr(module, "eager_attention_forward", recorded)
     for layer in layers:
-        layer.config._attn_implementation = "eager"
+        monkeypatch.setattr(layer.config, "_attn_implementation", "eager")
     model.encode_images(inputs)
-    for layer in layers:
-        layer.config._attn_implementation = "sdpa"
     return weights, keys
 
 
@@ -120,7 +110,7 @@ def in_tokens(inputs, patches, keys):
 
 def pooled(family, values):
     """A crop's values (crops, n, ...) pooled as the family pools its tokens."""
-    if family not in ("llava_next_video", "llava_onevision_video", "internvl", "smolvlm", "gemma3"):
+    if family not in POOLED:
         return values
     flat = values.reshape(*values.shape[:2], -1).mT
     side = math.isqrt(flat.shape[-1])
@@ -159,7 +149,7 @@ def expected(model, family, inputs, signal, weights, keys):
 
 def in_order(family, crops):
     """Crops as the tower gets them; a pruner sees the thumbnail first."""
-    return crops.roll(-1, dims=0) if family in ("internvl", "smolvlm") else crops
+    return crops.roll(-1, dims=0) if family in TILED else crops
 
 
 def crops_of(images, signal):

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from families import CONFIGS, build, visuals
-from transformers import LlavaConfig, Qwen2_5_VLConfig
+from families import EVERY, build, visuals
+from transformers import LlavaConfig
 
 from script_exp.models.tower_layers import bare_tower, unused_layers_skipped, used_tower_layers
 
-LLAVAS = [name for name in CONFIGS if name.startswith("llava")]
+LLAVAS = [name for name in EVERY if name.startswith("llava")]
 LAYERS = 3
 
 
@@ -24,8 +24,10 @@ def test_layers_up_to_the_last_that_is_read(read, used):
     assert used_tower_layers(config) == used
 
 
-def test_qwens_tower_is_read_at_its_end():
-    assert used_tower_layers(Qwen2_5_VLConfig()) is None
+@pytest.mark.parametrize("family", [family for family in EVERY if family not in LLAVAS])
+def test_other_towers_are_read_at_their_end(family):
+    config = EVERY[family]()
+    assert used_tower_layers(config) in (None, getattr(config.vision_config, "num_hidden_layers", None))
 
 
 def computing(model):

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import pytest
-from families import CONFIGS, TOWER, VARIANTS, clip, modality
+from checkpoints import tokenizer
+from families import CONFIGS, EVERY, TOWER, clip, modality
 from transformers import (
     AutoModelForImageTextToText,
     CLIPImageProcessorPil,
+    Gemma3ImageProcessorPil,
+    Glm4vImageProcessorPil,
+    GotOcr2ImageProcessorPil,
+    LlavaNextImageProcessorPil,
+    LlavaOnevisionImageProcessorPil,
+    PixtralImageProcessorPil,
     PixtralVisionConfig,
     Qwen2VLImageProcessorPil,
     SiglipImageProcessorPil,
     SiglipVisionConfig,
+    SmolVLMImageProcessorPil,
 )
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS, adapter_of
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.fitting_processor import check_image_processor
-from script_exp.models.loading.random_weights import random_image_processor
+from script_exp.models.loading.random_weights import random_image_processor, random_tokenizer
 from script_exp.models.loading.wanted import Wanted
+from script_exp.models.processing import Processing
 
 SIGLIP = SiglipVisionConfig(**TOWER, image_size=56, patch_size=14)
 PIXTRAL = PixtralVisionConfig(**TOWER, head_dim=12, image_size=56, patch_size=14)
@@ -62,29 +71,48 @@ def test_another_tower_or_selection_is_refused_before_weights_are_looked_for(fam
                 adapter_of(model)
 
 
-EVERY = CONFIGS | VARIANTS
-SQUARE = SiglipImageProcessorPil(size={"height": 70, "width": 70})
+SIDE = {"height": 70, "width": 70}
+SQUARE = SiglipImageProcessorPil(size=SIDE)
 OTHERS = [
     ("llava", SQUARE, "SiglipImageProcessorPil makes pictures of 70 x 70 values, and .* takes 168 x 168"),
-    ("paligemma", SQUARE, "makes pictures of 70 x 70 values, and the vision tower takes 112 x 112"),
     ("gemma3", SQUARE, "SiglipImageProcessorPil does not fit this model .TypeError.*do_pan_and_scan"),
-    ("llava_next", CLIPImageProcessorPil(), "makes pixel_values and no image_sizes, which this model needs"),
-    ("internvl", CLIPImageProcessorPil(), "CLIPImageProcessorPil does not fit this model"),
-    ("smolvlm", SQUARE, "SiglipImageProcessorPil does not fit this model"),
+    ("llava_next", SQUARE, "makes pixel_values, and this model takes pixel_values, image_sizes"),
     ("qwen2_5_vl", Qwen2VLImageProcessorPil(patch_size=16), "patches of 1536 values, .* takes 1176"),
-    ("qwen3_vl_video", SQUARE, "SiglipImageProcessorPil does not fit this model"),
-    ("mistral3", SQUARE, "SiglipImageProcessorPil does not fit this model"),
 ]
+FOREIGN = [
+    SQUARE,
+    CLIPImageProcessorPil(size={"shortest_edge": 70}, crop_size=SIDE),
+    Gemma3ImageProcessorPil(size=SIDE),
+    Glm4vImageProcessorPil(patch_size=16),
+    GotOcr2ImageProcessorPil(size=SIDE),
+    LlavaNextImageProcessorPil(size={"shortest_edge": 70}, crop_size=SIDE, image_grid_pinpoints=[[70, 140]]),
+    LlavaOnevisionImageProcessorPil(size=SIDE, image_grid_pinpoints=[[70, 140]]),
+    PixtralImageProcessorPil(size={"longest_edge": 70}),
+    Qwen2VLImageProcessorPil(patch_size=16),
+    SmolVLMImageProcessorPil(size={"longest_edge": 140}, max_image_size={"longest_edge": 70}),
+]
+"""A processor of every kind, at sizes that no tower here takes; Mistral 3 takes Pixtral's at any size."""
 
 
-def test_an_image_processor_of_another_model_is_refused_before_weights_are_loaded():
-    """Every family takes its own."""
-    for family, make in EVERY.items():
-        config = make()
-        own = random_image_processor(config, modality(family))
-        check_image_processor("here", own, ADAPTERS[config.model_type].taking(modality(family)), config)
-    for family, processor, expected in OTHERS:
-        config = EVERY[family]()
-        adapter = ADAPTERS[config.model_type].taking(modality(family))
-        with pytest.raises(UserError, match=f"here: .*{expected}.*; expected the preprocessor_config.json"):
+@pytest.mark.parametrize(("family", "processor", "expected"), OTHERS)
+def test_what_does_not_fit_is_said(family, processor, expected):
+    config = EVERY[family]()
+    with pytest.raises(UserError, match=f"here: .*{expected}.*; expected the preprocessor_config.json"):
+        check_image_processor("here", processor, ADAPTERS[family].taking(modality(family)), config)
+
+
+@pytest.mark.parametrize("family", EVERY)
+def test_parts_of_a_processor_of_another_model_are_refused_before_weights_are_loaded(family):
+    """Each family takes its own."""
+    config = EVERY[family]()
+    adapter = ADAPTERS[config.model_type].taking(modality(family))
+    own = random_image_processor(config, modality(family))
+    check_image_processor("here", own, adapter, config)
+    for processor in FOREIGN:
+        if type(processor) is type(own) is PixtralImageProcessorPil:
+            continue
+        with pytest.raises(UserError, match=f"here: {type(processor).__name__} .*; expected the preproc"):
             check_image_processor("here", processor, adapter, config)
+    Processing.from_parts(random_tokenizer(config), own, adapter, config, None)
+    with pytest.raises(UserError, match=r"the tokenizer has no token 29[01]: expected the one of the check"):
+        Processing.from_parts(tokenizer(), own, adapter, config, None)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import CONFIGS, build
+from families import EVERY, build
 from PIL import Image
 
 from script_exp.errors import SettingError, UserError
@@ -149,7 +149,7 @@ def test_a_question_without_words():
         content_words("?!")
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", EVERY)
 def test_words_are_in_the_llms_input_space(family, tmp_path):
     model = build(family, tmp_path)
     (query,) = model.encode_queries(["what is left of it?"], MMTok(budget=1).reads)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import CONFIGS, build, visuals
+from families import EVERY, build, visuals, with_plain_experts
 from flop_counter import counted
 
 from script_exp.benchmarks.base import Sample
@@ -46,20 +46,20 @@ OF_EVERY_FAMILY = ("query", "saliency", "downsample", "key_set")
 WITH_EVERY_METHOD = ("llava", "llava_onevision", "qwen2_5_vl_video", "paligemma")
 PAIRS = [
     (family, name)
-    for family in CONFIGS
+    for family in EVERY
     for name in PRUNERS
     if name in OF_EVERY_FAMILY or family in WITH_EVERY_METHOD
 ]
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=EVERY)
 def family(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def model(family, tmp_path_factory):
-    built = build(family, tmp_path_factory.mktemp(family), attention="eager")
+    built = with_plain_experts(build(family, tmp_path_factory.mktemp(family), attention="eager"))
     if isinstance(built.query_encoder, ClipQueryEncoder):
         built.query_encoder._text.set_attn_implementation("eager")
     return built

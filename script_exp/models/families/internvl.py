@@ -36,6 +36,7 @@ class InternVLAdapter(ModelAdapter):
     """
 
     adds_words = True
+    image_words = "<img></img>"
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "tile_grids")
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)
     default_rules = PruningRules(relevance_sign=1)
@@ -117,9 +118,8 @@ class InternVLAdapter(ModelAdapter):
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
         for signal in signals:
             if signal.kind == "class_token":  # a token is four patches wide, and it is one
-                raise UserError(
-                    cannot_read(signal, "saliency, cls, received, keys, flat_saliency or flat_keys")
-                )
+                others = "saliency, cls, received, keys, flat_saliency or flat_keys"
+                raise UserError(cannot_read(signal, others))
         check_signals(signals, config)
 
     @classmethod

@@ -5,14 +5,18 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
-from torch import Tensor
 
 from script_exp.errors import UserError
 from script_exp.models.families.adapter import ModelAdapter, Visual
 
 _SIDE = 56
 """Pixels along the picture that is tried."""
+_ERRORS = (
+    ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError, UserError,
+)  # fmt: skip
+"""What processors of other families raise."""
 
 
 def check_image_processor(setting: str, processor: Any, adapter: type[ModelAdapter], config: Any) -> None:
@@ -34,17 +38,13 @@ def check_image_processor(setting: str, processor: Any, adapter: type[ModelAdapt
     try:
         made = adapter(SimpleNamespace(config=config)).process(processor, [[visual]])
         pixels = made[adapter.inputs[0]]
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, UserError) as error:
+    except _ERRORS as error:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UserError(f"{setting}: {name} does not fit this model ({why}); expected {expected}") from error
-    missing = sorted({*adapter.inputs} - {*made})
-    if missing:
-        given = ", ".join(made)
-        raise UserError(
-            f"{setting}: {name} makes {given} and no {', '.join(missing)}, which this model needs; "
-            f"expected {expected}"
-        )
-    kind, wanted = _wanted(pixels, adapter, config)
+    if {*made} != {*adapter.inputs}:
+        given, taken = ", ".join(made), ", ".join(adapter.inputs)
+        raise UserError(f"{setting}: {name} makes {given}, and this model takes {taken}; expected {expected}")
+    kind, wanted = _wanted(adapter, config)
     found = tuple(pixels.shape[-len(wanted) :])
     if wanted and found != wanted:
         given, taken = (" x ".join(map(str, size)) for size in (found, wanted))
@@ -54,13 +54,13 @@ def check_image_processor(setting: str, processor: Any, adapter: type[ModelAdapt
         )
 
 
-def _wanted(pixels: Tensor, adapter: type[ModelAdapter], config: Any) -> tuple[str, tuple[int, ...]]:
-    """Return what ``pixels`` hold, and the size that the tower takes: values of a patch, or (height, width).
+def _wanted(adapter: type[ModelAdapter], config: Any) -> tuple[str, tuple[int, ...]]:
+    """Return what the tower takes, and in which size: values of a patch, or (height, width) of a picture.
 
     The size is empty for pictures of any size.
     """
     vision = config.vision_config
-    if pixels.ndim == 2:
+    if hasattr(vision, "temporal_patch_size"):
         return "patches", (vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,)
     if adapter.tokens_per_crop(config) is None:
         return "pictures", ()
