@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 from script_exp.errors import SettingError, UserError
 from script_exp.inspection.seen import see
 from script_exp.measure import flops
+from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.loading.random_weights import random_tokenizer
 from script_exp.models.processing import Processing
@@ -58,7 +59,9 @@ def test_the_tower_attends_across_all_images_of_a_call(tmp_path):
     inputs = model.preprocess([[IMAGES[0], IMAGES[0]]], [model.processing.mark * 2])
     grids = [image.grid for image in model.encode_images(inputs)]
     assert grids == [(1, 6, 8)] * 2
-    together, alone = (flops.vision_stages(model.model.config, len(own), own) for own in (grids, grids[:1]))
+    together, alone = (
+        flops.vision_stages(Mistral3Adapter, model.model.config, len(own), own) for own in (grids, grids[:1])
+    )
     assert sum(together.values()) == counted(lambda: model.encode_images(inputs))
     assert together["vision_tower"] > 2 * alone["vision_tower"]
 
@@ -114,6 +117,6 @@ def test_what_does_not_fit_is_refused(model):
             setattr(config, name, value)
         with pytest.raises(SettingError, match=rf"{key}.*: expected {expected}, the only one"):
             Mistral3Adapter.check_config(config)
-    foreign = replace(model.processing, tokenizer=random_tokenizer(CONFIGS["llava"]()))
+    foreign = replace(model.processing, tokenizer=random_tokenizer(CONFIGS["llava"](), LlavaAdapter))
     with pytest.raises(UserError, match=r"no token \[IMG_BREAK\]: expected the one of the checkpoint"):
         Processing.of(foreign, model.adapter)

@@ -114,4 +114,4 @@ def test_operations_of_a_video_equal_the_counter(models, rows, family):
     inputs = model.preprocess([rows[0][0]], [model.chat_prompt("what?")])
     total = counted(lambda: model.encode_images(inputs))
     grids = inputs["video_grid_thw"].tolist()
-    assert sum(flops.vision_stages(model.model.config, 0, grids).values()) == total
+    assert sum(flops.vision_stages(type(model.adapter), model.model.config, 0, grids).values()) == total

@@ -17,7 +17,6 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS, adapter_of
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.fitting_processor import check_image_processor
-from script_exp.models.loading.random_weights import random_image_processor
 from script_exp.models.loading.wanted import Wanted
 
 SIGLIP = SiglipVisionConfig(**TOWER, image_size=56, patch_size=14)
@@ -81,8 +80,8 @@ def test_an_image_processor_of_another_model_is_refused_before_weights_are_loade
     """Every family takes its own."""
     for family, make in EVERY.items():
         config = make()
-        own = random_image_processor(config, modality(family))
-        check_image_processor("here", own, ADAPTERS[config.model_type].taking(modality(family)), config)
+        adapter = ADAPTERS[config.model_type].taking(modality(family))
+        check_image_processor("here", adapter.random_image_processor(config), adapter, config)
     for family, processor, expected in OTHERS:
         config = EVERY[family]()
         adapter = ADAPTERS[config.model_type].taking(modality(family))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,22 +14,15 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from script_exp.errors import UserError
-from script_exp.models.families.crops import projector_seen, square_grid, square_patches
+from script_exp.models.families.crops import projector_seen, square_grid
 from script_exp.models.families.encoded import SEPARATOR, EncodedImage, Visual
 from script_exp.models.families.traits import FamilyTraits
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_layers import bare_tower
+from script_exp.models.tower_signals import tower_signals
 from script_exp.pruners.contract.signals import Signal
 
-__all__ = [
-    "SEPARATOR",
-    "EncodedImage",
-    "ModelAdapter",
-    "Visual",
-    "projector_seen",
-    "square_grid",
-    "square_patches",
-]
+__all__ = ["SEPARATOR", "EncodedImage", "ModelAdapter", "Visual", "projector_seen", "square_grid"]
 
 
 class ModelAdapter(FamilyTraits):
@@ -96,6 +90,11 @@ class ModelAdapter(FamilyTraits):
             encoder: embeds the patches in the query encoder's space; None if no pruner needs it.
             signals: what else to read of the tower.
         """
+
+    def reading(self, signals: Collection[Signal]) -> AbstractContextManager[Mapping[Signal, Tensor]]:
+        """Return :func:`tower_signals` of a tower for crops of one size."""
+        has_class = self.tower_shape(self.model.config).has_class
+        return tower_signals(self.model, signals, self.tower_names, has_class=has_class)
 
     def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
         """Encode the images of a processed batch made smaller, so that ``budget`` tokens of a crop remain.

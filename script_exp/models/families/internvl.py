@@ -20,10 +20,8 @@ from script_exp.models.families.tiles import merged_signals, tiled_images, tiles
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import TowerNames, cannot_read, check_signals, tower_signals
+from script_exp.models.tower_signals import TowerNames, cannot_read
 from script_exp.pruners.contract.signals import Signal
-
-_NAMES = TowerNames("encoder.layer", "attention", "layernorm_before")
 
 
 class InternVLAdapter(ModelAdapter):
@@ -39,6 +37,7 @@ class InternVLAdapter(ModelAdapter):
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "tile_grids")
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)
     default_rules = PruningRules(relevance_sign=1)
+    tower_names = TowerNames("encoder.layer", "attention", "layernorm_before")
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Cut pictures as the processor class does; the image processor alone would give one tile."""
@@ -90,7 +89,7 @@ class InternVLAdapter(ModelAdapter):
     ) -> list[EncodedImage]:
         core, crops = self.model.model, self._crops(inputs)
         projector = core.multi_modal_projector
-        with projector_seen(projector) as seen, tower_signals(self.model, signals, _NAMES) as found:
+        with projector_seen(projector) as seen, self.reading(signals) as found:
             core.get_image_features(inputs["pixel_values"], return_dict=True)
         grids = inputs["tile_grids"].tolist() if "tile_grids" in inputs else []
         return tiled_images(
@@ -120,7 +119,7 @@ class InternVLAdapter(ModelAdapter):
                 raise UserError(
                     cannot_read(signal, "saliency, cls, received, keys, flat_saliency or flat_keys")
                 )
-        check_signals(signals, config)
+        super().check_signals(signals, config)
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

@@ -15,7 +15,6 @@ from script_exp.models.families.tiles import merged_signals, tiled_images, tiles
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import tower_signals
 from script_exp.pruners.contract.signals import Signal
 
 _AROUND, _GLOBAL = "<fake_token_around_image>", "<global-img>"
@@ -84,7 +83,7 @@ class SmolVLMAdapter(ModelAdapter):
     ) -> list[EncodedImage]:
         core, crops = self.model.model, self._crops(inputs)
         project = core.connector.modality_projection
-        with projector_seen(project) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(project) as seen, self.reading(signals) as found:
             core.get_image_features(
                 inputs["pixel_values"], inputs.get("pixel_attention_mask"), return_dict=True
             )

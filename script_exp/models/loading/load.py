@@ -28,7 +28,6 @@ from script_exp.models.loading.placement import check_placed, device_map
 from script_exp.models.loading.quantization import quantization_config
 from script_exp.models.loading.random_weights import (
     random_clip_text,
-    random_image_processor,
     random_model,
     random_tokenizer,
 )
@@ -135,10 +134,8 @@ def _load_weights(
 def _processing(checkpoint: Checkpoint) -> Processing:
     config, adapter, template = checkpoint.config, checkpoint.adapter, None
     if checkpoint.source is None:
-        tokenizer, image_processor = (
-            random_tokenizer(config),
-            random_image_processor(config, adapter.modality),
-        )
+        tokenizer = random_tokenizer(config, adapter)
+        image_processor = adapter.random_image_processor(config)
     elif checkpoint.layout == "original":
         tokenizer = original_tokenizer(checkpoint.source.folder, config)
         image_processor = original_image_processor(config, _vision_folder(checkpoint))
