@@ -156,23 +156,34 @@ def test_a_vocabulary_without_room_for_the_bytes():
         random_tokenizer(config, LlavaAdapter)
 
 
+CLIP_BLACK = -0.48145466 / 0.26862954
+
+
 @pytest.mark.parametrize(
-    ("name", "shape"),
+    ("name", "shape", "black"),
     [
-        ("llava_1_5_7b", (1, 3, 336, 336)),
-        ("llava_next_13b", (1, 5, 3, 336, 336)),
-        ("llava_next_video_7b", (1, 3, 336, 336)),
-        ("llava_onevision_7b", (1, 5, 3, 384, 384)),
-        ("qwen2_5_vl_7b", (48 * 48, 3 * 2 * 14 * 14)),
+        ("llava_1_5_7b", (1, 3, 336, 336), CLIP_BLACK),
+        ("llava_next_13b", (1, 5, 3, 336, 336), CLIP_BLACK),
+        ("llava_next_video_7b", (1, 3, 336, 336), CLIP_BLACK),
+        ("llava_onevision_7b", (1, 5, 3, 384, 384), -1),
+        ("qwen2_5_vl_7b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("qwen2_vl_7b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("qwen3_vl_8b", (42 * 42, 3 * 2 * 16 * 16), -1),
+        ("glm_4_1v_9b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("internvl3_8b", (1, 3, 448, 448), -0.485 / 0.229),  # the adapter asks for tiles
+        ("smolvlm2_2b", (1, 17, 3, 384, 384), -1),
+        ("idefics3_8b", (1, 17, 3, 364, 364), -1),
+        ("mistral_small_3_1_24b", (1, 3, 672, 672), CLIP_BLACK),
+        ("paligemma_3b", (1, 3, 224, 224), -1),
+        ("gemma3_4b", (1, 3, 896, 896), -1),
     ],
 )
-def test_image_processor(name, shape):
+def test_image_processor(name, shape, black):
     config = ARCHITECTURES[name]()
     processor = ADAPTERS[config.model_type].random_image_processor(config)
     pixels = processor(Image.new("RGB", (672, 672)), return_tensors="pt")["pixel_values"]
     assert pixels.shape == shape
-    darkest = -0.5 / 0.5 if name == "llava_onevision_7b" else -0.48145466 / 0.26862954
-    assert pixels.flatten()[0] == pytest.approx(darkest)
+    assert pixels.flatten()[0] == pytest.approx(black)
 
 
 def test_llava_1_5_is_padded_to_a_square():
