@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from flop_counter import counted
 from transformers import LlamaConfig
 
 from script_exp.errors import SettingError, UserError
-from script_exp.inspection.seen import see
 from script_exp.measure import flops
 from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.mistral3 import Mistral3Adapter
@@ -88,22 +86,6 @@ def test_breaks_are_separators_and_the_end_is_text(tmp_path, newline):
 def test_the_question_is_found_among_the_words_of_an_image(model):
     inputs = model.preprocess([[picture(56, 140)]] * 3, [model.chat_prompt(text) for text in QUESTIONS])
     assert bare_questions(model, inputs["input_ids"]) == QUESTIONS
-
-
-def test_tokens_are_shown_only_in_their_own_grid(model):
-    """36 tokens of 4 x 9 are not those of 6 x 6."""
-    cell = SimpleNamespace(
-        load=lambda: model, pruner=Graph(budget=3),
-        settings=SimpleNamespace(model=SimpleNamespace(name="mistral3")),
-    )  # fmt: skip
-    square, wide = (
-        SimpleNamespace(visual=lambda size=size: picture(*size)) for size in ((168, 168), (112, 252))
-    )
-    (seen,) = see(cell, [square])
-    assert seen.pictures.shape == (1, 168, 168, 3)
-    assert seen.tokens == 36
-    with pytest.raises(UserError, match="model=mistral3: expected a model whose tokens form a square grid"):
-        next(see(cell, [wide]))
 
 
 def test_what_does_not_fit_is_refused(model):

@@ -106,15 +106,14 @@ class ModelAdapter(FamilyTraits):
         """
         raise UserError(f"pictures cannot be made smaller for {type(self).__name__}")
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        """Return what the tower sees of one processed image: (crops, height, width, 3) bytes.
+    def token_grid(self, processed: dict[str, Tensor]) -> tuple[int, int] | None:
+        """Return (rows, columns) of the tokens in each crop of one processed image, padding included."""
+        tokens = self.tokens_per_crop(self.model.config)
+        return None if tokens is None else square_grid(tokens)
 
-        None for towers that take patches instead of pictures.
-        """
-        pixels = processed[self.inputs[0]]
-        if pixels.ndim < 4:
-            return None
-        crops = pixels.float().flatten(0, -4).permute(0, 2, 3, 1)
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        """Return what the tower sees of one processed image: (crops, height, width, 3) bytes."""
+        crops = processed[self.inputs[0]].float().flatten(0, -4).permute(0, 2, 3, 1)
         mean, std = (torch.tensor(getattr(image_processor, f"image_{name}")) for name in ("mean", "std"))
         return ((crops * std + mean) * 255).round().clamp(0, 255).byte().numpy()
 

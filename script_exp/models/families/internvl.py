@@ -108,9 +108,8 @@ class InternVLAdapter(ModelAdapter):
     def pixels_of(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> list[Tensor]:
         return list(torch.split(inputs["pixel_values"], [image.crops for image in images]))
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        pictures = super().pictures(image_processor, processed)
-        return None if pictures is None else np.roll(pictures, 1, axis=0)  # the thumbnail first
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        return np.roll(super().pictures(image_processor, processed), 1, axis=0)  # the thumbnail first
 
     @classmethod
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:

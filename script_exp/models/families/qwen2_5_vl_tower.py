@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from transformers import Qwen2VLImageProcessorPil
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from script_exp.errors import SettingError
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.smaller import frames_of
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.window_signals import check_signals
+from script_exp.models.window_signals import check_signals, merged_grid
 from script_exp.pruners.contract.signals import Signal
 
 START, END = "<|vision_start|>", "<|vision_end|>"
@@ -59,6 +61,16 @@ class Qwen25VLTower(ModelAdapter):
     def deep_of(self, output: Any, index: int) -> Tensor | None:
         """Return :attr:`EncodedImage.deep` of one entry of the tower's output; None without DeepStack."""
         return None
+
+    def token_grid(self, processed: dict[str, Tensor]) -> tuple[int, int]:
+        (grid,) = processed[self.inputs[1]].tolist()
+        return merged_grid(grid, self.model.config.vision_config)
+
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        """Put the patches together; of a video, the first frame of each time step."""
+        name, (grid,) = self.inputs[0], processed[self.inputs[1]].tolist()
+        frames = frames_of(processed[name], grid, self.model.config.vision_config)[:, 0]
+        return super().pictures(image_processor, {name: frames})
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

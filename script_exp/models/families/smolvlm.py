@@ -102,9 +102,8 @@ class SmolVLMAdapter(ModelAdapter):
         pixels = inputs["pixel_values"]
         return list(torch.split(pixels[_real(pixels)], [image.crops for image in images]))
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        pictures = super().pictures(image_processor, processed)
-        return None if pictures is None else np.roll(pictures, 1, axis=0)  # the thumbnail first
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        return np.roll(super().pictures(image_processor, processed), 1, axis=0)  # the thumbnail first
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:
