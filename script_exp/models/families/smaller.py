@@ -33,7 +33,9 @@ def encode_smaller_crops(
             inputs = inputs | {name: resized(pixels, shape, vision.patch_size)}
             embeddings = bare_tower(adapter.model).embeddings
             hooks.callback(embeddings.register_forward_pre_hook(_interpolate, with_kwargs=True).remove)
-            spread = core.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[:, cells])
+            spread = core.multi_modal_projector.register_forward_hook(
+                lambda _, __, tokens: tokens[:, cells.to(tokens.device)]
+            )
             hooks.callback(spread.remove)
         images = adapter.encode_images(inputs, None)
     return [

@@ -34,6 +34,9 @@ class SmolVLMAdapter(ModelAdapter):
     pixels_only: ClassVar[tuple[str, ...]] = ("pixel_attention_mask",)
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)
     default_rules = PruningRules(relevance_sign=1)
+    whole = (  # 5.23 names the attention alone, and a layer adds what stands before and behind it
+        "SmolVLMEncoderLayer", "SmolVLMVisionEmbeddings", "Idefics3EncoderLayer", "Idefics3VisionEmbeddings",
+    )  # fmt: skip
 
     @property
     def llm(self) -> Any:

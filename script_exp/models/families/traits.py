@@ -43,6 +43,7 @@ class FamilyTraits(ABC):
         default_rules: the rules that suit the family's released checkpoints.
         conversations: what may wrap a question: the checkpoint's own template, or LLaVA's conversation.
         tower_names: what a tower for crops of one size calls its parts.
+        whole: classes of modules that no device boundary may cut, besides those that transformers names.
         frames: frames per video if the checkpoint's config does not say; None for images.
         lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
     """
@@ -66,6 +67,7 @@ class FamilyTraits(ABC):
     default_rules: ClassVar[PruningRules] = PruningRules()
     conversations: ClassVar[tuple[str, ...]] = ("chat_template", "vicuna_v1")
     tower_names: ClassVar[TowerNames] = CLIP_NAMES
+    whole: ClassVar[tuple[str, ...]] = ()
     frames: ClassVar[FrameCount | None] = None
     lmms_name: ClassVar[str] = "default"
 
@@ -76,9 +78,7 @@ class FamilyTraits(ABC):
 
     @classmethod  # noqa: B027 - most families come with one tower only
     def check_config(cls, config: Any) -> None:
-        """Raise a :class:`SettingError` for a config of the family's ``model_type`` that the adapter does not
-        fit.
-        """
+        """Raise a :class:`SettingError` for a config of its ``model_type`` that the adapter does not fit."""
 
     @classmethod  # noqa: B027 - most families permit every choice
     def check_rules(cls, rules: PruningRules) -> None:
