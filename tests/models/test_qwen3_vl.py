@@ -56,8 +56,9 @@ def test_what_the_first_layers_add_goes_with_its_rows(tmp_path):
     assert images[0].nbytes >= images[0].deep.nbytes + images[0].packed.nbytes
 
 
-def test_operations_of_a_mixture_of_experts_equal_the_counter(tmp_path):
-    model = build("qwen3_vl_moe", tmp_path, attention="eager")
+@pytest.mark.parametrize("family", ["qwen3_vl_moe", "internvl_moe"])
+def test_operations_of_a_mixture_of_experts_equal_the_counter(family, tmp_path):
+    model = build(family, tmp_path, attention="eager")
     model.model.set_experts_implementation("eager")  # the counter does not see the default kernel
     prompt, _ = pruned_rows(model, [([picture(84, 112)], 0)], Random(budget=5))
     config, length = model.model.config.text_config, prompt.arguments["input_ids"].shape[1]
