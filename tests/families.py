@@ -33,6 +33,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2VLConfig,
+    Qwen3MoeConfig,
     Qwen3VLConfig,
     Qwen3VLMoeConfig,
     SiglipVisionConfig,
@@ -157,6 +158,11 @@ CONFIGS["qwen2_vl"] = lambda: Qwen2VLConfig(
 CONFIGS["internvl"] = lambda: InternVLConfig(
     vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
     text_config=Qwen2Config(**TEXT), image_token_id=IMAGE, image_seq_length=16, tie_word_embeddings=False,
+)  # fmt: skip
+VARIANTS["internvl_moe"] = lambda: InternVLConfig(
+    vision_config=TOWER | {"image_size": [112, 112], "patch_size": [14, 14]},
+    text_config=Qwen3MoeConfig(**TEXT, **EXPERTS, head_dim=8), image_token_id=IMAGE, image_seq_length=16,
+    tie_word_embeddings=False,
 )  # fmt: skip
 CONFIGS["smolvlm"] = lambda: SmolVLMConfig(**SMOL)
 VARIANTS["idefics3"] = lambda: Idefics3Config(**SMOL)

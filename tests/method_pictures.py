@@ -31,7 +31,7 @@ def main(outputs: str, sample: str, folder: str) -> None:
     for group in shown.pruned:
         for answer in group:
             name = answer.method.split(",")[0].split(" ")[0]
-            overlay = kept_overlay(shown.pictures, answer.kept, shown.tokens)
+            overlay = kept_overlay(shown.pictures, answer.kept, shown.grid)
             if overlay is None:
                 raise ValueError(f"{name}: {shown.tokens} tokens are not a square grid")
             small = overlay.resize((_SIDE, _SIDE), Image.Resampling.NEAREST).quantize(255)

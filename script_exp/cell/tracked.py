@@ -128,14 +128,13 @@ def shown_samples(
 
 
 def _picture(model: PrunableModel, sample: Sample, record: SampleRecord) -> Image.Image | None:
-    """Return a picture of the kept tokens, if they are known and form a grid that can be drawn."""
+    """Return a picture of the kept tokens, if they are known and a grid of patches."""
     if record.kept_indices is None:
         return None
-    pictures = model.adapter.pictures(model.processing.image_processor, model.process(*sample.visuals()))
-    tokens = model.adapter.tokens_per_crop(model.model.config)  # includes tokens that are cut off as padding
-    if pictures is None or tokens is None:
-        return None
-    return kept_overlay(pictures, record.kept_indices, tokens)
+    processed = model.process(*sample.visuals())
+    pictures = model.adapter.pictures(model.processing.image_processor, processed)
+    grid = model.adapter.token_grid(processed)
+    return None if grid is None else kept_overlay(pictures, record.kept_indices, grid)
 
 
 def _shown(record: SampleRecord, picture: Image.Image | None = None) -> ShownSample:

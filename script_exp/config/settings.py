@@ -21,8 +21,9 @@ from script_exp.errors import (
     check_storable,
     check_whole,
 )
+from script_exp.models.conversations import CONVERSATIONS
 from script_exp.models.loading.wanted import Wanted
-from script_exp.models.rules import CONVERSATIONS, PruningRules
+from script_exp.models.rules import PruningRules
 from script_exp.pruners.contract.budget import check_budget
 
 # Raise this whenever the same settings would give another result; it is part of every run's identity.

@@ -64,7 +64,7 @@ class Gallery:
         """Yield the pictures of the samples with these ids.
 
         Raises:
-            UserError: if an image cannot be loaded, or its tokens are not a square grid.
+            UserError: if an image cannot be loaded, or its tokens are no grid of patches.
         """
         # Prefer a run whose pruner uses the question: without the question there is no relevance to show.
         eye = next((cell for cell in self.cells.values() if cell.pruner.needs_query), None)
@@ -89,6 +89,7 @@ class Gallery:
             seen.sample.question,
             list(seen.sample.references),
             seen.pictures,
+            seen.grid,
             {
                 **({} if relevance is None else {"relevance": relevance}),
                 "redundancy": seen.redundancy(),

@@ -6,7 +6,6 @@ states on 10,000 COCO images; this module analyzes any tokens, such as the proje
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +20,14 @@ class Redundancy:
 
     Attributes:
         images: number of images (or crops) averaged over.
-        distances: (D,) Manhattan distances 1, 2, ... 2 * (side - 1).
+        distances: (D,) Manhattan distances 1, 2, ... rows + columns - 2.
         similarity: (images, D) mean cosine over all pairs at each distance.
         edges: (bins + 1,) edges of the two histograms.
         local: (bins,) density of the cosine of tokens at distance 1.
         random: (bins,) density of the cosine of any two tokens, from all pairs rather than a random draw.
         local_mean, random_mean: means of the two.
-        neighbors: (side, side) mean cosine of each token to its up to four neighbors, mean over images.
-        entropy: (side, side) bits: how much the token at a place varies from image to image, from the
+        neighbors: (rows, columns) mean cosine of each token to its up to four neighbors, mean over images.
+        entropy: (rows, columns) bits: how much the token at a place varies from image to image, from the
             histogram of its coordinate on the first principal axis of all tokens. The bins are the same
             everywhere, so that places can be compared. At most log2 of 30 or of the number of images.
     """
@@ -45,19 +44,19 @@ class Redundancy:
     entropy: np.ndarray
 
 
-def redundancy_of(tokens: np.ndarray) -> Redundancy:
-    """Analyze the tokens (images, n, d) of square grids, n = side * side in raster order.
+def redundancy_of(tokens: np.ndarray, grid: tuple[int, int]) -> Redundancy:
+    """Analyze the tokens (images, n, d) of a grid of (rows, columns), n = rows * columns in raster order.
 
     Raises:
-        ValueError: if n is not a square, or smaller than 4.
+        ValueError: if n is another number, or a side is smaller than 2.
     """
     images, n, _ = tokens.shape
-    side = math.isqrt(n)
-    if side * side != n or side < 2:
-        raise ValueError(f"expected tokens of a square grid with a side of 2 or more, got {n} of each image")
+    rows, columns = grid
+    if rows * columns != n or min(grid) < 2:
+        raise ValueError(f"expected tokens of a grid with sides of 2 or more, got {n} of {rows} x {columns}")
     unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True).clip(min=1e-12)
     first, second = np.triu_indices(n, k=1)
-    apart = abs(first // side - second // side) + abs(first % side - second % side)
+    apart = abs(first // columns - second // columns) + abs(first % columns - second % columns)
     pairs = np.bincount(apart)[1:]
     near = apart == 1
     degree = np.bincount(np.concatenate([first[near], second[near]]), minlength=n)
@@ -81,8 +80,8 @@ def redundancy_of(tokens: np.ndarray) -> Redundancy:
         random=random / random.sum() / width,
         local_mean=float(similarity[:, 0].mean()),
         random_mean=float((similarity @ pairs).mean() / pairs.sum()),
-        neighbors=(neighbors / images).reshape(side, side),
-        entropy=_entropy(tokens).reshape(side, side),
+        neighbors=(neighbors / images).reshape(grid),
+        entropy=_entropy(tokens).reshape(grid),
     )
 
 

@@ -23,12 +23,14 @@ class Seen:
     Attributes:
         sample: the question.
         pictures: (crops, height, width, 3) bytes: what the tower sees.
+        grid: (rows, columns) of the tokens of a crop.
         image: its tokens; ``image.visual`` is what pruners see.
         query: the question as pruners see it; None if no query encoder was loaded.
     """
 
     sample: Sample
     pictures: np.ndarray
+    grid: tuple[int, int]
     image: EncodedImage
     query: Query | None
 
@@ -64,7 +66,7 @@ def see(cell: RunCell, samples: Iterable[Sample], others: Reads = NOTHING) -> It
         others: what the pruners of other cells read of the same images.
 
     Raises:
-        UserError: if the tower's tokens are not a square grid of patches.
+        UserError: if the tokens of a crop are no grid of patches.
     """
     model, reads = cell.load(), cell.pruner.reads.of_whole_picture
     for sample in samples:
@@ -72,13 +74,13 @@ def see(cell: RunCell, samples: Iterable[Sample], others: Reads = NOTHING) -> It
         pictures = model.adapter.pictures(model.processing.image_processor, processed)
         image = model.encode(processed, reads | others.of_whole_picture).image
         grid = image.visual.grid
-        square = grid is not None and grid[0] == grid[1]
-        if pictures is None or not square or len(pictures) != len(image.visual.projected):
+        if grid is None or len(pictures) != len(image.visual.projected):
             raise UserError(
-                f"model={cell.settings.model.name}: expected a model whose tokens form a square grid"
+                f"model={cell.settings.model.name}: sample {sample.id} cannot be drawn, because its tokens "
+                "are no grid of patches in each crop; expected another sample or model"
             )
         query = model.encode_queries([cell.asking(sample).query], reads)[0] if reads.question else None
-        yield Seen(sample, pictures, image, query)
+        yield Seen(sample, pictures, grid, image, query)
 
 
 def kept_by(cell: RunCell, seen: Seen) -> list[list[int]] | None:

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from script_exp.models.families.registry import ADAPTERS
-from script_exp.models.tower_signals import has_class_token
+from script_exp.models.tower_shape import TowerShape
 from script_exp.pruners.contract.signals import Signal
 
 
 def signal_operations(
-    config: Any, signals: Collection[Signal], crops: int, grids: Sequence[tuple[int, int, int]] = ()
+    shape: TowerShape, signals: Collection[Signal], crops: int, grids: Sequence[tuple[int, int, int]] = ()
 ) -> int:
     """Count the matrix products behind ``signals``; means over heads and queries have none.
 
     Args:
-        config: the multimodal model's config.
+        shape: sizes of the tower.
         signals: what the method declares.
         crops: crops and frames through the tower; where it takes any size, ``grids`` determines the cost.
         grids: (t, h, w) of every image in patches, before merging; only there.
     """
-    vision, family = config.vision_config, ADAPTERS.get(config.model_type)
-    shape = None if family is None else family.tower_shape(config)
-    width = vision.hidden_size if shape is None else shape.width
     if grids:
         rows = sum(signal.kind != "keys" for signal in signals)
-        return int(2 * rows * width * sum(t * (h * w) ** 2 for t, h, w in grids))
-    has_class = has_class_token(config)
-    crop = shape.crop if shape and shape.crop else (vision.image_size // vision.patch_size) ** 2
+        return int(2 * rows * shape.width * sum(t * (h * w) ** 2 for t, h, w in grids))
     layers = {signal.layer for signal in signals}
-    return crops * sum(_of_layer(signals, layer, crop + has_class, width, has_class) for layer in layers)
+    return crops * sum(_of_layer(signals, layer, shape) for layer in layers)
 
 
-def _of_layer(signals: Collection[Signal], layer: float, tokens: int, width: int, has_class: bool) -> int:
+def _of_layer(signals: Collection[Signal], layer: float, shape: TowerShape) -> int:
     """Count one layer's signals for one crop."""
+    width, has_class = shape.width, shape.has_class
+    tokens = shape.crop_patches + has_class
     kinds = [signal.kind for signal in signals if signal.layer == layer]
     row, every = 2 * tokens * width, 2 * tokens**2 * width
     total = sum(row if has_class else every for kind in kinds if kind in ("cls", "saliency"))

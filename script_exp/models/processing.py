@@ -18,18 +18,9 @@ from PIL import Image
 from torch import Tensor
 
 from script_exp.errors import DataError, SettingError, UserError
+from script_exp.models.conversations import WRITTEN
 from script_exp.models.families.adapter import ModelAdapter, Visual
 from script_exp.models.positions import positions_of
-
-VICUNA_V1 = (
-    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
-    "detailed, and polite answers to the user's questions. USER: {placeholder}\n{text} ASSISTANT:"
-)
-"""The conversation ``vicuna_v1`` of LLaVA's evaluation, which its published numbers were measured with."""
-
-
-PALIGEMMA = "{placeholder}{start}answer en {text}\n"
-"""The prompt of PaliGemma's question answering in English, in which the start token follows the images."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,7 @@ class Processing:
         mark: what a prompt has in place of an image before it is filled in; in most families the placeholder.
         chat_template: Jinja; None if the checkpoint has none.
         row_ends: ids of the family's ``row_ends``.
-        conversation: ``chat_template``, ``vicuna_v1`` or ``paligemma``.
+        conversation: ``chat_template``, or a name in ``WRITTEN``.
         adds_start: whether the tokenizer puts its start token in front of a prompt.
     """
 
@@ -127,11 +118,9 @@ class Processing:
 
         ``content_type`` is ``image`` or ``video``, as the chat template names it.
         """
-        if self.conversation == "vicuna_v1":
-            return VICUNA_V1.format(placeholder="\n".join([self.mark] * visuals), text=text)
-        if self.conversation == "paligemma":
-            start = self.tokenizer.bos_token or ""
-            return PALIGEMMA.format(placeholder=self.mark * visuals, start=start, text=text)
+        if self.conversation in WRITTEN:
+            own, start = WRITTEN[self.conversation], self.tokenizer.bos_token or ""
+            return own.prompt.format(visuals=own.between.join([self.mark] * visuals), start=start, text=text)
         content = [*({"type": content_type} for _ in range(visuals)), {"type": "text", "text": text}]
         return str(
             self.tokenizer.apply_chat_template(

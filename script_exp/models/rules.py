@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from script_exp.errors import SettingError, check_choice
 
-CONVERSATIONS = ("chat_template", "vicuna_v1", "paligemma")
-"""What wraps a question: the checkpoint's own template, LLaVA's conversation, or PaliGemma's."""
-
 
 @dataclass(frozen=True)
 class PruningRules:

@@ -17,7 +17,6 @@ from script_exp.models.tower_layers import bare_tower, used_tower_layers
 from script_exp.pruners.contract.signals import Signal
 
 _FLAT = {"flat_saliency", "flat_keys"}
-_WITH_CLASS = {"clip_vision_model", "internvl_vision"}
 _LARGEST = 2**22
 """Attention scores held at once, per crop."""
 
@@ -39,8 +38,13 @@ class TowerNames(NamedTuple):
 CLIP_NAMES = TowerNames()
 
 
-def check_signals(signals: Collection[Signal], config: Any) -> None:
+def check_signals(signals: Collection[Signal], config: Any, *, has_class: bool) -> None:
     """Check that a tower for crops of one size has these signals.
+
+    Args:
+        signals: what a method reads.
+        config: config of the model.
+        has_class: whether the tower's sequence begins with a class token.
 
     Raises:
         UserError: if it has no class token, and one of them is about it.
@@ -48,7 +52,7 @@ def check_signals(signals: Collection[Signal], config: Any) -> None:
     """
     layers, read = config.vision_config.num_hidden_layers, _read_layer(config)
     for signal in sorted(signals):
-        if signal.kind in ("cls", "class_token") and not has_class_token(config):
+        if signal.kind in ("cls", "class_token") and not has_class:
             raise UserError(cannot_read(signal, "saliency, received, keys, flat_saliency or flat_keys"))
         last = layers - 1 - read if signal.kind in _FLAT else 0
         if not 0 <= index_of(signal, read) <= read + last:
@@ -67,23 +71,18 @@ def cannot_read(signal: Signal, has: str) -> str:
     )
 
 
-def has_class_token(config: Any) -> bool:
-    """Return whether the tower's sequence begins with a class token."""
-    return bool(config.vision_config.model_type in _WITH_CLASS)
-
-
 @contextmanager
 def tower_signals(
-    model: Any, signals: Collection[Signal], names: TowerNames = CLIP_NAMES
+    model: Any, signals: Collection[Signal], names: TowerNames, *, has_class: bool
 ) -> Iterator[Mapping[Signal, Tensor]]:
     """Within the context, every forward pass of a model's tower puts its signals into the dictionary.
 
     They belong to the patches that ``vision_feature_select_strategy`` selects, for all crops of the batch.
+    ``has_class`` says whether the tower's sequence begins with a class token.
     """
     found: dict[Signal, Tensor] = {}
     config = model.config
     layers = attrgetter(names.layers)(bare_tower(model))
-    has_class = has_class_token(config)
     first = int(has_class and config.vision_feature_select_strategy == "default")
     read = _read_layer(config)
     with ExitStack() as hooks:

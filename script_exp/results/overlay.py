@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import chain
 
@@ -15,27 +14,29 @@ MOST_CROPS = 5
 """Maximum number of crops shown per image."""
 
 
-def kept_overlay(pictures: np.ndarray, kept: Sequence[Sequence[int]], tokens: int) -> Image.Image | None:
+def kept_overlay(
+    pictures: np.ndarray, kept: Sequence[Sequence[int]], grid: tuple[int, int]
+) -> Image.Image | None:
     """Draw the first five crops side by side.
 
     Args:
         pictures: (crops, height, width, 3) bytes.
         kept: for each crop, the raster indices of the kept tokens.
-        tokens: tokens of one crop.
+        grid: (rows, columns) of the tokens of one crop.
 
     Returns:
-        the picture; None if the tokens form no square grid of patches, or are numbered in another grid.
+        the picture; None if the tokens are numbered in another grid.
     """
-    side = math.isqrt(tokens)
+    down, across = grid
     highest = max(chain.from_iterable(kept), default=0)
-    if side * side != tokens or len(kept) != len(pictures) or highest >= tokens:
+    if len(kept) != len(pictures) or highest >= down * across:
         return None
     tiles = []
     for picture, indices in list(zip(pictures, kept, strict=True))[:MOST_CROPS]:
         height, width, _ = picture.shape
-        grid = np.zeros(tokens, bool)
-        grid[list(indices)] = True
-        rows, columns = np.arange(height) * side // height, np.arange(width) * side // width
-        shown = grid.reshape(side, side)[rows[:, None], columns][..., None]
+        left = np.zeros(down * across, bool)
+        left[list(indices)] = True
+        rows, columns = np.arange(height) * down // height, np.arange(width) * across // width
+        shown = left.reshape(grid)[rows[:, None], columns][..., None]
         tiles.append(np.where(shown, picture, 255 - _FADED * (255.0 - picture)).astype(np.uint8))
     return Image.fromarray(np.concatenate(tiles, axis=1))

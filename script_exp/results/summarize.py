@@ -18,6 +18,7 @@ from script_exp.measure.signal_flops import signal_operations
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.models.tower_layers import used_tower_layers
+from script_exp.models.tower_shape import TowerShape
 from script_exp.pruners import LayerPruner, Pruner
 from script_exp.pruners.contract.budget import grid_within
 from script_exp.results.record import SampleTokens, Tokens
@@ -41,7 +42,8 @@ def summarize_costs(
     model: PrunableModel, pruner: Pruner | LayerPruner, records: Sequence[SampleTokens]
 ) -> tuple[dict[str, Any], float]:
     """Return FLOPs as in ``result.json`` and bytes of the KV cache: means over the samples, by formula."""
-    config = model.model.config
+    config, family = model.model.config, type(model.adapter)
+    tower = family.tower_shape(config)
     encoder = model.query_encoder if isinstance(model.query_encoder, ClipQueryEncoder) else None
     signals, smaller = pruner.reads.signals, pruner.reads.smaller_to
     stages: dict[str, list[int]] = defaultdict(list)
@@ -52,15 +54,15 @@ def summarize_costs(
         )
         others = record.text + record.separators
         shape = PromptShape(
-            crops=record.crops if model.adapter.modality == "image" else 0,
-            frames=record.crops if model.adapter.modality == "video" else 0,
+            crops=record.crops,
             grids=tuple((t, h, w) for t, h, w in record.grids),
             visual_by_layer=tuple(lengths),
             text=others,
             query=record.query,
-            patches=None if smaller is None or record.grids else _patches_of_smaller(config, smaller),
+            patches=None if smaller is None or record.grids else _patches_of_smaller(tower, smaller),
         )
         counts = prefill_stages(
+            family,
             config,
             shape,
             tower_layers=used_tower_layers(config),
@@ -69,7 +71,7 @@ def summarize_costs(
             pruner=record.pruner_operations,
             layer=_last_rows(model, pruner, lengths[0], record),
         )
-        counts["vision_tower"] += signal_operations(config, signals, record.crops, shape.grids)
+        counts["vision_tower"] += signal_operations(tower, signals, record.crops, shape.grids)
         for stage, count in counts.items():
             stages[stage].append(count)
         visual_only.append(decoder(config.text_config, lengths))
@@ -93,9 +95,9 @@ def _last_rows(
     return last_rows(pruner.then, model.schedule(pruner, entering, record.budget_crops))
 
 
-def _patches_of_smaller(config: Any, budget: int | float) -> int:
+def _patches_of_smaller(tower: TowerShape, budget: int | float) -> int:
     """Return the patches of a square crop that is made smaller to ``budget`` tokens."""
-    side = int(config.vision_config.image_size // config.vision_config.patch_size)
+    side = math.isqrt(tower.crop_patches)
     return math.prod(grid_within(budget, (side, side)))
 
 

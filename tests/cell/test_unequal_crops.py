@@ -45,9 +45,9 @@ def test_records_of_unequal_crops(model, make):
         assert prompt_problem(model, pruner, sample, record) is None
         (alone,) = answered([sample])
         assert alone == replace(record, seconds=alone.seconds, batch=1)
-        pictures = model.adapter.pictures(model.processing.image_processor, model.process(sample.visual()))
-        tokens = model.adapter.tokens_per_crop(model.model.config)
-        assert kept_overlay(pictures, record.kept_indices, tokens) is not None
+        processed = model.process(sample.visual())
+        pictures = model.adapter.pictures(model.processing.image_processor, processed)
+        assert kept_overlay(pictures, record.kept_indices, model.adapter.token_grid(processed)) is not None
     assert len({record.crops for record in records}) == 2
     assert any(len(set(record.kept_by_crop)) > 1 for record in records)
     assert summarize_tokens(records, 6).kept == sum(record.kept for record in records) / 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -180,14 +181,15 @@ def test_which_samples(tmp_path):
         worst_regressions(runs[runs["budget"].notna()], samples, 9)
 
 
-def picture_of(crops, methods=2, **settings):
-    side, size = 4, 24
+def picture_of(crops, methods=2, size=(24, 24), **settings):
+    grid = size[0] // 6, size[1] // 6
+    n = math.prod(grid)
     generator = np.random.default_rng(1)
     answer = Answer("script, 8", "$5 and $6", 1.0, [list(range(8))] * crops)
     return KeptPicture(
         "a", "m on b, sample a", "what does $x^2$ cost?", ["$5"],
-        generator.integers(0, 255, (crops, size, size, 3), dtype=np.uint8),
-        {"relevance": generator.random((crops, side * side)), "redundancy": np.ones((crops, side * side))},
+        generator.integers(0, 255, (crops, *size, 3), dtype=np.uint8), grid,
+        {"relevance": generator.random((crops, n)), "redundancy": np.ones((crops, n))},
         **{"unpruned": answer, "pruned": [[answer] * methods, [answer]]} | settings,
     )  # fmt: skip
 
@@ -208,11 +210,17 @@ def test_a_figure_shows_everything():
     assert (kept[12:] >= 191).all()
 
 
-@pytest.mark.parametrize("crops", [1, 2, 3, 5, 7])
-@pytest.mark.parametrize("methods", [1, 3, 8])
-def test_panels_do_not_overlap_and_are_inside(crops, methods):
+SQUARE, WIDE, TALL = (24, 24), (24, 60), (96, 24)
+PANELS = [
+    *((crops, methods, SQUARE) for crops in (1, 2, 3, 5, 7) for methods in (1, 3, 8)),
+    *((crops, 3, size) for crops in (1, 2) for size in (WIDE, TALL)),
+]
+
+
+@pytest.mark.parametrize(("crops", "methods", "size"), PANELS)
+def test_panels_do_not_overlap_and_are_inside(crops, methods, size):
     with style():
-        figure = kept_figure(picture_of(crops, methods))
+        figure = kept_figure(picture_of(crops, methods, size))
     boxes = [axes.get_position() for axes in figure.axes]
     assert len(boxes) == 3 + methods + 1
     for number, box in enumerate(boxes):
@@ -225,13 +233,18 @@ def test_panels_do_not_overlap_and_are_inside(crops, methods):
             assert apart
     check_texts(figure)
     width, height = figure.get_size_inches()
-    assert boxes[0].width * width == pytest.approx(boxes[0].height * height * min(crops, 5))
+    shape = size[1] / size[0]
+    assert boxes[0].width * width == pytest.approx(boxes[0].height * height * min(crops, 5) * shape)
 
 
 def test_indices_of_another_grid_are_not_drawn():
-    pictures = np.zeros((1, 8, 8, 3), np.uint8)
-    assert kept_overlay(pictures, [[3]], tokens=4).size == (8, 8)
-    assert kept_overlay(pictures, [[4]], tokens=4) is None
+    pictures = np.zeros((1, 8, 12, 3), np.uint8)
+    overlay = kept_overlay(pictures, [[5]], (2, 3))
+    assert overlay.size == (12, 8)
+    kept = np.argwhere(np.asarray(overlay)[..., 0] == 0)
+    assert [*kept.min(axis=0), *kept.max(axis=0)] == [4, 8, 7, 11]
+    assert kept_overlay(pictures, [[6]], (2, 3)) is None
+    assert kept_overlay(pictures, [[0], [0]], (2, 3)) is None
 
 
 def test_scores_that_are_neither_right_nor_wrong():

@@ -12,16 +12,16 @@ from script_exp.analysis.figures.style import FORMATS, save, style
 from script_exp.inspection.redundancy import first_principal_coordinate, redundancy_of
 from script_exp.inspection.redundancy_figure import redundancy_figure
 
-SIDE, IMAGES = 4, 6
+ROWS, COLUMNS, IMAGES = 3, 4, 6
 
 
 @pytest.fixture(scope="module")
 def tokens():
     """Smooth grids: the nearer two tokens, the more alike."""
     generator = np.random.default_rng(3)
-    rough = generator.normal(size=(IMAGES, SIDE + 2, SIDE + 2, 10))
-    smooth = sum(rough[:, y : y + SIDE, x : x + SIDE] for y in range(3) for x in range(3))
-    return smooth.reshape(IMAGES, SIDE * SIDE, 10)
+    rough = generator.normal(size=(IMAGES, ROWS + 2, COLUMNS + 2, 10))
+    smooth = sum(rough[:, y : y + ROWS, x : x + COLUMNS] for y in range(3) for x in range(3))
+    return smooth.reshape(IMAGES, ROWS * COLUMNS, 10)
 
 
 def cosine(a, b):
@@ -29,13 +29,13 @@ def cosine(a, b):
 
 
 def distance(i, j):
-    return abs(i // SIDE - j // SIDE) + abs(i % SIDE - j % SIDE)
+    return abs(i // COLUMNS - j // COLUMNS) + abs(i % COLUMNS - j % COLUMNS)
 
 
 def test_similarity_by_distance(tokens):
-    found = redundancy_of(tokens)
-    assert list(found.distances) == list(range(1, 2 * SIDE - 1))
-    pairs = list(combinations(range(SIDE * SIDE), 2))
+    found = redundancy_of(tokens, (ROWS, COLUMNS))
+    assert list(found.distances) == list(range(1, ROWS + COLUMNS - 1))
+    pairs = list(combinations(range(ROWS * COLUMNS), 2))
     for image in range(IMAGES):
         for apart in found.distances:
             expected = np.mean(
@@ -55,19 +55,19 @@ def test_similarity_by_distance(tokens):
 
 
 def test_maps(tokens):
-    found = redundancy_of(tokens)
-    for place in (0, 5, 14):
-        around = [other for other in range(SIDE * SIDE) if distance(place, other) == 1]
+    found = redundancy_of(tokens, (ROWS, COLUMNS))
+    for place in (0, 5, 10):
+        around = [other for other in range(ROWS * COLUMNS) if distance(place, other) == 1]
         expected = np.mean([[cosine(grid[place], grid[other]) for other in around] for grid in tokens])
-        assert found.neighbors[place // SIDE, place % SIDE] == pytest.approx(expected)
-    assert found.entropy.shape == (SIDE, SIDE)
+        assert found.neighbors[place // COLUMNS, place % COLUMNS] == pytest.approx(expected)
+    assert found.entropy.shape == (ROWS, COLUMNS)
     assert (found.entropy <= np.log2(IMAGES) + 1e-9).all()
 
 
 def test_entropy_is_zero_where_all_images_agree(tokens):
     fixed = tokens.copy()
     fixed[:, 6] = fixed[0, 6]
-    entropy = redundancy_of(fixed).entropy.ravel()
+    entropy = redundancy_of(fixed, (ROWS, COLUMNS)).entropy.ravel()
     assert entropy[6] == 0
     assert (np.delete(entropy, 6) > 0).all()
 
@@ -81,12 +81,13 @@ def test_the_first_principal_coordinate(tokens):
 
 
 def test_tokens_that_are_no_grid():
-    with pytest.raises(ValueError, match="square grid"):
-        redundancy_of(np.ones((1, 6, 3)))
+    for grid in ((2, 4), (1, 6)):
+        with pytest.raises(ValueError, match="grid with sides of 2 or more, got 6 of"):
+            redundancy_of(np.ones((1, 6, 3)), grid)
 
 
 def test_the_figure_shows_the_numbers(tokens, tmp_path):
-    found = redundancy_of(tokens)
+    found = redundancy_of(tokens, (ROWS, COLUMNS))
     with style():
         check_texts(redundancy_figure(found))
         figure = redundancy_figure(found)

@@ -12,7 +12,6 @@ from small_llava import batch, load
 from transformers import (
     AutoModelForImageTextToText,
     CLIPTextConfig,
-    Cohere2VisionConfig,
     DynamicCache,
     LlamaConfig,
     LlamaForCausalLM,
@@ -26,8 +25,11 @@ from script_exp.errors import SettingError
 from script_exp.measure import flops
 from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.pruner_flops import PrunerOperations
+from script_exp.measure.tower_flops import tower_operations
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.loading.architectures import ARCHITECTURES
 from script_exp.models.tower_layers import unused_layers_skipped, used_tower_layers
+from script_exp.models.tower_shape import TowerShape
 from script_exp.pruners import FastV, Graph, NoPruning, QueryConditioned
 from script_exp.pruners.contract.signals import Reads
 
@@ -42,6 +44,15 @@ def _kind(name: str) -> tuple[str, str]:
 
 ONE_SIZE = list({_kind(name): name for name in ARCHITECTURES}.values())
 """One model of each family and kind of LLM, whose sizes differ in numbers alone."""
+ON_IMAGES = [name for name in ARCHITECTURES if name.startswith("llava_") and "video" not in name]
+
+
+def prefill_stages(config, *given, **settings):
+    return flops.prefill_stages(ADAPTERS[config.model_type], config, *given, **settings)
+
+
+def vision_stages(config, *given, modality="image", **settings):
+    return flops.vision_stages(ADAPTERS[config.model_type].taking(modality), config, *given, **settings)
 
 
 @pytest.fixture(scope="module", params=[4, 2], ids=["mha", "gqa"])
@@ -60,7 +71,7 @@ def test_stages_equal_the_counter(eager, budget):
     pruner = QueryConditioned(budget=budget)
     prompt = eager.prune(inputs, images, pruner, queries)
     text = inputs["input_ids"].shape[1] - 576
-    stages = flops.prefill_stages(
+    stages = prefill_stages(
         eager.model.config,
         flops.PromptShape(1, (budget,) * 4, text, eager.query_tokens(questions[0])),
         tower_layers=used_tower_layers(eager.model.config),
@@ -94,7 +105,7 @@ def test_layer_pruning_equals_the_counter(eager, layer):
     prompt = eager.prune(inputs, images, pruner)
     text = inputs["input_ids"].shape[1] - 576
     shape = flops.PromptShape(1, tuple(pruner.lengths(576, 4)), text, 0)
-    stages = flops.prefill_stages(eager.model.config, shape, layer=layer)
+    stages = prefill_stages(eager.model.config, shape, layer=layer)
 
     def prefill():
         with eager.pruning_inside(prompt):
@@ -149,7 +160,7 @@ def count_projector(model, crops, tokens):
 @pytest.mark.parametrize(("visual", "total"), [(576, 8.856e12), (64, 2.020e12)])
 def test_golden_values_of_llava_1_5_7b(visual, total):
     shape = flops.PromptShape(1, (visual,) * 32, TEXT_TOKENS, 0)
-    stages = flops.prefill_stages(ARCHITECTURES["llava_1_5_7b"](), shape)
+    stages = prefill_stages(ARCHITECTURES["llava_1_5_7b"](), shape)
     assert sum(stages.values()) == pytest.approx(total, abs=0.5e9)
 
 
@@ -157,14 +168,14 @@ def test_golden_values_of_llava_1_5_7b(visual, total):
 def test_golden_values_of_llava_1_5_7b_without_the_unused_layer(visual, total):
     config = ARCHITECTURES["llava_1_5_7b"]()
     shape = flops.PromptShape(1, (visual,) * 32, TEXT_TOKENS, 0)
-    stages = flops.prefill_stages(config, shape, tower_layers=used_tower_layers(config))
+    stages = prefill_stages(config, shape, tower_layers=used_tower_layers(config))
     assert sum(stages.values()) == pytest.approx(total, abs=0.6e9)
 
 
 @pytest.mark.parametrize(("crops", "visual", "total"), [(5, 2880, 44.641e12), (5, 320, 7.028e12)])
 def test_golden_values_of_llava_next_7b(crops, visual, total):
     shape = flops.PromptShape(crops, (visual,) * 32, TEXT_TOKENS, 0)
-    stages = flops.prefill_stages(ARCHITECTURES["llava_next_7b"](), shape)
+    stages = prefill_stages(ARCHITECTURES["llava_next_7b"](), shape)
     assert sum(stages.values()) == pytest.approx(total, abs=0.5e9)
 
 
@@ -190,17 +201,17 @@ def test_the_llm_equals_the_counter_at_full_size(name):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name.startswith("llava_")])
+@pytest.mark.parametrize("name", ON_IMAGES)
 def test_three_crops_equal_the_counter_at_full_size(name):
     model = on_meta(name)
     vision = model.config.vision_config
     pixels = torch.empty(3, 3, vision.image_size, vision.image_size, device="meta")
     sizes = torch.tensor([[vision.image_size, 2 * vision.image_size]])
     inputs = (pixels,) if name.startswith("llava_1_5") else (pixels[None], sizes)
-    stages = flops.vision_stages(model.config, 3)
+    stages = vision_stages(model.config, 3)
     assert stages["projector"] == count_projector(model, 3, 729 if name == "llava_onevision_7b" else 576)
     assert sum(stages.values()) == counted(lambda: model.model.get_image_features(*inputs))
-    read = flops.vision_stages(model.config, 3, tower_layers=used_tower_layers(model.config))
+    read = vision_stages(model.config, 3, tower_layers=used_tower_layers(model.config))
     with unused_layers_skipped(model):
         assert sum(read.values()) == counted(lambda: model.model.get_image_features(*inputs))
 
@@ -211,7 +222,7 @@ def test_three_frames_equal_the_counter_at_full_size(name, projected):
     model = on_meta(name)
     size = model.config.vision_config.image_size
     total = counted(lambda: model.model.get_video_features(torch.empty(1, 3, 3, size, size, device="meta")))
-    stages = flops.vision_stages(model.config, 0, frames=3)
+    stages = vision_stages(model.config, 3, modality="video")
     assert stages["projector"] == count_projector(model, 3, projected)
     assert stages["vision_tower"] + stages["projector"] == total
 
@@ -226,7 +237,7 @@ def test_qwen_vision_equals_the_counter_at_full_size(grids):
     positions = get_vision_position_ids(grid, 2).to("meta")
     total = counted(lambda: model.model.get_image_features(pixels, grid, position_ids=positions))
     merger = counted(lambda: model.model.visual.merger(torch.empty(patches, 1280, device="meta")))
-    stages = flops.vision_stages(model.config, len(grids), grids)
+    stages = vision_stages(model.config, len(grids), grids)
     assert stages["projector"] == merger
     assert stages["vision_tower"] + stages["projector"] == total
 
@@ -248,7 +259,7 @@ def test_small_qwen_equals_the_counter_on_the_cpu():
     patches = sum(t * h * w for t, h, w in GRIDS)
     pixels = torch.zeros(patches, 3 * 2 * 14 * 14)
     total = counted(lambda: model.get_image_features(pixels, torch.tensor(GRIDS)))
-    assert sum(flops.vision_stages(config, 3, GRIDS).values()) == total
+    assert sum(vision_stages(config, 3, GRIDS).values()) == total
 
 
 @torch.inference_mode()
@@ -274,40 +285,29 @@ def test_the_pooling_head_of_siglip_equals_the_counter(head):
     )  # fmt: skip
     config._attn_implementation = "eager"
     model = SiglipVisionModel(config).eval()
-    assert flops.vision_tower(config, 2) == counted(lambda: model(torch.zeros(2, 3, 33, 33)))
+    shape = TowerShape.of_square(config)
+    assert tower_operations(shape, 2, ()) == counted(lambda: model(torch.zeros(2, 3, 33, 33)))
 
 
 def test_prefill_stages_of_qwen_and_of_video():
     config = ARCHITECTURES["qwen2_5_vl_7b"]()
     shape = flops.PromptShape(1, (10,) * 28, TEXT_TOKENS, 0, grids=GRIDS[:1])
-    stages = flops.prefill_stages(config, shape)
-    assert stages["vision_tower"] == flops.qwen_vision(config.vision_config, GRIDS[:1])
-    assert stages["projector"] == flops.qwen_merger(config.vision_config, GRIDS[:1])
+    stages = prefill_stages(config, shape)
+    assert {stage: stages[stage] for stage in ("vision_tower", "projector")} == vision_stages(
+        config, 1, GRIDS[:1]
+    )
     config = ARCHITECTURES["llava_next_video_7b"]()
-    shape = flops.PromptShape(0, (10,) * 32, TEXT_TOKENS, 12, frames=8)
+    shape = flops.PromptShape(8, (10,) * 32, TEXT_TOKENS, 12)
     clip = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12)
-    stages = flops.prefill_stages(config, shape, text_encoder=clip, joint_width=768)
+    stages = prefill_stages(config, shape, text_encoder=clip, joint_width=768)
     assert stages["projector"] == 2 * 8 * 144 * (1024 * 4096 + 4096 * 4096)
     assert stages["query_encoder"] == flops.query_encoder(clip, 768, config.vision_config, 8 * 144, 12)
 
 
 def test_what_has_no_formula_is_an_error():
-    config = ARCHITECTURES["qwen2_5_vl_7b"]()
-    with pytest.raises(ValueError, match=r"crops=1, frames=0, grids=\(\): expected the \(t, h, w\)"):
-        flops.vision_stages(config, 1)
-    config.vision_config.model_type = "qwen3_vl_vision"
-    with pytest.raises(SettingError, match=r"vision_config\.model_type=qwen3_vl_vision: expected clip_"):
-        flops.vision_stages(config, 1)
-    config = ARCHITECTURES["llava_next_video_7b"]()
-    config.spatial_pool_mode = "conv"
-    foreign = Cohere2VisionConfig()
-    with pytest.raises(SettingError, match="model_type=cohere2_vision: expected a LLaVA"):
-        flops.vision_stages(foreign, crops=1)
-    with pytest.raises(SettingError, match="spatial_pool_mode=conv: expected average or max"):
-        flops.vision_stages(config, 0, frames=1)
-    config = ARCHITECTURES["qwen3_vl_8b"]()
-    with pytest.raises(ValueError, match=r"crops=1, frames=0: expected the \(t, h, w\) of every image"):
-        flops.vision_stages(config, 1)
+    for name in ("qwen2_5_vl_7b", "qwen3_vl_8b"):
+        with pytest.raises(ValueError, match=r"crops=1: expected the \(t, h, w\) of every image"):
+            vision_stages(ARCHITECTURES[name](), 1)
     config = ARCHITECTURES["qwen3_vl_30b_a3b"]().text_config
     config.mlp_only_layers = [3]
     with pytest.raises(SettingError, match=r"mlp_only_layers=\[3\]: expected none"):

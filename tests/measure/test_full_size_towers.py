@@ -8,6 +8,7 @@ from flop_counter import counted
 from transformers import AutoModelForImageTextToText
 
 from script_exp.measure import flops
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.loading.architectures import ARCHITECTURES
 
 GRIDS = ((1, 4, 6), (1, 8, 4))
@@ -32,9 +33,13 @@ def shallow(name, device="cpu"):
         )
 
 
-def check(model, stages, *inputs):
+def stages(config, *given):
+    return flops.vision_stages(ADAPTERS[config.model_type], config, *given)
+
+
+def check(model, counts, *inputs):
     with torch.inference_mode():
-        assert sum(stages.values()) == counted(lambda: model.model.get_image_features(*inputs))
+        assert sum(counts.values()) == counted(lambda: model.model.get_image_features(*inputs))
 
 
 @pytest.mark.parametrize("name", SQUARE)
@@ -43,14 +48,14 @@ def test_square_crops(name):
     size = model.config.vision_config.image_size
     side = size if isinstance(size, int) else size[0]
     pixels = torch.empty(3, 3, side, side, device="meta")
-    check(model, flops.vision_stages(model.config, 3), pixels)
+    check(model, stages(model.config, 3), pixels)
 
 
 @pytest.mark.parametrize("name", TILED)
 def test_tiles(name):
     model = shallow(name)
     side = model.config.vision_config.image_size
-    check(model, flops.vision_stages(model.config, 2), torch.ones(1, 2, 3, side, side))
+    check(model, stages(model.config, 2), torch.ones(1, 2, 3, side, side))
 
 
 @pytest.mark.parametrize("name", ANY_SIZE)
@@ -58,10 +63,10 @@ def test_pictures_of_any_size(name):
     model = shallow(name)
     patches = sum(t * h * w for t, h, w in GRIDS)
     pixels = torch.ones(patches, 3 * 2 * model.config.vision_config.patch_size**2)
-    check(model, flops.vision_stages(model.config, 2, GRIDS), pixels, torch.tensor(GRIDS))
+    check(model, stages(model.config, 2, GRIDS), pixels, torch.tensor(GRIDS))
 
 
 def test_pixtral_embeds_the_padding_of_unequal_pictures():
     model = shallow("mistral_small_3_1_24b")
     pixels, sizes = torch.ones(2, 3, 112, 84), torch.tensor([[56, 84], [112, 56]])
-    check(model, flops.vision_stages(model.config, 2, GRIDS), pixels, sizes)
+    check(model, stages(model.config, 2, GRIDS), pixels, sizes)

@@ -9,9 +9,11 @@ import inspect
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from families import QUESTIONS, build, modality, picture, visuals
+from families import NATIVE, QUESTIONS, build, modality, picture, visuals
+from PIL import Image
 
 from script_exp import prune, select
 from script_exp.benchmarks.reading.frame_count import Frames
@@ -82,6 +84,24 @@ def scores(model, arguments, **more):
             **more,
         )
     return torch.stack(output.logits, dim=1), output.sequences[:, -4:]
+
+
+def test_pictures_show_what_the_tower_sees(model, family):
+    """With the grid in which tokens of a crop are numbered, square or not."""
+    adapter, processor = model.adapter, model.processing.image_processor
+    for (visual,) in visuals(family):
+        processed = model.process(visual)
+        image, pictures = model.encode(processed).image, adapter.pictures(processor, processed)
+        assert pictures.dtype == np.uint8
+        assert len(pictures) == image.crops
+        if image.visual.grid is not None:  # OneVision's last one is scaled down
+            assert adapter.token_grid(processed) == image.visual.grid
+        if family.startswith(NATIVE):
+            own = visual if isinstance(visual, Image.Image) else visual[0]
+            rows, columns = (length * 28 for length in image.visual.grid)
+            assert pictures.shape[1:] == (rows, columns, 3)
+            expected = np.asarray(own.resize((columns, rows), Image.Resampling.BICUBIC), dtype=float)
+            assert abs(pictures[0] - expected).max() <= 1
 
 
 def test_keeping_all_is_the_stock_model_bitwise(model, inputs):

@@ -56,7 +56,7 @@ def test_operations_and_cache_with_windows(tmp_path, method):
     config, outputs = model.model.config, []
     inputs = model.preprocess([[picture(100, 260)]], [model.chat_prompt(QUESTIONS[0])])
     total = counted(lambda: model.encode_images(inputs))
-    assert sum(flops.vision_stages(config, 1).values()) == total
+    assert sum(flops.vision_stages(type(model.adapter), config, 1).values()) == total
     prompt = model.prune(inputs, model.encode_images(inputs), method, keys=["0"])
     text = inputs["input_ids"].shape[1] - 16
     lengths = [text + tokens for tokens in model.visual_by_layer(method, 16, prompt.entering[0], 1)]

@@ -26,6 +26,7 @@ from transformers import LlavaForConditionalGeneration
 from script_exp.errors import SettingError, UserError
 from script_exp.measure import flops
 from script_exp.models import layer_hooks
+from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.layer_hooks import layer_pruning
 from script_exp.pruners import FastV, Pyramid
 
@@ -185,7 +186,7 @@ def test_flops_count_the_row_of_every_stage(eager, pruner):
     inputs, llm = llava_inputs(1), eager.model.language_model
     text = len(TEXTS[0][0] + TEXTS[0][1])
     shape = flops.PromptShape(1, tuple(pruner.lengths(VISUAL, LAYERS)), text, 0)
-    stages = flops.prefill_stages(eager.config, shape, layer=pruner.stage_layers(LAYERS))
+    stages = flops.prefill_stages(LlavaAdapter, eager.config, shape, layer=pruner.stage_layers(LAYERS))
     with layer_pruning(llm, pruner, inputs["input_ids"] == IMAGE, [1]):
         both = counted(lambda: eager(**inputs, use_cache=True, logits_to_keep=1))
     vision = counted(lambda: eager.model.get_image_features(inputs["pixel_values"]))

@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 from families import build, picture
+from flop_counter import counted
 from PIL import Image
 
 from script_exp.errors import SettingError, UserError
+from script_exp.measure import flops
 from script_exp.models.families.llava_video import LlavaVideoAdapter
 from script_exp.models.prunable import PrunableModel
 from script_exp.pruners import EVS, NoPruning
@@ -63,6 +65,25 @@ def test_frames_are_pooled_pictures_in_a_picture_s_place(image_model, model):
     short = model.prune(inputs, [video], EVS(budget=1))
     assert short.entering == [4]
     assert torch.isfinite(model.prefill(short).logits).all()
+
+
+def test_the_means_are_embedded_in_clip_s_space(image_model, model):
+    """And not all patches, as costs of the images' adapter would have it."""
+    frames, encoder = [picture(40, 40, seed) for seed in range(3)], image_model.query_encoder
+    inputs = model.preprocess([[frames]], [model.chat_prompt("what is it?")])
+    none, three = (
+        flops.prefill_stages(
+            LlavaVideoAdapter,
+            model.model.config,
+            flops.PromptShape(crops, (1,) * 4, 1, query=5),
+            text_encoder=encoder.config,
+            joint_width=encoder.width,
+        )["query_encoder"]
+        for crops in (0, 3)
+    )
+    embedding = counted(lambda: model.adapter.encode_images(inputs, encoder))
+    embedding -= counted(lambda: model.adapter.encode_images(inputs, None))
+    assert three - none == embedding > 0
 
 
 def test_what_is_refused(model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
@@ -9,9 +11,12 @@ from families import EVERY, build, modality, pruned_rows, visuals, with_plain_ex
 from made_device import FIRST, SECOND, Made, MadeDevices, put
 
 from script_exp.models.devices import devices_of
+from script_exp.models.tower_layers import bare_tower
 from script_exp.pruners import (
     Composed,
     DivPrune,
+    Downsample,
+    FasterVLM,
     FastV,
     FrameFusion,
     FrameFusionInside,
@@ -125,6 +130,32 @@ def test_decoder_layers_on_another_device(family, tmp_path):
             add_hook_to_module(part, AlignDevicesHook(execution_device=SECOND))
         add_hook_to_module(model.model, AlignDevicesHook(execution_device=FIRST, io_same_device=True))
         assert devices_of(model.model) == [FIRST, SECOND]
+        for pruner, wanted in zip(pruners, expected, strict=True):
+            for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
+                torch.testing.assert_close(found.host, own, atol=5e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["llava", "internvl", "smolvlm"])
+def test_tower_layers_on_another_device(family, tmp_path):
+    """What is read of the tower comes from both devices."""
+    model = build(family, tmp_path)
+    rows = [(visuals(family)[0], 0)]
+    pruners = [Script(budget=5), FasterVLM(budget=5)]
+    pruners += [Downsample(budget=5)] if model.adapter.shrinks else []
+    expected = [logits(model, rows, pruner) for pruner in pruners]
+    core, tower = model.model.model, bare_tower(model.model)
+    projector = core.connector if hasattr(core, "connector") else core.multi_modal_projector
+    layers = attrgetter(model.adapter.tower_names.layers)(tower)
+    with MadeDevices():
+        move(model, FIRST)
+        norms = [tower.post_layernorm] if hasattr(tower, "post_layernorm") else []
+        for part in (*layers[1:], *norms, projector):
+            put(part, SECOND)
+            add_hook_to_module(part, AlignDevicesHook(execution_device=SECOND))
+        for part in (core.get_input_embeddings(), *model.adapter.llm.layers):
+            add_hook_to_module(part, AlignDevicesHook(execution_device=FIRST))
+        add_hook_to_module(model.model, AlignDevicesHook(execution_device=FIRST, io_same_device=True))
         for pruner, wanted in zip(pruners, expected, strict=True):
             for found, own in zip(logits(model, rows, pruner), wanted, strict=True):
                 torch.testing.assert_close(found.host, own, atol=5e-5, rtol=1e-4)

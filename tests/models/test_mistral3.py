@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ from flop_counter import counted
 from transformers import LlamaConfig
 
 from script_exp.errors import SettingError, UserError
-from script_exp.inspection.seen import see
 from script_exp.measure import flops
+from script_exp.models.families.llava import LlavaAdapter
 from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.loading.random_weights import random_tokenizer
 from script_exp.models.processing import Processing
@@ -58,7 +57,9 @@ def test_the_tower_attends_across_all_images_of_a_call(tmp_path):
     inputs = model.preprocess([[IMAGES[0], IMAGES[0]]], [model.processing.mark * 2])
     grids = [image.grid for image in model.encode_images(inputs)]
     assert grids == [(1, 6, 8)] * 2
-    together, alone = (flops.vision_stages(model.model.config, len(own), own) for own in (grids, grids[:1]))
+    together, alone = (
+        flops.vision_stages(Mistral3Adapter, model.model.config, len(own), own) for own in (grids, grids[:1])
+    )
     assert sum(together.values()) == counted(lambda: model.encode_images(inputs))
     assert together["vision_tower"] > 2 * alone["vision_tower"]
 
@@ -87,22 +88,6 @@ def test_the_question_is_found_among_the_words_of_an_image(model):
     assert bare_questions(model, inputs["input_ids"]) == QUESTIONS
 
 
-def test_tokens_are_shown_only_in_their_own_grid(model):
-    """36 tokens of 4 x 9 are not those of 6 x 6."""
-    cell = SimpleNamespace(
-        load=lambda: model, pruner=Graph(budget=3),
-        settings=SimpleNamespace(model=SimpleNamespace(name="mistral3")),
-    )  # fmt: skip
-    square, wide = (
-        SimpleNamespace(visual=lambda size=size: picture(*size)) for size in ((168, 168), (112, 252))
-    )
-    (seen,) = see(cell, [square])
-    assert seen.pictures.shape == (1, 168, 168, 3)
-    assert seen.tokens == 36
-    with pytest.raises(UserError, match="model=mistral3: expected a model whose tokens form a square grid"):
-        next(see(cell, [wide]))
-
-
 def test_what_does_not_fit_is_refused(model):
     for key, changed, expected in [
         ("vision_config", {"vision_config": CONFIGS["llava"]().vision_config}, "pixtral"),
@@ -114,6 +99,6 @@ def test_what_does_not_fit_is_refused(model):
             setattr(config, name, value)
         with pytest.raises(SettingError, match=rf"{key}.*: expected {expected}, the only one"):
             Mistral3Adapter.check_config(config)
-    foreign = replace(model.processing, tokenizer=random_tokenizer(CONFIGS["llava"]()))
+    foreign = replace(model.processing, tokenizer=random_tokenizer(CONFIGS["llava"](), LlavaAdapter))
     with pytest.raises(UserError, match=r"no token \[IMG_BREAK\]: expected the one of the checkpoint"):
         Processing.of(foreign, model.adapter)

@@ -36,7 +36,7 @@ def test_prompt_and_operations(tmp_path, family):
     assert ids.count(own.tokenizer.bos_token_id) == 1
     inputs = model.preprocess(rows, [asked.prompt("what?", "image")])
     total = counted(lambda: model.encode_images(inputs))
-    assert sum(flops.vision_stages(model.model.config, 1).values()) == total
+    assert sum(flops.vision_stages(type(model.adapter), model.model.config, 1).values()) == total
     prompt = model.prune(inputs, model.encode_images(inputs), Random(budget=5), keys=["0"])
     config, outputs = model.model.config.text_config, []
     llm = counted(lambda: outputs.append(model.prefill(prompt)))

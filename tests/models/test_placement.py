@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
-from accelerate import dispatch_model
-from families import build, pruned_rows, save, visuals
+from accelerate import dispatch_model, infer_auto_device_map
+from families import CONFIGS, VARIANTS, build, pruned_rows, save, visuals
+from transformers import AutoModelForImageTextToText
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.devices import device_of, devices_of
+from script_exp.models.families.smolvlm import SmolVLMAdapter
 from script_exp.models.loading import load
 from script_exp.models.loading.checkpoint import find_checkpoint
-from script_exp.models.loading.placement import check_placement
+from script_exp.models.loading.placement import check_placement, kept_whole
 from script_exp.models.loading.wanted import Wanted
 from script_exp.pruners import FastV, MMTok, NoPruning, PyramidDrop, Script, Trim
 
@@ -52,6 +56,26 @@ def test_offloaded_parts_compute_the_same_bitwise(family, tmp_path):
     assert devices_of(model.model) == [CPU]
     for found, wanted in zip(outputs(model, family), expected, strict=True):
         assert found == wanted if isinstance(found, list) else all(map(torch.equal, found, wanted))
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "idefics3"])
+def test_no_layer_of_a_tower_is_cut(family):
+    """Wherever the first device ends; what stands on both sides of a residual cannot be added."""
+    config = (CONFIGS | VARIANTS)[family]()
+    cut = {}
+    for names in ((), SmolVLMAdapter.whole):
+        with kept_whole(config, names), torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+        tower = sum(weights.nbytes for weights in model.model.vision_model.parameters())
+        ends = range(0, 3 * tower, tower // 24)
+        limits = ({"cpu": end, "disk": 10**12} for end in ends)
+        whole = {"no_split_module_classes": [*model._no_split_modules]}
+        parts = [part for limit in limits for part in infer_auto_device_map(model, limit, **whole)]
+        assert any(re.search(r"vision_model\.encoder\.layers\.\d$", part) for part in parts)
+        inside = r"vision_model\.(encoder\.layers\.\d|embeddings)\."
+        cut[names] = [part for part in parts if re.search(inside, part)]
+    assert cut[()]
+    assert not cut[SmolVLMAdapter.whole]
 
 
 def test_a_model_that_would_be_read_from_the_disk_again_and_again_is_refused(monkeypatch, tmp_path):

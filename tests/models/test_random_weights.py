@@ -7,43 +7,30 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from families import CONFIGS, VARIANTS, modality, visuals
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForImageTextToText, CLIPTextConfig, CLIPTextModelWithProjection
+from transformers import AutoModelForImageTextToText, CLIPTextModelWithProjection, LlavaConfig
 
 from script_exp.errors import SettingError
+from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.llava import LlavaAdapter
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.loading.architectures import ARCHITECTURES
-from script_exp.models.loading.random_weights import (
-    random_clip_text,
-    random_image_processor,
-    random_model,
-    random_tokenizer,
-)
+from script_exp.models.loading.checkpoint import find_checkpoint
+from script_exp.models.loading.load import load_model
+from script_exp.models.loading.random_weights import random_clip_text, random_model, random_tokenizer
+from script_exp.models.loading.wanted import Wanted
+from script_exp.pruners import NoPruning
 
-FAMILIES = ["llava_1_5_7b", "llava_next_7b", "qwen2_5_vl_7b", "llava_onevision_7b", "llava_next_video_7b"]
 CPU = torch.device("cpu")
-
-
-def small(name, **changes):
-    """The architecture with other widths and depths; towers of 4 x 4 patches where the size is fixed."""
-    values = ARCHITECTURES[name]().to_dict()
-    text, vision = values["text_config"], values["vision_config"]
-    text |= {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text |= {"num_key_value_heads": 2, "layer_types": None}
-    text.pop("head_dim", None)
-    vision |= {"hidden_size": 32, "intermediate_size": 48}
-    if name == "qwen2_5_vl_7b":
-        text["rope_parameters"]["mrope_section"] = [2, 3, 3]
-        vision |= {"depth": 2, "num_heads": 2, "out_hidden_size": 64, "fullatt_block_indexes": [1]}
-    else:
-        vision |= {"num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56}
-    if "image_grid_pinpoints" in values:
-        values["image_grid_pinpoints"] = [[56, 112], [112, 56], [112, 112]]
-    return type(ARCHITECTURES[name]()).from_dict(values | changes)
+SMALL = CONFIGS | VARIANTS
+MODELS = [name for name in SMALL if ADAPTERS[SMALL[name]().model_type].modality == modality(name)]
+"""One name for each model: most of those for videos are models for images, too."""
 
 
 def random_small(name, dtype=torch.float32, seed=0):
-    return random_model(small(name), device=CPU, dtype=dtype, attention="sdpa", seed=seed)
+    return random_model(SMALL[name](), device=CPU, dtype=dtype, attention="eager", seed=seed)
 
 
 class LargestFloat32(TorchDispatchMode):
@@ -58,21 +45,22 @@ class LargestFloat32(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 def test_buffers_are_those_of_a_normal_model(name):
     model = random_small(name, torch.bfloat16)
-    normal = AutoModelForImageTextToText.from_config(small(name), dtype=torch.bfloat16)
+    normal = AutoModelForImageTextToText.from_config(SMALL[name](), dtype=torch.bfloat16)
     buffers, expected = dict(model.named_buffers()), dict(normal.named_buffers())
     assert buffers.keys() == expected.keys()
     for key, buffer in buffers.items():
         assert torch.equal(buffer, expected[key]), key
-        assert buffer.dtype == expected[key].dtype == (torch.int64 if "ids" in key else torch.float32)
+        assert buffer.dtype == expected[key].dtype, key
+        assert "inv_freq" not in key or buffer.dtype == torch.float32
     assert model.state_dict().keys() == normal.state_dict().keys()
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert not model.training
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
 def test_weights(name):
     for key, values in random_small(name).named_parameters():
         if key.endswith("bias"):
@@ -87,7 +75,7 @@ def test_the_seed_decides():
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    first, again, other = (random_small("llava_1_5_7b", seed=seed).lm_head.weight for seed in (3, 3, 4))
+    first, again, other = (random_small("llava", seed=seed).lm_head.weight for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.rand(1) == expected  # the global generator was left alone
@@ -95,12 +83,12 @@ def test_the_seed_decides():
 
 def test_no_copy_in_float32():
     with LargestFloat32() as largest:
-        random_small("qwen2_5_vl_7b", torch.bfloat16)
+        random_small("qwen2_5_vl", torch.bfloat16)
     assert largest.numel < 1000
 
 
 def test_the_config_is_not_changed():
-    config = small("llava_onevision_7b")
+    config = SMALL["llava_onevision"]()
     before = copy.deepcopy(config.to_dict())
     random_model(config, device=CPU, dtype=torch.float16, attention="eager")
     assert config.to_dict() == before
@@ -110,45 +98,36 @@ def test_a_model_larger_than_the_memory_is_a_sentence(monkeypatch):
     free = SimpleNamespace(available=1000)
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
     with pytest.raises(SettingError, match=r"device=cpu: expected one with 0\.0 GiB for the weights alone"):
-        random_small("qwen2_5_vl_7b", torch.bfloat16)
+        random_small("qwen2_5_vl", torch.bfloat16)
 
 
 def test_tied_embeddings_stay_tied():
-    config = small("llava_1_5_7b", tie_word_embeddings=True)
+    config = LlavaConfig.from_dict(SMALL["llava"]().to_dict() | {"tie_word_embeddings": True})
     model = random_model(config, device=CPU, dtype=torch.float32, attention="sdpa")
     assert model.lm_head.weight is model.get_input_embeddings().weight
     assert not any(parameter.is_meta for parameter in model.parameters())
 
 
-@torch.inference_mode()
-@pytest.mark.parametrize("name", FAMILIES)
-def test_an_image_and_a_question_go_through(name):
-    config = small(name)
-    model, tokenizer = random_small(name, torch.bfloat16), random_tokenizer(config)
-    video = name == "llava_next_video_7b"
-    pixels = random_image_processor(config)([Image.new("RGB", (112, 60), "red")], return_tensors="pt")
-    if video:
-        features = model.model.get_video_features(pixels["pixel_values"][None].bfloat16()).pooler_output
-        pixels = {"pixel_values_videos": pixels["pixel_values"][None]}
-    else:
-        sizes = {key: pixels[key] for key in pixels if key in ("image_sizes", "image_grid_thw")}
-        features = model.model.get_image_features(pixels["pixel_values"].bfloat16(), **sizes).pooler_output
-    length = sum(one[..., 0].numel() for one in features)
-    token = config.video_token_id if video else config.image_token_id
-    prompt = tokenizer.convert_ids_to_tokens(token) * length + "what is it?"
-    words = tokenizer(prompt, return_tensors="pt")
-    assert (words["input_ids"] == token).sum() == length
-    if name == "qwen2_5_vl_7b":
-        words["mm_token_type_ids"] = (words["input_ids"] == token).int()
-    logits = model(**words, **pixels).logits
-    assert logits.isfinite().all()
-    assert logits[0].std(dim=-1).min() > 0.01
+@pytest.mark.parametrize("family", SMALL)
+def test_an_image_and_a_question_go_through(family, tmp_path):
+    """Everything that a measurement without a checkpoint needs: weights, image processor and tokenizer."""
+    SMALL[family]().save_pretrained(tmp_path)
+    checkpoint = find_checkpoint(Wanted(str(tmp_path), weights="random"), needs_query=False)
+    model = load_model(
+        checkpoint.taking(modality(family)), device=CPU, dtype=torch.bfloat16, attention="eager"
+    )
+    inputs = model.preprocess(visuals(family)[:1], [model.chat_prompt("what is it?")])
+    prompt = model.prune(inputs, model.encode_images(inputs), NoPruning())
+    (row,) = model.prefill(prompt).logits[:, -1]
+    assert row.isfinite().all()
+    assert row.std() > 0.01
+    assert len(model.generate(prompt, 1).texts) == 1
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_tokenizer(name):
     config = ARCHITECTURES[name]()
-    tokenizer = random_tokenizer(config)
+    tokenizer = random_tokenizer(config, ADAPTERS[config.model_type])
     text = "Is it 3 o'clock?\n  Ünder « 图 »"
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
@@ -164,49 +143,64 @@ def test_tokenizer(name):
 
 
 def test_padding_is_on_the_left():
-    tokenizer = random_tokenizer(ARCHITECTURES["llava_1_5_7b"]())
+    tokenizer = random_tokenizer(ARCHITECTURES["llava_1_5_7b"](), LlavaAdapter)
     rows = tokenizer(["a", "abc"], padding=True)["input_ids"]
     assert rows[0][:2] == [0, 0]
 
 
 def test_a_vocabulary_without_room_for_the_bytes():
-    config = small("llava_1_5_7b")
+    config = SMALL["llava"]()
     config.text_config.vocab_size = 259
     config.image_token_index = 3
     with pytest.raises(SettingError, match=r"vocab_size=259: expected at least 260"):
-        random_tokenizer(config)
+        random_tokenizer(config, LlavaAdapter)
+
+
+CLIP_BLACK = -0.48145466 / 0.26862954
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"),
+    ("name", "shape", "black"),
     [
-        ("llava_1_5_7b", (1, 3, 336, 336)),
-        ("llava_next_13b", (1, 5, 3, 336, 336)),
-        ("llava_next_video_7b", (1, 3, 336, 336)),
-        ("llava_onevision_7b", (1, 5, 3, 384, 384)),
-        ("qwen2_5_vl_7b", (48 * 48, 3 * 2 * 14 * 14)),
+        ("llava_1_5_7b", (1, 3, 336, 336), CLIP_BLACK),
+        ("llava_next_13b", (1, 5, 3, 336, 336), CLIP_BLACK),
+        ("llava_next_video_7b", (1, 3, 336, 336), CLIP_BLACK),
+        ("llava_onevision_7b", (1, 5, 3, 384, 384), -1),
+        ("qwen2_5_vl_7b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("qwen2_vl_7b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("qwen3_vl_8b", (42 * 42, 3 * 2 * 16 * 16), -1),
+        ("glm_4_1v_9b", (48 * 48, 3 * 2 * 14 * 14), CLIP_BLACK),
+        ("internvl3_8b", (1, 3, 448, 448), -0.485 / 0.229),  # the adapter asks for tiles
+        ("smolvlm2_2b", (1, 17, 3, 384, 384), -1),
+        ("idefics3_8b", (1, 17, 3, 364, 364), -1),
+        ("mistral_small_3_1_24b", (1, 3, 672, 672), CLIP_BLACK),
+        ("paligemma_3b", (1, 3, 224, 224), -1),
+        ("gemma3_4b", (1, 3, 896, 896), -1),
     ],
 )
-def test_image_processor(name, shape):
-    processor = random_image_processor(ARCHITECTURES[name]())
+def test_image_processor(name, shape, black):
+    config = ARCHITECTURES[name]()
+    processor = ADAPTERS[config.model_type].random_image_processor(config)
     pixels = processor(Image.new("RGB", (672, 672)), return_tensors="pt")["pixel_values"]
     assert pixels.shape == shape
-    darkest = -0.5 / 0.5 if name == "llava_onevision_7b" else -0.48145466 / 0.26862954
-    assert pixels.flatten()[0] == pytest.approx(darkest)
+    assert pixels.flatten()[0] == pytest.approx(black)
 
 
 def test_llava_1_5_is_padded_to_a_square():
-    processor = random_image_processor(ARCHITECTURES["llava_1_5_7b"]())
+    processor = LlavaAdapter.random_image_processor(ARCHITECTURES["llava_1_5_7b"]())
     pixels = processor(Image.new("RGB", (336, 100), "white"), return_tensors="pt")["pixel_values"]
     assert pixels[0, :, 0].abs().max() < 0.02  # the mean color
     assert pixels[0, :, 168].min() > 1.5
 
 
-def test_an_unknown_family_has_no_image_processor():
-    config = CLIPTextConfig()
-    config.vision_config = None
-    with pytest.raises(SettingError, match=r"model_type=clip_text_model: expected one of llava, "):
-        random_image_processor(config)
+class OwnAdapter(ModelAdapter):
+    """Says nothing of its own."""
+
+
+def test_an_own_family_without_an_image_processor():
+    expected = r"model\.weights=random: expected pretrained: OwnAdapter builds no image processor"
+    with pytest.raises(SettingError, match=expected):
+        OwnAdapter.random_image_processor(SMALL["llava"]())
 
 
 @pytest.fixture(scope="module")

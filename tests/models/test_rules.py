@@ -46,7 +46,7 @@ RULES = {
     "llava_onevision_7b": WORDS,
     **{f"qwen2_5_vl_{size}": PLACES for size in ("3b", "7b", "32b", "72b")},
     **{f"internvl3_{size}": WORDS for size in ("1b", "2b", "8b", "14b", "38b", "78b")},
-    **{f"internvl3_5_{size}": WORDS for size in ("1b", "2b", "4b", "8b", "14b", "38b")},
+    **{f"internvl3_5_{size}": WORDS for size in ("1b", "2b", "4b", "8b", "14b", "30b_a3b", "38b")},
     **{f"smolvlm2_{size}": WORDS for size in ("256m", "500m", "2b")},
     "idefics3_8b": WORDS,
     "glm_4_1v_9b": PLACES,
@@ -54,7 +54,7 @@ RULES = {
     **{f"paligemma{size}": (*WORDS[:3], "paligemma") for size in ("_3b", "2_3b", "2_10b", "2_28b")},
     **{f"gemma3_{size}": WORDS for size in ("4b", "12b", "27b")},
     **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
-    **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b")},
+    **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b", "235b_a22b")},
 }
 
 

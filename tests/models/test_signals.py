@@ -228,7 +228,10 @@ def test_their_operations_equal_the_counter(model, family, alone):
             more = counted(lambda inputs=inputs, reads=reads: model.encode_images(inputs, reads))
             more -= counted(lambda inputs=inputs: model.encode_images(inputs))
             grids = [] if image.grid is None else [image.grid]
-            assert signal_operations(model.model.config, chosen, image.crops, grids) == more
+            assert (
+                signal_operations(model.adapter.tower_shape(model.model.config), chosen, image.crops, grids)
+                == more
+            )
 
 
 def test_the_grid_is_that_of_the_tokens(model, family):

@@ -25,7 +25,7 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.families.registry import ADAPTERS, adapter_of
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.fitting_processor import check_image_processor
-from script_exp.models.loading.random_weights import random_image_processor, random_tokenizer
+from script_exp.models.loading.random_weights import random_tokenizer
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.processing import Processing
 
@@ -106,13 +106,13 @@ def test_parts_of_a_processor_of_another_model_are_refused_before_weights_are_lo
     """Each family takes its own."""
     config = EVERY[family]()
     adapter = ADAPTERS[config.model_type].taking(modality(family))
-    own = random_image_processor(config, modality(family))
+    own = adapter.random_image_processor(config)
     check_image_processor("here", own, adapter, config)
     for processor in FOREIGN:
         if type(processor) is type(own) is PixtralImageProcessorPil:
             continue
         with pytest.raises(UserError, match=f"here: {type(processor).__name__} .*; expected the preproc"):
             check_image_processor("here", processor, adapter, config)
-    Processing.from_parts(random_tokenizer(config), own, adapter, config, None)
+    Processing.from_parts(random_tokenizer(config, adapter), own, adapter, config, None)
     with pytest.raises(UserError, match=r"the tokenizer has no token 29[01]: expected the one of the check"):
         Processing.from_parts(tokenizer(), own, adapter, config, None)

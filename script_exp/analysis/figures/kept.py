@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from dataclasses import dataclass, field
 
@@ -46,6 +45,7 @@ class KeptPicture:
         question: the question.
         references: accepted answers.
         pictures: (crops, height, width, 3) bytes: what the tower sees.
+        grid: (rows, columns) of the tokens of a crop.
         maps: (crops, n) values of the tokens, by title.
         unpruned: the answer of the unpruned run, if there is one.
         pruned: the answers of the pruned runs with what they kept, grouped by budget.
@@ -56,14 +56,10 @@ class KeptPicture:
     question: str
     references: list[str]
     pictures: np.ndarray
+    grid: tuple[int, int]
     maps: dict[str, np.ndarray]
     unpruned: Answer | None
     pruned: list[list[Answer]] = field(default_factory=list)
-
-    @property
-    def tokens(self) -> int:
-        """Number of visual tokens per crop."""
-        return int(next(iter(self.maps.values())).shape[1])
 
 
 def kept_figure(shown: KeptPicture) -> Figure:
@@ -74,9 +70,10 @@ def kept_figure(shown: KeptPicture) -> Figure:
     rows = sum(-(-count // columns) for count in groups)
     width = FULL_WIDTH / max(columns, 3 if crops == 1 else 1)
     side = width - 2 * _GAP
+    height = side / crops * shown.pictures.shape[1] / shown.pictures.shape[2]
     methods = [answer.method for group in shown.pruned for answer in group]
     title_height = _LINE * max([1, *(len(_wrapped(method, side)) for method in methods)]) + 0.06
-    row_height = title_height + side / crops + _ANSWER
+    row_height = title_height + height + _ANSWER
     heading = _heading(shown, columns * width)
     top = _LINE * 1.3 * len(heading) + 0.1
     figure = Figure(figsize=(columns * width, rows * row_height + top))
@@ -88,25 +85,25 @@ def kept_figure(shown: KeptPicture) -> Figure:
         )  # fmt: skip
 
     def axes(row: int, column: int) -> Axes:
-        bottom = total - top - row * row_height - title_height - side / crops
+        bottom = total - top - row * row_height - title_height - height
         left = column * width + _GAP
-        return figure.add_axes((left / total_width, bottom / total, side / total_width, side / crops / total))
+        return figure.add_axes((left / total_width, bottom / total, side / total_width, height / total))
 
     first = axes(0, 0)
-    _show(first, np.concatenate(list(shown.pictures[:crops]), axis=1), ["image"])
+    _show(first, np.concatenate(list(shown.pictures[:crops]), axis=1), ["image"], crops)
     if shown.unpruned is not None:
         _say(first, shown.unpruned, side, f"{shown.unpruned.method}: ")
     for place, (title, values) in enumerate(shown.maps.items(), start=1):
-        _show_map(axes(*divmod(place, columns)), [title], values[:crops], shown.pictures[:crops])
+        _show_map(axes(*divmod(place, columns)), [title], values[:crops], shown, height)
     row = -(-groups[0] // columns)
     for group in shown.pruned:
         for place, answer in enumerate(group):
             below, column = divmod(place, columns)
             one = axes(row + below, column)
-            overlay = kept_overlay(shown.pictures, answer.kept, shown.tokens)
+            overlay = kept_overlay(shown.pictures, answer.kept, shown.grid)
             if overlay is None:
-                raise ValueError(f"{answer.method}: {shown.tokens} tokens per crop are not a square grid")
-            _show(one, np.asarray(overlay), _wrapped(answer.method, side))
+                raise ValueError(f"{answer.method}: what was kept has no place in a grid of {shown.grid}")
+            _show(one, np.asarray(overlay), _wrapped(answer.method, side), crops)
             _say(one, answer, side)
         row += -(-len(group) // columns)
     return figure
@@ -126,14 +123,13 @@ def _wrapped(method: str, inches: float) -> list[str]:
     return textwrap.wrap(method, int(inches / 0.064))[:3]
 
 
-def _show(axes: Axes, picture: np.ndarray, title: list[str]) -> None:
+def _show(axes: Axes, picture: np.ndarray, title: list[str], crops: int) -> None:
     axes.imshow(picture, aspect="auto", interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
-    height, width = picture.shape[:2]
-    for border in range(height, width, height):
-        axes.axvline(border - 0.5, color="white", linewidth=1.2)
+    for border in range(1, crops):
+        axes.axvline(border * picture.shape[1] / crops - 0.5, color="white", linewidth=1.2)
     axes.set_title("\n".join(title), size=7.5, pad=3, parse_math=False)
 
 
@@ -149,17 +145,17 @@ def _say(axes: Axes, answer: Answer, inches: float, before: str = "") -> None:
     axes.set_xlabel(lines + mark, color=color, size=7.5, labelpad=3, parse_math=False)
 
 
-def _show_map(axes: Axes, title: list[str], values: np.ndarray, pictures: np.ndarray) -> None:
-    """Draw the values of all tokens in color over the gray picture."""
-    side = math.isqrt(values.shape[1])
-    gray = np.concatenate(list(pictures), axis=1).mean(axis=2)
-    _show(axes, np.repeat(gray[..., None], 3, axis=2).astype(np.uint8), title)
-    grid = np.concatenate([crop.reshape(side, side) for crop in values], axis=1)
+def _show_map(axes: Axes, title: list[str], values: np.ndarray, shown: KeptPicture, height: float) -> None:
+    """Draw the values of all tokens of some crops in color over the gray picture, ``height`` inches high."""
+    crops = len(values)
+    gray = np.concatenate(list(shown.pictures[:crops]), axis=1).mean(axis=2)
+    _show(axes, np.repeat(gray[..., None], 3, axis=2).astype(np.uint8), title, crops)
+    grid = np.concatenate([crop.reshape(shown.grid) for crop in values], axis=1)
     image = axes.imshow(
         grid, cmap="viridis", alpha=0.75, interpolation="nearest", aspect="auto",
         extent=(-0.5, gray.shape[1] - 0.5, gray.shape[0] - 0.5, -0.5),
     )  # fmt: skip
-    bar = axes.inset_axes((0.0, -0.09, 1.0, 0.045))
+    bar = axes.inset_axes((0.0, -0.2 / height, 1.0, 0.1 / height))
     axes.figure.colorbar(image, cax=bar, orientation="horizontal")
     bar.grid(False)
     low, high = float(grid.min()), float(grid.max())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,22 +14,15 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from script_exp.errors import UserError
-from script_exp.models.families.crops import projector_seen, square_grid, square_patches
+from script_exp.models.families.crops import projector_seen, square_grid
 from script_exp.models.families.encoded import SEPARATOR, EncodedImage, Visual
 from script_exp.models.families.traits import FamilyTraits
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.tower_layers import bare_tower
+from script_exp.models.tower_signals import tower_signals
 from script_exp.pruners.contract.signals import Signal
 
-__all__ = [
-    "SEPARATOR",
-    "EncodedImage",
-    "ModelAdapter",
-    "Visual",
-    "projector_seen",
-    "square_grid",
-    "square_patches",
-]
+__all__ = ["SEPARATOR", "EncodedImage", "ModelAdapter", "Visual", "projector_seen", "square_grid"]
 
 
 class ModelAdapter(FamilyTraits):
@@ -97,6 +91,11 @@ class ModelAdapter(FamilyTraits):
             signals: what else to read of the tower.
         """
 
+    def reading(self, signals: Collection[Signal]) -> AbstractContextManager[Mapping[Signal, Tensor]]:
+        """Return :func:`tower_signals` of a tower for crops of one size."""
+        has_class = self.tower_shape(self.model.config).has_class
+        return tower_signals(self.model, signals, self.tower_names, has_class=has_class)
+
     def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
         """Encode the images of a processed batch made smaller, so that ``budget`` tokens of a crop remain.
 
@@ -107,15 +106,14 @@ class ModelAdapter(FamilyTraits):
         """
         raise UserError(f"pictures cannot be made smaller for {type(self).__name__}")
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        """Return what the tower sees of one processed image: (crops, height, width, 3) bytes.
+    def token_grid(self, processed: dict[str, Tensor]) -> tuple[int, int] | None:
+        """Return (rows, columns) of the tokens in each crop of one processed image, padding included."""
+        tokens = self.tokens_per_crop(self.model.config)
+        return None if tokens is None else square_grid(tokens)
 
-        None for towers that take patches instead of pictures.
-        """
-        pixels = processed[self.inputs[0]]
-        if pixels.ndim < 4:
-            return None
-        crops = pixels.float().flatten(0, -4).permute(0, 2, 3, 1)
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        """Return what the tower sees of one processed image: (crops, height, width, 3) bytes."""
+        crops = processed[self.inputs[0]].float().flatten(0, -4).permute(0, 2, 3, 1)
         mean, std = (torch.tensor(getattr(image_processor, f"image_{name}")) for name in ("mean", "std"))
         return ((crops * std + mean) * 255).round().clamp(0, 255).byte().numpy()
 

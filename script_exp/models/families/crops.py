@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,6 @@ def square_grid(tokens: int) -> tuple[int, int] | None:
     """Return (rows, columns) of a square crop's tokens; None if there is a class token among them."""
     side = math.isqrt(tokens)
     return (side, side) if side**2 == tokens else None
-
-
-def square_patches(config: Any) -> int:
-    """Return the patches of one square crop."""
-    return int(config.vision_config.image_size // config.vision_config.patch_size) ** 2
 
 
 def one_tensor(features: list[Tensor]) -> BaseModelOutputWithPooling:

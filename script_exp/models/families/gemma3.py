@@ -19,7 +19,7 @@ from script_exp.models.families.tower_read import SIGLIP, check_kind
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import by_image, tower_signals
+from script_exp.models.tower_signals import by_image
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
@@ -85,7 +85,7 @@ class Gemma3Adapter(ModelAdapter):
     ) -> list[EncodedImage]:
         core = self.model.model
         norm = core.multi_modal_projector.mm_soft_emb_norm  # what was pooled goes in
-        with projector_seen(norm) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(norm) as seen, self.reading(signals) as found:
             packed = core.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
         joint = None if encoder is None else encoder.embed_patches(seen["tower"], packed)
         read = by_image(merged_signals(found, self._merge(self.model.config)), [1] * len(packed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,14 @@ class Glm4vTower(ModelAdapter):
     The MLP of a tower layer is as wide as ``out_hidden_size``, and ``intermediate_size`` is the width inside
     the merger.
     """
+
+    @classmethod
+    def words_of(cls, config: Any) -> Mapping[str, int]:
+        return {}
+
+    @classmethod
+    def template_text(cls, tokenizer: Any, config: Any) -> str:
+        return cls.mark_of(tokenizer, config)
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

@@ -20,10 +20,8 @@ from script_exp.models.families.tiles import merged_signals, tiled_images, tiles
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import TowerNames, cannot_read, check_signals, tower_signals
+from script_exp.models.tower_signals import TowerNames, cannot_read
 from script_exp.pruners.contract.signals import Signal
-
-_NAMES = TowerNames("encoder.layer", "attention", "layernorm_before")
 
 
 class InternVLAdapter(ModelAdapter):
@@ -40,6 +38,7 @@ class InternVLAdapter(ModelAdapter):
     inputs: ClassVar[tuple[str, ...]] = ("pixel_values", "tile_grids")
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)
     default_rules = PruningRules(relevance_sign=1)
+    tower_names = TowerNames("encoder.layer", "attention", "layernorm_before")
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Cut pictures as the processor class does; the image processor alone would give one tile."""
@@ -91,7 +90,7 @@ class InternVLAdapter(ModelAdapter):
     ) -> list[EncodedImage]:
         core, crops = self.model.model, self._crops(inputs)
         projector = core.multi_modal_projector
-        with projector_seen(projector) as seen, tower_signals(self.model, signals, _NAMES) as found:
+        with projector_seen(projector) as seen, self.reading(signals) as found:
             core.get_image_features(inputs["pixel_values"], return_dict=True)
         grids = inputs["tile_grids"].tolist() if "tile_grids" in inputs else []
         return tiled_images(
@@ -110,9 +109,8 @@ class InternVLAdapter(ModelAdapter):
     def pixels_of(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> list[Tensor]:
         return list(torch.split(inputs["pixel_values"], [image.crops for image in images]))
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        pictures = super().pictures(image_processor, processed)
-        return None if pictures is None else np.roll(pictures, 1, axis=0)  # the thumbnail first
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        return np.roll(super().pictures(image_processor, processed), 1, axis=0)  # the thumbnail first
 
     @classmethod
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
@@ -120,7 +118,7 @@ class InternVLAdapter(ModelAdapter):
             if signal.kind == "class_token":  # a token is four patches wide, and it is one
                 others = "saliency, cls, received, keys, flat_saliency or flat_keys"
                 raise UserError(cannot_read(signal, others))
-        check_signals(signals, config)
+        super().check_signals(signals, config)
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

@@ -13,21 +13,20 @@ from transformers import LlavaImageProcessorPil
 
 from script_exp.models.families.adapter import (
     EncodedImage,
-    ModelAdapter,
     Visual,
     projector_seen,
     square_grid,
-    square_patches,
 )
+from script_exp.models.families.llava_tower import LlavaTower, square_processor
 from script_exp.models.families.smaller import encode_smaller_crops
 from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.tower_signals import by_image, tower_signals
+from script_exp.models.tower_signals import by_image
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
-class LlavaAdapter(ModelAdapter):
+class LlavaAdapter(LlavaTower):
     """``LlavaForConditionalGeneration``."""
 
     shrinks = True
@@ -45,6 +44,10 @@ class LlavaAdapter(ModelAdapter):
         """
         return LlavaImageProcessorPil.from_pretrained(folder, do_pad=True, local_files_only=True)
 
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        return square_processor(LlavaImageProcessorPil, config.vision_config, do_pad=True)
+
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Return the pixels, and where pictures became squares the (height, width) that they had before."""
         tensors = super().process(image_processor, visuals)
@@ -54,10 +57,6 @@ class LlavaAdapter(ModelAdapter):
             tensors["unpadded_sizes"] = torch.tensor([(image.height, image.width) for image in images])
         return tensors
 
-    @classmethod
-    def tokens_per_crop(cls, config: Any) -> int:
-        return square_patches(config)
-
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         tokens = self.tokens_per_crop(self.model.config)
         return [tokens] * len(inputs["pixel_values"])
@@ -66,7 +65,7 @@ class LlavaAdapter(ModelAdapter):
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:
         core = self.model.model
-        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(core.multi_modal_projector) as seen, self.reading(signals) as found:
             packed = core.get_image_features(inputs["pixel_values"], return_dict=True).pooler_output
         joint = None if encoder is None else encoder.embed_patches(seen["tower"], seen["projected"])
         source = torch.arange(seen["projected"].shape[1], device=seen["projected"].device)

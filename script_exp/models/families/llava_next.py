@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers import LlavaNextImageProcessorPil
 from transformers.models.llava_next.modeling_llava_next import (
     get_anyres_image_grid_shape,
     image_size_to_num_patches,
@@ -16,20 +17,19 @@ from transformers.models.llava_next.modeling_llava_next import (
 from script_exp.models.families.adapter import (
     SEPARATOR,
     EncodedImage,
-    ModelAdapter,
     projector_seen,
     square_grid,
-    square_patches,
 )
+from script_exp.models.families.llava_tower import LlavaTower, square_processor
 from script_exp.models.families.smaller import encode_smaller_crops
 from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.tower_signals import by_image, tower_signals
+from script_exp.models.tower_signals import by_image
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
-class LlavaNextAdapter(ModelAdapter):
+class LlavaNextAdapter(LlavaTower):
     """``LlavaNextForConditionalGeneration``."""
 
     has_separators = True
@@ -42,8 +42,9 @@ class LlavaNextAdapter(ModelAdapter):
         check_tower(config, CLIP)
 
     @classmethod
-    def tokens_per_crop(cls, config: Any) -> int:
-        return square_patches(config)
+    def random_image_processor(cls, config: Any) -> Any:
+        grids = config.image_grid_pinpoints
+        return square_processor(LlavaNextImageProcessorPil, config.vision_config, image_grid_pinpoints=grids)
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         if "image_sizes" not in inputs:
@@ -58,7 +59,7 @@ class LlavaNextAdapter(ModelAdapter):
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:
         core = self.model.model
-        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(core.multi_modal_projector) as seen, self.reading(signals) as found:
             given = {name: inputs[name] for name in self.inputs if name in inputs}
             packed = core.get_image_features(**given, return_dict=True).pooler_output
         crops = self._crops(inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from transformers import CLIPImageProcessorPil
 
 from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, projector_seen, square_grid
+from script_exp.models.families.llava_tower import LlavaTower, square_processor
 from script_exp.models.families.tower_read import CLIP, check_tower
 from script_exp.models.families.video import VideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.tower_signals import by_image, per_token, tower_signals
+from script_exp.models.tower_signals import by_image, per_token
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
-class LlavaNextVideoAdapter(VideoAdapter):
+class LlavaNextVideoAdapter(LlavaTower, VideoAdapter):
     """``LlavaNextVideoForConditionalGeneration``, videos only.
 
     The budget is per frame. A pooled patch is embedded in the query encoder's space from the model's own mean
@@ -38,19 +40,27 @@ class LlavaNextVideoAdapter(VideoAdapter):
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
-        side = config.vision_config.image_size // config.vision_config.patch_size
-        return int(side // config.spatial_pool_stride) ** 2
+        return int(math.isqrt(super().tokens_per_crop(config)) // config.spatial_pool_stride) ** 2
+
+    @classmethod
+    def projector_operations(cls, config: Any, patches: int) -> int:
+        frames = patches // cls.tower_shape(config).crop_patches
+        return super().projector_operations(config, frames * cls.tokens_per_crop(config))
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
         """Load a processor for single frames that matches the video processor, which needs torchvision."""
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
 
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        return square_processor(CLIPImageProcessorPil, config.vision_config)
+
     def encode_images(
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:
         core, pixels = self.model.model, inputs["pixel_values_videos"]
-        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(core.multi_modal_projector) as seen, self.reading(signals) as found:
             core.get_video_features(pixels, return_dict=True)
         tower, projected = seen["tower"], seen["projected"]
         joint = None if encoder is None else encoder.embed_patches(tower, projected)

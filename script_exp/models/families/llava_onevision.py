@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LlavaOnevisionImageProcessorPil
 
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, Visual
 from script_exp.models.families.llava_next import LlavaNextAdapter
 from script_exp.models.families.llava_onevision_video import LlavaOnevisionVideoAdapter
+from script_exp.models.families.llava_tower import square_processor
 from script_exp.models.families.tower_read import SIGLIP, check_tower
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import per_token
@@ -35,6 +37,12 @@ class LlavaOnevisionAdapter(LlavaNextAdapter):
     @classmethod
     def check_config(cls, config: Any) -> None:
         check_tower(config, SIGLIP)
+
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        grids = config.image_grid_pinpoints
+        kind = LlavaOnevisionImageProcessorPil
+        return square_processor(kind, config.vision_config, image_grid_pinpoints=grids)
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Process images by row: the model splits an image into crops only if it is alone in its row."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from transformers import SiglipImageProcessorPil
 
 from script_exp.models.families.adapter import SEPARATOR, EncodedImage, square_grid
+from script_exp.models.families.llava_tower import LlavaTower, square_processor
 from script_exp.models.families.tower_read import SIGLIP, check_tower
 from script_exp.models.families.video import VideoAdapter, video_settings
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
-from script_exp.models.tower_signals import by_image, per_token, tower_signals
+from script_exp.models.tower_signals import by_image, per_token
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
@@ -26,7 +27,7 @@ _FRAME_SETTINGS = (
 )  # fmt: skip
 
 
-class LlavaOnevisionVideoAdapter(VideoAdapter):
+class LlavaOnevisionVideoAdapter(LlavaTower, VideoAdapter):
     """``LlavaOnevisionForConditionalGeneration``, videos only.
 
     A pruner sees the pooled tokens, for which there is no projector. One newline token ends a video.
@@ -43,8 +44,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
-        side = config.vision_config.image_size // config.vision_config.patch_size
-        return int(math.ceil(side / 2) ** 2)
+        return math.ceil(math.isqrt(super().tokens_per_crop(config)) / 2) ** 2
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
@@ -55,6 +55,10 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
         settings = {key: value for key, value in video_settings(folder).items() if key in _FRAME_SETTINGS}
         return SiglipImageProcessorPil.from_pretrained(folder, local_files_only=True, **settings)
 
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        return square_processor(SiglipImageProcessorPil, config.vision_config)
+
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         return [length + 1 for length in super().lengths(inputs)]  # the newline behind all frames
 
@@ -62,7 +66,7 @@ class LlavaOnevisionVideoAdapter(VideoAdapter):
         self, inputs: dict[str, Tensor], encoder: QueryEncoder | None, signals: Collection[Signal] = ()
     ) -> list[EncodedImage]:
         pixels = inputs["pixel_values_videos"]
-        with tower_signals(self.model, signals) as found:
+        with self.reading(signals) as found:
             output: Any = self.model.model.get_video_features(pixels, return_dict=True)
         frames = pixels.shape[1]
         pooled = {

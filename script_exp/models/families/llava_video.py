@@ -15,9 +15,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, projector_seen, square_grid
 from script_exp.models.families.llava import LlavaAdapter
+from script_exp.models.families.llava_tower import LlavaTower
 from script_exp.models.families.video import VideoAdapter
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.tower_signals import by_image, per_token, tower_signals
+from script_exp.models.tower_signals import by_image, per_token
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
@@ -26,7 +27,7 @@ POOLED = 3
 are 512 tokens, and its LLM was trained with up to 576."""
 
 
-class LlavaVideoAdapter(VideoAdapter):
+class LlavaVideoAdapter(LlavaTower, VideoAdapter):
     """``LlavaForConditionalGeneration``, videos only; choose it with ``model.adapter``.
 
     The LLM reads the frames' tokens in order where a picture's tokens would be. It was trained on single
@@ -42,7 +43,7 @@ class LlavaVideoAdapter(VideoAdapter):
     @classmethod
     def check_config(cls, config: Any) -> None:
         LlavaAdapter.check_config(config)
-        side = config.vision_config.image_size // config.vision_config.patch_size
+        side = math.isqrt(super().tokens_per_crop(config))
         if side % POOLED:
             raise SettingError("patches along one side of a picture", side, f"a multiple of {POOLED}")
 
@@ -52,11 +53,15 @@ class LlavaVideoAdapter(VideoAdapter):
 
     @classmethod
     def tokens_per_crop(cls, config: Any) -> int:
-        return LlavaAdapter.tokens_per_crop(config) // POOLED**2
+        return super().tokens_per_crop(config) // POOLED**2
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
         return LlavaAdapter.load_image_processor(folder)
+
+    @classmethod
+    def random_image_processor(cls, config: Any) -> Any:
+        return LlavaAdapter.random_image_processor(config)
 
     @property
     def content_type(self) -> str:
@@ -67,7 +72,7 @@ class LlavaVideoAdapter(VideoAdapter):
     ) -> list[EncodedImage]:
         core, pixels = self.model.model, inputs["pixel_values_videos"]
         frames = pixels.shape[1]
-        with projector_seen(core.multi_modal_projector) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(core.multi_modal_projector) as seen, self.reading(signals) as found:
             core.get_image_features(pixels.flatten(0, 1), return_dict=True)
         projected, tower = pooled(seen["projected"]), pooled(seen["tower"])
         joint = None if encoder is None else encoder.embed_patches(tower, projected)

@@ -113,12 +113,12 @@ class Mistral3Adapter(ModelAdapter):
         projected: Tensor = projector.linear_2(projector.act(projector.linear_1(merged)))
         return projected
 
+    def token_grid(self, processed: dict[str, Tensor]) -> Size:
+        return self._sizes(processed)[0]
+
     def pixels_of(self, inputs: dict[str, Tensor], images: Sequence[EncodedImage]) -> list[Tensor]:
-        sizes = inputs["image_sizes"].tolist()
-        return [
-            one[:, :height, :width]
-            for one, (height, width) in zip(inputs["pixel_values"], sizes, strict=True)
-        ]
+        pixels, sizes = inputs["pixel_values"], inputs["image_sizes"].tolist()
+        return [one[:, :height, :width] for one, (height, width) in zip(pixels, sizes, strict=True)]
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

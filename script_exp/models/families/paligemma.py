@@ -11,9 +11,9 @@ from transformers import SiglipImageProcessorPil
 
 from script_exp.models.families.crops import one_tensor
 from script_exp.models.families.llava import LlavaAdapter
+from script_exp.models.families.llava_tower import square_processor
 from script_exp.models.families.tower_read import SIGLIP, check_kind
 from script_exp.models.rules import PruningRules
-from script_exp.models.tower_shape import TowerShape
 
 
 class PaliGemmaAdapter(LlavaAdapter):
@@ -55,16 +55,9 @@ class PaliGemmaAdapter(LlavaAdapter):
         return torch.where(arguments["attention_mask"].bool(), 0, -1)
 
     @classmethod
-    def tower_shape(cls, config: Any) -> TowerShape:
-        return TowerShape.of_square(config.vision_config)
-
-    @classmethod
     def projector_operations(cls, config: Any, patches: int) -> int:
         return int(2 * patches * config.vision_config.hidden_size * config.projection_dim)
 
     @classmethod
     def random_image_processor(cls, config: Any) -> Any:
-        side = config.vision_config.image_size
-        return SiglipImageProcessorPil(
-            size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3
-        )
+        return square_processor(SiglipImageProcessorPil, config.vision_config)

@@ -10,49 +10,29 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from script_exp.errors import SettingError
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter
+from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower
 from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.families.smaller import smaller_patches
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image
-from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
+from script_exp.models.window_signals import Grid, merged_grid, window_signals
 from script_exp.pruners.arithmetic.cells import covering
 from script_exp.pruners.contract.budget import grid_within
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
 
-class Qwen25VLAdapter(ModelAdapter):
+class Qwen25VLAdapter(Qwen25VLTower):
     """``Qwen2_5_VLForConditionalGeneration`` on images.
 
     A pruner sees the tokens after the patch merger, in raster order: these are what the LLM sees, and the
     tower's own features are in window order. There is no projector for aggregated tokens.
     """
 
-    variable_size = True
     shrinks = True
-    has_projector = False
-    counts_positions = False
     inputs = ("pixel_values", "image_grid_thw")
-    default_rules = PruningRules(relevance_sign=1, positions="preserved")
     video: ClassVar[type[ModelAdapter] | None] = Qwen25VLVideoAdapter
-
-    @classmethod
-    def check_rules(cls, rules: PruningRules) -> None:
-        if rules.positions != "preserved":
-            raise SettingError(
-                "positions", rules.positions, "preserved: positions of this family are places in the picture"
-            )
-
-    @classmethod
-    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
-        check_signals(signals, config)
-
-    @classmethod
-    def tokens_per_crop(cls, config: Any) -> int | None:
-        return None
 
     def lengths(self, inputs: dict[str, Tensor]) -> list[int]:
         merged: list[int] = (
@@ -83,10 +63,6 @@ class Qwen25VLAdapter(ModelAdapter):
             deep = self.deep_of(output, index)
             images.append(EncodedImage(tokens, rows, source, 1, 1, grid=grid, deep=deep))
         return images
-
-    def deep_of(self, output: Any, index: int) -> Tensor | None:
-        """Return :attr:`EncodedImage.deep` of one image of the tower's output; None without DeepStack."""
-        return None
 
     def encode_smaller(self, inputs: dict[str, Tensor], budget: int | float) -> list[EncodedImage]:
         vision = self.model.config.vision_config

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from script_exp.benchmarks.reading.frame_count import Frames, PerSecond
-from script_exp.errors import SettingError
-from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visual
+from script_exp.models.families.adapter import EncodedImage, Visual
+from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower
 from script_exp.models.families.video import paired_patches, videos_of
 from script_exp.models.query_encoder import QueryEncoder
-from script_exp.models.rules import PruningRules
 from script_exp.models.tower_signals import by_image
-from script_exp.models.window_signals import Grid, check_signals, merged_grid, window_signals
+from script_exp.models.window_signals import Grid, merged_grid, window_signals
 from script_exp.pruners.contract.signals import Signal
 from script_exp.pruners.contract.visual_tokens import VisualTokens
 
@@ -25,39 +24,20 @@ _LOWEST, _HIGHEST, _TOTAL = 128, 768, int(128_000 * 0.9)
 _RATE = 2.0  # frames per second in qwen-vl-utils, also for frames without a rate
 
 
-class Qwen25VLVideoAdapter(ModelAdapter):
+class Qwen25VLVideoAdapter(Qwen25VLTower):
     """``Qwen2_5_VLForConditionalGeneration``, videos only.
 
     The tower takes frames in pairs: the pairs are the crops, and the budget is per pair.
     """
 
     modality = "video"
-    variable_size = True
-    has_projector = False
-    counts_positions = False
     inputs = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")
     on_host = ("second_per_grid_ts",)
-    default_rules = PruningRules(relevance_sign=1, positions="preserved")
     frames = PerSecond(fps=_RATE, min_frames=4, max_frames=768, multiple=2)  # defaults of qwen-vl-utils
-
-    @classmethod
-    def check_rules(cls, rules: PruningRules) -> None:
-        if rules.positions != "preserved":
-            raise SettingError(
-                "positions", rules.positions, "preserved: positions of this family are places in the video"
-            )
 
     @classmethod
     def placeholder_of(cls, config: Any) -> int:
         return int(config.video_token_id)
-
-    @classmethod
-    def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
-        check_signals(signals, config)
-
-    @classmethod
-    def tokens_per_crop(cls, config: Any) -> int | None:
-        return None
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Return the patches of all videos, their grids (t, h, w), and the seconds per time step."""
@@ -120,10 +100,6 @@ class Qwen25VLVideoAdapter(ModelAdapter):
             deep = self.deep_of(output, index)
             videos.append(EncodedImage(tokens, rows, source, steps, steps, grid=grid, deep=deep))
         return videos
-
-    def deep_of(self, output: Any, index: int) -> Tensor | None:
-        """Return :attr:`EncodedImage.deep` of one video of the tower's output; None without DeepStack."""
-        return None
 
     def position_ids(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return (4, batch, length): a count for the mask, then time, row and column."""

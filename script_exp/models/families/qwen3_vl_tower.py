@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower
 from script_exp.models.tower_shape import TowerShape
 
 
-class Qwen3VLTower(ModelAdapter):
+class Qwen3VLTower(Qwen25VLTower):
     """What images and videos share in Qwen3-VL."""
 
     def deep_of(self, output: Any, index: int) -> Tensor:
@@ -33,11 +33,8 @@ class Qwen3VLTower(ModelAdapter):
     @classmethod
     def projector_operations(cls, config: Any, patches: int) -> int:
         """Count the merger, and one of its kind for each level of DeepStack."""
-        vision = config.vision_config
-        group = vision.spatial_merge_size**2
-        width = vision.hidden_size * group
-        mergers = 1 + len(vision.deepstack_visual_indexes)
-        return int(mergers * 2 * (patches // group) * (width * width + width * vision.out_hidden_size))
+        mergers = 1 + len(config.vision_config.deepstack_visual_indexes)
+        return mergers * super().projector_operations(config, patches)
 
     @classmethod
     def random_image_processor(cls, config: Any) -> Any:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from script_exp.models.families.adapter import Visual
+from script_exp.models.families.qwen2_5_vl_tower import END, START
 from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.families.qwen3_vl_tower import Qwen3VLTower
 from script_exp.models.families.video import videos_of
-
-_START, _END = "<|vision_start|>", "<|vision_end|>"
 
 
 class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
@@ -32,7 +31,7 @@ class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
 
     @classmethod
     def mark_of(cls, tokenizer: Any, config: Any) -> str:
-        return f"{_START}{super().mark_of(tokenizer, config)}{_END}"
+        return cls.template_text(tokenizer, config)
 
     def process(self, image_processor: Any, visuals: Sequence[Sequence[Visual]]) -> dict[str, Tensor]:
         """Return the patches of all videos, their grids (t, h, w), and the time of each pair in seconds."""
@@ -52,6 +51,6 @@ class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
         times = torch.split(inputs["pair_seconds"], steps)
         texts = []
         for own, length in zip(times, self.lengths(inputs), strict=True):
-            frame = f"{_START}{placeholder * (length // len(own))}{_END}"
+            frame = f"{START}{placeholder * (length // len(own))}{END}"
             texts.append("".join(f"<{float(time):.1f} seconds>{frame}" for time in own))
         return texts

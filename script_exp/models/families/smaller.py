@@ -33,7 +33,9 @@ def encode_smaller_crops(
             inputs = inputs | {name: resized(pixels, shape, vision.patch_size)}
             embeddings = bare_tower(adapter.model).embeddings
             hooks.callback(embeddings.register_forward_pre_hook(_interpolate, with_kwargs=True).remove)
-            spread = core.multi_modal_projector.register_forward_hook(lambda _, __, tokens: tokens[:, cells])
+            spread = core.multi_modal_projector.register_forward_hook(
+                lambda _, __, tokens: tokens[:, cells.to(tokens.device)]
+            )
             hooks.callback(spread.remove)
         images = adapter.encode_images(inputs, None)
     return [
@@ -50,24 +52,33 @@ def resized(pixels: Tensor, shape: tuple[int, int], patch: int) -> Tensor:
     return small.view(*pixels.shape[:-2], *size).to(pixels.dtype)
 
 
-def smaller_patches(
-    patches: Tensor, grid: tuple[int, int, int], shape: tuple[int, int], config: Any
-) -> Tensor:
-    """Return the patches of one of Qwen2.5-VL's images made smaller.
+def frames_of(patches: Tensor, grid: tuple[int, int, int], config: Any) -> Tensor:
+    """Return the frames (t, pair, channels, height, width) of one of Qwen2.5-VL's images or videos.
 
     Args:
         patches: (t rows columns, channels * pair * side * side), the patches of a merged token together.
         grid: (t, rows, columns) in patches.
-        shape: (rows, columns) of the smaller image in merged tokens.
         config: the config of the tower.
     """
     time, merge, side = grid[0], config.spatial_merge_size, config.patch_size
     rows, columns = grid[1] // merge, grid[2] // merge
     own = (config.in_channels, config.temporal_patch_size, side, side)
     apart = patches.view(time, rows, columns, merge, merge, *own).permute(0, 6, 5, 1, 3, 7, 2, 4, 8)
-    picture = apart.reshape(time, own[1], own[0], rows * merge * side, columns * merge * side)
-    small = resized(picture, shape, merge * side)
-    again = small.view(time, own[1], own[0], shape[0], merge, side, shape[1], merge, side)
+    return apart.reshape(time, own[1], own[0], rows * merge * side, columns * merge * side)
+
+
+def smaller_patches(
+    patches: Tensor, grid: tuple[int, int, int], shape: tuple[int, int], config: Any
+) -> Tensor:
+    """Return the patches of one of Qwen2.5-VL's images made smaller.
+
+    Args:
+        patches, grid, config: as for :func:`frames_of`.
+        shape: (rows, columns) of the smaller image in merged tokens.
+    """
+    merge, side = config.spatial_merge_size, config.patch_size
+    small = resized(frames_of(patches, grid, config), shape, merge * side)
+    again = small.view(*small.shape[:3], shape[0], merge, side, shape[1], merge, side)
     return again.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(-1, patches.shape[1])
 
 

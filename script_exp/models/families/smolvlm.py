@@ -15,7 +15,6 @@ from script_exp.models.families.tiles import merged_signals, tiled_images, tiles
 from script_exp.models.query_encoder import QueryEncoder
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import tower_signals
 from script_exp.pruners.contract.signals import Signal
 
 _AROUND, _GLOBAL = "<fake_token_around_image>", "<global-img>"
@@ -35,6 +34,9 @@ class SmolVLMAdapter(ModelAdapter):
     pixels_only: ClassVar[tuple[str, ...]] = ("pixel_attention_mask",)
     on_host: ClassVar[tuple[str, ...]] = ("tile_grids",)
     default_rules = PruningRules(relevance_sign=1)
+    whole = (  # 5.23 names the attention alone, and a layer adds what stands before and behind it
+        "SmolVLMEncoderLayer", "SmolVLMVisionEmbeddings", "Idefics3EncoderLayer", "Idefics3VisionEmbeddings",
+    )  # fmt: skip
 
     @property
     def llm(self) -> Any:
@@ -84,7 +86,7 @@ class SmolVLMAdapter(ModelAdapter):
     ) -> list[EncodedImage]:
         core, crops = self.model.model, self._crops(inputs)
         project = core.connector.modality_projection
-        with projector_seen(project) as seen, tower_signals(self.model, signals) as found:
+        with projector_seen(project) as seen, self.reading(signals) as found:
             core.get_image_features(
                 inputs["pixel_values"], inputs.get("pixel_attention_mask"), return_dict=True
             )
@@ -103,9 +105,8 @@ class SmolVLMAdapter(ModelAdapter):
         pixels = inputs["pixel_values"]
         return list(torch.split(pixels[_real(pixels)], [image.crops for image in images]))
 
-    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray | None:
-        pictures = super().pictures(image_processor, processed)
-        return None if pictures is None else np.roll(pictures, 1, axis=0)  # the thumbnail first
+    def pictures(self, image_processor: Any, processed: dict[str, Tensor]) -> np.ndarray:
+        return np.roll(super().pictures(image_processor, processed), 1, axis=0)  # the thumbnail first
 
     @classmethod
     def tower_shape(cls, config: Any) -> TowerShape:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from transformers import AutoImageProcessor
 
 from script_exp.benchmarks.reading.frame_count import FrameCount
-from script_exp.errors import UserError
+from script_exp.errors import SettingError, UserError
 from script_exp.models.rules import PruningRules
 from script_exp.models.tower_shape import TowerShape
-from script_exp.models.tower_signals import check_signals
+from script_exp.models.tower_signals import CLIP_NAMES, TowerNames, check_signals
 from script_exp.pruners.contract.signals import Reads, Signal
 
 
@@ -42,6 +42,8 @@ class FamilyTraits(ABC):
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
         default_rules: the rules that suit the family's released checkpoints.
         conversations: what may wrap a question: the checkpoint's own template, or LLaVA's conversation.
+        tower_names: what a tower for crops of one size calls its parts.
+        whole: classes of modules that no device boundary may cut, besides those that transformers names.
         frames: frames per video if the checkpoint's config does not say; None for images.
         lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
     """
@@ -64,6 +66,8 @@ class FamilyTraits(ABC):
     on_host: ClassVar[tuple[str, ...]] = ()
     default_rules: ClassVar[PruningRules] = PruningRules()
     conversations: ClassVar[tuple[str, ...]] = ("chat_template", "vicuna_v1")
+    tower_names: ClassVar[TowerNames] = CLIP_NAMES
+    whole: ClassVar[tuple[str, ...]] = ()
     frames: ClassVar[FrameCount | None] = None
     lmms_name: ClassVar[str] = "default"
 
@@ -74,9 +78,7 @@ class FamilyTraits(ABC):
 
     @classmethod  # noqa: B027 - most families come with one tower only
     def check_config(cls, config: Any) -> None:
-        """Raise a :class:`SettingError` for a config of the family's ``model_type`` that the adapter does not
-        fit.
-        """
+        """Raise a :class:`SettingError` for a config of its ``model_type`` that the adapter does not fit."""
 
     @classmethod  # noqa: B027 - most families permit every choice
     def check_rules(cls, rules: PruningRules) -> None:
@@ -94,7 +96,7 @@ class FamilyTraits(ABC):
     @classmethod
     def check_signals(cls, signals: Collection[Signal], config: Any) -> None:
         """Raise a :class:`UserError` for a signal that the tower does not have."""
-        check_signals(signals, config)
+        check_signals(signals, config, has_class=cls.tower_shape(config).has_class)
 
     @classmethod
     def placeholder_of(cls, config: Any) -> int:
@@ -107,6 +109,11 @@ class FamilyTraits(ABC):
         return str(tokenizer.convert_ids_to_tokens(cls.placeholder_of(config)))
 
     @classmethod
+    def template_text(cls, tokenizer: Any, config: Any) -> str:
+        """Return the mark with what the released chat templates write around it."""
+        return cls.mark_of(tokenizer, config)
+
+    @classmethod
     def words_of(cls, config: Any) -> Mapping[str, int]:
         """Return the words around and among placeholders that are single tokens, with a config's ids."""
         return cls.word_ids
@@ -117,21 +124,14 @@ class FamilyTraits(ABC):
         """Return the visual tokens of one crop; None if they depend on the image."""
 
     @classmethod
-    def tower_shape(cls, config: Any) -> TowerShape | None:
-        """Return the sizes of the vision tower that its operations follow from.
-
-        None for the towers and projectors whose formulas ``measure/flops.py`` has: CLIP's and SigLIP's behind
-        LLaVA's projector, and Qwen2.5-VL's.
-        """
-        return None
+    @abstractmethod
+    def tower_shape(cls, config: Any) -> TowerShape:
+        """Return the sizes of the vision tower that its operations follow from."""
 
     @classmethod
+    @abstractmethod
     def projector_operations(cls, config: Any, patches: int) -> int:
-        """Count what stands between the tower and the LLM, for ``patches`` patches of all images.
-
-        2 per multiply-accumulate. Only called for a family with a :meth:`tower_shape`.
-        """
-        raise NotImplementedError(f"{cls.__name__} has a tower_shape, but no projector_operations")
+        """Count what stands between the tower and the LLM for so many patches; 2 per multiply-accumulate."""
 
     @classmethod
     def load_image_processor(cls, folder: Path) -> Any:
@@ -142,6 +142,8 @@ class FamilyTraits(ABC):
     def random_image_processor(cls, config: Any) -> Any:
         """Build the image processor of the family's released checkpoints at the size of a config's tower.
 
-        None for the families that ``loading/random_weights.py`` knows by their processor class.
+        Raises:
+            SettingError: if the family does not say which one it is.
         """
-        return None
+        expected = f"pretrained: {cls.__name__} builds no image processor (random_image_processor)"
+        raise SettingError("model.weights", "random", expected)

@@ -166,6 +166,7 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3_vl_8b": lambda: qwen3_vl("8b"),
     "qwen3_vl_32b": lambda: qwen3_vl("32b"),
     "qwen3_vl_30b_a3b": lambda: qwen3_vl("30b_a3b"),
+    "qwen3_vl_235b_a22b": lambda: qwen3_vl("235b_a22b"),
     "qwen2_vl_2b": lambda: qwen2_vl("1_5b"),
     "qwen2_vl_7b": lambda: qwen2_vl("7b"),
     "qwen2_vl_72b": lambda: qwen2_vl("72b"),
@@ -193,6 +194,7 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "internvl3_5_4b": lambda: internvl3_5("4b"),
     "internvl3_5_8b": lambda: internvl3_5("8b"),
     "internvl3_5_14b": lambda: internvl3_5("14b"),
+    "internvl3_5_30b_a3b": lambda: internvl3_5("30b_a3b"),
     "internvl3_5_38b": lambda: internvl3_5("32b"),
 }
 """Name of an architecture -> a fresh config of it at full size."""

@@ -59,10 +59,9 @@ def _wanted(adapter: type[ModelAdapter], config: Any) -> tuple[str, tuple[int, .
 
     The size is empty for pictures of any size.
     """
-    vision = config.vision_config
-    if hasattr(vision, "temporal_patch_size"):
-        return "patches", (vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,)
+    if hasattr(config.vision_config, "temporal_patch_size"):
+        return "patches", (adapter.tower_shape(config).patch,)
     if adapter.tokens_per_crop(config) is None:
         return "pictures", ()
-    size = vision.image_size
+    size = config.vision_config.image_size
     return "pictures", (size, size) if isinstance(size, int) else tuple(size)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import InternVLConfig, PretrainedConfig, Qwen2Config, Qwen3Config
+from transformers import InternVLConfig, PretrainedConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
-from script_exp.models.loading.qwen_sizes import QWEN2, QWEN3
+from script_exp.models.loading.qwen_sizes import QWEN2, QWEN3, qwen3_experts
 
 _VIT_300M = {
     "hidden_size": 1024,
@@ -48,7 +48,8 @@ def internvl3(size: str) -> PretrainedConfig:
 
 def internvl3_5(size: str) -> PretrainedConfig:
     """OpenGVLab/InternVL3_5-*-HF: Qwen3 with 151,936 tokens; 38B on the larger InternViT."""
-    text = Qwen3Config(
+    experts = qwen3_experts(size)
+    text = (Qwen3MoeConfig if experts else Qwen3Config)(
         vocab_size=151936,
         head_dim=128,
         max_position_embeddings=40960,
@@ -57,6 +58,7 @@ def internvl3_5(size: str) -> PretrainedConfig:
         eos_token_id=151645,
         tie_word_embeddings=False,
         **QWEN3[size]._asdict(),
+        **experts,
     )
     return _internvl(text, 151671, _VIT_6B if size == "32b" else _VIT_300M)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,10 @@ from script_exp.models.loading.original_internvl import (
 )
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
-from script_exp.models.loading.placement import check_placed, device_map
+from script_exp.models.loading.placement import check_placed, device_map, kept_whole
 from script_exp.models.loading.quantization import quantization_config
 from script_exp.models.loading.random_weights import (
     random_clip_text,
-    random_image_processor,
     random_model,
     random_tokenizer,
 )
@@ -116,16 +116,18 @@ def _load_weights(
             attn_implementation=attention,
         )
     own = quantization_config(quantization, checkpoint.config, checkpoint.adapter, dtype)
-    model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-        folder,
-        dtype=dtype,
-        device_map=device_map(placement, device),
-        attn_implementation=attention,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **({} if own is None else {"quantization_config": own}),
-    )
+    whole = checkpoint.adapter.whole if placement == "auto" else ()
+    with kept_whole(checkpoint.config, whole) if whole else nullcontext():
+        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map=device_map(placement, device),
+            attn_implementation=attention,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **({} if own is None else {"quantization_config": own}),
+        )
     check_report(checkpoint.source.setting, report)
     if placement == "auto":
         check_placed(checkpoint.source.setting, model)
@@ -135,10 +137,8 @@ def _load_weights(
 def _processing(checkpoint: Checkpoint) -> Processing:
     config, adapter, template = checkpoint.config, checkpoint.adapter, None
     if checkpoint.source is None:
-        tokenizer, image_processor = (
-            random_tokenizer(config),
-            random_image_processor(config, adapter.modality),
-        )
+        tokenizer = random_tokenizer(config, adapter)
+        image_processor = adapter.random_image_processor(config)
     elif checkpoint.layout == "original":
         tokenizer = original_tokenizer(checkpoint.source.folder, config)
         image_processor = original_image_processor(config, _vision_folder(checkpoint))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import AutoModelForImageTextToText
 
 from script_exp.errors import SettingError, UserError
 
@@ -44,6 +47,19 @@ def check_placement(placement: str, named: str, device: torch.device, layout: st
 def device_map(placement: str, device: torch.device) -> Any:
     """Return where the parts of a model go, as ``from_pretrained`` takes it."""
     return "auto" if placement == "auto" else {"": device}
+
+
+@contextmanager
+def kept_whole(config: Any, names: Collection[str]) -> Iterator[None]:
+    """Within the context, models of a config are spread without cutting modules of the classes ``names``."""
+    with torch.device("meta"):
+        kind = type(AutoModelForImageTextToText.from_config(config))
+    own = kind._no_split_modules
+    kind._no_split_modules = [*own, *names]
+    try:
+        yield
+    finally:
+        kind._no_split_modules = own
 
 
 def check_placed(setting: str, model: Any) -> None:

@@ -38,7 +38,9 @@ QWEN3 = {
     "14b": LLMSize(5120, 17408, 40, 40, 8),
     "32b": LLMSize(5120, 25600, 64, 64, 8),
     "30b_a3b": LLMSize(2048, 6144, 48, 32, 4),
+    "235b_a22b": LLMSize(4096, 12288, 94, 64, 4),
 }
+_QWEN3_EXPERT = {"30b_a3b": 768, "235b_a22b": 1536}
 _SMALL_TOWER = {
     "depth": 24,
     "hidden_size": 1024,
@@ -51,6 +53,14 @@ _LARGE_TOWER = {
     "intermediate_size": 4304,
     "deepstack_visual_indexes": [8, 16, 24],
 }
+
+
+def qwen3_experts(size: str) -> dict[str, int]:
+    """Return the sizes of a Qwen3's mixture of experts; empty if it has none."""
+    if size not in _QWEN3_EXPERT:
+        return {}
+    width = _QWEN3_EXPERT[size]
+    return {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": width}
 
 
 def _qwen2_text(size: str, positions: int) -> dict[str, Any]:
@@ -109,17 +119,19 @@ def qwen2_5_vl(size: str) -> PretrainedConfig:
 
 def qwen3_vl(size: str) -> PretrainedConfig:
     """Qwen/Qwen3-VL-*-Instruct; 2B, with the text of Qwen3-1.7B, and 4B have the smaller tower."""
-    small, experts = size in ("1_7b", "4b"), size == "30b_a3b"
-    text: dict[str, Any] = QWEN3[size]._asdict() | {
-        "vocab_size": 151936,
-        "head_dim": 128,
-        "max_position_embeddings": 262144,
-        "bos_token_id": 151643,
-        "eos_token_id": 151645,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
-    }
-    if experts:
-        text |= {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
+    small, experts = size in ("1_7b", "4b"), qwen3_experts(size)
+    text: dict[str, Any] = (
+        QWEN3[size]._asdict()
+        | experts
+        | {
+            "vocab_size": 151936,
+            "head_dim": 128,
+            "max_position_embeddings": 262144,
+            "bos_token_id": 151643,
+            "eos_token_id": 151645,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20]},
+        }
+    )
     tower = _SMALL_TOWER if small else _LARGE_TOWER
     return (Qwen3VLMoeConfig if experts else Qwen3VLConfig)(
         dtype="bfloat16",

@@ -15,32 +15,20 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
     AutoModelForImageTextToText,
-    CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTextModelWithProjection,
-    LlavaImageProcessorPil,
-    LlavaNextImageProcessorPil,
-    LlavaOnevisionImageProcessorPil,
     PreTrainedTokenizerFast,
-    Qwen2VLImageProcessorPil,
-    SiglipImageProcessorPil,
 )
 
 from script_exp.errors import SettingError
-from script_exp.models.families.registry import ADAPTERS
+from script_exp.models.families.traits import FamilyTraits
 from script_exp.models.loading.memory import check_memory
 
-_CLIP_MEAN, _CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-_SIGLIP_MEAN = _SIGLIP_STD = [0.5, 0.5, 0.5]
-_QWEN_PIXELS = {
-    "min_pixels": 56 * 56,
-    "max_pixels": 16384 * 28 * 28,
-}  # as published with Qwen2.5-VL-7B-Instruct
 _CLIP_BOS, _CLIP_EOS = 49406, 49407
 _CHAT_TEMPLATE = (
     "{% for message in messages %}USER: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}IMAGE\n{% elif part['type'] == 'video' %}VIDEO\n"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}VISUAL\n{% endif %}"
+    "{% endfor %}{% endfor %}"
     "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
 
@@ -85,81 +73,35 @@ def random_model(
     return _materialize(model, device, config.get_text_config().initializer_range, seed)
 
 
-def random_tokenizer(config: Any) -> Any:
+def random_tokenizer(config: Any, family: type[FamilyTraits]) -> Any:
     """Build a byte tokenizer whose special tokens have the ids that ``config`` names.
 
     A text has more tokens than with the real tokenizer, about one per character. A Llama text begins with
     the start token, as with Llama's tokenizer; a Qwen text has none. The chat template is that of LLaVA-1.5
     on the hub, with the family's own placeholders.
 
+    Args:
+        config: config of the multimodal model.
+        family: its adapter.
+
     Raises:
         SettingError: if the vocabulary is too small for 256 bytes and the special tokens.
     """
     text = config.get_text_config()
-    qwen = getattr(config, "vision_start_token_id", None) is not None
     ids = (getattr(text, f"{role}_token_id", None) for role in ("bos", "eos", "pad"))  # some lack a role
     start, end, padding = map(_first, ids)
     specials = {
-        "<|image_pad|>" if qwen else "<image>": config.image_token_id,
-        "<|video_pad|>" if qwen else "<video>": getattr(config, "video_token_id", None),
-        "<|vision_start|>": getattr(config, "vision_start_token_id", None),
-        "<|vision_end|>": getattr(config, "vision_end_token_id", None),
+        **family.words_of(config),
+        "<image>": config.image_token_id,
+        "<video>": getattr(config, "video_token_id", None),
         "<s>": start,
         "</s>": end,
-        **(ADAPTERS[config.model_type].words_of(config) if config.model_type in ADAPTERS else {}),
         "<pad>": next((token for token in (padding, start, end) if token is not None), None),
     }
     template = "<s> $A" if text.model_type == "llama" else "$A"
     tokenizer = _byte_tokenizer(specials, text.vocab_size, template)
-    image, video = list(specials)[:2]
-    if config.model_type in ADAPTERS:
-        image = ADAPTERS[config.model_type].mark_of(tokenizer, config)
-    if qwen:
-        image, video = (f"<|vision_start|>{mark}<|vision_end|>" for mark in (image, video))
-    tokenizer.chat_template = _CHAT_TEMPLATE.replace("IMAGE", image).replace("VIDEO", video)
+    tokenizer.chat_template = _CHAT_TEMPLATE.replace("VISUAL", family.template_text(tokenizer, config))
     return tokenizer
-
-
-def random_image_processor(config: Any, modality: str = "image") -> Any:
-    """Build the family's image processor, without torchvision, at the size that the vision tower takes.
-
-    LLaVA-1.5 pads to a square, as its evaluation does. For videos, the processor is the one for frames.
-
-    Raises:
-        SettingError: if the family is not known.
-    """
-    vision, family, video = config.vision_config, config.model_type, modality == "video"
-    own = ADAPTERS[family].random_image_processor(config) if family in ADAPTERS else None
-    if own is not None:
-        return own
-    if family == "qwen2_5_vl":
-        return Qwen2VLImageProcessorPil(
-            patch_size=vision.patch_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            merge_size=vision.spatial_merge_size,
-            **_QWEN_PIXELS,
-            image_mean=_CLIP_MEAN,
-            image_std=_CLIP_STD,
-        )
-    classes: dict[str, tuple[Any, dict[str, Any]]] = {
-        "llava": (LlavaImageProcessorPil, {"do_pad": True}),
-        "llava_next": (LlavaNextImageProcessorPil, {}),
-        "llava_next_video": (CLIPImageProcessorPil, {}),
-        "llava_onevision": (SiglipImageProcessorPil if video else LlavaOnevisionImageProcessorPil, {}),
-    }
-    if family not in classes:
-        raise SettingError("model_type", family, f"one of {', '.join([*classes, 'qwen2_5_vl'])}")
-    kind, settings = classes[family]
-    side, siglip = vision.image_size, vision.model_type == "siglip_vision_model"
-    square = {"height": side, "width": side}
-    settings |= {"size": square} if siglip else {"size": {"shortest_edge": side}, "crop_size": square}
-    if family in ("llava_next", "llava_onevision") and not video:
-        settings["image_grid_pinpoints"] = config.image_grid_pinpoints
-    return kind(
-        image_mean=_SIGLIP_MEAN if siglip else _CLIP_MEAN,
-        image_std=_SIGLIP_STD if siglip else _CLIP_STD,
-        **settings,
-    )
 
 
 def random_clip_text(vision_width: int, device: torch.device | str, seed: int = 0) -> RandomClipText:
