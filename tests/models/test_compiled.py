@@ -20,7 +20,7 @@ from script_exp.pruners import NoPruning, Script
 from script_exp.pruners.contract.signals import Reads
 
 QUESTIONS = ["what is it?", "how many red stars are there in the picture?", "is it?"]
-FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl", "glm4v", "mistral3")
+FAMILIES = ("llava", "llava_onevision", "qwen2_5_vl", "qwen2_vl", "glm4v", "mistral3", "internvl_moe")
 """One for each kind of decoder that can be compiled."""
 
 

@@ -24,7 +24,7 @@ METHODS = {
     "visionzip_official": VisionZip(budget=BUDGET, dominant=2, layout="official"),
     "vscan": VScan(budget=BUDGET, window=2),
 }
-SHALLOW = ("llava_onevision", "internvl", "smolvlm", "idefics3", "paligemma", "paligemma2")
+SHALLOW = ("llava_onevision", "internvl", "internvl_moe", "smolvlm", "idefics3", "paligemma", "paligemma2")
 SHALLOW += ("gemma3", "gemma3_window")
 """Families that read the last layer of their tower, and have no class token of the width of a token."""
 _PRUMERGE = [name for name in METHODS if name.startswith("prumerge")]

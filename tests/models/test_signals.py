@@ -22,8 +22,8 @@ from script_exp.models.tower_signals import index_of
 from script_exp.models.window_signals import block_of
 from script_exp.pruners.contract.signals import NOTHING, Reads, Signal
 
-CLASS_TOKEN = {"llava", "llava_next", "llava_next_video", "internvl"}
-TILED = {"internvl", "smolvlm", "idefics3"}  # the thumbnail stands behind the tiles
+CLASS_TOKEN = {"llava", "llava_next", "llava_next_video", "internvl", "internvl_moe"}
+TILED = {"internvl", "internvl_moe", "smolvlm", "idefics3"}  # the thumbnail stands behind the tiles
 POOLED = TILED | {"llava_next_video", "llava_onevision_video", "gemma3", "gemma3_window"}
 WITH_CLASS = [Signal("cls"), Signal("cls", -1), Signal("flat_saliency", 1), Signal("flat_keys", 1)]
 ALL = [Signal("saliency"), Signal("received"), Signal("keys")]
@@ -39,7 +39,7 @@ def signals_of(family):
         Signal("flat_keys"),
         Signal("flat_saliency"),
     ]
-    if family == "internvl":  # reads its last layer, and has no token of one patch
+    if family.startswith("internvl"):  # reads its last layer, and has no token of one patch
         return [*shallow, Signal("cls"), Signal("cls", -1)]
     return [*shallow, *WITH_CLASS, Signal("class_token")] if family in CLASS_TOKEN else shallow
 
