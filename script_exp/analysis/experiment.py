@@ -62,6 +62,11 @@ def _cells(name: str) -> Iterator[dict[str, Any]]:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             config = compose("config", [asked], return_hydra_config=True)
             cells = expand(config.hydra.sweeper.params, [asked])
+            composed = None
+            if any(
+                "pruner=composed" in cell for cell in cells
+            ):  # the one config with another name: its parts'
+                composed = compose("config", [asked, "pruner=composed"]).pruner.name
     except HydraException as error:
         raise UserError(f"{asked}: {str(error).splitlines()[0]}") from error
     common = {key: OmegaConf.select(config, key) for key in _named_in(name)}
@@ -72,6 +77,8 @@ def _cells(name: str) -> Iterator[dict[str, Any]]:
     parsed = {word: OverridesParser.create().parse_override(word) for word in words}
     for cell in cells:
         swept = {parsed[word].key_or_group: parsed[word].value() for word in cell}
+        if swept.get("pruner") == "composed":
+            swept["pruner"] = composed
         named = {"limit": None} | common | swept
         yield {key: value for key, value in named.items() if _is_relevant(key)}
 

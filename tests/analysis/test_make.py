@@ -142,6 +142,7 @@ def own(tmp_path, monkeypatch):
     save_run(outputs, "pyramid", 64, [1.0], settings={"stages": [8, 16]}, dtype="float16")
     for query_text in ("bare", "released"):
         save_run(outputs, "query", 16, [1.0], query_text=query_text)
+    save_run(outputs, "visionzip-fastv", 48, [1.0])
     frame = load_runs(outputs).frame
 
     def chosen(text, name="mine", unpruned=True):
@@ -186,6 +187,7 @@ def test_what_an_experiment_sets_for_all_its_cells(own):
         ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8,16]"}, [(64, None, 0)]),
         ({"pruner": "pyramid", "seed": "1,2"}, [(64, None, 0)]),  # it does not draw
         ({"pruner": "pyramid", "pruner.stages": "[4,8,12],[8]"}, []),
+        ({"pruner": "composed,graph", "budget": 48}, [(48, None, 0)]),
     ],
 )  # fmt: skip
 def test_every_way_to_write_a_sweep(own, params, expected):
