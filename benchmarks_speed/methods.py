@@ -20,7 +20,7 @@ import merging_loops as merge
 import torch
 from dropping_loops import each_crop
 from merging_loops import Loop, Outcome, dropping, merging
-from report import Given, command_line, compared, print_cases, write_report
+from report import Given, command_line, compared, print_cases, write_report, write_table
 from selection import tokens
 from torch import Tensor
 from torch.nn import functional
@@ -165,10 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
     cases = [method_case(name, visual, query, given) for name in METHODS]
     print_cases(f"methods, {crops} x {n} tokens, k={_K} ({given.clock_name})", cases, "ours")
     write_report("methods", given, {"crops": crops, "tokens": n, "k": _K, "cases": cases})
-    table = markdown(cases)
-    path = given.results / f"methods-{given.clock.device.type}.md"
-    path.write_text(table)
-    print(f"written: {path}\n\n{table}")
+    write_table("methods", given, markdown(cases))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from script_exp.measure.clock import Clock, Spread
 from script_exp.results.code_version import git_state
-from script_exp.results.files import write_json
+from script_exp.results.files import write_atomically, write_json
 from script_exp.results.provenance import device_name
 from script_exp.terminal.entry import new_parser
 
@@ -120,3 +120,10 @@ def write_report(name: str, given: Given, contents: dict[str, Any]) -> None:
     how = {"clock": given.clock_name, "warm_up": given.warm_up, "repeats": given.repeats}
     write_json(path, {"circumstances": circumstances(device), **how, **contents})
     print(f"written: {path}")
+
+
+def write_table(name: str, given: Given, table: str) -> None:
+    """Write ``<name>-<cpu or cuda>.md``, a table of docs/speed.md, beside the results, and print it."""
+    path = given.results / f"{name}-{given.clock.device.type}.md"
+    write_atomically(path, table)
+    print(f"written: {path}\n\n{table}")

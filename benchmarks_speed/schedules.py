@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from report import Given, command_line, compared, print_cases, write_report
+from report import Given, command_line, compared, print_cases, write_report, write_table
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -164,10 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     case = schedule_case(given)
     print_cases(f"schedules, {_BUDGET} tokens as a mean ({given.clock_name})", [case], "unpruned")
     write_report("schedules", given, {"budget": _BUDGET, "cases": [case]})
-    table = markdown(case)
-    path = given.results / f"schedules-{given.clock.device.type}.md"
-    path.write_text(table)
-    print(f"written: {path}\n\n{table}")
+    write_table("schedules", given, markdown(case))
 
 
 if __name__ == "__main__":

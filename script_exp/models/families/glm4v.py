@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from script_exp.benchmarks.reading.frame_count import PerSecond
 from script_exp.models.families.adapter import ModelAdapter, Visual
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
+from script_exp.models.families.qwen2_5_vl_tower import patch_processor
 from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.tower_shape import TowerShape
 
@@ -53,11 +54,9 @@ class Glm4vTower(ModelAdapter):
 
     @classmethod
     def random_image_processor(cls, config: Any) -> Any:
-        vision = config.vision_config
-        return Glm4vImageProcessorPil(
-            patch_size=vision.patch_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            merge_size=vision.spatial_merge_size,
+        return patch_processor(
+            Glm4vImageProcessorPil,
+            config.vision_config,
             size={"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 15000},  # pixels, as published
             image_mean=[0.48145466, 0.4578275, 0.40821073],
             image_std=[0.26862954, 0.26130258, 0.27577711],

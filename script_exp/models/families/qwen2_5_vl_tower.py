@@ -96,13 +96,27 @@ class Qwen25VLTower(ModelAdapter):
 
     @classmethod
     def random_image_processor(cls, config: Any) -> Any:
-        vision = config.vision_config
-        return Qwen2VLImageProcessorPil(
-            patch_size=vision.patch_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            merge_size=vision.spatial_merge_size,
+        return patch_processor(
+            Qwen2VLImageProcessorPil,
+            config.vision_config,
             min_pixels=56 * 56,  # as published
             max_pixels=16384 * 28 * 28,
             image_mean=OPENAI_CLIP_MEAN,
             image_std=OPENAI_CLIP_STD,
         )
+
+
+def patch_processor(kind: Any, vision: Any, **settings: Any) -> Any:
+    """Build an image processor that makes the patches of a tower for pictures of any size.
+
+    Args:
+        kind: class of the processor.
+        vision: config of the tower.
+        settings: what the processor takes besides.
+    """
+    return kind(
+        patch_size=vision.patch_size,
+        temporal_patch_size=vision.temporal_patch_size,
+        merge_size=vision.spatial_merge_size,
+        **settings,
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower
+from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower, patch_processor
 from script_exp.models.tower_shape import TowerShape
 
 
@@ -38,11 +38,9 @@ class Qwen3VLTower(Qwen25VLTower):
 
     @classmethod
     def random_image_processor(cls, config: Any) -> Any:
-        vision = config.vision_config
-        return Qwen2VLImageProcessorPil(
-            patch_size=vision.patch_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            merge_size=vision.spatial_merge_size,
+        return patch_processor(
+            Qwen2VLImageProcessorPil,
+            config.vision_config,
             size={"shortest_edge": 65536, "longest_edge": 16777216},  # pixels, as published
             image_mean=[0.5, 0.5, 0.5],
             image_std=[0.5, 0.5, 0.5],
