@@ -8,9 +8,10 @@ import script_exp.terminal.ctrl_c  # noqa: F401
 
 import sys
 
-from script_exp.commands.train_tiny import main
 from script_exp.terminal.entry import start
 
 if __name__ == "__main__":
     start()
+    from script_exp.commands.train_tiny import main  # imports torch, so after start()
+
     sys.exit(main())
