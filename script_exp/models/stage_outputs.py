@@ -23,14 +23,14 @@ class Prompt:
     """The input of the LLM.
 
     Attributes:
-        made: keyword arguments of ``forward`` and ``generate``.
+        made: keyword arguments of ``forward``, which leaves them as they are.
     """
 
     made: dict[str, Any]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of ``forward`` and ``generate``, for one call: beam search repeats in place."""
+        """Keyword arguments for one call of ``generate``, whose beam search repeats features in place."""
         outputs = self.made.get("mm_encoder_outputs")
         if outputs is None:
             return dict(self.made)
