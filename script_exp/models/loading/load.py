@@ -32,7 +32,7 @@ from script_exp.models.loading.random_weights import (
     random_model,
     random_tokenizer,
 )
-from script_exp.models.loading.transformers_report import check_report, quiet_transformers
+from script_exp.models.loading.transformers_report import load_checked, quiet_transformers
 from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder, QueryEncoder
@@ -114,14 +114,7 @@ def _load_weights(
         if checkpoint.layout == LAYOUT:
             model = load_internvl(folder, checkpoint.config, setting, **how)
         else:
-            model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-                folder,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **how,
-            )
-            check_report(setting, report)
+            model = load_checked(transformers.AutoModelForImageTextToText, folder, setting, **how)
     if placement == "auto":
         check_placed(setting, model)
     return model
