@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -301,6 +302,23 @@ def visuals(family: str) -> list[list[object]]:
     if family.startswith(NATIVE):
         return [[picture(84, 112)], [picture(56, 140)], [picture(112, 84)]]
     return [[picture(300, 320)], [picture(200, 500)], [picture(640, 480)]]
+
+
+def stock(model: PrunableModel, inputs: dict) -> dict:
+    """What the unmodified model takes: without what only the framework passes, with what it asks for."""
+    known = inspect.signature(model.model.forward).parameters
+    taken = {name: values for name, values in inputs.items() if name in known}
+    if "mm_token_type_ids" in known:
+        kind = {"image": 1, "video": 2}[model.adapter.modality]
+        taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
+    if "token_type_ids" in known:
+        marked = (
+            inputs["input_ids"] == model.adapter.placeholder_id
+        ).long()  # as the stock processors have them
+        taken["token_type_ids"] = marked if "gemma3" in model.model.config.model_type else 0 * marked
+    if "second_per_grid_ts" in taken:
+        taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
+    return taken
 
 
 def pruned_rows(model: PrunableModel, rows: list, pruner: Pruner) -> tuple[PrunedPrompt, list[EncodedImage]]:

@@ -236,16 +236,16 @@ class PrunableModel:
     @torch.no_grad()
     def prefill(self, prompt: Prompt) -> Any:
         """Run the prompt up to the logits of its last position; call it inside :meth:`pruning_inside`."""
-        arguments = self.adapter.forward_arguments(prompt.arguments)
+        arguments = self.adapter.forward_arguments(prompt.made)
         return self.model(**arguments, use_cache=True, logits_to_keep=1)
 
     @torch.no_grad()
     def decode_step(self, output: Any, prompt: Prompt, steps: int) -> Any:
         """Decode one greedy token after ``output``, the ``steps``-th since the prefill (from 1)."""
-        mask = prompt.arguments["attention_mask"]
+        mask = prompt.made["attention_mask"]
         arguments = {"attention_mask": torch.cat([mask, mask.new_ones(len(mask), steps)], dim=1)}
-        if "position_ids" in prompt.arguments:
-            arguments["position_ids"] = prompt.arguments["position_ids"][..., -1:] + steps
+        if "position_ids" in prompt.made:
+            arguments["position_ids"] = prompt.made["position_ids"][..., -1:] + steps
         arguments = self.adapter.forward_arguments(arguments) | {CACHE: getattr(output, CACHE)}
         return self.model(input_ids=output.logits[:, -1:].argmax(dim=-1), use_cache=True, **arguments)
 

@@ -23,10 +23,18 @@ class Prompt:
     """The input of the LLM.
 
     Attributes:
-        arguments: keyword arguments of ``forward`` and ``generate``.
+        made: keyword arguments of ``forward``, which leaves them as they are.
     """
 
-    arguments: dict[str, Any]
+    made: dict[str, Any]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for one call of ``generate``, whose beam search repeats features in place."""
+        outputs = self.made.get("mm_encoder_outputs")
+        if outputs is None:
+            return dict(self.made)
+        return self.made | {"mm_encoder_outputs": {name: replace(own) for name, own in outputs.items()}}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_CODE = (
+    "script_exp", "conf", "runners", "hydra_plugins", "benchmarks_speed/*.py", "pyproject.toml",
+    "constraints.txt",
+)  # fmt: skip
+"""What a number can follow from, as git's patterns."""
+
 
 def code_version() -> dict[str, Any]:
     """Return the version of the package and of its checkout."""
@@ -16,15 +22,19 @@ def code_version() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Return the commit and whether the tree differs from it; None outside a checkout or without git.
+    """Return the commit and whether the code differs from it; None outside a checkout or without git.
 
-    An installed package may lie in the environment of another repository, which does not have this file.
+    ``dirty`` is about changed and new files among the code, the configs and the wanted versions of packages.
+    What lies elsewhere in the checkout, such as runs, documents and tests, changes no number; the file of a
+    method that lies elsewhere has its own hash (:func:`file_hash`). An installed package may lie in the
+    environment of another repository, which does not have this file.
     """
     folder = Path(__file__).parent
     try:
         _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
         commit = _git(folder, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain"))}
+        code = [f":/{pattern}" for pattern in _CODE]  # from the root of the checkout
+        return {"commit": commit, "dirty": bool(_git(folder, "status", "--porcelain", "--", *code))}
     except (OSError, subprocess.CalledProcessError):
         return None
 

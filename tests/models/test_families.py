@@ -5,14 +5,13 @@ What is impossible for a family is in ``conftest.py``.
 
 from __future__ import annotations
 
-import inspect
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from families import NATIVE, QUESTIONS, build, modality, picture, visuals
+from families import NATIVE, QUESTIONS, build, modality, picture, stock, visuals
 from PIL import Image
 
 from script_exp import prune, select
@@ -28,23 +27,6 @@ from script_exp.pruners.contract.signals import Reads
 @pytest.fixture(scope="module")
 def inputs(model, family):
     return model.preprocess(visuals(family), [model.chat_prompt(question) for question in QUESTIONS])
-
-
-def stock(model, inputs):
-    """What the unmodified model takes: without what only the framework passes, with what it asks for."""
-    known = inspect.signature(model.model.forward).parameters
-    taken = {name: values for name, values in inputs.items() if name in known}
-    if "mm_token_type_ids" in known:
-        kind = {"image": 1, "video": 2}[model.adapter.modality]
-        taken["mm_token_type_ids"] = kind * (inputs["input_ids"] == model.adapter.placeholder_id).int()
-    if "token_type_ids" in known:
-        marked = (
-            inputs["input_ids"] == model.adapter.placeholder_id
-        ).long()  # as the stock processors have them
-        taken["token_type_ids"] = marked if "gemma3" in model.model.config.model_type else 0 * marked
-    if "second_per_grid_ts" in taken:
-        taken["second_per_grid_ts"] = inputs["second_per_grid_ts"].tolist()  # as the stock processor has them
-    return taken
 
 
 def pruned(model, inputs, pruner):
@@ -112,11 +94,14 @@ def test_keeping_all_is_the_stock_model_bitwise(model, inputs):
 
 
 def test_keeping_all_keeps_the_beams(model, inputs):
-    plain = model.model.generate(**stock(model, inputs), max_new_tokens=3, num_beams=3, do_sample=False)
-    kept = model.model.generate(
-        **pruned(model, inputs, NoPruning()).arguments, max_new_tokens=3, num_beams=3, do_sample=False
-    )
-    assert torch.equal(plain, kept)
+    """However often a prompt is used: beam search repeats its features in place."""
+    beams = {"max_new_tokens": 3, "num_beams": 3, "do_sample": False}
+    plain = model.model.generate(**stock(model, inputs), **beams)
+    prompt = pruned(model, inputs, NoPruning())
+    greedy = model.prefill(prompt).logits
+    for _ in range(2):
+        assert torch.equal(model.model.generate(**prompt.arguments, **beams), plain)
+    assert torch.equal(model.prefill(prompt).logits, greedy)
 
 
 @pytest.mark.parametrize(

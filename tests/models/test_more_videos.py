@@ -73,6 +73,7 @@ def test_videos_of_unequal_size(models, rows, family):
     plain = logits(model, whole.arguments)
     beams = logits(model, whole.arguments, beams=2)  # with which GLM's stock model fails
     torch.testing.assert_close(beams[::2, 0], plain[:, 0])
+    assert torch.equal(logits(model, whole.arguments), plain)  # beam search has changed nothing of it
     for pruner in (Random(budget=3), FastV(budget=3, layer=2, budget_as="after")):
         together, _ = pruned_rows(model, rows, pruner)
         with model.pruning_inside(together):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import pytest
 import torch
-from families import build, picture
+from accelerate import dispatch_model
+from families import build, picture, pruned_rows, visuals
 from safetensors.torch import save_file
 
 from script_exp.errors import UserError
+from script_exp.models.loading import load
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.load import load_model
+from script_exp.models.loading.placement import check_placement
+from script_exp.models.loading.quantization import check_quantization
 from script_exp.models.loading.wanted import Wanted
+from script_exp.pruners import FastV, NoPruning
 
 VISION = {
     "hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
@@ -95,6 +101,53 @@ def test_it_is_the_same_model(stock, folder):
     theirs = stock.adapter.random_image_processor(stock.model.config)
     pixels = theirs(picture(300, 400), crop_to_patches=True, max_patches=6, return_tensors="pt")
     assert torch.equal(inputs["pixel_values"], pixels["pixel_values"])
+
+
+GIVEN = {"device": torch.device("cpu"), "dtype": torch.float32, "attention": "sdpa"}
+
+
+def logits(model):
+    for pruner in (NoPruning(), FastV(budget=4, layer=1, budget_as="after")):
+        prompt, _ = pruned_rows(
+            model, [(own, row) for row, own in enumerate(visuals("internvl")[:2])], pruner
+        )
+        with model.pruning_inside(prompt):
+            yield model.prefill(prompt).logits
+
+
+def test_it_can_be_spread(stock, folder, tmp_path, monkeypatch):
+    """Parts on the host and on the disk compute the same bitwise; what lies on the disk is refused."""
+    checkpoint = found(folder)
+    check_placement("auto", "auto", torch.device("cuda"), checkpoint.layout, "off")
+    layers = [f"model.language_model.layers.{index}" for index in range(4)]
+    others = [f"model.language_model.{name}" for name in ("embed_tokens", "norm", "rotary_emb")]
+    places = dict.fromkeys(
+        [*others, *layers, "model.vision_tower", "model.multi_modal_projector", "lm_head"], "cpu"
+    )
+    monkeypatch.setattr(load, "device_map", lambda placement, device: places)
+    model = load_model(checkpoint, **GIVEN, placement="auto")
+    expected = list(logits(load_model(checkpoint, **GIVEN)))
+    offloaded = places | dict.fromkeys([layers[0], "model.vision_tower"], "disk")
+    dispatch_model(model.model, offloaded, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
+    assert model.model.get_parameter(f"{layers[0]}.mlp.up_proj.weight").is_meta
+    assert all(map(torch.equal, logits(model), expected))
+    for part in (layers[3], "model.vision_tower"):  # whose weights are converted while they are loaded
+        places[part] = "disk"
+        with pytest.raises(UserError, match=r"model\.path=.* does not fit into the memory of the GPUs"):
+            load_model(checkpoint, **GIVEN, placement="auto")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="no torchao")
+def test_it_can_be_quantized(stock, folder):
+    """As in transformers' layout: bitwise the same, of which the tests are in test_quantization.py."""
+    checkpoint = found(folder)
+    check_quantization("int8", checkpoint.config, checkpoint.layout, torch.device("cpu"), "off")
+    model = load_model(checkpoint, **GIVEN, quantization="int8").model
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            inside = name.startswith("model.language_model.")
+            assert hasattr(module.weight, "__tensor_flatten__") == inside, name
+            assert inside or torch.equal(module.weight, stock.model.get_submodule(name).weight)
 
 
 @pytest.mark.parametrize(

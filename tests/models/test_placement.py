@@ -104,7 +104,7 @@ def test_a_model_that_would_be_read_from_the_disk_again_and_again_is_refused(mon
         ({"layout": "random"}, "model.placement=auto: expected one_device with random weights"),
         (
             {"layout": "original"},
-            "expected one_device with a checkpoint that is not in Hugging Face's layout",
+            "expected one_device with a checkpoint in LLaVA's original layout",
         ),
         ({"compiled": "default"}, "model.compile=default: expected off with model.placement=auto"),
     ],

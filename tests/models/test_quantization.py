@@ -7,13 +7,16 @@ import json
 
 import pytest
 import torch
-from families import pruned_rows, save, visuals
+from families import EVERY, QUESTIONS, pruned_rows, save, stock, visuals
+from transformers import AutoModelForImageTextToText
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from script_exp.errors import SettingError, UserError
 from script_exp.measure.memory import peak_memory
+from script_exp.models.families.registry import ADAPTERS
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.load import load_model
-from script_exp.models.loading.quantization import check_quantization, packages_of
+from script_exp.models.loading.quantization import check_quantization, packages_of, quantization_config
 from script_exp.models.loading.wanted import Wanted
 from script_exp.pruners import DivPrune, FastV, NoPruning
 
@@ -25,7 +28,10 @@ def installed(monkeypatch, *names):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in names else None)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="no torchao")
+needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="no torchao")
+
+
+@needs_torchao
 def test_eight_bits_of_the_llm_alone(tmp_path):
     """Keeping all is the quantized stock model; a saved one loads again, and its tower is the plain one."""
     folder = save("llava", tmp_path / "plain")
@@ -67,6 +73,44 @@ def test_eight_bits_of_the_llm_alone(tmp_path):
         check_quantization("int8", saved.config, "huggingface", CPU, "off")
 
 
+@needs_torchao
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "internvl", "qwen3_vl"])
+def test_eight_bits_in_other_families(family, tmp_path):
+    """Keeping all is the quantized stock model, and a batch gives what its rows give."""
+    checkpoint = find_checkpoint(Wanted(str(save(family, tmp_path))), needs_query=False)
+    model = load_model(checkpoint, **GIVEN, quantization="int8")
+    rows = [(own, row) for row, own in enumerate(visuals(family)[:2])]
+    inputs = model.preprocess(visuals(family)[:2], [model.chat_prompt(text) for text in QUESTIONS[:2]])
+    with torch.no_grad():
+        expected = model.model(**stock(model, inputs), use_cache=True, logits_to_keep=1).logits
+    assert torch.equal(model.prefill(pruned_rows(model, rows, NoPruning())[0]).logits, expected)
+    logits = []
+    for some in (rows, rows[1:]):
+        prompt, _ = pruned_rows(model, some, FastV(budget=4, layer=1, budget_as="after"))
+        with model.pruning_inside(prompt):
+            logits.append(model.prefill(prompt).logits[-1])
+    torch.testing.assert_close(*logits, atol=2e-4, rtol=1e-4)
+
+
+@needs_torchao
+@pytest.mark.parametrize("family", EVERY)
+def test_all_linear_layers_of_the_llm_and_no_others(family):
+    """By the names that the packages get, as they read them."""
+    config = EVERY[family]()
+    adapter = ADAPTERS[config.model_type]
+    kept = quantization_config("int8", config, adapter, torch.float32).modules_to_not_convert
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    llm = adapter(model).llm
+    assert all(model.get_submodule(name) is not llm for name in kept)
+    assert "lm_head" in kept
+    linear = {name: one for name, one in model.named_modules() if isinstance(one, torch.nn.Linear)}
+    converted = {one for name, one in linear.items() if should_convert_module(name, kept)}
+    assert converted == {one for one in llm.modules() if isinstance(one, torch.nn.Linear)}
+    assert len(converted) < len(linear) - 1
+    assert all(converted.intersection(layer.modules()) for layer in llm.layers)
+
+
 def test_quantized_checkpoints_that_cannot_be_loaded_are_refused(monkeypatch, tmp_path):
     folder = save("llava", tmp_path)
     config = json.loads((folder / "config.json").read_text())
@@ -103,15 +147,17 @@ def test_quantized_checkpoints_that_cannot_be_loaded_are_refused(monkeypatch, tm
         (
             "int8",
             {"layout": "original"},
-            "expected off with a checkpoint that is not in Hugging Face's layout",
+            "expected off with a checkpoint in LLaVA's original layout",
         ),
+        ("int8", {"family": "qwen3_vl_moe"}, "expected off: most weights of this model are its experts'"),
+        ("int8", {"family": "internvl_moe"}, "expected off: most weights of this model are its experts'"),
         ("int8", {"compiled": "default"}, "model.compile=default: expected off with quantized weights"),
     ],
 )
 def test_what_cannot_be_quantized(monkeypatch, quantization, change, message):
     given = {"layout": "huggingface", "device": GPU, "compiled": "off"} | change
     installed(monkeypatch, *given.pop("packages", ("torchao", "bitsandbytes")))
-    config = object()
+    config = EVERY[given.pop("family", "llava")]()
     check_quantization("off", config, "huggingface", GPU, "default")
     with pytest.raises(SettingError, match=message):
         check_quantization(quantization, config, **given)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import QUESTIONS, build, visuals
+from families import EVERY, QUESTIONS, build, modality, visuals
 from flop_counter import counted
 from made_video import by_remainders, made_video
 
@@ -53,7 +53,7 @@ METHODS = {
 }
 STAGES = [(HoliTom, HoliTomInside), (PruneVid, PruneVidInside), (FrameFusion, FrameFusionInside)]
 """The stages of a method before the LLM and inside it."""
-FAMILIES = ["llava_next_video", "llava_onevision_video", "qwen2_5_vl_video", "qwen3_vl_video"]
+FAMILIES = [family for family in EVERY if modality(family) == "video"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -104,7 +104,8 @@ def test_the_total_is_exact(name):
 
 
 def features(model, prompt):
-    return prompt.arguments["mm_encoder_outputs"][model.adapter.modality].pooler_output
+    (output,) = prompt.arguments["mm_encoder_outputs"].values()  # GLM's videos are under images
+    return output.pooler_output
 
 
 def test_in_every_family(model, family):
@@ -159,7 +160,7 @@ def test_both_stages_of_a_method(model, family):
     assert torch.equal(whole, model.prefill(model.prune(inputs, images, NoPruning())).logits)
     average = replace(both(EVS, PruneVidInside), budget=0.11, expansion=1.3, budget_as="average")
     lengths = model.visual_by_layer(average, steps * n, round(0.11 * 1.3 * steps * n), steps)
-    assert abs(sum(lengths) - 4 * 0.11 * steps * n) < 2.5  # by frame it would be off by 7
+    assert abs(sum(lengths) - 4 * 0.11 * steps * n) < 3.5  # by frame it would be off by 7; GLM has 40 tokens
     for before, inside in STAGES:
         logits = []
         for given, own in ((inputs, images), (second, images[1:])):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Glm4vImageProcessorPil
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from script_exp.benchmarks.reading.frame_count import PerSecond
@@ -58,8 +59,8 @@ class Glm4vTower(ModelAdapter):
             Glm4vImageProcessorPil,
             config.vision_config,
             size={"shortest_edge": 112 * 112, "longest_edge": 28 * 28 * 15000},  # pixels, as published
-            image_mean=[0.48145466, 0.4578275, 0.40821073],
-            image_std=[0.26862954, 0.26130258, 0.27577711],
+            image_mean=OPENAI_CLIP_MEAN,
+            image_std=OPENAI_CLIP_STD,
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import GotOcr2ImageProcessorPil
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from script_exp.errors import UserError
@@ -143,6 +144,6 @@ class InternVLAdapter(ModelAdapter):
         height, width = config.vision_config.image_size
         return GotOcr2ImageProcessorPil(
             size={"height": height, "width": width},
-            image_mean=[0.485, 0.456, 0.406],
-            image_std=[0.229, 0.224, 0.225],
+            image_mean=IMAGENET_DEFAULT_MEAN,
+            image_std=IMAGENET_DEFAULT_STD,
         )

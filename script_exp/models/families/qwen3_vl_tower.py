@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Qwen2VLImageProcessorPil
+from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from script_exp.models.families.qwen2_5_vl_tower import Qwen25VLTower, patch_processor
@@ -42,6 +43,6 @@ class Qwen3VLTower(Qwen25VLTower):
             Qwen2VLImageProcessorPil,
             config.vision_config,
             size={"shortest_edge": 65536, "longest_edge": 16777216},  # pixels, as published
-            image_mean=[0.5, 0.5, 0.5],
-            image_std=[0.5, 0.5, 0.5],
+            image_mean=IMAGENET_STANDARD_MEAN,
+            image_std=IMAGENET_STANDARD_STD,
         )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import Idefics3ImageProcessorPil, SmolVLMImageProcessorPil
+from transformers.image_utils import IMAGENET_STANDARD_MEAN, IMAGENET_STANDARD_STD
 
 from script_exp.models.families.adapter import EncodedImage, ModelAdapter, Visual, projector_seen
 from script_exp.models.families.tiles import merged_signals, tiled_images, tiles_of
@@ -123,8 +124,8 @@ class SmolVLMAdapter(ModelAdapter):
         return kind(
             size={"longest_edge": 4 * side},
             max_image_size={"longest_edge": side},
-            image_mean=[0.5, 0.5, 0.5],
-            image_std=[0.5, 0.5, 0.5],
+            image_mean=IMAGENET_STANDARD_MEAN,
+            image_std=IMAGENET_STANDARD_STD,
         )
 
 

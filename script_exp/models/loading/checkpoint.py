@@ -29,7 +29,7 @@ from script_exp.models.loading.original_internvl import (
 from script_exp.models.loading.original_llava import check_original, is_original, original_config
 from script_exp.models.loading.quantization import check_quantized, quantized_by
 from script_exp.models.loading.source import Source, locate
-from script_exp.models.loading.transformers_report import check_report, quiet_transformers
+from script_exp.models.loading.transformers_report import load_checked, quiet_transformers
 from script_exp.models.loading.wanted import Wanted
 from script_exp.models.positions import positions_of
 from script_exp.tiny import EMBEDDED
@@ -229,14 +229,7 @@ def _check_tensors(source: Source) -> None:
     """
     folder = source.with_weights()
     with quiet_transformers():
-        _, report = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder,
-            device_map="meta",
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-    check_report(source.setting, report)
+        load_checked(transformers.AutoModelForImageTextToText, folder, source.setting, device_map="meta")
 
 
 @lru_cache

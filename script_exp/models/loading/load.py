@@ -25,14 +25,14 @@ from script_exp.models.loading.original_internvl import (
 )
 from script_exp.models.loading.original_llava import load_original
 from script_exp.models.loading.original_processing import original_image_processor, original_tokenizer
-from script_exp.models.loading.placement import check_placed, device_map, kept_whole
+from script_exp.models.loading.placement import check_placed, device_map, disk_refused, kept_whole
 from script_exp.models.loading.quantization import quantization_config
 from script_exp.models.loading.random_weights import (
     random_clip_text,
     random_model,
     random_tokenizer,
 )
-from script_exp.models.loading.transformers_report import check_report, quiet_transformers
+from script_exp.models.loading.transformers_report import load_checked, quiet_transformers
 from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
 from script_exp.models.query_encoder import ClipQueryEncoder, QueryEncoder
@@ -106,31 +106,17 @@ def _load_weights(
     if checkpoint.layout == "original":
         vision = _vision_folder(checkpoint)
         return load_original(folder, vision, checkpoint.config, dtype=dtype, attention=attention).to(device)
-    if checkpoint.layout == LAYOUT:
-        return load_internvl(
-            folder,
-            checkpoint.config,
-            checkpoint.source.setting,
-            dtype=dtype,
-            device_map={"": device},
-            attn_implementation=attention,
-        )
     own = quantization_config(quantization, checkpoint.config, checkpoint.adapter, dtype)
-    whole = checkpoint.adapter.whole if placement == "auto" else ()
-    with kept_whole(checkpoint.config, whole) if whole else nullcontext():
-        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-            folder,
-            dtype=dtype,
-            device_map=device_map(placement, device),
-            attn_implementation=attention,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **({} if own is None else {"quantization_config": own}),
-        )
-    check_report(checkpoint.source.setting, report)
+    how: dict[str, Any] = {} if own is None else {"quantization_config": own}
+    how |= {"dtype": dtype, "device_map": device_map(placement, device), "attn_implementation": attention}
+    setting, whole = checkpoint.source.setting, checkpoint.adapter.whole if placement == "auto" else ()
+    with disk_refused(setting), kept_whole(checkpoint.config, whole) if whole else nullcontext():
+        if checkpoint.layout == LAYOUT:
+            model = load_internvl(folder, checkpoint.config, setting, **how)
+        else:
+            model = load_checked(transformers.AutoModelForImageTextToText, folder, setting, **how)
     if placement == "auto":
-        check_placed(checkpoint.source.setting, model)
+        check_placed(setting, model)
     return model
 
 

@@ -24,7 +24,7 @@ from transformers.core_model_loading import Chunk, WeightConverter, WeightRenami
 from script_exp.errors import UserError
 from script_exp.models.families.internvl import InternVLAdapter
 from script_exp.models.json_object import read_object
-from script_exp.models.loading.transformers_report import check_report
+from script_exp.models.loading.transformers_report import load_checked
 
 LAYOUT = "internvl"
 IMAGE_TOKEN = "<IMG_CONTEXT>"
@@ -152,14 +152,6 @@ def load_internvl(folder: Path, config: InternVLConfig, setting: str, **argument
     Raises:
         UserError: if a tensor is missing, unexpected or of the wrong shape.
     """
-    model, report = InternVLChatModel.from_pretrained(
-        folder,
-        config=config,
-        local_files_only=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **arguments,
-    )
-    check_report(setting, report)
+    model = load_checked(InternVLChatModel, folder, setting, config=config, **arguments)
     model.__class__ = InternVLForConditionalGeneration
     return model

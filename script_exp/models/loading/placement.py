@@ -37,8 +37,8 @@ def check_placement(placement: str, named: str, device: torch.device, layout: st
         )
     if torch.device(device).index is not None:
         raise SettingError("device", named, "auto or cuda with model.placement=auto, which uses all GPUs")
-    if layout != "huggingface":
-        what = "random weights" if layout == "random" else "a checkpoint that is not in Hugging Face's layout"
+    if layout in ("random", "original"):
+        what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
         raise SettingError("model.placement", placement, f"one_device with {what}")
     if compiled != "off":
         raise SettingError("model.compile", compiled, "off with model.placement=auto")
@@ -72,7 +72,25 @@ def check_placed(setting: str, model: Any) -> None:
     used = Counter(map(str, places.values()))
     log.info("placement: %s", ", ".join(f"{count} parts on {place}" for place, count in used.items()))
     if "disk" in used:
-        raise UserError(
-            f"{setting} does not fit into the memory of the GPUs and of this machine: expected more GPUs, a "
-            "smaller dtype, or model.quantization=int4"
-        )
+        raise _too_large(setting)
+
+
+@contextmanager
+def disk_refused(setting: str) -> Iterator[None]:
+    """Within the context, raise the error of :func:`check_placed` where transformers cannot even load.
+
+    Weights that it converts, such as InternVL's fused ``qkv``, it would have to write to the disk again.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "offload_folder" in str(error):  # which transformers asks for
+            raise _too_large(setting) from error
+        raise
+
+
+def _too_large(setting: str) -> UserError:
+    return UserError(
+        f"{setting} does not fit into the memory of the GPUs and of this machine: expected more GPUs, a "
+        "smaller dtype, or model.quantization=int4"
+    )

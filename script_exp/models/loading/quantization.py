@@ -83,9 +83,12 @@ def check_quantization(
         raise SettingError("model.compile", compiled, "off with quantized weights")
     if quantization == "off":
         return
-    if layout != "huggingface":
-        what = "random weights" if layout == "random" else "a checkpoint that is not in Hugging Face's layout"
+    if layout in ("random", "original"):
+        what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
         raise SettingError(key, quantization, f"off with {what}")
+    if getattr(config.get_text_config(), "num_local_experts", None):
+        why = "most weights of this model are its experts', which are not in linear layers and would stay"
+        raise SettingError(key, quantization, f"off: {why}")
     package = _PACKAGES[quantization]
     if importlib.util.find_spec(package) is None:
         raise SettingError(key, quantization, f"off; or pip install {package}")

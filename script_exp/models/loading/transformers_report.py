@@ -1,9 +1,10 @@
-"""Silence transformers while it loads a model, and check its loading report."""
+"""Silence transformers while it loads a model, and check what it reports."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
@@ -13,7 +14,7 @@ from script_exp.errors import UserError
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the progress bars and reports of transformers; :func:`check_report` checks the latter."""
+    """Silence the progress bars and reports of transformers; :func:`load_checked` checks the latter."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -25,11 +26,19 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def check_report(setting: str, report: Mapping[str, Any]) -> None:
-    """Raise a :class:`UserError` that lists missing, unexpected and mismatched tensors of a checkpoint."""
+def load_checked(kind: Any, folder: Path, setting: str, **arguments: Any) -> Any:
+    """Load a model of the class ``kind``; ``arguments`` are those of its ``from_pretrained``.
+
+    Raises:
+        UserError: if a tensor is missing, unexpected or of the wrong shape.
+    """
+    model, report = kind.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+    )
     problems = {
         kind: sorted(map(str, report[kind]))
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
     }
     if any(problems.values()):
         raise UserError(f"{setting}: the checkpoint does not match its config.json: {problems}")
+    return model
