@@ -26,7 +26,7 @@ def start() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no downloads unless the user asks for them
     logging.raiseExceptions = False  # a log that cannot be written, as on a full disk, prints nothing
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # else W&B's service says each time that it has died
-    for name in ("torchao", "torch.utils._pytree"):  # else torchao names each kernel that this machine cannot run
+    for name in ("torchao", "torch.utils._pytree"):  # torchao names each kernel that cannot run here
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the memory pass's profiler logs its stages
     for name in ("stdout", "stderr"):
