@@ -1,46 +1,35 @@
 """The trainer: a few real steps from its command line, an interruption, and a folder that loads."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def command():
-    specification = importlib.util.spec_from_file_location("train_tiny", ROOT / "runners" / "train_tiny.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main
-
+from script_exp.commands import train_tiny
 
 BASE = ["--smoke", "--seed", "3", "--threads", "1"]
 
 
 @pytest.fixture(scope="module")
-def whole(command, tmp_path_factory):
+def whole(tmp_path_factory):
     """A training that nothing cut off."""
     folder = tmp_path_factory.mktemp("whole")
-    command([*BASE, "--out", str(folder)])
+    train_tiny.main([*BASE, "--out", str(folder)])
     return folder
 
 
-def test_training_resumes_where_it_was_cut_and_exports(command, whole, tmp_path):
-    command([*BASE, "--out", str(tmp_path), "--stage", "vision"])
+def test_training_resumes_where_it_was_cut_and_exports(whole, tmp_path):
+    train_tiny.main([*BASE, "--out", str(tmp_path), "--stage", "vision"])
     assert not (tmp_path / "weights").exists()
-    command([*BASE, "--out", str(tmp_path)])
+    train_tiny.main([*BASE, "--out", str(tmp_path)])
     models = [LlavaForConditionalGeneration.from_pretrained(place / "weights") for place in (whole, tmp_path)]
     for first, second in zip(*(model.parameters() for model in models), strict=True):
         assert torch.equal(first, second)
     assert AutoProcessor.from_pretrained(tmp_path / "weights").tokenizer.padding_side == "left"
 
 
-def test_the_last_stage_goes_on_from_the_one_before(command, whole, tmp_path):
+def test_the_last_stage_goes_on_from_the_one_before(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "copy")
 
     def trained(name):
@@ -50,15 +39,15 @@ def test_the_last_stage_goes_on_from_the_one_before(command, whole, tmp_path):
     assert before["step"] == trained("joint")["step"] == 6
     assert not torch.equal(*(trained(name)["module"]["llava.lm_head.weight"] for name in ("joint", "polish")))
     (folder / "checkpoints" / "polish.pt").unlink()
-    command([*BASE, "--out", str(folder)])
+    train_tiny.main([*BASE, "--out", str(folder)])
     again = trained("polish")
     assert all(torch.equal(value, again["module"][name]) for name, value in before["module"].items())
 
 
-def test_more_steps_continue_from_the_checkpoint(command, tmp_path):
+def test_more_steps_continue_from_the_checkpoint(tmp_path):
     base = ["--smoke", "--stage", "vision", "--threads", "1", "--out", str(tmp_path)]
-    command([*base, "--vision-steps", "3"])
+    train_tiny.main([*base, "--vision-steps", "3"])
     checkpoint = tmp_path / "checkpoints" / "vision.pt"
     assert torch.load(checkpoint, weights_only=True)["step"] == 3
-    command([*base, "--vision-steps", "5"])
+    train_tiny.main([*base, "--vision-steps", "5"])
     assert torch.load(checkpoint, weights_only=True)["step"] == 5
