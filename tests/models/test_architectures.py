@@ -94,6 +94,7 @@ PLACEHOLDERS = {
     "llava_next_video_": (32001, 32000),
     "llava_onevision_": (151646, 151647),
     "qwen": (151655, 151656),
+    "qwen3_5_": (248056, 248057),
     "smolvlm2_": (49190, None),
     "idefics3_": (128257, None),
     "glm_4_1v_": (151343, 151343),  # that of images for videos, too

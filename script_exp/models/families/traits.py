@@ -25,12 +25,12 @@ class FamilyTraits(ABC):
             ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
-        has_separators: whether the model puts its own tokens between the visual ones, or the prompt words of
-            ``row_ends``.
+        has_separators: whether tokens of the model, or words (``row_ends``), stand between the visual ones.
         row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         sees_ahead: whether tokens of a prompt see later ones (:meth:`ModelAdapter.blocks`).
         blocks_in_window: whether a sliding window also hides tokens of one block from each other.
+        gates_attention: whether a decoder's q_proj also gives a gate, as wide, behind the query of each head.
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
@@ -55,6 +55,7 @@ class FamilyTraits(ABC):
     counts_positions: ClassVar[bool] = True
     sees_ahead: ClassVar[bool] = False
     blocks_in_window: ClassVar[bool] = False
+    gates_attention: ClassVar[bool] = False
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
