@@ -52,8 +52,8 @@ def check_fit(
     try:
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
-            check_linear(checkpoint.config.get_text_config(), pruner.then, checkpoint.llm_layers)
             check_renumbering(pruner, adapter)
+            check_linear(checkpoint.config.get_text_config(), pruner.then, checkpoint.llm_layers)
             average = pruner.budget_as == "average"
             if adapter.variable_size and isinstance(pruner.budget, int) and average:
                 differ = f"images of model={settings.model.name} differ in size"

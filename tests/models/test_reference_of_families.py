@@ -54,6 +54,7 @@ NEW = 9
 SETTINGS = {"max_new_tokens": NEW, "do_sample": False}
 WITH_LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 CASES = [*((family, None) for family in EVERY), ("qwen3_vl", "eager"), ("gemma3_window", "eager")]
+KINDS = "linear_attention", "full_attention"
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -210,6 +211,31 @@ def test_inside_the_llm(family, kernel, tmp_path):
         with model.pruning_inside(every):
             kept = model.prefill(every).logits
         assert torch.equal(kept, model.prefill(model.prune(*batch, NoPruning())).logits)
+
+
+def test_layers_of_linear_attention_between_stages(tmp_path, monkeypatch):
+    """As in released models, where each fourth layer has attention; or at any layer, if nothing reads it."""
+    config = EVERY["qwen3_5"]()
+    config.text_config.num_hidden_layers = 13
+    config.text_config.layer_types = [KINDS[at % 4 == 3] for at in range(13)]
+    monkeypatch.setitem(EVERY, "qwen3_5", lambda: config)
+    model = build("qwen3_5", tmp_path)
+    rows, questions = visuals("qwen3_5")[:2], QUESTIONS[:2]
+    batch, *single = (encoded(model, rows[own], questions[own]) for own in (slice(2), slice(1), slice(1, 2)))
+    plain = [alone(model, parts, NoPruning()) for parts in single]
+    after = {"budget_as": "after"}
+    for pruner, choose in (
+        (Pyramid(budget=3, stages=[4, 8, 12], **after), fastv),
+        (PyramidDrop(budget=4, stages=[3, 7], positions="keep", **after), next_layer),
+        (Feather(budget=5, stages=[4, 12], **after), feather),
+        (V2Drop(budget=0.5, stages=[1, 6, 9]), v2drop),
+    ):
+        prompt = model.prune(*batch, pruner)
+        with torch.inference_mode(), model.pruning_inside(prompt):
+            output = model.model.generate(**prompt.arguments, **SETTINGS, **WITH_LOGITS)
+        for row, own in enumerate(plain):
+            schedule = model.schedule(pruner, prompt.entering[row], prompt.budget_crops[row])
+            check(model, output, row, own, schedule, choose)
 
 
 @pytest.mark.parametrize("family", EVERY)
