@@ -225,14 +225,14 @@ def check_linear(config: Any, pruner: LayerPruner, layers: int) -> None:
         why = "merged tokens would have to be weighed in a mask, and linear attention has none"
         raise SettingError("pruner", type(pruner).__name__, f"a method that weighs no tokens: {why}")
     for number, stage in enumerate(pruner.checked_stages(layers)):
-        read = {name.layer for name in pruner.reads_at(number)} - {None}
-        for offset in sorted(read & {layer - stage for layer in linear}):
+        read = {name.layer for name in pruner.reads_at(number) if name.layer is not None}
+        for layer in linear & {stage + shift for shift in read}:
             ends = [at for at in range(1, layers) if not linear & {at + shift for shift in read}]
             raise SettingError(
                 "pruner",
                 type(pruner).__name__,
-                f"stages at layers {', '.join(map(str, ends))}; at {stage} it reads layer {stage + offset}, "
-                "which is linear attention, where no token's attention to another can be read",
+                f"stages at layers {', '.join(map(str, ends))}; at {stage} it reads layer {layer}, which is "
+                "linear attention, where no token's attention to another can be read",
             )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen3_vl_tower import Qwen3Tower
 from script_exp.models.families.qwen3_vl_video import TimedVideoAdapter
@@ -11,6 +14,7 @@ class Qwen35Tower(Qwen3Tower):
     """What images and videos share in Qwen3.5."""
 
     gates_attention = True
+    template_settings: ClassVar[Mapping[str, Any]] = {"enable_thinking": False}  # short answers end within it
 
 
 class Qwen35VideoAdapter(Qwen35Tower, TimedVideoAdapter):

@@ -42,10 +42,11 @@ class FamilyTraits(ABC):
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
         default_rules: the rules that suit the family's released checkpoints.
         conversations: what may wrap a question: the checkpoint's own template, or LLaVA's conversation.
+        template_settings: variables that the checkpoint's template gets, if it should not do its default.
         tower_names: what a tower for crops of one size calls its parts.
         whole: classes of modules that no device boundary may cut, besides those that transformers names.
         frames: frames per video if the checkpoint's config does not say; None for images.
-        lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
+        lmms_name: key of the family's wording in lmms-eval's video tasks.
     """
 
     modality: ClassVar[str] = "image"
@@ -67,6 +68,7 @@ class FamilyTraits(ABC):
     on_host: ClassVar[tuple[str, ...]] = ()
     default_rules: ClassVar[PruningRules] = PruningRules()
     conversations: ClassVar[tuple[str, ...]] = ("chat_template", "vicuna_v1")
+    template_settings: ClassVar[Mapping[str, Any]] = {}
     tower_names: ClassVar[TowerNames] = CLIP_NAMES
     whole: ClassVar[tuple[str, ...]] = ()
     frames: ClassVar[FrameCount | None] = None
@@ -90,7 +92,7 @@ class FamilyTraits(ABC):
         """Raise a :class:`UserError` for something that a method reads and the model cannot give."""
         if reads.smaller_to is not None and not cls.shrinks:
             raise UserError(
-                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes tokens"
+                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes"
             )
         cls.check_signals(reads.signals, config)
 
