@@ -226,13 +226,15 @@ def check_linear(config: Any, pruner: LayerPruner, layers: int) -> None:
         raise SettingError("pruner", type(pruner).__name__, f"a method that weighs no tokens: {why}")
     for number, stage in enumerate(pruner.checked_stages(layers)):
         read = {name.layer for name in pruner.reads_at(number) if name.layer is not None}
-        for layer in linear & {stage + shift for shift in read}:
+        lacking = linear & {stage + shift for shift in read}
+        if lacking:
             ends = [at for at in range(1, layers) if not linear & {at + shift for shift in read}]
+            listed = ", ".join(map(str, ends)) or "that this LLM does not have"
             raise SettingError(
                 "pruner",
                 type(pruner).__name__,
-                f"stages at layers {', '.join(map(str, ends))}; at {stage} it reads layer {layer}, which is "
-                "linear attention, where no token's attention to another can be read",
+                f"stages at layers {listed}; at {stage} it reads layer {min(lacking)}, which is linear "
+                "attention, where no token's attention to another can be read",
             )
 
 

@@ -21,8 +21,7 @@ class FamilyTraits(ABC):
     """The part of an adapter that needs no model in memory.
 
     Attributes:
-        modality: ``image`` or ``video``; in most families the key of the encoder's output in
-            ``mm_encoder_outputs``.
+        modality: ``image`` or ``video``; mostly the key of the encoder's output in ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
         has_separators: whether tokens of the model, or words (``row_ends``), stand between the visual ones.
@@ -46,7 +45,7 @@ class FamilyTraits(ABC):
         tower_names: what a tower for crops of one size calls its parts.
         whole: classes of modules that no device boundary may cut, besides those that transformers names.
         frames: frames per video if the checkpoint's config does not say; None for images.
-        lmms_name: key of the family's wording in lmms-eval's video tasks.
+        lmms_name: key under which lmms-eval's video tasks keep the wording for the family.
     """
 
     modality: ClassVar[str] = "image"
@@ -91,9 +90,8 @@ class FamilyTraits(ABC):
     def check_reads(cls, reads: Reads, config: Any) -> None:
         """Raise a :class:`UserError` for something that a method reads and the model cannot give."""
         if reads.smaller_to is not None and not cls.shrinks:
-            raise UserError(
-                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes"
-            )
+            why = f"pictures cannot be made smaller for {cls.__name__}"
+            raise UserError(f"{why}: expected a method that prunes tokens")
         cls.check_signals(reads.signals, config)
 
     @classmethod
