@@ -151,8 +151,8 @@ def qwen3_vl(size: str) -> PretrainedConfig:
 
 
 # 9B and 35B-A3B are the defaults of transformers' classes, which name them. 27B has the sizes of
-# scripts/models/qwen3.5-27B.sh in THUDM/slime; with 48 heads of values, which are not stated there, the number
-# of parameters is that of the name.
+# scripts/models/qwen3.5-27B.sh in THUDM/slime; with 48 heads of values, which are not stated there, the
+# number of parameters is that of the name.
 _QWEN3_5: dict[str, dict[str, int]] = {
     "9b": {},
     "27b": LLMSize(5120, 17408, 64, 24, 4)._asdict() | {"linear_num_value_heads": 48},
