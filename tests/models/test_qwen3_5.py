@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import build, picture, save
+from families import build, picture, pruned_rows, save
+from flop_counter import counted
 from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file, save_file
 
@@ -12,11 +13,13 @@ from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF
 from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError
+from script_exp.measure import flops
 from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.latency import LatencyInput, LatencyProtocol, measure_latency
+from script_exp.measure.layer_flops import inside_operations
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.wanted import Wanted
-from script_exp.pruners import Graph, NoPruning
+from script_exp.pruners import Feather, Graph, NoPruning, PyramidDrop
 
 BEHIND = (
     "stages at layers 4, 8, 12, 16, 20, 24, 28; at {} it reads layer {}, which is linear attention, where no"
@@ -78,6 +81,25 @@ def test_the_cache_and_the_time_of_each_stage(tmp_path):
     assert (
         saved == 2 * keys_and_values * (lengths["unpruned"] - lengths["graph"]) > 0
     )  # in two of four layers
+
+
+def test_queries_are_projected_with_their_gates(tmp_path):
+    """In the layers as they run, and once more for a stage's own first layer or without positions."""
+    model = build("qwen3_5", tmp_path, attention="eager")
+    config, after = model.model.config.text_config, {"budget_as": "after"}
+    for pruner in (
+        PyramidDrop(budget=5, stages=[1, 2], positions="keep", **after),
+        Feather(budget=5, stages=[2, 3], **after),
+    ):
+        prompt, _ = pruned_rows(model, [([picture(84, 112)], 0)], pruner)
+        text = prompt.arguments["input_ids"].shape[1] - prompt.before[0]
+        lengths = [
+            count + text for count in model.visual_by_layer(pruner, prompt.before[0], prompt.entering[0], 1)
+        ]
+        with model.pruning_inside(prompt):
+            total = counted(lambda prompt=prompt: model.prefill(prompt))
+        decoder = flops.decoder(config, lengths, gated=True) + flops.lm_head(config)
+        assert inside_operations(model, prompt) == [total - decoder]
 
 
 def test_the_template_is_asked_for_an_answer_without_thinking(tmp_path):
