@@ -34,6 +34,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2Config,
     Qwen2VLConfig,
+    Qwen3_5Config,
+    Qwen3_5MoeConfig,
     Qwen3MoeConfig,
     Qwen3VLConfig,
     Qwen3VLMoeConfig,
@@ -134,7 +136,22 @@ QWEN3 = {
     },
 }  # fmt: skip
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+SHARED = {"shared_expert_intermediate_size": 20}
 CONFIGS["qwen3_vl"] = CONFIGS["qwen3_vl_video"] = lambda: Qwen3VLConfig(**copy.deepcopy(QWEN3), **MARKS)
+QWEN35 = {
+    "vision_config": {name: size for name, size in QWEN3["vision_config"].items() if "deep" not in name},
+    "text_config": TEXT | {
+        "layer_types": ["linear_attention", "full_attention", "full_attention", "linear_attention"],
+        "head_dim": 16, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+        "linear_value_head_dim": 12,
+        "rope_parameters": {
+            "rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.5,
+        },
+    },
+}  # fmt: skip
+"""A stage at layer 2 can read the layer before it and its own; at 1 its own alone, at 3 the one before."""
+CONFIGS["qwen3_5"] = lambda: Qwen3_5Config(**copy.deepcopy(QWEN35), **MARKS)
 SMOL = {
     "vision_config": TOWER | {"image_size": 112, "patch_size": 14}, "text_config": LlamaConfig(**TEXT),
     "image_token_id": IMAGE, "scale_factor": 2,
@@ -144,6 +161,9 @@ VARIANTS = {
     "glm4v_video": lambda: CONFIGS["glm4v"](),
     "qwen3_vl_moe": lambda: Qwen3VLMoeConfig(
         **copy.deepcopy(QWEN3 | {"text_config": QWEN3["text_config"] | EXPERTS}), **MARKS
+    ),
+    "qwen3_5_moe_video": lambda: Qwen3_5MoeConfig(
+        **copy.deepcopy(QWEN35 | {"text_config": QWEN35["text_config"] | EXPERTS | SHARED}), **MARKS
     ),
 }
 """Families with the adapter of another one, and another LLM, window or modality."""

@@ -212,7 +212,8 @@ def reference(
             rotary, mask = shape(hidden, positions, alive, index)
         left = int((alive < prompt).sum())
         taken = hidden[:, :left], [part[..., :left, :] for part in rotary], mask[..., :left, :left]
-        hidden = block(hidden, attention_mask=mask + weights, position_embeddings=rotary)
+        mask = mask + weights if hasattr(block, "self_attn") else None  # linear attention has none
+        hidden = block(hidden, attention_mask=mask, position_embeddings=rotary)
         for level, column in zip(row.deep[index] if index < len(row.deep) else (), image, strict=False):
             hidden[0, alive == column] += level
     return model.lm_head(llm.norm(hidden))[0, -len(new) - 1 :]
@@ -246,7 +247,8 @@ def projected(block, hidden, rotary):
     attention = block.self_attn
     normed = block.input_layernorm(hidden)
     shape = (1, normed.shape[1], -1, attention.head_dim)
-    query, key = attention.q_proj(normed).view(shape), attention.k_proj(normed).view(shape)
+    every = attention.q_proj(normed).view(1, normed.shape[1], attention.config.num_attention_heads, -1)
+    query, key = every[..., : attention.head_dim], attention.k_proj(normed).view(shape)  # behind it is a gate
     if hasattr(attention, "q_norm"):
         query, key = attention.q_norm(query), attention.k_norm(key)
     query, key = query.transpose(1, 2), key.transpose(1, 2)

@@ -9,7 +9,7 @@ from script_exp.config.settings import RunSettings
 from script_exp.errors import SettingError, check_choice
 from script_exp.models.budgets import check_renumbering, compares_frames
 from script_exp.models.compiled import check_compile
-from script_exp.models.layer_reading import check_weighing
+from script_exp.models.layer_reading import check_linear, check_weighing
 from script_exp.models.loading.checkpoint import Checkpoint
 from script_exp.models.loading.load import check_attention, check_kernel
 from script_exp.models.loading.placement import check_placement
@@ -53,6 +53,7 @@ def check_fit(
         if isinstance(pruner, LayerPruner):
             pruner.checked_stages(checkpoint.llm_layers)
             check_renumbering(pruner, adapter)
+            check_linear(checkpoint.config.get_text_config(), pruner.then, checkpoint.llm_layers)
             average = pruner.budget_as == "average"
             if adapter.variable_size and isinstance(pruner.budget, int) and average:
                 differ = f"images of model={settings.model.name} differ in size"

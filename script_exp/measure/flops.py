@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from script_exp.errors import SettingError
+from script_exp.measure.linear_attention import linear_attention
 from script_exp.measure.tower_flops import patches_of, tower_operations
 from script_exp.models.families.traits import FamilyTraits
+from script_exp.models.layer_reading import LINEAR, kind_of
 
 
 @dataclass(frozen=True)
@@ -37,31 +39,51 @@ class PromptShape:
     patches: int | None = None
 
 
-def decoder_layer(config: Any, tokens: int) -> int:
-    """Count one decoder layer at ``tokens`` positions: q, k, v, o, gated MLP, attention.
+def attention(config: Any, tokens: int, *, gated: bool = False) -> int:
+    """Count q, k, v, o and attention of one decoder layer at ``tokens`` positions.
 
-    A layer of a mixture of experts has a router, and a token runs through some of its experts.
+    ``gated`` as in :func:`decoder`.
     """
     d, head = config.hidden_size, head_dim(config)
     q, kv = config.num_attention_heads * head, config.num_key_value_heads * head
-    experts = getattr(config, "num_local_experts", None)
-    mlp = 3 * d * config.intermediate_size
-    if experts:
-        mlp = d * experts + config.num_experts_per_tok * 3 * d * config.moe_intermediate_size
-    return int(2 * tokens * (2 * d * q + 2 * d * kv + mlp) + 4 * tokens**2 * q)
+    return int(2 * tokens * d * ((3 if gated else 2) * q + 2 * kv) + 4 * tokens**2 * q)
 
 
-def decoder(config: Any, lengths: Sequence[int]) -> int:
+def mlp(config: Any, tokens: int) -> int:
+    """Count the gated MLP of one decoder layer at ``tokens`` positions.
+
+    A layer of a mixture of experts has a router, and a token runs through some of its experts, and through
+    one that all share and its gate, if there is one.
+    """
+    d, experts = config.hidden_size, _experts(config)
+    if not experts:
+        return int(2 * tokens * 3 * d * config.intermediate_size)
+    shared = getattr(config, "shared_expert_intermediate_size", 0)
+    width = config.num_experts_per_tok * config.moe_intermediate_size + shared
+    return int(2 * tokens * d * (experts + 3 * width + bool(shared)))
+
+
+def decoder(config: Any, lengths: Sequence[int], *, gated: bool = False) -> int:
     """Count all decoder layers, at ``lengths[i]`` positions in layer i.
+
+    Args:
+        config: config of the LLM.
+        lengths: positions in each layer.
+        gated: :attr:`FamilyTraits.gates_attention`.
 
     Raises:
         SettingError: if only some layers have experts.
     """
     some = getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
-    if getattr(config, "num_local_experts", None) and some:
+    if _experts(config) and some:
         expected = "none, with decoder_sparse_step=1: all layers with experts"
         raise SettingError("text_config.mlp_only_layers", config.mlp_only_layers, expected)
-    return sum(decoder_layer(config, tokens) for tokens in lengths)
+    total = 0
+    for index, tokens in enumerate(lengths):
+        linear = kind_of(config, index) == LINEAR
+        total += linear_attention(config, tokens) if linear else attention(config, tokens, gated=gated)
+        total += mlp(config, tokens)
+    return total
 
 
 def lm_head(config: Any) -> int:
@@ -153,7 +175,7 @@ def prefill_stages(
         ),
         "query_encoder": 0,
         "pruner": pruner,
-        "llm": decoder(config.text_config, lengths),
+        "llm": decoder(config.text_config, lengths, gated=family.gates_attention),
         "lm_head": lm_head(config.text_config),
     }
     if shape.query:  # CLIP's text tower, so that a tower for crops of one size is beside it
@@ -169,6 +191,12 @@ def prefill_stages(
 def head_dim(config: Any) -> int:
     """Return the width of an attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _experts(config: Any) -> int:
+    """Return the experts of each layer; 0 for an LLM without."""
+    found = (getattr(config, name, None) for name in ("num_local_experts", "num_experts"))
+    return next(filter(None, found), 0)
 
 
 def _encoder_layer(config: Any, tokens: int) -> int:

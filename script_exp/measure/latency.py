@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from script_exp.measure.clock import Clock, Spread
+from script_exp.measure.kv_cache import held_bytes
 from script_exp.measure.memory import peak_memory
 from script_exp.models.cache_name import CACHE
 from script_exp.models.devices import devices_of
@@ -63,7 +64,7 @@ class Latency:
         ttft: everything from the image to the first logits.
         peak_bytes: peak memory of an LLM prefill, pruner included, on one sample, in a separate pass; None
             with CUDA graphs, whose memory torch does not report as allocated.
-        kv_cache_bytes: bytes held by keys and values after prefill, mean over the samples.
+        kv_cache_bytes: bytes that the LLM's cache holds after prefill, mean over the samples.
         repeats: total number of counted passes.
     """
 
@@ -135,8 +136,7 @@ def _one_pass(
                 with clock.stage("llm"):
                     hooks.enter_context(model.pruning_inside(prompt))
                     output = model.prefill(prompt)
-        layers = getattr(output, CACHE).layers
-        held: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        held = held_bytes(getattr(output, CACHE))
         for step in range(decode_steps):
             with clock.stage("decode_per_token"):
                 output = model.decode_step(output, prompt, step + 1)

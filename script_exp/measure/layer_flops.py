@@ -23,17 +23,25 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
     pruner = prompt.layer_pruner.then
     ids, token = prompt.arguments["input_ids"], prompt.arguments["attention_mask"].bool()
     text = asking(ids == model.adapter.placeholder_id, token).sum(dim=1).tolist()
-    config = model.model.config.text_config
+    config, gated = model.model.config.text_config, model.adapter.gates_attention
     totals = []
     for row, length in enumerate(token.sum(dim=1).tolist()):
         visual = prompt.entering[row]
         schedule = model.schedule(prompt.layer_pruner, visual, prompt.budget_crops[row])
-        totals.append(stage_operations(config, pruner, schedule, visual, length - visual, text[row]))
+        sizes = visual, length - visual, text[row]
+        totals.append(stage_operations(config, pruner, schedule, *sizes, gated=gated))
     return totals
 
 
 def stage_operations(
-    config: Any, pruner: LayerPruner, schedule: Mapping[int, int], visual: int, others: int, text: int
+    config: Any,
+    pruner: LayerPruner,
+    schedule: Mapping[int, int],
+    visual: int,
+    others: int,
+    text: int,
+    *,
+    gated: bool = False,
 ) -> int:
     """Count what a method inside the LLM costs in one prompt, without the rows of the last token.
 
@@ -44,6 +52,7 @@ def stage_operations(
         visual: visual tokens that enter the LLM.
         others: all other tokens of the prompt.
         text: those of them that stand behind the last visual token.
+        gated: :attr:`FamilyTraits.gates_attention`.
     """
     total, least = 0, min(schedule.values(), default=visual)
     if least < visual:
@@ -51,7 +60,7 @@ def stage_operations(
         total += pruner.preparing_operations(first)
     for number, stage in enumerate(sorted(schedule)):
         signals = pruner.reads_at(number) - {LAST_ROW}
-        total += read_operations(config, signals, visual + others, visual, text)
+        total += read_operations(config, signals, visual + others, visual, text, gated=gated)
         if schedule[stage] < visual:
             total += pruner.operations(number, sizes_of(config, visual, schedule[stage], text))
         visual = min(visual, schedule[stage])
@@ -70,7 +79,13 @@ def last_rows(pruner: LayerPruner, schedule: Collection[int]) -> list[int]:
 
 
 def read_operations(
-    config: Any, signals: Collection[LayerSignal], length: int, visual: int, text: int
+    config: Any,
+    signals: Collection[LayerSignal],
+    length: int,
+    visual: int,
+    text: int,
+    *,
+    gated: bool = False,
 ) -> int:
     """Count the attention rows and the stage's own keys; what the LLM computes anyway costs nothing.
 
@@ -80,6 +95,7 @@ def read_operations(
         length: tokens that the layer before the stage sees.
         visual: visual tokens among them.
         text: tokens behind the last visual one.
+        gated: :attr:`FamilyTraits.gates_attention`: gates are projected with the queries.
     """
     rows_of = {"last": 1, "text": text, "visual": visual, "before_text": 1}
     total = 0
@@ -91,7 +107,8 @@ def read_operations(
                 queries = seen = length - text
             total += rows * attention_row(config, seen)
             if name.projected:
-                heads = queries * config.num_attention_heads + seen * config.num_key_value_heads
+                heads = queries * config.num_attention_heads * (2 if gated else 1)
+                heads += seen * config.num_key_value_heads
                 total += 2 * config.hidden_size * heads * head_dim(config)
         elif name.projected:
             total += 2 * config.hidden_size * visual * config.num_key_value_heads * head_dim(config)

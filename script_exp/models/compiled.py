@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.cache_name import CACHE
+from script_exp.models.layer_reading import LINEAR
 
 # Before torch 2.13, transformers passes sdpa an explicit causal mask while compiling, which rules out flash
 # attention. For a kernel that it does not know, it makes no mask; is_causal is enough without padding.
@@ -147,6 +148,8 @@ def check_compile(mode: str, llm_config: Any, attention: str, device: torch.devi
         llm_config, "sliding_window", None
     ):
         raise SettingError("model.compile", mode, "off: the LLM of this model has a sliding window")
+    if LINEAR in (getattr(llm_config, "layer_types", None) or ()):
+        raise SettingError("model.compile", mode, "off: the LLM of this model has linear attention")
     decoder = MODEL_MAPPING.get(type(llm_config), None)
     if decoder is not None:
         _check_arguments(mode, decoder.forward)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers.masking_utils import (
     blockwise_overlay,
     create_causal_mask,
+    create_recurrent_attention_mask,
     create_sliding_window_causal_mask,
     sliding_window_overlay,
 )
@@ -18,11 +19,15 @@ from transformers.masking_utils import (
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import weighted
 from script_exp.models.cache_name import CACHE
-from script_exp.models.layer_reading import kind_of, window_of
+from script_exp.models.layer_reading import LINEAR, kind_of, window_of
 from script_exp.models.layer_sequence import LayerSequence, consecutive, rotary_of
 
 _Place: TypeAlias = tuple[int, str, torch.device]
-_MASKS = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
+_MASKS = {
+    "full_attention": create_causal_mask,
+    "sliding_attention": create_sliding_window_causal_mask,
+    LINEAR: create_recurrent_attention_mask,
+}
 
 
 class LayerArguments:
@@ -118,16 +123,22 @@ class LayerArguments:
         return self._positions[place]
 
     def _tokens(self, stage: int, index: int, hidden: Tensor, cache: Any) -> Tensor:
-        """Return (batch, length) of layer ``index``, its cache included: false at padding."""
+        """Return (batch, length) of layer ``index``, its cache included: false at padding.
+
+        The state of a layer of linear attention has no length: of what follows the prompt, only new tokens.
+        """
         kept = self.kept.get(stage)
         if kept is None:
             raise RuntimeError("decoding started before the prompt was pruned")
-        past = 0 if cache is None else cache.get_seq_length(index)
-        new = past + hidden.shape[1] - kept.shape[1]
+        if self.sequence is not None:
+            return kept
+        new, linear = hidden.shape[1], kind_of(self.llm.config, index) == LINEAR
+        if not linear:
+            new += cache.get_seq_length(index) - kept.shape[1]
         since = kept.new_ones(len(kept), new)
-        if self.mask is not None and new:
+        if self.mask is not None:
             since = self.mask[:, -new:].to(kept)
-        return torch.cat([kept, since], dim=1)
+        return since if linear else torch.cat([kept, since], dim=1)
 
 
 def check_prunable(mask: Any, cache: Any) -> None:
@@ -153,7 +164,7 @@ def check_prunable(mask: Any, cache: Any) -> None:
 
 
 def check_layers(config: Any, first: int, layers: int) -> None:
-    """Raise a :class:`UserError` if a layer from ``first`` on has neither full nor sliding attention."""
+    """Raise a :class:`UserError` if a layer from ``first`` on is of no kind whose mask can be made here."""
     unknown = {kind_of(config, index) for index in range(first, layers)} - _MASKS.keys()
     if unknown:
         raise UserError(

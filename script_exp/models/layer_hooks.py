@@ -24,7 +24,14 @@ from script_exp.models.cache_name import CACHE
 from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_arguments import LayerArguments, check_layers, check_prunable
 from script_exp.models.layer_choices import LayerChoices
-from script_exp.models.layer_reading import StageReading, check_readable, check_weighing
+from script_exp.models.layer_reading import (
+    LINEAR,
+    StageReading,
+    check_linear,
+    check_readable,
+    check_weighing,
+    kind_of,
+)
 from script_exp.models.layer_sequence import Blocks, LayerSequence, asking, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown
@@ -41,6 +48,7 @@ class LayerPruning:
         arguments: what the layers get besides hidden states.
         embeddings: (batch, length, d) what enters the LLM, while a stage may still read it.
         reading: what the next stage reads.
+        prefill: whether this forward pass runs the prompt.
     """
 
     def __init__(
@@ -60,20 +68,22 @@ class LayerPruning:
         self.embeddings: Tensor | None = None
         self.reading: StageReading | None = None
         self.kernel = ExitStack()
+        self.prefill = True
 
     def before_llm(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         mask, cache = kwargs.get("attention_mask"), kwargs.get(CACHE)
+        self.prefill = cache is None or cache.get_seq_length() == 0
         if self.blocks is not None:  # the model has made masks of it for each kind of layer
-            mask = self.blocks.mask if _is_prefill(kwargs, 0) else None
+            mask = self.blocks.mask if self.prefill else None
         check_prunable(mask, cache)
         self.arguments.begin(mask)
 
     def before_first(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.embeddings = args[0] if _is_prefill(kwargs, 0) else None
+        self.embeddings = args[0] if self.prefill else None
 
     def before_ranking(self, stage: int, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Begin to read what ``stage`` needs, before the layer in front of it runs."""
-        if not _is_prefill(kwargs, stage - 1):
+        if not self.prefill:
             return
         hidden, number = args[0], self.stages.index(stage)
         sequence = self.arguments.sequence or self._prompt(hidden, kwargs)
@@ -93,14 +103,13 @@ class LayerPruning:
     ) -> Any:
         hidden, *rest = args
         cache = kwargs.get(CACHE)
-        prefill = _is_prefill(kwargs, index)
-        if index == stage and prefill:
+        if index == stage and self.prefill:
             hidden = self._drop(stage, hidden, kwargs["position_embeddings"])
         arguments = self.arguments
         if arguments.sequence is not None:
             kwargs["position_embeddings"] = arguments.rotary(index, hidden, kwargs["position_embeddings"])
             kwargs["position_ids"] = arguments.sequence.position_ids
-        elif self.pruner.renumbers:
+        elif self.pruner.renumbers and kind_of(self.llm.config, index) != LINEAR:
             kwargs["position_ids"], kwargs["position_embeddings"] = arguments.positions(
                 stage, index, hidden, cache
             )
@@ -189,8 +198,9 @@ def layer_pruning(
         blocks: which tokens of the prompt see each other; None if all attention is causal.
 
     Raises:
-        SettingError: if the LLM has no such layer or the budget cannot be met.
-        UserError: for a static cache, without a cache, for layers with neither full nor sliding attention, or
+        SettingError: if the LLM has no such layer, the budget cannot be met, or a stage reads the attention
+            of a layer that has none.
+        UserError: for a static cache, without a cache, for a kind of attention that has no mask here, or
             without what the method reads.
     """
     layers = len(llm.layers)
@@ -207,6 +217,7 @@ def layer_pruning(
     )
     stages = session.stages
     check_layers(llm.config, min(stages, default=layers), layers)
+    check_linear(llm.config, pruner, layers)
     if pruner.weighs:
         check_weighing(type(pruner).__name__, llm.config._attn_implementation)
     reads = frozenset[LayerSignal]().union(*(pruner.reads_at(number) for number in range(len(stages))))
@@ -228,8 +239,3 @@ def layer_pruning(
         for handle in hooks:
             stack.callback(handle.remove)
         yield session
-
-
-def _is_prefill(kwargs: dict[str, Any], index: int) -> bool:
-    cache = kwargs.get(CACHE)
-    return cache is None or cache.get_seq_length(index) == 0

@@ -14,7 +14,11 @@ from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
 from script_exp.models.devices import device_of
 from script_exp.models.layer_sequence import LayerSequence, take_columns
+from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
+
+LINEAR = "linear_attention"
+"""Kind of the layers that hold a state of one size in place of keys and values."""
 
 
 class StageReading:
@@ -130,8 +134,8 @@ class StageReading:
                 if name.of == "before_text":
                     self._mean_row(name, row, normed[row, at], attention)
                     continue
-                query = _heads(attention.q_proj(normed[row, at]), attention, "q_norm")
-                key = _heads(attention.k_proj(normed[row]), attention, "k_norm")
+                query = self._queries(attention, normed[row, at])
+                key = self._keys(attention, normed[row])
                 if name.rotary:
                     cos, sin = (part[row] for part in turns)
                     query = _rotated(attention, query, cos[at], sin[at])
@@ -146,14 +150,14 @@ class StageReading:
         for row, columns in enumerate(self.columns["visual"]):
             at = columns.to(normed.device)
             cos, sin = (part[row, at] for part in turns)
-            key = _heads(layer.self_attn.k_proj(normed[row, at]), layer.self_attn, "k_norm")
+            key = self._keys(layer.self_attn, normed[row, at])
             key = _rotated(layer.self_attn, key, cos, sin)
             self.values[States("own_keys")].append(key.transpose(0, 1).flatten(1).float())
 
     def _mean_row(self, name: Rows, row: int, normed: Tensor, attention: Any) -> None:
         """Keep the attention of the mean query of ``normed`` (tokens before the text, d) to these tokens."""
-        query = _heads(attention.q_proj(normed), attention, "q_norm").mean(dim=1, keepdim=True)
-        key = _heads(attention.k_proj(normed), attention, "k_norm")
+        query = self._queries(attention, normed).mean(dim=1, keepdim=True)
+        key = self._keys(attention, normed)
         before = self.columns[name.of][row]
         place = torch.full(self.sequence.token[row].shape, -1, device=before.device)
         place[before] = torch.arange(len(before), device=before.device)
@@ -162,6 +166,14 @@ class StageReading:
         softcap = softcap_of(self.llm.config)
         row_of_mean = attention_of(query, key, seen, attention.scaling, visual, softcap=softcap)
         self.values[name].append(row_of_mean[:, 0])
+
+    def _queries(self, attention: Any, normed: Tensor) -> Tensor:
+        heads = self.llm.config.num_attention_heads
+        return _heads(attention.q_proj(normed), heads, attention, "q_norm")
+
+    def _keys(self, attention: Any, normed: Tensor) -> Tensor:
+        heads = self.llm.config.num_key_value_heads
+        return _heads(attention.k_proj(normed), heads, attention, "k_norm")
 
     def _rows(self, name: Rows, row: int, query: Tensor, key: Tensor, scaling: float, index: int) -> None:
         """Keep the attention of ``query`` (heads, rows, width) to ``key`` (key heads, length, width)."""
@@ -177,21 +189,52 @@ class StageReading:
 
 def check_readable(llm: Any, signals: Collection[LayerSignal]) -> None:
     """Raise a :class:`UserError` for signals that need parts of a layer which the LLM does not have apart."""
+    if not any(name.rotated or name.projected for name in signals):
+        return
+    attention = next(layer.self_attn for layer in llm.layers if hasattr(layer, "self_attn"))
     if any(name.rotated for name in signals):
-        module = type(llm.layers[0].self_attn).__module__
+        module = type(attention).__module__
         if not hasattr(sys.modules[module], "apply_rotary_pos_emb"):
             raise UserError(
                 f"pruning inside the LLM: {module} has no apply_rotary_pos_emb: expected a method that reads "
                 "what the model computes, such as fastv"
             )
     if any(name.projected for name in signals):
-        attention = llm.layers[0].self_attn
         apart = hasattr(attention, "q_proj") and hasattr(attention, "k_proj")
         norm = getattr(attention, "q_norm", None)
         if not apart or (norm is not None and norm.weight.shape != (attention.head_dim,)):
             raise UserError(
                 f"pruning inside the LLM: {type(attention).__name__} has no q_proj and k_proj, plain or with "
                 "a norm of each head: expected a method that reads what the model computes, such as fastv"
+            )
+
+
+def check_linear(config: Any, pruner: LayerPruner, layers: int) -> None:
+    """Check that a method finds what it reads in an LLM some of whose layers are linear attention.
+
+    Args:
+        config: config of the LLM.
+        pruner: the method.
+        layers: decoder layers of the LLM.
+
+    Raises:
+        SettingError: if a stage reads the attention of such a layer, or merged tokens are weighed in it.
+    """
+    linear = {index for index in range(layers) if kind_of(config, index) == LINEAR}
+    if linear and pruner.weighs:
+        why = "merged tokens would have to be weighed in a mask, and linear attention has none"
+        raise SettingError("pruner", type(pruner).__name__, f"a method that weighs no tokens: {why}")
+    for number, stage in enumerate(pruner.checked_stages(layers)):
+        read = {name.layer for name in pruner.reads_at(number) if name.layer is not None}
+        lacking = linear & {stage + shift for shift in read}
+        if lacking:
+            ends = [at for at in range(1, layers) if not linear & {at + shift for shift in read}]
+            listed = ", ".join(map(str, ends)) or "that this LLM does not have"
+            raise SettingError(
+                "pruner",
+                type(pruner).__name__,
+                f"stages at layers {listed}; at {stage} it reads layer {min(lacking)}, which is linear "
+                "attention, where no token's attention to another can be read",
             )
 
 
@@ -227,12 +270,14 @@ def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:
     return [row.nonzero()[:, 0] for row in tokens]  # waits for the device: rows have unequal numbers of them
 
 
-def _heads(projected: Tensor, attention: Any, norm: str) -> Tensor:
-    """Return (heads, length, width) of (length, heads * width), each head normalized if ``norm`` exists."""
-    heads: Tensor = getattr(attention, norm, nn.Identity())(
-        projected.view(len(projected), -1, attention.head_dim)
-    )
-    return heads.transpose(0, 1)
+def _heads(projected: Tensor, heads: int, attention: Any, norm: str) -> Tensor:
+    """Return (heads, length, width) of (length, heads * width), each head normalized if ``norm`` exists.
+
+    In LLMs that gate what a head reads, the gate stands behind the head's query and is left out.
+    """
+    split = projected.view(len(projected), heads, -1)[..., : attention.head_dim]
+    normed: Tensor = getattr(attention, norm, nn.Identity())(split)
+    return normed.transpose(0, 1)
 
 
 def _rotated(attention: Any, vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ chat template.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,7 @@ class Processing:
         row_ends: ids of the family's ``row_ends``.
         conversation: ``chat_template``, or a name in ``WRITTEN``.
         adds_start: whether the tokenizer puts its start token in front of a prompt.
+        template_settings: variables of the chat template.
     """
 
     tokenizer: Any
@@ -46,6 +47,7 @@ class Processing:
     row_ends: tuple[int, ...] = ()
     conversation: str = "chat_template"
     adds_start: bool = True
+    template_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, processor: Any, adapter: ModelAdapter) -> Processing:
@@ -82,7 +84,14 @@ class Processing:
             if token in (None, tokenizer.unk_token_id):
                 raise UserError(f"the tokenizer has no token {word}: expected the one of the checkpoint")
         return cls(
-            tokenizer, image_processor, placeholder, mark, chat_template, ends, adds_start=family.adds_start
+            tokenizer,
+            image_processor,
+            placeholder,
+            mark,
+            chat_template,
+            ends,
+            adds_start=family.adds_start,
+            template_settings=family.template_settings,
         )
 
     def check(self) -> None:
@@ -128,6 +137,7 @@ class Processing:
                 chat_template=self.chat_template,
                 add_generation_prompt=True,
                 tokenize=False,
+                **self.template_settings,
             )
         )
 

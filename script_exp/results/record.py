@@ -160,7 +160,7 @@ class RunResult:
             means over the samples, 2 per multiply-accumulate.
         identity: hash of everything that can change the result; the run directory's name ends with it.
         unpruned_identity: the identity of the unpruned run to compare with.
-        kv_cache_bytes: size of keys and values after prefill, mean over the samples, by formula.
+        kv_cache_bytes: size of the LLM's cache after prefill, mean over the samples, by formula.
         latency: ``llm_prefill_ms``, ``ttft_ms``, ``stages``, ``repeats``, ``unpruned``...; None if it was
             switched off.
         peak_memory_bytes: peak of an LLM prefill; None if it was not measured.

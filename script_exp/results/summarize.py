@@ -74,7 +74,7 @@ def summarize_costs(
         counts["vision_tower"] += signal_operations(tower, signals, record.crops, shape.grids)
         for stage, count in counts.items():
             stages[stage].append(count)
-        visual_only.append(decoder(config.text_config, lengths))
+        visual_only.append(decoder(config.text_config, lengths, gated=family.gates_attention))
         held = [length + others for length in lengths]
         cache.append(kv_cache_bytes(config.text_config, held, model.model.dtype.itemsize))
     means = {stage: float(np.mean(counts)) for stage, counts in stages.items()}

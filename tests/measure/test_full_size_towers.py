@@ -14,7 +14,7 @@ from script_exp.models.loading.architectures import ARCHITECTURES
 GRIDS = ((1, 4, 6), (1, 8, 4))
 SQUARE = ["internvl3_8b", "internvl3_38b", "gemma3_4b", "paligemma_3b"]
 TILED = ["smolvlm2_256m", "smolvlm2_2b", "idefics3_8b"]
-ANY_SIZE = ["qwen2_vl_7b", "qwen3_vl_2b", "qwen3_vl_8b", "glm_4_1v_9b"]
+ANY_SIZE = ["qwen2_vl_7b", "qwen3_vl_2b", "qwen3_vl_8b", "qwen3_5_9b", "glm_4_1v_9b"]
 
 
 def shallow(name, device="cpu"):

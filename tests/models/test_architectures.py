@@ -28,6 +28,9 @@ PARAMETERS = {
     "qwen3_vl_32b": 33_357_390_064,
     "qwen3_vl_30b_a3b": 31_070_754_032,
     "qwen3_vl_235b_a22b": 235_670_022_896,
+    "qwen3_5_9b": 9_409_813_744,
+    "qwen3_5_27b": 27_356_728_560,
+    "qwen3_5_35b_a3b": 35_107_181_936,
     "qwen2_vl_2b": 2_208_985_600,
     "qwen2_vl_7b": 8_291_375_616,
     "qwen2_vl_72b": 73_405_560_320,
@@ -94,6 +97,7 @@ PLACEHOLDERS = {
     "llava_next_video_": (32001, 32000),
     "llava_onevision_": (151646, 151647),
     "qwen": (151655, 151656),
+    "qwen3_5_": (248056, 248057),
     "smolvlm2_": (49190, None),
     "idefics3_": (128257, None),
     "glm_4_1v_": (151343, 151343),  # that of images for videos, too

@@ -177,6 +177,10 @@ class Mistral:
     sliding_window = 4096
 
 
+class Hybrid:
+    layer_types = ("linear_attention", "full_attention")
+
+
 CPU = torch.device("cpu")
 
 
@@ -187,6 +191,7 @@ CPU = torch.device("cpu")
         (Llm, "eager", False, "off with attention=eager; or attention=sdpa"),
         (Sliding, "sdpa", False, "off: the LLM of this model has a sliding window"),
         (Mistral, "sdpa", False, "off: the LLM of this model has a sliding window"),
+        (Hybrid, "sdpa", False, "off: the LLM of this model has linear attention"),
     ],
 )
 def test_what_cannot_be_compiled(config, attention, in_llm, expected):
@@ -200,6 +205,7 @@ DEEP = "the LLM of this model also takes deepstack_visual_embeds, visual_pos_mas
 REFUSED = {
     **dict.fromkeys(("paligemma", "paligemma2", "gemma3", "gemma3_window"), AHEAD),
     **dict.fromkeys(("qwen3_vl", "qwen3_vl_video", "qwen3_vl_moe"), DEEP),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe_video"), "the LLM of this model has linear attention"),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 from families import pruned_images
 
 from script_exp.errors import SettingError
-from script_exp.models.layer_reading import window_of
+from script_exp.models.layer_reading import LINEAR, kind_of, window_of
 from script_exp.pruners import (
     DART,
     PACT,
@@ -32,16 +32,23 @@ from script_exp.pruners.contract.signals import SALIENCY
 METHODS = [
     DART(budget=5, layer=2, budget_as="after"),
     FitPrune(budget=0.2, budget_as="after"),
-    HiMAP(budget=5, stages=[1, 2], budget_as="after"),
+    HiMAP(budget=5, stages=[2, 3], budget_as="after"),
     HoliTomInside(budget=5, budget_as="after"),
     PACT(budget=5, layer=2, budget_as="after"),
-    PruneVidInside(budget=5, budget_as="after"),
+    PruneVidInside(budget=5, stages=[2], budget_as="after"),
     SparseVLMPlus(budget=5, stages=[1, 2, 3], budget_as="after"),
     V2Drop(budget=0.5, stages=[1, 2, 3]),
     VTW(budget=0.5),
 ]
 
-MUSTDROP = MustDrop(budget=5, stages=[1, 2], budget_as="after", positions="keep", key=0.3)
+MUSTDROP = MustDrop(budget=5, stages=[2, 3], budget_as="after", positions="keep", key=0.3)
+_FIRST = "stages at layers 2, 3; at 1 it reads layer 0, which is linear attention, where no token's attention"
+NOT_LINEAR = {
+    FitPrune: _FIRST,  # has a stage at every layer
+    PACT: "a method that weighs no tokens: merged tokens would have to be weighed in a mask",
+    SparseVLMPlus: _FIRST,  # has three stages
+}
+"""Methods that an LLM of four layers, two of which are linear attention, cannot run, and why."""
 
 
 def answers(model, encoded, rows, pruner):
@@ -56,7 +63,8 @@ def answers(model, encoded, rows, pruner):
         model.visual_by_layer(pruner, prompt.before[row], prompt.entering[row], prompt.budget_crops[row])
         for row in range(len(rows))
     ]
-    held = [layer.keys.shape[2] for layer in output.past_key_values.layers]
+    held = [getattr(layer, "keys", None) for layer in output.past_key_values.layers]
+    held = [None if keys is None else keys.shape[2] for keys in held]
     return torch.stack(output.logits, dim=1), by_layer, held, prompt
 
 
@@ -67,8 +75,10 @@ def test_a_batch_gives_what_its_rows_give(model, encoded):
     """
     rows = (0, 1)
     counts = model.adapter.counts_positions
-    pruners = [*METHODS, PyramidDrop(budget=5, budget_as="after", positions="renumber" if counts else "keep")]
-    pruners.append(replace(MUSTDROP, positions="renumber" if counts else "keep"))
+    linear = any(kind_of(model.adapter.llm.config, layer) == LINEAR for layer in range(4))
+    positions = "renumber" if counts else "keep"
+    pruners = [*METHODS, PyramidDrop(budget=5, stages=[1, 2], budget_as="after", positions=positions)]
+    pruners.append(replace(MUSTDROP, positions=positions))
     merging = SparseVLM(budget=5, stages=[1, 2, 3], budget_as="after")
     if counts:
         pruners.append(merging)
@@ -77,23 +87,29 @@ def test_a_batch_gives_what_its_rows_give(model, encoded):
             answers(model, encoded, rows, merging)
     unpruned, *_ = answers(model, encoded, rows, NoPruning())
     for pruner in pruners:
+        if linear and type(pruner) in NOT_LINEAR:
+            with pytest.raises(SettingError, match=NOT_LINEAR[type(pruner)]):
+                answers(model, encoded, rows, pruner)
+            continue
         together, *_, prompt = answers(model, encoded, rows, pruner)
         shorter = int(prompt.arguments["attention_mask"].sum(dim=1).argmin())
         alone, (lengths,), held, single = answers(model, encoded, (shorter,), pruner)
         torch.testing.assert_close(together[shorter : shorter + 1], alone, atol=2e-4, rtol=1e-4)
         text = int(single.arguments["attention_mask"].sum()) - single.entering[0]
-        windows = [window_of(model.adapter.llm.config, layer) for layer in range(len(lengths))]
-        assert held == [  # the next token fills a window
-            min(length + text + 1, window - 1 if window else math.inf)
-            for length, window in zip(lengths, windows, strict=True)
-        ]
+        config = model.adapter.llm.config
+        windows = [window_of(config, layer) for layer in range(len(lengths))]
+        assert held == [  # the next token fills a window; linear attention holds no tokens
+            None if kind_of(config, layer) == LINEAR
+            else min(length + text + 1, window - 1 if window else math.inf)
+            for layer, (length, window) in enumerate(zip(lengths, windows, strict=True))
+        ]  # fmt: skip
         kept, *_ = answers(model, encoded, rows, replace(pruner, budget=0.999999))
         assert torch.equal(kept, unpruned)
 
 
 def test_a_grid_is_that_of_a_crop(model, family, encoded):
     """FEATHER takes every third row and column of every crop; a picture that is scaled down has none."""
-    pruner = Feather(budget=0.1, stages=[1, 2], budget_as="after")
+    pruner = Feather(budget=0.1, stages=[2, 3], budget_as="after")
     prompt, (image,) = pruned_images(model, encoded((0,), pruner.reads), pruner)
     rows, columns = image.visual.grid
     of_crop = [[row, column] for row in range(rows) for column in range(columns)]
@@ -102,7 +118,7 @@ def test_a_grid_is_that_of_a_crop(model, family, encoded):
     answers(model, encoded, (0,), pruner)
     if family == "llava_onevision":
         with pytest.raises(SettingError, match="pruner=Feather: expected a method that needs no grid"):
-            answers(model, encoded, (2,), Feather(budget=0.3, stages=[1, 2], budget_as="after"))
+            answers(model, encoded, (2,), Feather(budget=0.3, stages=[2, 3], budget_as="after"))
 
 
 def test_the_towers_attention_is_that_of_each_token(model, encoded):

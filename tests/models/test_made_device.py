@@ -57,7 +57,7 @@ def move(model, place):
 def test_every_tensor_is_on_the_models_device(family, tmp_path):
     model = with_plain_experts(build(family, tmp_path))
     rows = [(own, row) for row, own in enumerate(visuals(family)[: 2 if modality(family) == "image" else 1])]
-    pruners = [Script(budget=5), FastV(budget=4, layer=1, budget_as="after")]
+    pruners = [Script(budget=5), FastV(budget=4, layer=2, budget_as="after")]
     if model.adapter.has_projector:
         pruners.append(Trim(budget=5, aggregate=True))
     expected = [logits(model, rows, pruner) for pruner in pruners]
@@ -119,7 +119,7 @@ def test_decoder_layers_on_another_device(family, tmp_path):
         NoPruning(),
         Script(budget=5),
         FastV(budget=4, layer=2, budget_as="after"),  # ranked on the first device, dropped on the second
-        PyramidDrop(budget=4, stages=[1, 3], budget_as="after", positions=positions),
+        PyramidDrop(budget=4, stages=[1, 2], budget_as="after", positions=positions),
     ]
     expected = [logits(model, rows, pruner) for pruner in pruners]
     llm = model.adapter.llm

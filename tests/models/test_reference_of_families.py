@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import layer_reference
@@ -54,6 +54,7 @@ NEW = 9
 SETTINGS = {"max_new_tokens": NEW, "do_sample": False}
 WITH_LOGITS = {"output_logits": True, "return_dict_in_generate": True}
 CASES = [*((family, None) for family in EVERY), ("qwen3_vl", "eager"), ("gemma3_window", "eager")]
+KINDS = "linear_attention", "full_attention"
 SMALLEST = torch.finfo(torch.float32).min
 
 
@@ -135,26 +136,36 @@ def shape(llm, block, hidden, positions, alive, index):
 
 
 def methods(model):
-    """Pruners for at least four layers, with what they do, slowly, and whether positions count anew."""
+    """Pruners for four layers, with what they do, slowly, and whether positions count anew.
+
+    Where layers of linear attention are among these, stages stand where a method finds what it reads.
+    """
     after, counts = {"budget_as": "after"}, model.adapter.counts_positions
-    key = {"key": 0.2, "ratio": 0.5, "positions": "renumber" if counts else "keep"}
+    attends = [hasattr(layer, "self_attn") for layer in model.adapter.llm.layers]
+    own = [at for at in (1, 2, 3) if attends[at]]
+    behind = [at for at in (1, 2, 3) if attends[at - 1]]
+    ends = [behind[0], behind[-1]]
     found = [
-        (FastV(budget=5, layer=1, **after), fastv, False),
-        (PyramidDrop(budget=4, stages=[2, 3], positions="keep", **after), next_layer, False),
-        (Pyramid(budget=3, stages=[1, 2, 3], **after), fastv, False),
-        (HiMAP(budget=5, stages=[1, 2], **after), himap, False),
-        (FitPrune(budget=0.2, **after), fitprune, False),
+        (FitPrune(budget=0.2, **after), fitprune, False),  # reads every layer
+        (PACT(budget=5, layer=2, **after), pact, False),  # weighs merged tokens in every layer's mask
+    ]
+    found = found if all(attends) else []
+    key = {"key": 0.2, "ratio": 0.5, "positions": "renumber" if counts else "keep"}
+    found += [
+        (FastV(budget=5, layer=behind[0], **after), fastv, False),
+        (PyramidDrop(budget=4, stages=own[-2:], positions="keep", **after), next_layer, False),
+        (Pyramid(budget=3, stages=behind, **after), fastv, False),
+        (HiMAP(budget=5, stages=behind[:2], **after), himap, False),
         (V2Drop(budget=0.5, stages=[1, 2, 3]), v2drop, False),
         (VTW(budget=0.5), none, False),
         (DART(budget=5, layer=2, **after), dart, False),
-        (PACT(budget=5, layer=2, **after), pact, False),
-        (Feather(budget=5, stages=[1, 3], **after), feather, False),
-        (MustDrop(budget=4, stages=[1, 2, 3], **key, **after), mustdrop, counts),
-        (HoliTomInside(budget=5, stages=[1, 3], **after), holitom_inside, False),
-        (PruneVidInside(budget=5, stages=[1, 3], **after), prunevid_inside, False),
+        (Feather(budget=5, stages=ends, **after), feather, False),
+        (MustDrop(budget=4, stages=behind, **key, **after), mustdrop, counts),
+        (HoliTomInside(budget=5, stages=ends, **after), holitom_inside, False),
+        (PruneVidInside(budget=5, stages=ends, **after), prunevid_inside, False),
     ]
     if model.adapter.modality == "video":
-        merging = FrameFusionInside(budget=5, stages=[1, 3], threshold=SURE, **after)
+        merging = FrameFusionInside(budget=5, stages=ends, threshold=SURE, **after)
         found.append((merging, framefusion_inside, False))
     if counts:
         found += [
@@ -194,11 +205,37 @@ def test_inside_the_llm(family, kernel, tmp_path):
         with torch.inference_mode(), model.pruning_inside(prompt):
             beams.append(model.model.generate(**prompt.arguments, **SETTINGS, num_beams=2)[0, -NEW:])
     assert torch.equal(*beams)
-    every = model.prune(*batch, Pyramid(budget=0.999999, stages=[1, 2], budget_as="after"))
+    (pyramid,) = (pruner for pruner, *_ in methods(model) if type(pruner) is Pyramid)
+    every = model.prune(*batch, replace(pyramid, budget=0.999999))
     with torch.inference_mode():
         with model.pruning_inside(every):
             kept = model.prefill(every).logits
         assert torch.equal(kept, model.prefill(model.prune(*batch, NoPruning())).logits)
+
+
+def test_layers_of_linear_attention_between_stages(tmp_path, monkeypatch):
+    """As in released models, where each fourth layer has attention; or at any layer, if nothing reads it."""
+    config = EVERY["qwen3_5"]()
+    config.text_config.num_hidden_layers = 13
+    config.text_config.layer_types = [KINDS[at % 4 == 3] for at in range(13)]
+    monkeypatch.setitem(EVERY, "qwen3_5", lambda: config)
+    model = build("qwen3_5", tmp_path)
+    rows, questions = visuals("qwen3_5")[:2], QUESTIONS[:2]
+    batch, *single = (encoded(model, rows[own], questions[own]) for own in (slice(2), slice(1), slice(1, 2)))
+    plain = [alone(model, parts, NoPruning()) for parts in single]
+    after = {"budget_as": "after"}
+    for pruner, choose in (
+        (Pyramid(budget=3, stages=[4, 8, 12], **after), fastv),
+        (PyramidDrop(budget=4, stages=[3, 7], positions="keep", **after), next_layer),
+        (Feather(budget=5, stages=[4, 12], **after), feather),
+        (V2Drop(budget=0.5, stages=[1, 6, 9]), v2drop),
+    ):
+        prompt = model.prune(*batch, pruner)
+        with torch.inference_mode(), model.pruning_inside(prompt):
+            output = model.model.generate(**prompt.arguments, **SETTINGS, **WITH_LOGITS)
+        for row, own in enumerate(plain):
+            schedule = model.schedule(pruner, prompt.entering[row], prompt.budget_crops[row])
+            check(model, output, row, own, schedule, choose)
 
 
 @pytest.mark.parametrize("family", EVERY)

@@ -54,6 +54,7 @@ RULES = {
     **{f"paligemma{size}": (*WORDS[:3], "paligemma") for size in ("_3b", "2_3b", "2_10b", "2_28b")},
     **{f"gemma3_{size}": WORDS for size in ("4b", "12b", "27b")},
     **{f"qwen2_vl_{size}": PLACES for size in ("2b", "7b", "72b")},
+    **{f"qwen3_5_{size}": PLACES for size in ("9b", "27b", "35b_a3b")},
     **{f"qwen3_vl_{size}": PLACES for size in ("2b", "4b", "8b", "32b", "30b_a3b", "235b_a22b")},
 }
 

@@ -12,6 +12,7 @@ from flop_counter import counted
 from script_exp.benchmarks.base import Sample
 from script_exp.cell.answer import count_tokens
 from script_exp.errors import UserError
+from script_exp.measure.kv_cache import held_bytes
 from script_exp.models.query_encoder import ClipQueryEncoder
 from script_exp.pruners import (
     Downsample,
@@ -37,7 +38,7 @@ PRUNERS = {
     "fastv": FastV(budget=5, layer=2, budget_as="after"),
     "pyramid": Pyramid(budget=5, stages=(1, 3), budget_as="after"),
     "raters": SparseVLMPlus(budget=5, stages=(1, 2, 3), budget_as="after"),
-    "key_set": MustDrop(budget=5, stages=(1, 2), budget_as="after", positions="keep"),
+    "key_set": MustDrop(budget=5, stages=(2, 3), budget_as="after", positions="keep"),
 }
 
 # A method adds to a family what it reads of the tower, the question and inside the LLM. These four read all
@@ -137,7 +138,7 @@ def calls(model, pruner, number, picture, question, of_tower):
         "query_encoder": query,
         "prune": counted(lambda: model.prune(inputs, images, pruner, queries)),
         "prefill": prefill,
-        "cache": sum(one.keys.nbytes + one.values.nbytes for one in outputs[0].past_key_values.layers),
+        "cache": held_bytes(outputs[0].past_key_values),
     }
 
 

@@ -1,4 +1,4 @@
-"""Qwen3-VL on videos: every pair of frames between its own start and end, behind its time in words."""
+"""Qwen3-VL and Qwen3.5 on videos: each pair of frames in a start and an end, behind its time in words."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from script_exp.models.families.qwen3_vl_tower import Qwen3VLTower
 from script_exp.models.families.video import videos_of
 
 
-class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
-    """``Qwen3VLForConditionalGeneration`` and its MoE, videos only.
+class TimedVideoAdapter(Qwen25VLVideoAdapter):
+    """What Qwen3-VL and Qwen3.5 share on videos.
 
     Times are words of the prompt here, not positions: "<1.2 seconds>" is the middle of a pair's two frames.
     The template writes start, placeholder and end for a video, and all three give way to the pairs. (5.23's
@@ -54,3 +54,7 @@ class Qwen3VLVideoAdapter(Qwen3VLTower, Qwen25VLVideoAdapter):
             frame = f"{START}{placeholder * (length // len(own))}{END}"
             texts.append("".join(f"<{float(time):.1f} seconds>{frame}" for time in own))
         return texts
+
+
+class Qwen3VLVideoAdapter(Qwen3VLTower, TimedVideoAdapter):
+    """``Qwen3VLForConditionalGeneration`` and its MoE, videos only."""

@@ -18,6 +18,7 @@ from script_exp.models.families.mistral3 import Mistral3Adapter
 from script_exp.models.families.paligemma import PaliGemmaAdapter
 from script_exp.models.families.qwen2_5_vl import Qwen25VLAdapter
 from script_exp.models.families.qwen2_vl import Qwen2VLAdapter
+from script_exp.models.families.qwen3_5 import Qwen35Adapter
 from script_exp.models.families.qwen3_vl import Qwen3VLAdapter
 from script_exp.models.families.smolvlm import SmolVLMAdapter
 
@@ -30,6 +31,8 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "qwen2_5_vl": Qwen25VLAdapter,
     "qwen3_vl": Qwen3VLAdapter,
     "qwen3_vl_moe": Qwen3VLAdapter,
+    "qwen3_5": Qwen35Adapter,
+    "qwen3_5_moe": Qwen35Adapter,
     "internvl": InternVLAdapter,
     "qwen2_vl": Qwen2VLAdapter,
     "smolvlm": SmolVLMAdapter,
@@ -40,16 +43,12 @@ ADAPTERS: dict[str, type[ModelAdapter]] = {
     "gemma3": Gemma3Adapter,
 }
 
-_LINEAR = "most of its layers are linear attention, in whose state no token can be hidden; try qwen3_vl"
-REFUSED: dict[str, str] = {"qwen3_5": _LINEAR, "qwen3_5_moe": _LINEAR}
-"""model_type of known families that are not supported -> why."""
-
 
 def not_supported(family: object) -> str:
     """Return what is wrong with an architecture that has no adapter here, and the nearest that has one."""
     near = difflib.get_close_matches(str(family), ADAPTERS, n=1)
-    why = REFUSED.get(str(family)) or (f"the nearest by name is {near[0]}" if near else "")
-    return f"{family!r}{f' ({why})' if why else ''}; expected one of {', '.join(ADAPTERS)}"
+    hint = f" (the nearest by name is {near[0]})" if near else ""
+    return f"{family!r}{hint}; expected one of {', '.join(ADAPTERS)}"
 
 
 def has_clip_tower(config: Any) -> bool:

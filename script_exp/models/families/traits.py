@@ -21,16 +21,15 @@ class FamilyTraits(ABC):
     """The part of an adapter that needs no model in memory.
 
     Attributes:
-        modality: ``image`` or ``video``; in most families the key of the encoder's output in
-            ``mm_encoder_outputs``.
+        modality: ``image`` or ``video``; mostly the key of the encoder's output in ``mm_encoder_outputs``.
         variable_size: whether images of different size give different numbers of tokens per crop. If so, an
             image with fewer tokens than the budget keeps all of them; otherwise that is an error.
-        has_separators: whether the model puts its own tokens between the visual ones, or the prompt words of
-            ``row_ends``.
+        has_separators: whether tokens of the model, or words (``row_ends``), stand between the visual ones.
         row_ends: words between the rows of an image's placeholders, which the setting ``newline`` is about.
         counts_positions: whether positions count the tokens, so that they can be renumbered when some go.
         sees_ahead: whether tokens of a prompt see later ones (:meth:`ModelAdapter.blocks`).
         blocks_in_window: whether a sliding window also hides tokens of one block from each other.
+        gates_attention: whether a decoder's q_proj also gives a gate, as wide, behind the query of each head.
         shrinks: whether the tower takes pictures made smaller (:meth:`ModelAdapter.encode_smaller`).
         has_projector: whether every image has tower features and a projector, as aggregated tokens need.
         adds_words: whether an image has words among its placeholders (:meth:`ModelAdapter.texts`).
@@ -42,6 +41,7 @@ class FamilyTraits(ABC):
         on_host: those of ``inputs`` that only lay out the prompt: on a GPU, every read would wait for it.
         default_rules: the rules that suit the family's released checkpoints.
         conversations: what may wrap a question: the checkpoint's own template, or LLaVA's conversation.
+        template_settings: variables that the checkpoint's template gets, if it should not do its default.
         tower_names: what a tower for crops of one size calls its parts.
         whole: classes of modules that no device boundary may cut, besides those that transformers names.
         frames: frames per video if the checkpoint's config does not say; None for images.
@@ -55,6 +55,7 @@ class FamilyTraits(ABC):
     counts_positions: ClassVar[bool] = True
     sees_ahead: ClassVar[bool] = False
     blocks_in_window: ClassVar[bool] = False
+    gates_attention: ClassVar[bool] = False
     shrinks: ClassVar[bool] = False
     has_projector: ClassVar[bool] = True
     adds_words: ClassVar[bool] = False
@@ -66,6 +67,7 @@ class FamilyTraits(ABC):
     on_host: ClassVar[tuple[str, ...]] = ()
     default_rules: ClassVar[PruningRules] = PruningRules()
     conversations: ClassVar[tuple[str, ...]] = ("chat_template", "vicuna_v1")
+    template_settings: ClassVar[Mapping[str, Any]] = {}
     tower_names: ClassVar[TowerNames] = CLIP_NAMES
     whole: ClassVar[tuple[str, ...]] = ()
     frames: ClassVar[FrameCount | None] = None
@@ -88,9 +90,8 @@ class FamilyTraits(ABC):
     def check_reads(cls, reads: Reads, config: Any) -> None:
         """Raise a :class:`UserError` for something that a method reads and the model cannot give."""
         if reads.smaller_to is not None and not cls.shrinks:
-            raise UserError(
-                f"pictures cannot be made smaller for {cls.__name__}: expected a method that prunes tokens"
-            )
+            why = f"pictures cannot be made smaller for {cls.__name__}"
+            raise UserError(f"{why}: expected a method that prunes tokens")
         cls.check_signals(reads.signals, config)
 
     @classmethod

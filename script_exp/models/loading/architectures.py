@@ -25,7 +25,7 @@ from transformers import (
 from script_exp.models.loading.gemma_sizes import gemma3
 from script_exp.models.loading.internvl_sizes import internvl3, internvl3_5
 from script_exp.models.loading.other_sizes import glm4v, mistral_small, paligemma, paligemma2
-from script_exp.models.loading.qwen_sizes import qwen2_5_vl, qwen2_vl, qwen3_vl
+from script_exp.models.loading.qwen_sizes import qwen2_5_vl, qwen2_vl, qwen3_5, qwen3_vl
 from script_exp.models.loading.smolvlm_sizes import idefics3, smolvlm2
 
 _NEXT_RESOLUTIONS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
@@ -167,6 +167,9 @@ ARCHITECTURES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3_vl_32b": lambda: qwen3_vl("32b"),
     "qwen3_vl_30b_a3b": lambda: qwen3_vl("30b_a3b"),
     "qwen3_vl_235b_a22b": lambda: qwen3_vl("235b_a22b"),
+    "qwen3_5_9b": lambda: qwen3_5("9b"),
+    "qwen3_5_27b": lambda: qwen3_5("27b"),
+    "qwen3_5_35b_a3b": lambda: qwen3_5("35b_a3b"),
     "qwen2_vl_2b": lambda: qwen2_vl("1_5b"),
     "qwen2_vl_7b": lambda: qwen2_vl("7b"),
     "qwen2_vl_72b": lambda: qwen2_vl("72b"),

@@ -1,14 +1,23 @@
-"""Full-size configs of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, as ``architectures.py`` has them.
+"""Full-size configs of Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5, as ``architectures.py`` has them.
 
 Widths and depths are those of the text models of the same name; they were compared with the number of
-parameters in the name, and not with the hub's ``config.json``, which could not be read.
+parameters in the name, and not with the hub's ``config.json``, which could not be read. Those of Qwen3.5 have
+other sources, which stand beside them.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from transformers import PretrainedConfig, Qwen2_5_VLConfig, Qwen2VLConfig, Qwen3VLConfig, Qwen3VLMoeConfig
+from transformers import (
+    PretrainedConfig,
+    Qwen2_5_VLConfig,
+    Qwen2VLConfig,
+    Qwen3_5Config,
+    Qwen3_5MoeConfig,
+    Qwen3VLConfig,
+    Qwen3VLMoeConfig,
+)
 
 
 class LLMSize(NamedTuple):
@@ -139,3 +148,26 @@ def qwen3_vl(size: str) -> PretrainedConfig:
         text_config=text,
         tie_word_embeddings=small,
     )
+
+
+# 9B and 35B-A3B are the defaults of transformers' classes, which name them. 27B has the sizes of
+# scripts/models/qwen3.5-27B.sh in THUDM/slime; with 48 heads of values, which are not stated there, the
+# number of parameters is that of the name.
+_QWEN3_5: dict[str, dict[str, int]] = {
+    "9b": {},
+    "27b": LLMSize(5120, 17408, 64, 24, 4)._asdict() | {"linear_num_value_heads": 48},
+    "35b_a3b": {},
+}
+
+
+def qwen3_5(size: str) -> PretrainedConfig:
+    """Qwen/Qwen3.5-9B, -27B and -35B-A3B; the tower is Qwen3-VL's larger one, without DeepStack."""
+    rope = {"rope_type": "default", "rope_theta": 1e7, "mrope_section": [11, 11, 10]}
+    text = _QWEN3_5[size] | {
+        "max_position_embeddings": 262144,
+        "eos_token_id": 248044,
+        "rope_parameters": rope | {"partial_rotary_factor": 0.25},
+    }
+    config = (Qwen3_5MoeConfig if size.endswith("a3b") else Qwen3_5Config)(dtype="bfloat16", text_config=text)
+    config.vision_config.out_hidden_size = config.text_config.hidden_size
+    return config

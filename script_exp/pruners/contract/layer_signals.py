@@ -65,6 +65,11 @@ class Rows:
         """Whether it needs the model's rotary embedding besides."""
         return self.rotary and self.own
 
+    @property
+    def layer(self) -> int | None:
+        """Layer whose attention it reads: -1, the one before the stage; or 0, the stage's first layer."""
+        return 0 if self.own else -1
+
 
 @dataclass(frozen=True, order=True)
 class States:
@@ -108,6 +113,11 @@ class States:
     def rotated(self) -> bool:
         """Whether it needs the model's rotary embedding besides."""
         return self.kind in ("own_keys", "ones")
+
+    @property
+    def layer(self) -> int | None:
+        """As in :class:`Rows`; None for states that every layer has."""
+        return {"keys": -1, "own_keys": 0, "ones": -1}.get(self.kind)
 
 
 LayerSignal: TypeAlias = Rows | States
