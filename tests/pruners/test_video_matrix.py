@@ -139,7 +139,7 @@ def test_in_every_family(model, family):
 
 def both(before, inside):
     """Twice the budget enters the LLM."""
-    parts = {"before": before(budget=1), "inside": inside(budget=1)}
+    parts = {"before": before(budget=1), "inside": inside(budget=1, stages=(2,))}
     return Composed(budget=0.25, expansion=2, budget_as="after", **parts)
 
 
@@ -154,7 +154,7 @@ def test_both_stages_of_a_method(model, family):
         origin = known.origin
         assert torch.equal(entering[: len(origin.crop)], image.visual.projected[origin.crop, origin.place])
         assert torch.equal(origin.part, origin.crop)
-    all_of_it = model.prune(inputs, images, FrameFusionInside(budget=n, budget_as="after"))
+    all_of_it = model.prune(inputs, images, FrameFusionInside(budget=n, stages=(2,), budget_as="after"))
     with model.pruning_inside(all_of_it):
         whole = model.prefill(all_of_it).logits
     assert torch.equal(whole, model.prefill(model.prune(inputs, images, NoPruning())).logits)
