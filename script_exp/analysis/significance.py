@@ -16,7 +16,7 @@ from script_exp.analysis.comparison import Comparison, compare, holm
 from script_exp.analysis.table import Entry, Group, Row, Table, without_empty
 from script_exp.benchmarks import METRICS
 from script_exp.errors import UserError
-from script_exp.results.read import draws, load_samples
+from script_exp.results.read import CopiedAlone, draws, load_samples
 
 _MODULES = {"graph": ("✓", ""), "query": ("", "✓"), "script": ("✓", "✓"), "random": ("", "")}
 _LEVEL = 0.05
@@ -46,7 +46,8 @@ class PairedTests:
     """Paired tests between cells; keeps the samples it has read.
 
     Attributes:
-        problems: one sentence per comparison that cannot be made, or not on all seeds.
+        problems: one sentence per comparison that cannot be made, or not on all seeds; one for all results
+            that were copied without their samples.
     """
 
     def __init__(self, cells: Cells) -> None:
@@ -56,6 +57,7 @@ class PairedTests:
         self._folders = self._runs.drop_duplicates("identity").set_index("identity")["run_dir"]
         self._read = lru_cache(maxsize=64)(load_samples)
         self._made: dict[tuple[tuple[str, ...], tuple[str, ...]], Comparison | None] = {}
+        self._copied_named = False
         self.problems: list[str] = []
 
     def against_unpruned(self, cell: pd.Series) -> Outcome:
@@ -108,6 +110,11 @@ class PairedTests:
         try:
             after, before = ([self._read(Path(folder)) for folder in side] for side in (first, second))
             return compare(METRICS[metric], after, before)
+        except CopiedAlone as error:
+            if not self._copied_named:
+                self._copied_named = True
+                self.problems.append(f"paired comparisons of results like this one: {error}")
+            return None
         except (UserError, ValueError, TypeError, KeyError, AttributeError) as error:
             self.problems.append(f"{', '.join(first)} cannot be compared with {', '.join(second)}: {error}")
             return None

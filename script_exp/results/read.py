@@ -83,6 +83,10 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """Columns of the table of runs: type and meaning. Values that were not measured are missing, not zero."""
 
 
+class CopiedAlone(UserError):
+    """A result was copied without its samples, as those in ``results/``."""
+
+
 @dataclass(frozen=True)
 class Runs:
     """Finished runs, and the problems of all others.
@@ -145,16 +149,18 @@ def load_samples(run_dir: Path) -> pd.DataFrame:
     """Read the samples of one run, one row each, indexed by id.
 
     Raises:
-        UserError: if the file is missing or a line is damaged.
+        CopiedAlone: if the file is missing, and the rest of the run as well.
+        UserError: if it is missing or a line is damaged.
     """
     file = run_dir / "samples.jsonl"
     remedy = f"remove {run_dir} to run this cell again"
     try:
         samples = pd.DataFrame([values for _, values in read_lines(file, remedy)])
     except FileNotFoundError as error:
-        alone = not (run_dir / "config.yaml").exists()
-        why = "the result was copied without its run" if alone else remedy
-        raise UserError(f"{file} cannot be read: it is missing; {why}") from error
+        missing = f"{file} cannot be read: it is missing"
+        if not (run_dir / "config.yaml").exists():
+            raise CopiedAlone(f"{missing}; the result was copied without its run") from error
+        raise UserError(f"{missing}; {remedy}") from error
     except UserError as error:
         raise UserError(f"{file} cannot be read: {str(error).removeprefix(f'{file}, ')}") from error
     if "id" not in samples or samples["id"].isna().any() or samples["id"].duplicated().any():

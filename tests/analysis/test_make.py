@@ -232,7 +232,7 @@ def test_bad_runs_are_named_and_the_rest_is_made(tmp_path, options, code):
     process = call(tmp_path, "--figures", "off", *options)
     assert process.returncode == code
     left_out = process.stderr.splitlines()
-    assert len(left_out) == 5  # and query is compared twice
+    assert len(left_out) == 4  # query is compared twice, and named once
     for place, why in (
         (damaged, "is damaged"),
         (newer, "schema version 9"),

@@ -86,7 +86,8 @@ def check_quantization(
     if layout in ("random", "original"):
         what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
         raise SettingError(key, quantization, f"off with {what}")
-    if getattr(config.get_text_config(), "num_local_experts", None):
+    text = config.get_text_config()
+    if any(getattr(text, name, None) for name in ("num_local_experts", "num_experts")):
         why = "most weights of this model are its experts', which are not in linear layers and would stay"
         raise SettingError(key, quantization, f"off: {why}")
     package = _PACKAGES[quantization]
