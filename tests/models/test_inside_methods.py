@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import IMAGE
+from checkpoints import BOS, IMAGE
 from flop_counter import counted
 from layer_llms import llava, qwen, qwen_inputs, qwen_rows
 from layer_methods import METHODS
@@ -21,6 +21,7 @@ from layer_reference import (
     llava_inputs,
     llava_row,
     made_known,
+    padded,
     reference,
 )
 
@@ -68,6 +69,18 @@ def test_generation_equals_the_reference(model_and_windows, name):
         for window, length in zip(windows or [None] * LAYERS, lengths, strict=True)
     ]
     assert held(output) == [min(pair) for pair in zip(lengths, most, strict=True)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_without_an_image(name):
+    """It keeps all it has beside a row that is pruned: nothing can be read of its visual tokens."""
+    (model, _), pruner = llava("llama"), METHODS[name].pruner
+    own = [BOS, 6, 7, 8, 9, 10]
+    inputs = padded([TEXTS[0][0] + [IMAGE] * VISUAL + TEXTS[0][1], own])
+    inputs["pixel_values"] = llava_inputs()["pixel_values"][:1]
+    new = generate(model, inputs, pruner, crops=[1, 0]).sequences[1, -NEW_TOKENS:]
+    plain = model.generate(**padded([own]), max_new_tokens=NEW_TOKENS, do_sample=False)
+    assert torch.equal(new, plain[0, -NEW_TOKENS:])
 
 
 @pytest.mark.parametrize("name", WITHOUT_RENUMBERING)
