@@ -25,7 +25,7 @@ from layer_reference import (
     reference,
 )
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.measure import flops
 from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.layer_flops import last_rows, read_operations, sizes_of
@@ -81,6 +81,13 @@ def test_a_row_without_an_image(name):
     new = generate(model, inputs, pruner, crops=[1, 0]).sequences[1, -NEW_TOKENS:]
     plain = model.generate(**padded([own]), max_new_tokens=NEW_TOKENS, do_sample=False)
     assert torch.equal(new, plain[0, -NEW_TOKENS:])
+
+
+@pytest.mark.parametrize("way", [{"prefill_chunk_size": 8}, {"use_cache": False}], ids=str)
+def test_a_prompt_that_does_not_run_as_one_is_refused(way):
+    (model, _), inputs = llava("llama"), llava_inputs(1)
+    with pytest.raises(UserError, match="expected use_cache=True, and the whole prompt, alone, in one"):
+        generate(model, inputs, METHODS["vtw"].pruner, **way)
 
 
 @pytest.mark.parametrize("name", WITHOUT_RENUMBERING)
