@@ -150,6 +150,11 @@ def test_it_can_be_quantized(stock, folder):
             assert inside or torch.equal(module.weight, stock.model.get_submodule(name).weight)
 
 
+def test_it_is_no_config_for_random_weights(stock, folder):
+    with pytest.raises(UserError, match="has InternVL's original layout: expected a transformers config"):
+        find_checkpoint(Wanted(str(folder), weights="random"), needs_query=False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
