@@ -14,6 +14,7 @@ from typing import Any
 from script_exp.errors import SettingError
 from script_exp.measure.linear_attention import linear_attention
 from script_exp.measure.tower_flops import patches_of, tower_operations
+from script_exp.models.experts import experts_of
 from script_exp.models.families.traits import FamilyTraits
 from script_exp.models.layer_reading import LINEAR, kind_of
 
@@ -55,7 +56,7 @@ def mlp(config: Any, tokens: int) -> int:
     A layer of a mixture of experts has a router, and a token runs through some of its experts, and through
     one that all share and its gate, if there is one.
     """
-    d, experts = config.hidden_size, _experts(config)
+    d, experts = config.hidden_size, experts_of(config)
     if not experts:
         return int(2 * tokens * 3 * d * config.intermediate_size)
     shared = getattr(config, "shared_expert_intermediate_size", 0)
@@ -75,7 +76,7 @@ def decoder(config: Any, lengths: Sequence[int], *, gated: bool = False) -> int:
         SettingError: if only some layers have experts.
     """
     some = getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
-    if _experts(config) and some:
+    if experts_of(config) and some:
         expected = "none, with decoder_sparse_step=1: all layers with experts"
         raise SettingError("text_config.mlp_only_layers", config.mlp_only_layers, expected)
     total = 0
@@ -191,12 +192,6 @@ def prefill_stages(
 def head_dim(config: Any) -> int:
     """Return the width of an attention head."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
-def _experts(config: Any) -> int:
-    """Return the experts of each layer; 0 for an LLM without."""
-    found = (getattr(config, name, None) for name in ("num_local_experts", "num_experts"))
-    return next(filter(None, found), 0)
 
 
 def _encoder_layer(config: Any, tokens: int) -> int:

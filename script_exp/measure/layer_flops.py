@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import torch
+
 from script_exp.measure.flops import attention_row, head_dim
 from script_exp.models.layer_sequence import asking
 from script_exp.models.prunable import PrunableModel
@@ -22,10 +24,11 @@ def inside_operations(model: PrunableModel, prompt: PrunedPrompt) -> list[int]:
         return [0] * len(prompt.before)
     pruner = prompt.layer_pruner.then
     ids, token = prompt.arguments["input_ids"], prompt.arguments["attention_mask"].bool()
-    text = asking(ids == model.adapter.placeholder_id, token).sum(dim=1).tolist()
+    behind = asking(ids == model.adapter.placeholder_id, token)
+    text, lengths = torch.stack([behind.sum(dim=1), token.sum(dim=1)]).tolist()  # one wait for the device
     config, gated = model.model.config.text_config, model.adapter.gates_attention
     totals = []
-    for row, length in enumerate(token.sum(dim=1).tolist()):
+    for row, length in enumerate(lengths):
         visual = prompt.entering[row]
         schedule = model.schedule(prompt.layer_pruner, visual, prompt.budget_crops[row])
         sizes = visual, length - visual, text[row]

@@ -148,7 +148,7 @@ def attention_of(
         heads: ``each``, or ``mean`` or ``max`` over them.
         softcap: from :func:`softcap_of`.
     """
-    groups = query.float().reshape(len(key), -1, *query.shape[1:])
+    groups = torch.unflatten(query.float(), 0, (len(key), -1))
     parts: list[Tensor] = []
     for group, own in zip(groups, key.float(), strict=True):
         scores = _capped(group @ own.mT * scaling, softcap).masked_fill(~seen, -torch.inf)

@@ -142,8 +142,9 @@ class LayerPruning:
         """Return the whole prompt. Beam search runs several copies of each row."""
         if hidden.shape[1] != self.visual.shape[1]:
             raise UserError(
-                "pruning inside the LLM: expected use_cache=True and the whole prompt in one forward pass; "
-                "tokens are dropped once, at prefill"
+                "pruning inside the LLM: expected use_cache=True, and the whole prompt, alone, in one "
+                "forward pass, without prefill_chunk_size and assisted generation; tokens are dropped once, "
+                "at prefill"
             )
         copies = len(hidden) // len(self.visual)
         visual, placeholder = (

@@ -275,7 +275,7 @@ def _heads(projected: Tensor, heads: int, attention: Any, norm: str) -> Tensor:
 
     In LLMs that gate what a head reads, the gate stands behind the head's query and is left out.
     """
-    split = projected.view(len(projected), heads, -1)[..., : attention.head_dim]
+    split = torch.unflatten(projected, 1, (heads, -1))[..., : attention.head_dim]
     normed: Tensor = getattr(attention, norm, nn.Identity())(split)
     return normed.transpose(0, 1)
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from script_exp.errors import UserError
+from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
 
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -21,7 +22,10 @@ def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
         UserError: if a prompt with an image is in no known conversation, or has several turns.
     """
     tokenizer, placeholder = prunable.processing.tokenizer, prunable.adapter.placeholder_id
-    frames = [_frame(prunable, conversation) for conversation in prunable.adapter.conversations]
+    forms = [replace(prunable.processing, conversation=name) for name in prunable.adapter.conversations]
+    if prunable.processing.template_settings:  # the user may have left the template's default
+        forms.append(replace(prunable.processing, conversation="chat_template", template_settings={}))
+    frames = [_frame(form, prunable.adapter.content_type) for form in forms]
     image_words, texts = prunable.adapter.image_words, []
     for ids in input_ids:
         whole = tokenizer.decode(ids[ids != placeholder])
@@ -58,7 +62,8 @@ class _Frame:
     Attributes:
         before, after: what comes before and after the text, without special tokens.
         system: all that comes before the text, with special tokens.
-        reply: the beginning of the model's turn, with special tokens.
+        reply: the beginning of the model's turn, with special tokens; without thoughts, which templates leave
+            out of earlier turns.
     """
 
     before: str
@@ -71,18 +76,17 @@ class _Frame:
         return bool(self.reply) and whole.count(self.reply) - self.system.count(self.reply) > 1
 
 
-def _frame(prunable: PrunableModel, conversation: str) -> _Frame | None:
-    processing = replace(prunable.processing, conversation=conversation)
-    if conversation == "chat_template" and not (
+def _frame(processing: Processing, content_type: str) -> _Frame | None:
+    if processing.conversation == "chat_template" and not (
         processing.chat_template or processing.tokenizer.chat_template
     ):
         return None
     tokenizer = processing.tokenizer
-    parts = processing.prompt(_MARK, prunable.adapter.content_type).split(_MARK)
+    parts = processing.prompt(_MARK, content_type).split(_MARK)
     ids = [
         tokenizer(part.replace(processing.mark, ""), add_special_tokens=False)["input_ids"]
         for part in (parts[0], parts[-1])
     ]
     before, after = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in ids)
     system, reply = (tokenizer.decode(part).strip() for part in ids)
-    return _Frame(before, after, system, reply)
+    return _Frame(before, after, system, reply.partition("<think>")[0].strip())

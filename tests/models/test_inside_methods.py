@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from checkpoints import IMAGE
+from checkpoints import BOS, IMAGE
 from flop_counter import counted
 from layer_llms import llava, qwen, qwen_inputs, qwen_rows
 from layer_methods import METHODS
@@ -21,10 +21,11 @@ from layer_reference import (
     llava_inputs,
     llava_row,
     made_known,
+    padded,
     reference,
 )
 
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.measure import flops
 from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.layer_flops import last_rows, read_operations, sizes_of
@@ -68,6 +69,25 @@ def test_generation_equals_the_reference(model_and_windows, name):
         for window, length in zip(windows or [None] * LAYERS, lengths, strict=True)
     ]
     assert held(output) == [min(pair) for pair in zip(lengths, most, strict=True)]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_row_without_an_image(name):
+    """It keeps all it has beside a row that is pruned: nothing can be read of its visual tokens."""
+    (model, _), pruner = llava("llama"), METHODS[name].pruner
+    own = [BOS, 6, 7, 8, 9, 10]
+    inputs = padded([TEXTS[0][0] + [IMAGE] * VISUAL + TEXTS[0][1], own])
+    inputs["pixel_values"] = llava_inputs()["pixel_values"][:1]
+    new = generate(model, inputs, pruner, crops=[1, 0]).sequences[1, -NEW_TOKENS:]
+    plain = model.generate(**padded([own]), max_new_tokens=NEW_TOKENS, do_sample=False)
+    assert torch.equal(new, plain[0, -NEW_TOKENS:])
+
+
+@pytest.mark.parametrize("way", [{"prefill_chunk_size": 8}, {"use_cache": False}], ids=str)
+def test_a_prompt_that_does_not_run_as_one_is_refused(way):
+    (model, _), inputs = llava("llama"), llava_inputs(1)
+    with pytest.raises(UserError, match="expected use_cache=True, and the whole prompt, alone, in one"):
+        generate(model, inputs, METHODS["vtw"].pruner, **way)
 
 
 @pytest.mark.parametrize("name", WITHOUT_RENUMBERING)

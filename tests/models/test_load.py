@@ -150,7 +150,7 @@ def test_every_tensor_is_accounted_for(tmp_path, change):
         tensors["model.surplus"] = torch.zeros(2)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        UserError, match=f"{change}_keys.*({'linear_1' if change == 'missing' else 'surplus'})"
+        UserError, match=rf"config.json \({change}: .*({'linear_1' if change == 'missing' else 'surplus'})"
     ):
         load(folder)
 

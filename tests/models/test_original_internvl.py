@@ -150,13 +150,18 @@ def test_it_can_be_quantized(stock, folder):
             assert inside or torch.equal(module.weight, stock.model.get_submodule(name).weight)
 
 
+def test_it_is_no_config_for_random_weights(stock, folder):
+    with pytest.raises(UserError, match="has InternVL's original layout: expected a transformers config"):
+        find_checkpoint(Wanted(str(folder), weights="random"), needs_query=False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"llm_config": {"model_type": "internlm2"}}, "model_type='internlm2' is not supported"),
         ({"llm_config": None}, "expected the config.json of an InternVL"),
         ({"select_layer": -4}, "expected select_layer=-1"),
-        ({"vision_config": VISION | {"num_hidden_layers": 4}}, "does not match its config.json"),
+        ({"vision_config": VISION | {"num_hidden_layers": 4}}, r"config.json \(missing: .* and \d+ more\)"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(stock, folder, tmp_path, change, message):

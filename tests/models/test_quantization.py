@@ -150,6 +150,7 @@ def test_quantized_checkpoints_that_cannot_be_loaded_are_refused(monkeypatch, tm
             "expected off with a checkpoint in LLaVA's original layout",
         ),
         ("int8", {"family": "qwen3_vl_moe"}, "expected off: most weights of this model are its experts'"),
+        ("int8", {"family": "qwen3_5_moe_video"}, "expected off: most weights of this model are its"),
         ("int8", {"family": "internvl_moe"}, "expected off: most weights of this model are its experts'"),
         (
             "int8",

@@ -12,13 +12,14 @@ from safetensors.torch import load_file, save_file
 from script_exp.cell.prepared import RunCell
 from script_exp.config.command_line import CONF
 from script_exp.config.settings import RunSettings
-from script_exp.errors import SettingError
+from script_exp.errors import SettingError, UserError
 from script_exp.measure import flops
 from script_exp.measure.kv_cache import kv_cache_bytes
 from script_exp.measure.latency import LatencyInput, LatencyProtocol, measure_latency
 from script_exp.measure.layer_flops import inside_operations
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.wanted import Wanted
+from script_exp.models.question import bare_questions
 from script_exp.pruners import Feather, Graph, NoPruning, PyramidDrop
 
 BEHIND = (
@@ -107,6 +108,25 @@ def test_the_template_is_asked_for_an_answer_without_thinking(tmp_path):
     template = "{{ messages[0]['content'][1]['text'] }}{% if enable_thinking is false %} at once{% endif %}"
     processing.tokenizer.chat_template = template
     assert processing.prompt("what?", "image") == "what? at once"
+
+
+def test_the_question_of_a_prompt_in_the_users_hands(tmp_path):
+    """With or without thoughts; a model's earlier turn has none."""
+    model = build("qwen3_5", tmp_path)
+    tokenizer = model.processing.tokenizer
+    tokenizer.chat_template = (
+        "{% for one in messages %}<s>{{ one.role }}: {{ one.content[-1].text }}</s>{% endfor %}<s>assistant: "
+        "<think>{% if enable_thinking is false %} </think>{% endif %}"
+    )
+    said = (("user", "what?"), ("assistant", "a star"), ("user", "where?"))
+    told = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+    image = torch.tensor([model.adapter.placeholder_id])
+    for thoughts in ({}, {"enable_thinking": False}):
+        given = {"add_generation_prompt": True, "return_dict": False, "return_tensors": "pt", **thoughts}
+        one, several = (tokenizer.apply_chat_template(turns, **given)[0] for turns in (told[:1], told))
+        assert bare_questions(model, torch.cat([image, one])[None]) == ["what?"]
+        with pytest.raises(UserError, match="cannot find the question in the prompt"):
+            bare_questions(model, torch.cat([image, several])[None])
 
 
 def test_released_weights_have_a_part_that_predicts_several_tokens(tmp_path):

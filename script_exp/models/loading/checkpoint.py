@@ -187,9 +187,10 @@ def _random(wanted: Wanted, adapter: type[ModelAdapter] | None) -> Checkpoint:
     setting, folder = f"model.path={wanted.path}", Path(wanted.path).expanduser()
     if (folder / "config.json").is_file():
         raw = _read_config(setting, folder)
-        if is_original(raw):
+        if is_original(raw) or is_original_internvl(raw):
+            whose = "LLaVA" if is_original(raw) else "InternVL"
             raise UserError(
-                f"{setting} has LLaVA's original layout: expected a transformers config.json for "
+                f"{setting} has {whose}'s original layout: expected a transformers config.json for "
                 "model.weights=random, or the default model.path"
             )
         adapter = adapter or _adapter(setting, raw.get("model_type"))

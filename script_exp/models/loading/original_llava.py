@@ -25,7 +25,7 @@ from transformers import (
 
 from script_exp.errors import UserError
 from script_exp.models.json_object import read_object
-from script_exp.models.loading.tensors import check_weights, read_tensors, tensor_shapes
+from script_exp.models.loading.tensors import check_names, check_weights, read_tensors, tensor_shapes
 
 # key -> the original's default, the supported values
 _SUPPORTED: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -58,7 +58,6 @@ _KEY_MAPPING = {
 }
 # buffers that old releases of transformers saved and current ones compute
 _IGNORED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids)$")
-_LISTED = 8
 
 
 def is_original(config: Mapping[str, Any]) -> bool:
@@ -151,7 +150,7 @@ def load_original(
     )
     missing = {name for name in report["missing_keys"] if has_tower or not name.startswith(_TOWER)}
     unexpected = {name for name in report["unexpected_keys"] if not _IGNORED.search(name)}
-    _raise_problems(folder, missing, unexpected, map(str, report["mismatched_keys"]))
+    check_names(folder, missing, unexpected, map(str, report["mismatched_keys"]))
     if not has_tower:
         names = _tower_names(vision, tensor_shapes(vision))
         tensors = read_tensors(vision, names.__contains__)
@@ -263,17 +262,4 @@ def _compare_shapes(
 ) -> None:
     shared = wanted.keys() & found.keys()
     other = [f"{n} {list(found[n])} instead of {list(wanted[n])}" for n in shared if found[n] != wanted[n]]
-    _raise_problems(folder, wanted.keys() - shared, found.keys() - shared, other)
-
-
-def _raise_problems(
-    folder: Path, missing: Iterable[str], unexpected: Iterable[str], other: Iterable[str]
-) -> None:
-    problems = []
-    for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", other)):
-        listed = sorted(names)
-        if listed:
-            more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-            problems.append(f"{kind}: {', '.join(listed[:_LISTED])}{more}")
-    if problems:
-        raise UserError(f"{folder}: its tensors do not match its config.json ({'; '.join(problems)})")
+    check_names(folder, wanted.keys() - shared, found.keys() - shared, other)

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
 
 from script_exp.errors import SettingError, UserError
+from script_exp.models.experts import experts_of
 from script_exp.models.families.adapter import ModelAdapter
 
 _PACKAGES = {"int8": "torchao", "int4": "bitsandbytes"}
@@ -86,8 +87,7 @@ def check_quantization(
     if layout in ("random", "original"):
         what = "random weights" if layout == "random" else "a checkpoint in LLaVA's original layout"
         raise SettingError(key, quantization, f"off with {what}")
-    text = config.get_text_config()
-    if any(getattr(text, name, None) for name in ("num_local_experts", "num_experts")):
+    if experts_of(config.get_text_config()):
         why = "most weights of this model are its experts', which are not in linear layers and would stay"
         raise SettingError(key, quantization, f"off: {why}")
     package = _PACKAGES[quantization]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ _LAYOUTS = (
     ("model.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+_LISTED = 8
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -92,6 +93,27 @@ def read_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, Tenso
         else:
             tensors |= {name: tensor for name, tensor in _load_bin(file, "cpu").items() if wanted(name)}
     return tensors
+
+
+def check_names(
+    where: object, missing: Iterable[str], unexpected: Iterable[str], other: Iterable[str]
+) -> None:
+    """Raise a :class:`UserError` that lists the first few tensors of each kind, if there are any.
+
+    Args:
+        where: the checkpoint, the start of the message.
+        missing: names that the architecture has and the checkpoint lacks.
+        unexpected: names that the checkpoint has and the architecture lacks.
+        other: those of both whose shapes differ.
+    """
+    problems = []
+    for kind, names in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", other)):
+        listed = sorted(names)
+        if listed:
+            more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+            problems.append(f"{kind}: {', '.join(listed[:_LISTED])}{more}")
+    if problems:
+        raise UserError(f"{where}: its tensors do not match its config.json ({'; '.join(problems)})")
 
 
 def _shards(index: Path) -> list[Path]:

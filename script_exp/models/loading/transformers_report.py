@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from script_exp.errors import UserError
+from script_exp.models.loading.tensors import check_names
 
 
 @contextmanager
@@ -35,10 +35,7 @@ def load_checked(kind: Any, folder: Path, setting: str, **arguments: Any) -> Any
     model, report = kind.from_pretrained(
         folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
     )
-    problems = {
-        kind: sorted(map(str, report[kind]))
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-    }
-    if any(problems.values()):
-        raise UserError(f"{setting}: the checkpoint does not match its config.json: {problems}")
+    check_names(
+        setting, report["missing_keys"], report["unexpected_keys"], map(str, report["mismatched_keys"])
+    )
     return model
