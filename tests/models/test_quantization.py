@@ -152,11 +152,6 @@ def test_quantized_checkpoints_that_cannot_be_loaded_are_refused(monkeypatch, tm
         ("int8", {"family": "qwen3_vl_moe"}, "expected off: most weights of this model are its experts'"),
         ("int8", {"family": "qwen3_5_moe_video"}, "expected off: most weights of this model are its"),
         ("int8", {"family": "internvl_moe"}, "expected off: most weights of this model are its experts'"),
-        (
-            "int8",
-            {"family": "qwen3_5_moe_video"},
-            "expected off: most weights of this model are its experts'",
-        ),
         ("int8", {"compiled": "default"}, "model.compile=default: expected off with quantized weights"),
     ],
 )
