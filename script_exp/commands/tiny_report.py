@@ -1,6 +1,7 @@
 """Report, as Markdown for docs/tiny_model.md, how good the built-in model is and what its benchmark resolves.
 
 python runners/tiny_report.py --budgets 64 32 16
+python runners/tiny_report.py --world 2 --budgets 64   # of tiny_2, on shapes_2
 python runners/tiny_report.py --model next             # what only the crops of tiny_next show
 """
 
@@ -42,9 +43,10 @@ def _report(given: argparse.Namespace) -> int:
         benchmark = NextShapes(scenes=60 if given.scenes is None else given.scenes, scene_seed=seed)
         print_next_report(given.path or "embedded_next", benchmark)
         return 0
-    kind, name = ((Shapes, "shapes"), (SecondShapes, "shapes_2"))[given.world - 1]
+    worlds = (Shapes, "shapes", "embedded"), (SecondShapes, "shapes_2", "embedded_2")
+    kind, name, path = worlds[given.world - 1]
     seed = benchmark_config(name)["scene_seed"] if given.scene_seed is None else given.scene_seed
     scenes = 80 if given.scenes is None else given.scenes
     budgets = [192, 128, 64, 32, 16] if given.budgets is None else given.budgets
-    print_report(given.path or "embedded", kind(scenes=scenes, scene_seed=seed), budgets)
+    print_report(given.path or path, kind(scenes=scenes, scene_seed=seed), budgets)
     return 0

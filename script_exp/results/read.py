@@ -26,7 +26,7 @@ _WORDS = {_TEXT: "text", _NUMBER: "a number", _COUNT: "a whole number", _FLAG: "
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "model": (_TEXT, "name of the model, as in conf/model"),
-    "checkpoint": (_TEXT, "its folder or hub id; ``embedded`` and ``embedded_next`` are built in"),
+    "checkpoint": (_TEXT, "its folder or hub id; ``embedded`` and the like are built in"),
     "weights": (_TEXT, "``pretrained``, or ``random``, which has no accuracy"),
     "benchmark": (_TEXT, "name of the benchmark, as in conf/benchmark"),
     "benchmark_settings": (_TEXT, "JSON of the settings that can change its number, such as protocol"),

@@ -21,11 +21,8 @@ _FIRST_PATTERNS = (
     *(Look(SIGN, "", digit) for digit in DIGITS),
     *(Look(GROUND, name) for name in GROUNDS),
 )
-_LABEL_PATTERNS = (
-    *(Look(LABEL, color) for color in COLORS),
-    Look(LABEL, ""),
-    *(Look(LABEL, "", word) for word in PRINTED),
-)
+_WORD_PATTERNS = tuple(Look(LABEL, "", word) for word in PRINTED)
+_LABEL_PATTERNS = (*(Look(LABEL, color) for color in COLORS), Look(LABEL, ""), *_WORD_PATTERNS)
 _SINGULAR = (
     {shape: shape for shape in (*SHAPES, SIGN, LABEL)}
     | {shape + "s": shape for shape in SHAPES}
@@ -41,11 +38,13 @@ class Naming:
         world: the world.
         patterns: everything that a text can name; an empty field matches anything.
         asked: the kinds of question that name a thing, not a place.
+        always: what texts name in every step of training, because it is learned slowest.
     """
 
     world: World
     patterns: tuple[Look, ...]
     asked: tuple[str, ...]
+    always: tuple[Look, ...] = ()
 
     @cached_property
     def ids(self) -> dict[Look, int]:
@@ -93,4 +92,6 @@ def phrase(pattern: Look) -> str:
 
 
 FIRST_NAMING = Naming(FIRST_WORLD, _FIRST_PATTERNS, tuple(kind for kind in ALL if kind != "ground"))
-SECOND_NAMING = Naming(SECOND_WORLD, (*_FIRST_PATTERNS, *_LABEL_PATTERNS), SECOND_WORLD.kinds)
+SECOND_NAMING = Naming(
+    SECOND_WORLD, (*_FIRST_PATTERNS, *_LABEL_PATTERNS), SECOND_WORLD.kinds, always=_WORD_PATTERNS
+)

@@ -55,9 +55,9 @@ class SecondRecipe:
     """
 
     seed: int = 2
-    vision_steps: int = 500
-    joint_steps: int = 4500
-    polish_steps: int = 1200
+    vision_steps: int = 4000
+    joint_steps: int = 8000
+    polish_steps: int = 2500
     pools: PoolSizes = field(default_factory=lambda: PoolSizes(12_000, 12_000, 4000))
     monitor_scenes: int = 24
 

@@ -21,6 +21,7 @@ from transformers import CLIPModel
 
 from script_exp.shapes.scenes import GRID
 from script_exp.training.architecture import Sizes, build_clip
+from script_exp.training.naming import phrase
 from script_exp.training.optimization import Progress, Run, decay_groups
 from script_exp.training.precision import mixed_precision
 from script_exp.training.vision_features import (
@@ -80,6 +81,7 @@ def naming_targets(pool: Pool, chosen: np.ndarray, rng: np.random.Generator) -> 
     naming = pool.naming
     everything = naming.phrases()
     texts = dict(everything[index] for index in rng.permutation(len(everything))[:PHRASES_PER_STEP])
+    texts |= {phrase(pattern): [naming.ids[pattern]] for pattern in naming.always}
     for index in chosen[:QUESTIONS_PER_STEP]:
         for question in ask_many(
             pool.scenes[index], [str(rng.choice(naming.asked))], rng, world=naming.world

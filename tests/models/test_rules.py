@@ -37,6 +37,7 @@ RULES = {
         "chat_template",
     ),  # trained so that the similar patches are the relevant ones
     "tiny_video": (1, "contiguous", "keep", "chat_template"),
+    "tiny_2": (1, "contiguous", "keep", "chat_template"),
     "tiny_next": (1, "contiguous", "keep", "chat_template"),
     "llava_1_5_7b": LLAVA,
     "llava_1_5_13b": LLAVA,

@@ -136,14 +136,17 @@ def find_checkpoint(wanted: Wanted, *, needs_query: bool) -> Checkpoint:
     return _with_clip(checkpoint, source, wanted.clip)
 
 
+_TRAINED_BY = {"embedded": "", "embedded_next": "--model next ", "embedded_2": "--world 2 "}
+
+
 def _embedded(path: str) -> Source:
     """Return where a checkpoint of the package is."""
     if not (EMBEDDED[path] / "config.json").is_file():
         raise SettingError(
             "model.path",
             path,
-            "outputs/tiny_next/weights, after `python runners/train_tiny.py --model next --out "
-            "outputs/tiny_next`: this copy of the package has no weights for it",
+            f"outputs/{path}/weights, after `python runners/train_tiny.py {_TRAINED_BY[path]}--out "
+            f"outputs/{path}`: this copy of the package has no weights for it",
         )
     return Source(f"model.path={path}", EMBEDDED[path])
 
