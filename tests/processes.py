@@ -5,6 +5,7 @@ Where it matters how a process starts and ends (imports, signals, hooks at exit)
 
 from __future__ import annotations
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -112,5 +113,9 @@ def _run(arguments: list[str], output: Path, errors: Path, setup: str, environme
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(ROOT)
     sys.argv = arguments
+    atexit._clear()  # of the process that this one is forked from
     exec(setup, {})
-    runpy.run_path(arguments[0], run_name="__main__")
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # which multiprocessing leaves out; W&B's service writes its log then

@@ -17,7 +17,7 @@ from PIL import Image
 
 from script_exp.errors import check_choice, check_number, printable
 from script_exp.results.wandb_logged import digest_of, log_of, note_logged
-from script_exp.results.wandb_package import load, run_settings, share_service
+from script_exp.results.wandb_package import leave_service, load, run_settings, share_service
 from script_exp.results.wandb_rules import (
     NAME_LIMIT,
     TAG_LIMIT,
@@ -284,6 +284,7 @@ class WandbTracker(Tracker):
             call()
         except Exception as error:  # whatever W&B raises, the run continues
             self._run = None
+            leave_service()
             if self._upload is not None:
                 self._upload.abandon()
                 self._upload = None

@@ -7,6 +7,7 @@ from 0.25 on works: settings that a release does not know are left out.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 _TIMEOUT_S = 30  # of the service at the start and at the end of a run
@@ -46,3 +47,9 @@ def run_settings() -> Any:
 def share_service() -> None:
     """Start W&B's service for this process and all processes that it starts from now on."""
     load().setup().ensure_service()
+
+
+def leave_service() -> None:
+    """Leave a service that failed; else W&B would meet it again, with a traceback, when the process ends."""
+    with suppress(Exception):  # it unregisters its hook first
+        load().teardown()
