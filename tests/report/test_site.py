@@ -89,7 +89,7 @@ def test_each_method_has_its_sheet_place_and_commands(site):
     ]
     assert all(re.fullmatch(r"\d+ of \d+", row[2]) for row in place[1:])
     made = next(table for table in page.tables if table[0][:3] == ["Budget", "Seed", "Command"])
-    assert [row[2].split()[:2] for row in made[1:]] == [["python", "runners/run.py"]] * 10
+    assert [row[2].split()[:2] for row in made[1:]] == [["python", "runners/run.py"]] * 15
     accuracies = [f"{100 * value:.2f}" for value in _accuracies("cdpruner")]
     assert sorted(row[3] for row in made[1:]) == sorted(accuracies)
 
