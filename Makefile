@@ -27,7 +27,7 @@ lint: .venv/ready-dev  ## check format, lint, types, and that packages import do
 sweep: .venv/ready  ## run the sweep behind the table in the README
 	$(BIN)/python runners/run.py -m experiment=readme
 
-speed: .venv/ready  ## measure every table of docs/speed.md on this machine
+speed: .venv/ready  ## measure the tables of docs/speed.md on this machine
 	$(BIN)/python benchmarks_speed/all.py
 
 table: .venv/ready  ## make tables and figures of all finished runs

@@ -1,4 +1,4 @@
-"""Measure every speed number in docs/speed.md; without a GPU, the small versions of them.
+"""Measure the tables of docs/speed.md but that of lmms-eval; without a GPU, the small versions of them.
 
 python benchmarks_speed/all.py [--device cuda] [--results folder]
 """
