@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from script_exp.errors import SettingError
 from script_exp.measure.linear_attention import linear_attention
 from script_exp.measure.tower_flops import patches_of, tower_operations
 from script_exp.models.experts import experts_of
@@ -50,13 +49,13 @@ def attention(config: Any, tokens: int, *, gated: bool = False) -> int:
     return int(2 * tokens * d * ((3 if gated else 2) * q + 2 * kv) + 4 * tokens**2 * q)
 
 
-def mlp(config: Any, tokens: int) -> int:
-    """Count the gated MLP of one decoder layer at ``tokens`` positions.
+def mlp(config: Any, tokens: int, layer: int) -> int:
+    """Count the gated MLP of decoder layer ``layer`` at ``tokens`` positions.
 
     A layer of a mixture of experts has a router, and a token runs through some of its experts, and through
     one that all share and its gate, if there is one.
     """
-    d, experts = config.hidden_size, experts_of(config)
+    d, experts = config.hidden_size, experts_of(config, layer)
     if not experts:
         return int(2 * tokens * 3 * d * config.intermediate_size)
     shared = getattr(config, "shared_expert_intermediate_size", 0)
@@ -71,19 +70,12 @@ def decoder(config: Any, lengths: Sequence[int], *, gated: bool = False) -> int:
         config: config of the LLM.
         lengths: positions in each layer.
         gated: :attr:`FamilyTraits.gates_attention`.
-
-    Raises:
-        SettingError: if only some layers have experts.
     """
-    some = getattr(config, "mlp_only_layers", None) or getattr(config, "decoder_sparse_step", 1) != 1
-    if experts_of(config) and some:
-        expected = "none, with decoder_sparse_step=1: all layers with experts"
-        raise SettingError("text_config.mlp_only_layers", config.mlp_only_layers, expected)
     total = 0
     for index, tokens in enumerate(lengths):
         linear = kind_of(config, index) == LINEAR
         total += linear_attention(config, tokens) if linear else attention(config, tokens, gated=gated)
-        total += mlp(config, tokens)
+        total += mlp(config, tokens, index)
     return total
 
 
