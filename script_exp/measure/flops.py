@@ -13,9 +13,8 @@ from typing import Any
 
 from script_exp.measure.linear_attention import linear_attention
 from script_exp.measure.tower_flops import patches_of, tower_operations
-from script_exp.models.experts import experts_of
 from script_exp.models.families.traits import FamilyTraits
-from script_exp.models.layer_reading import LINEAR, kind_of
+from script_exp.models.layer_kinds import LINEAR, experts_of, kind_of
 
 
 @dataclass(frozen=True)

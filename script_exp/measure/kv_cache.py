@@ -7,7 +7,7 @@ from typing import Any
 
 from script_exp.measure.flops import head_dim
 from script_exp.measure.linear_attention import state_bytes
-from script_exp.models.layer_reading import LINEAR, kind_of, window_of
+from script_exp.models.layer_kinds import LINEAR, kind_of, window_of
 
 
 def kv_cache_bytes(config: Any, lengths: Sequence[int], bytes_per_value: int) -> int:

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from script_exp.errors import SettingError, UserError
 from script_exp.models.cache_name import CACHE
-from script_exp.models.layer_reading import LINEAR
+from script_exp.models.layer_kinds import LINEAR
 
 # Before torch 2.13, transformers passes sdpa an explicit causal mask while compiling, which rules out flash
 # attention. For a kernel that it does not know, it makes no mask; is_causal is enough without padding.

@@ -19,7 +19,7 @@ from transformers.masking_utils import (
 from script_exp.errors import UserError
 from script_exp.models.attention_rows import weighted
 from script_exp.models.cache_name import CACHE
-from script_exp.models.layer_reading import LINEAR, kind_of, window_of
+from script_exp.models.layer_kinds import LINEAR, kind_of, window_of
 from script_exp.models.layer_sequence import LayerSequence, consecutive, rotary_of
 
 _Place: TypeAlias = tuple[int, str, torch.device]

@@ -24,14 +24,8 @@ from script_exp.models.cache_name import CACHE
 from script_exp.models.deepstack import deep_rows_kept
 from script_exp.models.layer_arguments import LayerArguments, check_layers, check_prunable
 from script_exp.models.layer_choices import LayerChoices
-from script_exp.models.layer_reading import (
-    LINEAR,
-    StageReading,
-    check_linear,
-    check_readable,
-    check_weighing,
-    kind_of,
-)
+from script_exp.models.layer_kinds import LINEAR, kind_of
+from script_exp.models.layer_reading import StageReading, check_linear, check_readable, check_weighing
 from script_exp.models.layer_sequence import Blocks, LayerSequence, asking, left_padded, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LayerSignal, States, TokensKnown

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 from script_exp.errors import SettingError, UserError
 from script_exp.models.attention_rows import attention_of, last_row, seen_from, softcap_of
 from script_exp.models.devices import device_of
+from script_exp.models.layer_kinds import LINEAR, kind_of, window_of
 from script_exp.models.layer_sequence import LayerSequence, take_columns
 from script_exp.pruners.contract.layer_pruner import LayerPruner
 from script_exp.pruners.contract.layer_signals import LAST_ROW, LayerSignal, Rows, States
-
-LINEAR = "linear_attention"
-"""Kind of the layers that hold a state of one size in place of keys and values."""
 
 
 class StageReading:
@@ -244,19 +242,6 @@ def check_weighing(method: str, attention: str) -> None:
         raise SettingError(
             "attention", attention, f"sdpa or eager: {method} weighs merged tokens in the mask"
         )
-
-
-def kind_of(config: Any, index: int) -> str:
-    """Return a layer's kind of attention in transformers; configs without ``layer_types`` have one kind."""
-    types = getattr(config, "layer_types", None)
-    if types is not None:
-        return str(types[index])
-    return "full_attention" if getattr(config, "sliding_window", None) is None else "sliding_attention"
-
-
-def window_of(config: Any, index: int) -> int | None:
-    """Return the columns that a layer's sliding window spans; None for full attention."""
-    return int(config.sliding_window) if kind_of(config, index) == "sliding_attention" else None
 
 
 def _columns(sequence: LayerSequence, of: str) -> list[Tensor]:

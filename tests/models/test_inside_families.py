@@ -10,7 +10,7 @@ import torch
 from families import pruned_images
 
 from script_exp.errors import SettingError
-from script_exp.models.layer_reading import LINEAR, kind_of, window_of
+from script_exp.models.layer_kinds import LINEAR, kind_of, window_of
 from script_exp.pruners import (
     DART,
     PACT,

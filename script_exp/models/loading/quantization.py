@@ -18,8 +18,8 @@ from torch import nn
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig, TorchAoConfig
 
 from script_exp.errors import SettingError, UserError
-from script_exp.models.experts import experts_of
 from script_exp.models.families.adapter import ModelAdapter
+from script_exp.models.layer_kinds import experts_of
 
 _PACKAGES = {"int8": "torchao", "int4": "bitsandbytes"}
 
