@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["WANDB_MODE"] = "disabled"  # tests of tracking set tracker.mode
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist already uses every core
 
+import fast_yaml
 import pytest
 import torch
 
@@ -16,6 +17,8 @@ if not torch.cuda.is_available():
 
 from checkpoints import save_llava
 from small_llava import load
+
+fast_yaml.install()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 
+import fast_yaml
 import hydra._internal.logging_config
 import hydra.core.plugins
 import matplotlib as mpl
@@ -19,6 +20,8 @@ import seaborn  # noqa: F401
 import transformers.models.clip.modeling_clip
 import transformers.models.llama.modeling_llama
 import transformers.models.llava.modeling_llava  # noqa: F401
+import wandb_workspaces.reports.v2
+import wandb_workspaces.workspaces  # noqa: F401
 from matplotlib.backends import backend_agg, backend_pdf, backend_svg  # noqa: F401
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
@@ -36,8 +39,11 @@ from hydra_plugins import script_exp_launchers  # noqa: F401
 from script_exp.cell.prepared import RunCell
 from script_exp.config.settings import RunSettings
 from script_exp.models.loading.load import load_model
+from script_exp.results import wandb_package
 from script_exp.sweeps.experiment import composed_cells
 
+fast_yaml.install()
+wandb_package.load()  # a service is started by each command that logs
 mpl.use("agg")
 get_checkpoint_conversion_mapping("llava")  # compiles a thousand regular expressions
 hydra.core.plugins.Plugins.instance()  # looks for plugins in all installed packages

@@ -67,23 +67,35 @@ def model(family, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def of_tower(model):
-    """Operations of tower and projector by picture and size, counted once for all methods."""
-    counts = {}
+def encode(model):
+    """Encode a picture, by number, once for all methods: features and the operations that they took."""
+    found = {}
+
+    def encode(number, inputs, reads):
+        if (number, reads) not in found:
+            images = []
+            operations = counted(lambda: images.extend(model.encode_images(inputs, reads)))
+            found[number, reads] = images, operations
+        return found[number, reads]
+
+    return encode
+
+
+@pytest.fixture(scope="module")
+def in_projector(model):
+    """The part of them in the projector, by picture and size."""
+    found = {}
 
     def count(number, inputs, reads):
-        key = number, reads.smaller_to
-        if key not in counts:
-            whole = counted(lambda: model.encode_images(inputs, reads))
-            projector = counted_in_projector(model, inputs, reads)
-            counts[key] = whole - projector, projector
-        return counts[key]
+        if (number, reads) not in found:
+            found[number, reads] = counted_in_projector(model, inputs, reads)
+        return found[number, reads]
 
     return count
 
 
 @pytest.mark.parametrize(("family", "name"), PAIRS, indirect=["family"])
-def test_costs_are_means_of_what_the_calls_take(model, family, of_tower, name):
+def test_costs_are_means_of_what_the_calls_take(model, family, encode, in_projector, name):
     pruner = PRUNERS[name]
     if pruner.reads.smaller_to is not None and not model.adapter.shrinks:
         with pytest.raises(UserError, match="pictures cannot be made smaller"):
@@ -98,7 +110,10 @@ def test_costs_are_means_of_what_the_calls_take(model, family, of_tower, name):
         for picture, question in zip(pictures, QUESTIONS, strict=True)
     ]
     flops, cache = summarize_costs(model, pruner, count_tokens(model, pruner, samples))
-    taken = [calls(model, pruner, *one, of_tower) for one in zip(numbers, pictures, QUESTIONS, strict=True)]
+    taken = [
+        calls(model, pruner, *one, encode, in_projector)
+        for one in zip(numbers, pictures, QUESTIONS, strict=True)
+    ]
     means = {key: sum(one[key] for one in taken) / len(taken) for key in taken[0]}
     stages = flops["stages"]
     inside = stages["pruner"] if name in ("fastv", "pyramid", "raters", "key_set") else 0
@@ -114,17 +129,15 @@ def test_costs_are_means_of_what_the_calls_take(model, family, of_tower, name):
     assert (stages["pruner"] > 0) == (name not in ("none", "saliency", "downsample"))  # a sort has no product
 
 
-def calls(model, pruner, number, picture, question, of_tower):
+def calls(model, pruner, number, picture, question, encode, in_projector):
     """Operations of each call on the way to the first logits, and the bytes of the cache then."""
     inputs = model.preprocess([[picture]], [model.chat_prompt(question)])
     alone = Reads(smaller_to=pruner.reads.smaller_to)
-    tower, projector = of_tower(number, inputs, alone)
-    images, queries, query = model.encode_images(inputs, pruner.reads), None, 0
-    if pruner.reads.signals:
-        with_signals = replace(alone, signals=pruner.reads.signals)
-        tower = counted(lambda: model.encode_images(inputs, with_signals)) - projector
+    projector = in_projector(number, inputs, alone)
+    tower = encode(number, inputs, replace(alone, signals=pruner.reads.signals))[1] - projector
+    images, queries, query = encode(number, inputs, pruner.reads)[0], None, 0
     if pruner.needs_query:
-        query = counted(lambda: model.encode_images(inputs, Reads(joint=True))) - tower - projector
+        query = encode(number, inputs, Reads(joint=True))[1] - tower - projector
         query += counted(lambda: model.encode_queries([question]))
     if pruner.reads.question:
         queries = model.encode_queries([question], pruner.reads)
