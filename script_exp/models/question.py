@@ -13,6 +13,7 @@ from script_exp.models.processing import Processing
 from script_exp.models.prunable import PrunableModel
 
 _MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+_THOUGHTS = "<think>"  # some templates open the reply with it; earlier replies have none
 
 
 def bare_questions(prunable: PrunableModel, input_ids: Tensor) -> list[str]:
@@ -89,4 +90,4 @@ def _frame(processing: Processing, content_type: str) -> _Frame | None:
     ]
     before, after = (tokenizer.decode(part, skip_special_tokens=True).strip() for part in ids)
     system, reply = (tokenizer.decode(part).strip() for part in ids)
-    return _Frame(before, after, system, reply.partition("<think>")[0].strip())
+    return _Frame(before, after, system, reply.partition(_THOUGHTS)[0].strip())
