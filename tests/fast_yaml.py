@@ -1,6 +1,6 @@
 """YAML of configs read by libyaml: in tests, a third of composing a config is its parsing.
 
-omegaconf does so itself from 2.4 on. Its rules stay; ``test_fast_yaml.py`` compares the two parsers.
+omegaconf's rules stay; ``test_fast_yaml.py`` compares the two parsers.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def no_text(file):
 
 
 def nested(file):
-    file.write_text("[" * 20_000)
+    file.write_text("[" * 100_000)
 
 
 def no_number(file):
