@@ -16,7 +16,7 @@ test: .venv/ready-dev  ## run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
 testslow: .venv/ready-dev  ## run the slow tests: kills, time-outs, notebooks, 10,000 runs
-	$(BIN)/python -m pytest -m slow -n 4
+	$(BIN)/python -m pytest -m slow -n 4 --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/ready-dev  ## check format, lint, types, and that packages import downwards only
 	$(BIN)/ruff format --check .

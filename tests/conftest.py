@@ -21,6 +21,11 @@ from small_llava import load
 fast_yaml.install()
 
 
+def pytest_collection_modifyitems(items):
+    """Jobs of SLURM mostly wait: they are begun first, so that the last test is not one of them."""
+    items.sort(key=lambda item: item.path.parent.name != "slurm")
+
+
 @pytest.fixture(scope="session")
 def llava_folder(tmp_path_factory):
     return save_llava(tmp_path_factory.mktemp("llava"))

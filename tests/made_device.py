@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 FIRST, SECOND = (
     torch.device("xla:0"),
@@ -86,11 +85,12 @@ class MadeDevices(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs, packet = dict(kwargs or {}), func.overloadpacket
-        flat, _ = tree_flatten((args, kwargs))
-        made = [one for one in flat if isinstance(one, Made)]
+        tensors = []
+        _mapped((args, kwargs), tensors.append)
+        made = [one for one in tensors if isinstance(one, Made)]
         target = kwargs.get("device")
         places = {one.place for one in made if one.ndim and one.place != _ANY}
-        on_host = any(type(one) is not Made and isinstance(one, torch.Tensor) and one.ndim for one in flat)
+        on_host = any(type(one) is not Made and one.ndim for one in tensors)
         if len(places) > 1 and packet not in _ACROSS:
             raise RuntimeError(f"{func}: tensors on {sorted(map(str, places))}")
         if places and on_host and packet not in _ACROSS | _INDEXING:
@@ -100,19 +100,14 @@ class MadeDevices(TorchDispatchMode):
             self.waits[_caller()] += 1
         if target is not None:
             kwargs["device"] = torch.device("cpu")
-        args, kwargs = tree_map(lambda one: one.host if isinstance(one, Made) else one, (args, kwargs))
+        args, kwargs = _mapped((args, kwargs), lambda one: one.host if isinstance(one, Made) else one)
         result = func(*args, **kwargs)
         place = _place(packet, target, made)
         if place is None or packet in _WAITS - _SIZES:
             return result
         own = {id(one.host): one for one in made}  # an operation in place returns its argument
 
-        def placed(one):
-            if not isinstance(one, torch.Tensor):
-                return one
-            return own[id(one)] if id(one) in own else Made(one, place)
-
-        return tree_map(placed, result)
+        return _mapped(result, lambda one: own[id(one)] if id(one) in own else Made(one, place))
 
 
 class _Literals(TorchFunctionMode):
@@ -122,9 +117,23 @@ class _Literals(TorchFunctionMode):
         kwargs = kwargs or {}
         place = kwargs.get("device")
         if func is torch.tensor and place is not None and torch.device(place).type == "xla":
-            args = tree_map(lambda one: one.item() if isinstance(one, Made) else one, args)
+            args = _mapped(args, lambda one: one.item() if isinstance(one, Made) else one)
             return Made(func(*args, **kwargs | {"device": "cpu"}), torch.device(place))
         return func(*args, **kwargs)
+
+
+def _mapped(values, function):
+    """The same nest of lists, tuples and dicts, with ``function`` of every tensor in it.
+
+    torch's own ``tree_map`` knows more kinds of nests, and takes longer than the operations of small models.
+    """
+    if isinstance(values, torch.Tensor):
+        return function(values)
+    if type(values) in (list, tuple):
+        return type(values)(_mapped(one, function) for one in values)
+    if isinstance(values, dict):
+        return {name: _mapped(one, function) for name, one in values.items()}
+    return values
 
 
 def _place(packet, target, made):

@@ -220,18 +220,16 @@ def test_nothing_is_read_that_nobody_declared(model, family):
 def test_their_operations_equal_the_counter(model, family, alone):
     """Alone and together, because keys of a layer are computed once."""
     signals = signals_of(family)
-    for chosen in [[one] for one in signals] if alone else [signals]:
-        for row in visuals(family)[::2]:
-            inputs = model.preprocess([row], [model.chat_prompt("what is it?")])
+    tower = model.adapter.tower_shape(model.model.config)
+    for row in visuals(family)[::2]:
+        inputs = model.preprocess([row], [model.chat_prompt("what is it?")])
+        (image,) = model.encode_images(inputs)
+        grids = [] if image.grid is None else [image.grid]
+        plain = counted(lambda inputs=inputs: model.encode_images(inputs))
+        for chosen in [[one] for one in signals] if alone else [signals]:
             reads = Reads(signals=frozenset(chosen))
-            (image,) = model.encode_images(inputs)
-            more = counted(lambda inputs=inputs, reads=reads: model.encode_images(inputs, reads))
-            more -= counted(lambda inputs=inputs: model.encode_images(inputs))
-            grids = [] if image.grid is None else [image.grid]
-            assert (
-                signal_operations(model.adapter.tower_shape(model.model.config), chosen, image.crops, grids)
-                == more
-            )
+            more = counted(lambda inputs=inputs, reads=reads: model.encode_images(inputs, reads)) - plain
+            assert signal_operations(tower, chosen, image.crops, grids) == more
 
 
 def test_the_grid_is_that_of_the_tokens(model, family):

@@ -144,7 +144,9 @@ def _materialize(model: Any, device: torch.device | str, std: float, seed: int) 
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, torch.empty_like(buffer, device=device))
-    model.initialize_weights()  # fills the buffers; the weights stay without memory
+    for parameter in model.parameters():
+        parameter._is_hf_initialized = True  # drawn below; on the meta device each would run in Python
+    model.initialize_weights()  # fills the buffers
     generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in list(model.named_parameters()):
         parent, _, leaf = name.rpartition(".")
