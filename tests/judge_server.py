@@ -62,7 +62,7 @@ def judge_server(script: Script) -> Iterator[Script]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     script.url = f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
     try:
         yield script

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,7 @@ def _run(arguments: list[str], output: Path, errors: Path, setup: str, environme
     os.chdir(ROOT)
     sys.argv = arguments
     atexit._clear()  # of the process that this one is forked from
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
     exec(setup, {})
     try:
         runpy.run_path(arguments[0], run_name="__main__")

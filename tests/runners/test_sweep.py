@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import answered, answers, result, run_dirs, wait_until
+from commands import answers, result, run_dirs, wait_until
 from processes import ROOT, run, start
 from troubled import WITH_TROUBLE
 from wandb_log import read_wandb
@@ -111,8 +111,9 @@ def test_a_launcher_that_is_not_installed(monkeypatch, capsys):
 
 def test_ctrl_c_in_a_sweep_ends_with_the_summary(tmp_path):
     cells = ["-m", "pruner=random", "budget=64,32,16", "limit=12", WITH_TROUBLE, *QUICK]
-    process = start(tmp_path / "errors", *cells, "+benchmark.seconds=0.3", f"outputs={tmp_path}")
-    wait_until(lambda: answered(tmp_path, 2))
+    stuck = tmp_path / "stuck"
+    process = start(tmp_path / "errors", *cells, f"+benchmark.stuck={stuck}", f"outputs={tmp_path}")
+    wait_until(stuck.exists)
     os.kill(process.process.pid, signal.SIGINT)
     assert process.wait() == 130
     errors = process.text()
@@ -127,9 +128,11 @@ def test_ctrl_c_in_a_sweep_ends_with_the_summary(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_leaves_a_run_that_goes_on(tmp_path, number):
     cell = ["pruner=random", "limit=12", WITH_TROUBLE, *QUICK]
-    slow = [*cell, "+benchmark.seconds=0.3", f"outputs={tmp_path / 'slow'}"]
+    stuck = tmp_path / "stuck"
+    slow = [*cell, f"+benchmark.stuck={stuck}", f"outputs={tmp_path / 'slow'}"]
     process = start(tmp_path / "errors", *slow)
-    run_dir = wait_until(lambda: answered(tmp_path / "slow", 2))
+    wait_until(stuck.exists)
+    (run_dir,) = run_dirs(tmp_path / "slow").values()
     os.kill(process.process.pid, number)
     assert process.wait() == 128 + number
     assert process.text().splitlines()[-1] == f"ended by {number.name}; repeat the command to resume"
