@@ -250,7 +250,8 @@ def _ancestor(pid: int, ancestor: int) -> bool:
 def test_a_server_that_is_away_does_not_hurt_the_run(whole, tmp_path):
     """Online mode: everything is in the run directory all the same, for a later ``wandb beta sync``."""
     environment = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "k" * 40}
-    run = start(tmp_path / "out", *QUICK, "tracker.mode=online", f"outputs={tmp_path}", **environment)
+    online = ["tracker.mode=online", "tracker.wait_s=0.5"]
+    run = start(tmp_path / "out", *QUICK, *online, f"outputs={tmp_path}", **environment)
     place = Path(run.last_line()["run_dir"])
     assert_same(place, whole)
     logged = read_wandb(next(place.rglob("*.wandb")))
