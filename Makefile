@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?= pruner=script budget=64
 unexport PYTHONDONTWRITEBYTECODE # where it is set, every process would compile torch and transformers anew
 
-.PHONY: help run test testslow lint sweep speed table clean
+.PHONY: help run test lint sweep speed table clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 10
@@ -12,11 +12,9 @@ help:  ## list the commands
 run: .venv/ready  ## run one cell, e.g. make run ARGS="pruner=fastv budget=32"
 	$(BIN)/python runners/run.py $(ARGS)
 
-test: .venv/ready-dev  ## run the tests
-	$(BIN)/python -m pytest -m "not slow"
-
-testslow: .venv/ready-dev  ## run the slow tests: kills, time-outs, notebooks, 10,000 runs
-	$(BIN)/python -m pytest -m slow -n 4 --dist loadgroup --no-loadscope-reorder
+# The slow tests mostly wait, so there is one process more than cores.
+test: .venv/ready-dev  ## run the tests; SLOW=1 adds the slow ones: kills, time-outs, notebooks, 10,000 runs
+	$(BIN)/python -m pytest $(if $(SLOW),-n $$(($$(getconf _NPROCESSORS_ONLN) + 1)),-m "not slow")
 
 lint: .venv/ready-dev  ## check format, lint, types, and that packages import downwards only
 	$(BIN)/ruff format --check .

@@ -13,7 +13,6 @@ from nbclient.exceptions import CellExecutionError
 from processes import ROOT, run
 
 NOTEBOOKS = sorted((ROOT / "analysis" / "notebooks").glob("*.ipynb"))
-ONE_PROCESS = pytest.mark.xdist_group("notebooks")  # the runs are made once
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,6 @@ def test_no_outputs_are_committed(path):
 
 
 @pytest.mark.slow
-@ONE_PROCESS
 def test_they_run_and_say_what_they_promise(executed):
     tables = {number: "".join(outputs_of(book, "text/html")) for number, book in executed.items()}
     printed = {number: "".join(outputs_of(book, "text/plain")) for number, book in executed.items()}
@@ -100,7 +98,6 @@ def test_they_run_and_say_what_they_promise(executed):
 
 
 @pytest.mark.slow
-@ONE_PROCESS
 def test_the_released_graph_has_no_effect_in_the_notebook(executed):
     effect = next(
         table for table in outputs_of(executed["06"], "text/html") if ">loop<" in table and ">graph<" in table
@@ -111,7 +108,6 @@ def test_the_released_graph_has_no_effect_in_the_notebook(executed):
 
 
 @pytest.mark.slow
-@ONE_PROCESS
 def test_they_choose_by_name_among_several_runs(project, tmp_path):
     """Runs of another benchmark and model come first in every order, and cannot be opened."""
     (tmp_path / "analysis" / "notebooks").mkdir(parents=True)

@@ -11,6 +11,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from script_exp.benchmarks.reading.frame_count import Frames, PerSecond, frame_count, frame_setting
 from script_exp.errors import UserError
+from script_exp.models.families import qwen2_5_vl_video
+from script_exp.models.families.qwen2_5_vl_video import Qwen25VLVideoAdapter
 from script_exp.models.loading.checkpoint import find_checkpoint
 from script_exp.models.loading.wanted import Wanted
 
@@ -80,17 +82,20 @@ def test_a_processors_config_that_is_not_right(tmp_path):
         frames_of(folder)
 
 
-@pytest.mark.parametrize(
-    ("count", "highest"),
-    [
-        (16, 768 * 28 * 28),
-        pytest.param(400, 128_000 * 784 * 9 // 10 * 2 // 400, marks=pytest.mark.slow),
-    ],
-)
-def test_the_frames_of_a_long_video_of_qwen_share_its_pixels(count, highest, tmp_path):
+def test_the_frames_of_a_long_video_of_qwen_share_its_pixels():
     """qwen-vl-utils: VIDEO_TOTAL_PIXELS over the frames, two a step, at most VIDEO_MAX_PIXELS each."""
+    lowest, highest = Qwen25VLVideoAdapter.frame_limits(400, 28 * 28, 2)
+    assert (lowest, highest) == (128 * 28 * 28, 128_000 * 784 * 9 // 10 * 2 // 400)
+    assert Qwen25VLVideoAdapter.frame_limits(16, 28 * 28, 2) == (128 * 28 * 28, 768 * 28 * 28)
+
+
+@pytest.mark.parametrize(("count", "total", "highest"), [(16, 115_200, 768), (8, 2304, 576)])
+def test_a_frame_has_no_more_tokens_than_its_share(count, total, highest, tmp_path, monkeypatch):
+    """A total of 2304 tokens is to 8 frames what the real one is to 400."""
+    monkeypatch.setattr(qwen2_5_vl_video, "_TOTAL", total)
     model = build("qwen2_5_vl_video", tmp_path)
     video = Frames([picture(900, 1200)] * count, rate=2.0)
     inputs = model.adapter.process(model.processing.image_processor, [[video]])
-    height, width = smart_resize(900, 1200, factor=28, min_pixels=128 * 28 * 28, max_pixels=highest)
+    pixels = {"min_pixels": 128 * 28 * 28, "max_pixels": highest * 28 * 28}
+    height, width = smart_resize(900, 1200, factor=28, **pixels)
     assert torch.equal(inputs["video_grid_thw"], torch.tensor([[count // 2, height // 14, width // 14]]))
