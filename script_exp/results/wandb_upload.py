@@ -90,9 +90,14 @@ def output_file(log: Path) -> Path:
 
 
 def _upload(log: Path) -> None:
-    """Upload a log until all is sent, or until some time after stdin is closed by the run or its death."""
-    with suppress(Timeout), FileLock(log / ".sync.lock", timeout=_AFTER_END_S):  # one upload at a time
-        if is_sent(log):
+    """Upload a log until all is sent, or until some time after stdin is closed by the run or its death.
+
+    The logs of a run are uploaded in their order, or what a killed process logged, sent late, would replace
+    the summary of the finished run. A log holds all that the earlier ones do, so these need not be sent.
+    """
+    with suppress(Timeout), FileLock(log.with_name(".sync.lock"), timeout=2 * _AFTER_END_S):
+        later = (other for other in log.parent.glob("offline-run-*") if other.name > log.name)
+        if is_sent(log) or any(map(is_sent, later)):
             return
         sync = subprocess.Popen(
             [sys.executable, "-P", "-m", "wandb", "beta", "sync", "--live", str(log)],

@@ -8,7 +8,6 @@ from itertools import product
 from operator import or_
 
 import torch
-from families import QUESTIONS, visuals
 
 from script_exp.pruners import (
     CDPruner,
@@ -46,17 +45,8 @@ EVERY = reduce(or_, (make(budget=9).reads for make in METHODS.values()))
 """What any of the methods reads, so that pictures are encoded once for all of them."""
 
 
-def encoded(model, rows):
-    """Inputs, images and queries of some rows (images, number), and the names of the rows."""
-    questions = [QUESTIONS[row] for _, row in rows]
-    inputs = model.preprocess([own for own, _ in rows], [model.chat_prompt(text) for text in questions])
-    images, queries = model.encode_images(inputs, EVERY), model.encode_queries(questions, EVERY)
-    return inputs, images, queries, [str(row) for _, row in rows]
-
-
-def test_counts_are_exact_and_a_batch_is_like_its_rows(model, family):
-    rows = list(zip(visuals(family), range(3), strict=True))
-    batch, single = encoded(model, rows), [encoded(model, [row]) for row in rows]
+def test_counts_are_exact_and_a_batch_is_like_its_rows(model, encoded):
+    batch, *single = (encoded(rows, EVERY) for rows in ((0, 1, 2), (0,), (1,), (2,)))
     for (name, make), budget in product(METHODS.items(), (9, 0.7)):
         pruner = make(budget=budget)
         model.adapter.check_signals(pruner.reads.signals, model.model.config)
