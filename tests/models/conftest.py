@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import cache
 
 import pytest
 from families import EVERY, build, encoded_rows, visuals
@@ -39,24 +37,14 @@ def family(request):
     return request.param
 
 
-@cache
-def _built(family):
-    with TemporaryDirectory() as folder:
-        return build(family, Path(folder))
-
-
-@cache
-def _encoded(family, numbers, reads):
-    return encoded_rows(_built(family), [(visuals(family)[one], one) for one in numbers], reads)
+@pytest.fixture(scope="module")
+def model(family, tmp_path_factory):
+    return build(family, tmp_path_factory.mktemp(family))
 
 
 @pytest.fixture(scope="module")
-def model(family):
-    """Shared by all modules: who changes a model builds one of their own."""
-    return _built(family)
-
-
-@pytest.fixture(scope="module")
-def encoded(family):
+def encoded(model, family):
     """The pictures of some numbers, encoded once for all methods that read the same of them."""
-    return partial(_encoded, family)
+    return cache(
+        lambda numbers, reads: encoded_rows(model, [(visuals(family)[one], one) for one in numbers], reads)
+    )
