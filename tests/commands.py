@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from processes import ROOT, search_path
+from processes import ROOT, environment
 
 _SAY_WHAT_IS_IMPORTED = """
 import runpy, sys
@@ -31,7 +30,7 @@ def start(script, *arguments, env=None):
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": search_path(), **(env or {})},
+        env=environment(**(env or {})),
         preexec_fn=_listen,
     )
 

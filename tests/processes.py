@@ -31,6 +31,12 @@ def search_path() -> str:
     return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT), str(ROOT / "tests")]))
 
 
+def environment(**more: str) -> dict[str, str]:
+    """What a command starts with: this process's, without the W&B service that a test here has started."""
+    own = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    return {**own, "PYTHONPATH": search_path(), **more}
+
+
 @dataclass
 class Started:
     """One process with the files that its stdout and stderr go to, which may be the same."""
@@ -60,25 +66,22 @@ def start(
     script: str = "runners/run.py",
     errors: Path | None = None,
     setup: str = "",
-    **environment: str,
+    **more: str,
 ) -> Started:
     """Start ``script``, with the modules of tests importable, after the statements ``setup``."""
     errors = errors or output
     given = [str(ROOT / script), *map(str, arguments)]
-    every = {**os.environ, "PYTHONPATH": search_path(), **environment}
     _start_server()
-    process = _CONTEXT.Process(target=_run, args=(given, output, errors, setup, every))
+    process = _CONTEXT.Process(target=_run, args=(given, output, errors, setup, environment(**more)))
     process.start()
     return Started(process, output, errors)
 
 
-def run(
-    *arguments: object, script: str = "runners/run.py", **environment: str
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, script: str = "runners/run.py", **more: str) -> subprocess.CompletedProcess[str]:
     """A command that has ended: its exit code, stdout and stderr."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "stdout"), Path(folder, "stderr")
-        code = start(output, *arguments, script=script, errors=errors, **environment).wait()
+        code = start(output, *arguments, script=script, errors=errors, **more).wait()
         return subprocess.CompletedProcess([script, *arguments], code, output.read_text(), errors.read_text())
 
 
